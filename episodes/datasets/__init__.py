@@ -1,0 +1,1 @@
+"""Dataset facts as data: classes, stored values, fold borders, modality."""

@@ -1,0 +1,1 @@
+"""Phantoms: whole datasets made by the program, for trying everything out without a download."""

@@ -1,0 +1,1 @@
+"""Raw folders become stores."""

@@ -1,0 +1,122 @@
+"""Abdominal scans as SSL-ALPNet prepares them: intensities cut, resampled, cropped; and the way back.
+
+Each function returns a new volume whose origin tells where its first voxel lies, so that going back is
+plain geometry (`back_to`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.itk import resample, resample_onto
+from episodes.prepare.square import centred
+from episodes.volumes import NiftiImage
+from fewshot.errors import UserError
+
+MR_SPACING_MM = (7.70, 1.25, 1.25)  # (z,y,x)
+MR_SIZE = 256
+MR_PERCENTILE = 99.5
+CT_WINDOW = (-125, 275)  # Hounsfield units
+CT_BORDER = 32
+CT_ZOOM = 1.75
+
+
+def prepare_mr(image: NiftiImage) -> NiftiImage:
+    """Return an MR image cut at its 99.5th percentile, at 1.25 x 1.25 x 7.70 mm, 256 x 256 in plane.
+
+    The dtype stays, also while resampling. In plane the centre is kept, or padded with the minimum.
+    """
+    array = image.array.copy()
+    cut = np.percentile(array, MR_PERCENTILE)
+    array[array > cut] = cut
+    small = _resample_by_spacing(replace(image, array=array), MR_SPACING_MM)
+    return centred(small, MR_SIZE, small.array.min())
+
+
+def prepare_mr_label(label: NiftiImage, values: Iterable[int]) -> NiftiImage:
+    """Return a label on the voxels of `prepare_mr`, uint8; `values` are those to keep, others become 0."""
+    return centred(_resample_classes(label, values, MR_SPACING_MM), MR_SIZE, 0)
+
+
+def prepare_ct(image: NiftiImage) -> NiftiImage:
+    """Return a CT image clipped to -125..275, stretched to 0..255, its border cut, half its matrix; float64.
+
+    Raises `UserError` for a slice that the border fills and for an image of one value.
+    """
+    clipped = np.clip(image.array, *CT_WINDOW).astype(np.float64)
+    low, high = clipped.min(), clipped.max()
+    if low == high:
+        raise UserError(
+            f"{image.path}: every voxel is {low:g} after clipping to {CT_WINDOW[0]}..{CT_WINDOW[1]}; wanted "
+            "a CT in Hounsfield units, check the download"
+        )
+    inner = _without_border(replace(image, array=(clipped - low) / (high - low) * 255.0))
+    return _resample_by_spacing(inner, _ct_spacing(image))
+
+
+def prepare_ct_label(label: NiftiImage, values: Iterable[int]) -> NiftiImage:
+    """Return a label on the voxels of `prepare_ct`, uint8; `values` are those to keep, others become 0."""
+    return _resample_classes(_without_border(label), values, _ct_spacing(label))
+
+
+def back_to(reference: NiftiImage, mask: NiftiImage) -> NDArray[np.bool_]:
+    """Return `mask` (0 and 1, on any grid) on the voxels of `reference`, bool (Z,Y,X).
+
+    Linear on the 0/1 map, above one half; outside the mask's own grid nothing is set.
+    """
+    share = resample_onto(replace(mask, array=(mask.array != 0).astype(np.float32)), reference).array
+    found: NDArray[np.bool_] = share > 0.5
+    return found
+
+
+def _resample_by_spacing(volume: NiftiImage, spacing_mm: tuple[float, float, float]) -> NiftiImage:
+    depth, height, width = (
+        int(count * before / after + 1)
+        for count, before, after in zip(volume.array.shape, volume.spacing_mm, spacing_mm, strict=True)
+    )
+    return resample(volume, spacing_mm, (depth, height, width))
+
+
+def _resample_classes(
+    label: NiftiImage, values: Iterable[int], spacing_mm: tuple[float, float, float]
+) -> NiftiImage:
+    """Resample each value as a float32 0/1 map and round half to even."""
+    merged: NDArray[np.uint8] | None = None
+    for value in values:
+        share = _resample_by_spacing(
+            replace(label, array=(label.array == value).astype(np.float32)), spacing_mm
+        ).array
+        merged = np.zeros(share.shape, dtype=np.uint8) if merged is None else merged
+        merged[np.rint(share) == 1] = value
+    if merged is None:
+        raise ValueError("no label values given")
+    return replace(label, array=merged, spacing_mm=spacing_mm)
+
+
+def _ct_spacing(volume: NiftiImage) -> tuple[float, float, float]:
+    z, y, x = volume.spacing_mm
+    return z, y * CT_ZOOM, x * CT_ZOOM
+
+
+def _without_border(volume: NiftiImage) -> NiftiImage:
+    if min(volume.array.shape[1:]) <= 2 * CT_BORDER:
+        raise UserError(
+            f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels, wanted "
+            f"more than the border of {CT_BORDER} on each side that is cut; give the CT as downloaded"
+        )
+    inner = volume.array[:, CT_BORDER:-CT_BORDER, CT_BORDER:-CT_BORDER]
+    return replace(
+        volume, array=np.ascontiguousarray(inner), origin=_shifted_origin(volume, CT_BORDER, CT_BORDER)
+    )
+
+
+def _shifted_origin(volume: NiftiImage, rows: int, columns: int) -> tuple[float, float, float]:
+    """Return the place (x,y,z) in mm of the voxel `rows` down and `columns` right of the first one."""
+    _, y, x = volume.spacing_mm
+    step = np.asarray(volume.direction).reshape(3, 3) @ np.array([columns * x, rows * y, 0.0])
+    shifted = np.asarray(volume.origin) + step
+    return float(shifted[0]), float(shifted[1]), float(shifted[2])

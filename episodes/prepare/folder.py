@@ -1,0 +1,152 @@
+"""Bring your own: any folder of image and label files becomes a dataset by the facts in a TOML file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from episodes.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
+from episodes.prepare.published import raw_scan
+from episodes.prepare.scan import RawScan, id_order
+from episodes.prepare.spacing import settle_spacing
+from fewshot.errors import UserError
+from fewshot.types import checked_name
+
+WANTED: dict[str, type] = {
+    "modality": str,
+    "classes": dict,
+    "groups": dict,
+    "image_size": int,
+    "patient_threshold": float,
+    "superpixel_min_size": int,
+}
+OPTIONAL: dict[str, type] = {
+    "title": str,
+    "tested": list,
+    "folds": int,
+    "fold_borders": list,
+    "crop_or_pad": bool,
+    "spacing_known": bool,
+    "images": str,
+    "labels": str,
+    "sources": list,
+}
+IMAGES, LABELS = "image_{id}.nii.gz", "label_{id}.nii.gz"
+
+
+@dataclass(frozen=True)
+class OwnFacts:
+    """What a user's TOML file says: `spec`, whose fold borders are open if `folds` is a number.
+
+    `images`, `labels`: names of the files below the folder, with {id} where the scan's id stands;
+    `spacing_told`: the file says itself whether spacing is known.
+    """
+
+    spec: DatasetSpec
+    folds: int | None
+    spacing_told: bool
+    images: str
+    labels: str
+
+
+def read_own_facts(path: Path, name: str) -> OwnFacts:
+    """Return the checked facts of a dataset `name` in the TOML file `path`.
+
+    Raises `UserError` for the name of a dataset that is shipped, and with file, key and reason otherwise.
+    """
+    if name in known_datasets():
+        raise UserError(
+            f"{name!r} is a dataset whose facts are shipped, so --spec {path} cannot change them; leave "
+            "--spec out or give your dataset another name"
+        )
+    where, table = str(path), read_table(path)
+    check_keys(where, table, WANTED, OPTIONAL)
+    if ("folds" in table) == ("fold_borders" in table):
+        raise UserError(f"{where}: wanted either key folds, a number, or key fold_borders, a list; give one")
+    folds: int | None = table.get("folds")
+    if folds is not None and folds < 2:
+        raise UserError(f"{where}: key folds is {folds}, wanted 2 or more")
+    if not table["groups"]:
+        raise UserError(f"{where}: key groups is empty, wanted at least one group, a name = [classes]")
+    images, labels = table.get("images", IMAGES), table.get("labels", LABELS)
+    for key, pattern in (("images", images), ("labels", labels)):
+        if pattern.count("{id}") != 1:
+            raise UserError(f"{where}: key {key} is {pattern!r}, wanted {{id}} in it once, as in {IMAGES!r}")
+    if images == labels:
+        raise UserError(f"{where}: keys images and labels are both {images!r}, wanted different names")
+    facts = {
+        "title": name,
+        "tested": list(table["classes"]),
+        "fold_borders": [0, folds],
+        "sources": [],
+        **{key: value for key, value in table.items() if key not in ("folds", "images", "labels")},
+        "name": name,
+        "scans": [],
+    }
+    return OwnFacts(spec_from_table(facts, where), folds, "spacing_known" in table, images, labels)
+
+
+def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, RawScan]]:
+    """Return the dataset's facts, its folds settled, and its scans: integer ids in order, others by name.
+
+    Of a number of folds each has as many scans as another, or one more: fold f begins at position
+    f * scans // folds. Raises `UserError` as `paired_files` does and where the folds don't fit the scans.
+    """
+    pairs = paired_files(folder, facts.images, facts.labels)
+    spec, count = facts.spec, len(pairs)
+    if facts.folds is not None:
+        if facts.folds > count:
+            raise UserError(
+                f"{folder} holds {count} scans, too few for {facts.folds} folds; make folds fewer"
+            )
+        borders = (fold * count // facts.folds for fold in range(facts.folds + 1))
+        spec = replace(spec, fold_borders=tuple(borders))
+    elif spec.fold_borders[-1] != count:
+        raise UserError(
+            f"{folder} holds {count} scans, but fold_borders of {spec.name} ends at {spec.fold_borders[-1]}; "
+            "make the last border the number of scans"
+        )
+    scans = {scan: raw_scan(scan, *files, spec) for scan, files in pairs.items()}
+    return spec if facts.spacing_told else settle_spacing(spec, scans), scans
+
+
+def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:
+    """Return scan id -> (image file, label file) of the files below `folder` that fit the patterns.
+
+    A file that fits both is what the longer pattern says. Raises `UserError` for a folder that is missing
+    or holds none, and for a file without its partner.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give the one that holds {images} and {labels}")
+    patterns = {"image": images, "label": labels}
+    kinds = sorted(patterns, key=lambda kind: len(patterns[kind]), reverse=True)
+    found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        for kind in kinds:
+            match = _expression(patterns[kind]).fullmatch(name)
+            if match is not None and path.is_file():
+                found[kind][checked_name("scan", match[1])] = path
+                break
+    if not found["image"] and not found["label"]:
+        raise UserError(
+            f"{folder} holds no {images} and no {labels}; give another folder, or the files' names as keys "
+            "images and labels"
+        )
+    for kind, other in (("label", "image"), ("image", "label")):
+        alone = found[other].keys() - found[kind].keys()
+        if alone:
+            scan = min(alone, key=id_order)
+            raise UserError(
+                f"{folder} holds no {patterns[kind].replace('{id}', scan)}, the partner of "
+                f"{patterns[other].replace('{id}', scan)} ({len(alone)} such); add it or mend the names"
+            )
+    return {
+        scan: (found["image"][scan], found["label"][scan]) for scan in sorted(found["image"], key=id_order)
+    }
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    before, after = pattern.split("{id}")
+    return re.compile(re.escape(before) + "([^/]+)" + re.escape(after))

@@ -1,0 +1,53 @@
+"""A scan as a layout finds it: which files it is made of, and how they are read into a prepared pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from episodes.volumes import NiftiImage
+from fewshot.files import hash_of, sha256_of
+
+
+@dataclass(frozen=True)
+class PreparedPair:
+    """Image and label on one grid, as they go into a store, and the grid that the files have.
+
+    `raw_shape` and `raw_spacing_mm` are (z,y,x). `cut_off`: labelled voxels lost by cropping.
+    """
+
+    image: NiftiImage
+    label: NiftiImage
+    raw_shape: tuple[int, int, int]
+    raw_spacing_mm: tuple[float, float, float]
+    cut_off: int = 0
+
+
+@dataclass(frozen=True)
+class RawScan:
+    """The files of one scan; `read` raises `UserError` where they are not what they should be."""
+
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    read: Callable[[], PreparedPair]
+
+    def hashes(self) -> tuple[str, str]:
+        """Return the sha256 of the image and of the label: of the file, or of all its files' sha256."""
+        return _hash(self.images), _hash(self.labels)
+
+
+def pair_of(image: NiftiImage, label: NiftiImage, raw: NiftiImage) -> PreparedPair:
+    """Return a prepared pair with the grid of `raw`, the image as its file holds it."""
+    depth, height, width = raw.array.shape
+    return PreparedPair(image, label, (depth, height, width), raw.spacing_mm)
+
+
+def id_order(scan: str) -> tuple[int, str]:
+    """Return the key that sorts scan ids: integers by value, then others by name."""
+    return (int(scan), "") if scan.isdecimal() else (1 << 62, scan)
+
+
+def _hash(files: tuple[Path, ...]) -> str:
+    hashes = [sha256_of(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hash_of(hashes)

@@ -1,0 +1,144 @@
+"""Training episodes: a superpixel of one slice is the label, two random views are support and query.
+
+The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3; METHODS, "Self-supervision").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from episodes.augment import Augmentation, augment, preset
+from episodes.index import ClassSliceIndex
+from episodes.slices import SliceReader
+from fewshot.errors import UserError, unknown_name
+from fewshot.seeds import seed_for
+from fewshot.types import Episode, SliceRef
+
+Prepare = Callable[[Tensor], dict[str, Tensor]]
+Choose = Callable[[NDArray[np.int32], torch.Generator], int | None]
+
+
+def _present(superpixels: NDArray[np.int32], generator: torch.Generator) -> int | None:
+    """Draw uniformly over the numbers that occur on the slice."""
+    numbers = np.flatnonzero(np.bincount(superpixels.ravel()))
+    numbers = numbers[numbers > 0]
+    return int(numbers[_below(len(numbers), generator)]) if len(numbers) else None
+
+
+def _released(superpixels: NDArray[np.int32], generator: torch.Generator) -> int | None:
+    """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
+    largest = int(superpixels.max())
+    return 1 + _below(largest - 1, generator) if largest > 1 else None
+
+
+DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
+
+
+class SuperpixelEpisodes:
+    """Superpixel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
+
+    A training item is a slice, uniform over all slices of `training_scans`; one without a superpixel
+    stands for the next slice that has one (the last scan is followed by the first); a slice outside
+    `allowed` (None: all are allowed) is redrawn uniformly. `draw` "present" takes a superpixel that
+    occurs; "released" a number from 1 to max-1, which may be absent: then both masks are empty.
+    `augmentation` is a preset's name or the ranges themselves. `prepare` is the learner's.
+    Raises `UserError` for an unknown name, or where no slice is left to train on.
+    """
+
+    def __init__(
+        self,
+        reader: SliceReader,
+        index: ClassSliceIndex,
+        training_scans: Sequence[str],
+        allowed: frozenset[SliceRef] | None,
+        *,
+        seed: int,
+        draw: str = "present",
+        augmentation: str | Augmentation = "published",
+        batch: int = 1,
+        prepare: Prepare | None = None,
+    ) -> None:
+        if draw not in DRAWS:
+            raise unknown_name("draw", draw, DRAWS)
+        if batch < 1:
+            raise UserError(f"batch is {batch}, wanted at least 1 episode; set batch=1 or more")
+        self._reader = reader
+        self._seed = seed
+        self._draw = draw
+        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
+        self._batch = batch
+        self._prepare = prepare
+        self._items = _items(index, tuple(training_scans), allowed)
+
+    def episode(self, step: int) -> Episode:
+        """Return the episode of a step, on the CPU: B episodes of one support and one query each.
+
+        `label` names scan, slice and superpixel of each, as `scan:z:number`, separated by spaces.
+        """
+        generator = torch.Generator().manual_seed(seed_for("superpixel-episode", self._seed, step))
+        chosen = [self._choose(generator) for _ in range(self._batch)]
+        images = self._reader.images([ref for ref, _, _ in chosen])
+        masks = torch.from_numpy(np.stack([mask for _, _, mask in chosen]))
+        views, view_masks = augment(
+            images.repeat(2, 1, 1, 1), masks.repeat(2, 1, 1), self._augmentation, generator
+        )
+        support_images, query_images = views.unsqueeze(1).chunk(2)
+        support_masks, query_masks = view_masks.unsqueeze(1).chunk(2)
+        return Episode(
+            support_images,
+            support_masks,
+            query_images,
+            query_masks,
+            self._prepared(support_masks),
+            " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number, _ in chosen),
+        )
+
+    def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int, NDArray[np.bool_]]:
+        ref = self._items[_below(len(self._items), generator)]
+        superpixels = self._reader.superpixels(ref)
+        number = DRAWS[self._draw](superpixels, generator)
+        if number is None:
+            raise UserError(
+                f"slice {ref.z} of scan {ref.scan} has no superpixel that draw={self._draw!r} can take; "
+                "use draw=present, or prepare the dataset again"
+            )
+        return ref, number, superpixels == number
+
+    def _prepared(self, support_masks: Tensor) -> dict[str, Tensor]:
+        if self._prepare is None:
+            return {}
+        each = [self._prepare(masks) for masks in support_masks]
+        return {name: torch.stack([prepared[name] for prepared in each]) for name in each[0]}
+
+
+def _below(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))
+
+
+def _items(
+    index: ClassSliceIndex, scans: tuple[str, ...], allowed: frozenset[SliceRef] | None
+) -> tuple[SliceRef, ...]:
+    """Return the slice that each admissible draw ends in; drawing from these is the rule, without retries.
+
+    Redrawing uniformly until a slice is allowed equals one uniform draw over the draws that end allowed.
+    """
+    slices = index.all_slices(scans)
+    usable = {SliceRef(scan, z) for scan in scans for z in index.superpixel_slices.get(scan, ())}
+    ends: list[SliceRef] = []
+    following = next((ref for ref in slices if ref in usable), None)
+    for ref in reversed(slices):
+        following = ref if ref in usable else following
+        if following is not None and (allowed is None or following in allowed):
+            ends.append(following)
+    if not ends:
+        raise UserError(
+            f"no slice to train on: of {len(slices)} slices of {len(scans)} training scans {len(usable)} "
+            f"have a superpixel and {'all' if allowed is None else len(usable & allowed)} of these are "
+            "allowed; use setting 1, other groups or more scans"
+        )
+    return tuple(reversed(ends))
