@@ -1,0 +1,200 @@
+"""Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
+
+Files are read with `weights_only=True`, so no pickled object is ever built. What a file must hold is
+checked by name and shape; nothing is guessed, skipped or replaced by random weights.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.encoder import ARCHITECTURES, ResNetEncoder
+from fewshot.errors import UserError, unknown_name
+from fewshot.files import sha256_of
+
+URL = "https://download.pytorch.org/models/"
+# encoder -> what `--weights` calls it -> torchvision's file; the name ends with the sha256's first digits
+FILES = {
+    "resnet18": {"imagenet": "resnet18-f37072fd.pth"},
+    "resnet50": {
+        "imagenet": "resnet50-0676ba61.pth",
+        "coco": "deeplabv3_resnet50_coco-cd0a2569.pth",
+    },
+    "resnet101": {
+        "imagenet": "resnet101-63fe2227.pth",
+        "coco": "deeplabv3_resnet101_coco-586e9e4e.pth",
+    },
+}
+# Parts of torchvision's files that no encoder here has.
+HEADS = ("fc.", "classifier.", "aux_classifier.")
+# Parts of released checkpoints that their programs never use, and how many parameters those hold.
+UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
+UNUSED_PARAMETERS = 16_190_464
+# A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
+COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """What training started from: random, imagenet, coco or a file's name; sha256 None for random."""
+
+    name: str
+    sha256: str | None
+
+
+def default_weights(encoder: str) -> str:
+    """Return the published start of an encoder: coco where torchvision has it, else imagenet."""
+    if encoder not in FILES:
+        raise unknown_name("encoder", encoder, ARCHITECTURES)
+    return "coco" if "coco" in FILES[encoder] else "imagenet"
+
+
+def load_weights(weights: str, encoder: ResNetEncoder, folder: Path) -> InitialWeights:
+    """Load random | imagenet | coco | FILE into the encoder's backbone; return what was loaded.
+
+    `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
+    against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
+    without `backbone.` before them. The 1x1 convolution `localconv` always starts random. Raises
+    `UserError` for a missing, damaged or wrong file; there is no fallback.
+    """
+    if weights == "random":
+        return InitialWeights("random", None)
+    if weights in ("imagenet", "coco"):
+        path, sha256 = _known_file(weights, encoder.name, folder)
+        name = weights
+    else:
+        path = Path(weights)
+        if not path.is_file():
+            raise UserError(
+                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
+                "or the path of a file"
+            )
+        sha256, name = sha256_of(path), path.name
+    state = _without_heads(_tensors(read_checkpoint(path), path))
+    _load_strictly(encoder.backbone, state, path, optional_counters=True)
+    return InitialWeights(name, sha256)
+
+
+def load_released(path: Path, learner: nn.Module) -> None:
+    """Load a whole learner from a released checkpoint, or from one of ours, strictly.
+
+    Released files name parameters as the learner does (`encoder.backbone.*`, `encoder.localconv.weight`),
+    and carry two prefixes more that are never used; ours hold the same under `model`. Every name of the
+    learner must be there in its shape, and nothing else. Raises `UserError` naming up to three that differ.
+    """
+    content = read_checkpoint(path)
+    if isinstance(content.get("model"), Mapping):
+        content = dict(content["model"])
+    state = {name: value for name, value in _tensors(content, path).items() if not name.startswith(UNUSED)}
+    _load_strictly(learner, state, path, optional_counters=False)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a file written by `torch.save`, on the CPU; only tensors and plain values.
+
+    Raises `UserError` where the file is missing, damaged, no checkpoint, or has a pickled object in it.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; give the path of a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise UserError(
+                f"checkpoint {path} has a pickled object inside, which could run code and is never loaded; "
+                "save its state_dict alone"
+            ) from None
+        raise _not_a_checkpoint(path) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+        raise _not_a_checkpoint(path) from None
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"checkpoint {path} holds a {type(content).__name__}, wanted a dictionary of names and tensors; "
+            "save a state_dict"
+        )
+    return dict(content)
+
+
+def _not_a_checkpoint(path: Path) -> UserError:
+    return UserError(
+        f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read: truncated, or not written by "
+        "torch.save; fetch or copy it again"
+    )
+
+
+def _known_file(weights: str, encoder: str, folder: Path) -> tuple[Path, str]:
+    """Return the path and sha256 of torchvision's file for the encoder, present and undamaged."""
+    if weights not in FILES[encoder]:
+        raise UserError(
+            f"there are no {weights} weights for {encoder}; known for it: "
+            f"{', '.join(sorted(FILES[encoder]))}, random or a file of your own"
+        )
+    file = FILES[encoder][weights]
+    path = folder / file
+    prefix = path.stem.rpartition("-")[2]
+    if not path.is_file():
+        raise UserError(
+            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{file} (sha256 begins with "
+            f"{prefix}) into {folder}, or ask for --weights random"
+        )
+    sha256 = sha256_of(path)
+    if not sha256.startswith(prefix):
+        raise UserError(
+            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
+            f"{prefix}; download {URL}{file} again"
+        )
+    return path, sha256
+
+
+def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return `content` as a state dict; `UserError` where a value is no tensor."""
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise UserError(
+            f"checkpoint {path} is no plain state_dict: {_some(others)} hold no tensor; "
+            "save a dictionary of names and tensors"
+        )
+    return dict(content)
+
+
+def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the heads of torchvision's files by name, and `backbone.` before the names of the rest."""
+    kept = {name: value for name, value in state.items() if not name.startswith(HEADS)}
+    return {name.removeprefix("backbone."): value for name, value in kept.items()}
+
+
+def _load_strictly(
+    module: nn.Module, state: dict[str, Tensor], path: Path, *, optional_counters: bool
+) -> None:
+    """Load `state` if it has exactly the module's names and shapes, else change nothing and raise."""
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in state]
+    if optional_counters:
+        missing = [name for name in missing if not name.endswith(COUNTER)]
+    extra = [name for name in state if name not in wanted]
+    misshaped = [
+        f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    found = {"missing": missing, "not known": extra, "of another shape": misshaped}
+    faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
+    if faults:
+        raise UserError(
+            f"checkpoint {path} does not fit: {'; '.join(faults)}; wanted every one of the model's "
+            f"{len(wanted)} names and no other: choose the encoder and method it was made for"
+        )
+    module.load_state_dict({**wanted, **state})
+
+
+def _some(names: Iterable[object], most: int = 3) -> str:
+    """Return up to three names, and say if there are more."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

@@ -1,0 +1,81 @@
+"""Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fewshot.commands import shared
+from fewshot.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="beginning of a key under WORK/models")
+    parser.add_argument(
+        "--checkpoint", metavar="PATTERN", help="checkpoint files; {fold} and {group} are filled in"
+    )
+    shared.add_question(parser, required=False)
+    parser.add_argument(
+        "--method", default="ssl-alpnet", metavar="M", help="with --checkpoint (default: ssl-alpnet)"
+    )
+    parser.add_argument("--encoder", metavar="E", help="with --checkpoint (default: the method's)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
+    )
+    parser.add_argument(
+        "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
+    )
+    shared.add_machine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the table."""
+    from results.records import read_record
+    from results.tables import render
+
+    if (args.model is None) == (args.checkpoint is None):
+        raise UserError(
+            "wanted a model key or --checkpoint PATTERN, one of the two; see fewshot evaluate --help"
+        )
+    paths = _trained(args) if args.model is not None else _external(args)
+    print(render([read_record(path) for path in paths]))
+    return 0
+
+
+def _trained(args: argparse.Namespace) -> list[Path]:
+    from protocols.models import open_model
+    from protocols.runner import DoesNotFitError, run_trained
+
+    folders = sorted(path.parent for path in (args.work / "models").glob(f"{args.model}*/spec.json"))
+    if len(folders) != 1:
+        found = ", ".join(folder.name for folder in folders) or "none"
+        raise UserError(f"model {args.model!r}: {found} under {args.work / 'models'}; wanted exactly one key")
+    device = shared.chosen_device(args.device)
+    method, spec, model = open_model(folders[0], device)
+    if args.dataset not in (None, spec["dataset"]):
+        raise UserError(f"model {folders[0].name} was trained on {spec['dataset']}, not on {args.dataset}")
+    paths: list[Path] = []
+    refused: list[str] = []
+    for setting in (1, 2) if args.setting is None else (args.setting,):
+        try:
+            paths += run_trained(shared.request(args, spec["dataset"], setting), method, model, spec)
+        except DoesNotFitError as error:
+            refused.append(str(error))
+    if not paths:
+        raise DoesNotFitError("; ".join(refused))
+    return paths
+
+
+def _external(args: argparse.Namespace) -> list[Path]:
+    from protocols.methods import settle
+    from protocols.runner import run_external
+
+    if args.dataset is None or args.setting is None:
+        raise UserError(
+            "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"
+        )
+    method = settle(args.method, shared.settings(args.set), encoder=args.encoder)
+    return run_external(
+        shared.request(args, args.dataset, args.setting), method, args.checkpoint, args.same_checkpoint
+    )

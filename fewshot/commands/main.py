@@ -1,0 +1,100 @@
+"""The `fewshot` command: finds the command's module, runs it, turns a user's mistake into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fewshot.errors import UserError, unknown_name
+
+COMMANDS = {
+    "demo": "make phantoms, train on them, and show table and pictures: begin here",
+    "prepare": "make a store from a folder of volumes",
+    "plan": "print what an evaluation will ask, without any model",
+    "run": "train what is missing, evaluate, write records, print the fold table",
+    "evaluate": "evaluate trained models or released checkpoints without training",
+    "score": "score another program's masks under a plan and record them as external",
+    "table": "rebuild the fold table from records alone",
+    "segment": "segment your own scan from one annotated scan; no store, no folds",
+    "view": "draw the slices of a prepared scan with classes and superpixels",
+    "overlay": "draw support, query, truth and prediction of a recorded cell",
+    "methods": "list the methods with their options and recipes",
+    "new-method": "write a working method and its test to begin from",
+    "check-method": "hold a method to the learner contract",
+    "verify": "replay reference vectors of the released programs",
+}
+SIBLINGS = ("episodes", "protocols", "baselines", "results")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 a check failed, 2 a mistake to mend."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a user's method lies where the command is typed
+    try:
+        _check_siblings()
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        sys.stderr.write(f"fewshot: error: {' '.join(str(error).split())}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("fewshot: stopped; the same command goes on from the last checkpoint\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    top = _Parser(
+        prog="fewshot",
+        description="Few-shot medical image segmentation: volumes, episodes, learners, protocols, tables.",
+        epilog="commands:\n" + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("command", metavar="COMMAND", help="one of the commands below; each has its own --help")
+    if not argv or argv[0] in ("-h", "--help"):
+        top.print_help()
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    module = importlib.import_module(f"fewshot.commands.{name.replace('-', '_')}")
+    parser = _Parser(prog=f"fewshot {name}", description=module.__doc__)
+    parser.add_argument(
+        "--work", type=Path, default=Path(os.environ.get("FEWSHOT_WORK", "work")), metavar="DIR",
+        help="folder of stores, models and records (default: $FEWSHOT_WORK, else ./work)",
+    )  # fmt: skip
+    module.add_arguments(parser)
+    arguments = parser.parse_args(rest)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    status: int = module.run(arguments)
+    return status
+
+
+def _check_siblings() -> None:
+    """The package names are generic: make sure that none of them is somebody else's."""
+    home = Path(__file__).resolve().parent.parent.parent
+    for name in SIBLINGS:
+        spec = importlib.util.find_spec(name)
+        found = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
+        if found != home / name:
+            raise UserError(
+                f"package {name!r} was found at {found}, wanted {home / name}; run from another folder or "
+                "remove the package that hides it"
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Train what is missing, evaluate every fold and group, write one record per cell, print the fold table."""
+
+from __future__ import annotations
+
+import argparse
+
+from fewshot.commands import shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    shared.add_question(parser)
+    parser.add_argument(
+        "--method", required=True, metavar="M", help="a name, package.module:Class or file.py:Class"
+    )
+    parser.add_argument(
+        "--encoder", metavar="E", help="resnet18, resnet50 or resnet101 (default: the method's)"
+    )
+    parser.add_argument(
+        "--weights", metavar="W", help="random, imagenet, coco or a file (default: the encoder's)"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="training steps; 0: untrained (default: published)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="PATTERN", help="evaluate this file; {fold} and {group} are filled in"
+    )
+    parser.add_argument(
+        "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
+    )
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
+    )
+    shared.add_machine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the cells and print their table."""
+    from protocols.methods import settle
+    from protocols.runner import run, run_external
+    from results.records import read_record
+    from results.tables import render
+
+    method = settle(
+        args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
+        seed=args.seed, precision=args.precision,
+    )  # fmt: skip
+    request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
+    if args.checkpoint is not None:
+        paths = run_external(request, method, args.checkpoint, args.same_checkpoint)
+    else:
+        paths = run(request, method)
+    print(render([read_record(path) for path in paths]))
+    return 0

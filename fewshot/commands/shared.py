@@ -1,0 +1,137 @@
+"""Arguments that several commands take, read the same way by each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from episodes.store import Store
+    from protocols.runner import Request
+
+
+def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add what is asked: dataset, protocol, setting, folds, groups."""
+    parser.add_argument("--dataset", required=required, metavar="D", help="a prepared dataset, e.g. chaost2")
+    parser.add_argument(
+        "--protocol", default="alpnet-ep1", metavar="P", help="name or file (default: alpnet-ep1)"
+    )
+    parser.add_argument(
+        "--setting", type=int, choices=(1, 2), default=1 if required else None,
+        help="1: training may see (unlabelled) slices that show tested classes; 2: it may not",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folds", default="all", metavar="F", help="all, or numbers with commas (default: all)"
+    )
+    parser.add_argument(
+        "--groups", default="each", metavar="G", help="each, or names with commas (default: each)"
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add where and how it is computed; nothing here changes what is asked."""
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    parser.add_argument(
+        "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
+    )
+    parser.add_argument(
+        "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
+    )
+    parser.add_argument("--redo", action="store_true", help="evaluate again where a record exists")
+
+
+def settings(pairs: Sequence[str]) -> dict[str, str]:
+    """Return `--set name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise UserError(f"--set {pair!r}: wanted name=value")
+        if name in found:
+            raise UserError(f"--set {name}: given twice ({found[name]!r} and {value!r}); keep one")
+        found[name] = value
+    return found
+
+
+def slice_numbers(text: str | None) -> tuple[int, int] | None:
+    """Return first and last slice, both included, of `--slices A:B`; None where it was not given."""
+    if text is None:
+        return None
+    first, separator, last = text.partition(":")
+    if not separator or not first.isdecimal() or not last.isdecimal():
+        raise UserError(f"--slices {text!r}: wanted A:B, two slice numbers from 0 such as 4:17")
+    return int(first), int(last)
+
+
+def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
+    """Return the groups named by `each` or by names with commas."""
+    if text == "each":
+        return tuple(known)
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in known:
+            raise unknown_name(f"group of {dataset}", name, known)
+    return names
+
+
+def open_store(work: Path, dataset: str) -> Store:
+    """Open the prepared dataset; a wrong name is answered with the near names."""
+    from episodes.dataset import known_datasets
+    from episodes.store import Store
+
+    folder = work / "stores" / dataset
+    if not folder.is_dir():
+        prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
+        if dataset not in prepared | set(known_datasets()):
+            raise unknown_name("dataset", dataset, prepared | set(known_datasets()))
+        raise UserError(
+            f"dataset {dataset!r} is not prepared in {work}; run: fewshot prepare {dataset} FOLDER"
+        )
+    return Store.open(folder)
+
+
+def chosen_device(name: str) -> torch.device:
+    """Return the device; `auto` takes the GPU where there is one, `cuda` without one is an error."""
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here; use --device cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def chosen_batch(batch: int, device: torch.device) -> int:
+    """Return how many slices to encode at once: few on a CPU, where small batches are fastest."""
+    if batch < 0:
+        raise UserError(f"--batch {batch}: wanted 1 or more, or 0 to choose by device")
+    return batch or (64 if device.type == "cuda" else 2)
+
+
+def request(args: argparse.Namespace, dataset: str, setting: int, checkpoint_every: int = 200) -> Request:
+    """Return the resolved question of a command's arguments; every wrong name is refused here."""
+    from protocols.runner import Request
+    from protocols.spec import chosen_folds, load_protocol
+
+    protocol = load_protocol(args.protocol)
+    store = open_store(args.work, dataset)
+    device = chosen_device(args.device)
+    return Request(
+        store=store,
+        protocol=protocol,
+        setting=setting,
+        folds=chosen_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        groups=chosen_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
+        work=args.work,
+        device=device,
+        batch=chosen_batch(args.batch, device),
+        checkpoint_every=checkpoint_every,
+        save_predictions=args.save_predictions,
+        redo=args.redo,
+    )

@@ -1,0 +1,265 @@
+"""The learner contract: what a method must offer, and a base class that does the common part.
+
+S support shots, Q query slices, B episodes, C features on an h x w grid, H x W image size in pixels.
+A method needs `segment` alone (`Learner`). One that compares features with prototypes derives from
+`PrototypeLearner` and usually overrides only `logits`. In evaluation mode a learner is stateless: an
+answer depends on its arguments and the weights, never on an earlier call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewshot.errors import UserError, unknown_name
+from fewshot.options import options_from as options_from
+from fewshot.types import Episode, Support
+
+Branch = Literal["query", "alignment"]
+Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images
+
+
+class Learner(Protocol):
+    """The whole contract, by shape and not by inheritance."""
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W); the mask is > 0.5."""
+        ...
+
+
+@dataclass(frozen=True)
+class LossResult:
+    """The loss of a batch of episodes.
+
+    `total` and every part are 0-dim float32, means over the defined episodes; `defined` is a 0-dim
+    bool, False where no episode of the batch has a loss (the step is then skipped); `skipped` is a
+    0-dim int64, how many episodes of the batch had none. All stay on the device.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    defined: Tensor
+    skipped: Tensor
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is trained as published; every number is an option.
+
+    `decay` multiplies the learning rate every `decay_every` steps; `batch` is episodes a step.
+    """
+
+    steps: int = 100_100
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    decay: float = 0.95
+    decay_every: int = 1000
+    snapshot_every: int = 25_000
+    batch: int = 1
+    episode: str = "superpixel"
+    augmentation: str = "published"
+    draw: str = "present"
+    encoder: str = "resnet101"
+    weights: str = "coco"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no training can have."""
+        for name, least in (("steps", 0), ("batch", 1), ("decay_every", 1), ("snapshot_every", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
+        if self.learning_rate <= 0 or self.decay <= 0:
+            raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: wanted above 0")
+        if self.episode != "superpixel":
+            raise unknown_name("episode kind", self.episode, ["superpixel"])
+
+
+class PrototypeLearner(nn.Module):
+    """A learner that encodes every slice once and compares query features with support prototypes.
+
+    Only `logits` must be overridden. `encode` may return a tuple of maps (several scales); they are
+    handed to `logits` as they are. Class attributes say what a record must know of the method.
+    """
+
+    @dataclass(frozen=True)
+    class Options:
+        """No options; a method nests its own frozen dataclass of this name, with defaults and checks."""
+
+    trainable: ClassVar[bool] = True
+    adapts: ClassVar[bool] = False  # True: changes weights at test time, so gradients must be kept on
+    regime: ClassVar[str] = "self-supervised"
+    labels_used: ClassVar[str] = "none"  # labels seen in training: none, training-group or target
+    support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
+    class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
+
+    def __init__(self, encoder: nn.Module, options: Any = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.options = self.Options() if options is None else options
+
+    def encode(self, images: Tensor) -> Features:
+        """Return the features of images (N,1,H,W) float32: (N,C,h,w), or a tuple of such maps."""
+        features: Features = self.encoder(images)
+        return features
+
+    def prepare(self, support_masks: Tensor) -> dict[str, Tensor]:
+        """Return what can be worked out on the host from support masks (S,H,W) bool; nothing by default."""
+        return {}
+
+    def logits(
+        self,
+        support_features: Any,
+        support_masks: Tensor,
+        query_features: Any,
+        *,
+        prepared: Mapping[str, Tensor],
+        branch: Branch,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return background and foreground scores (Q,2,h,w) of one episode, or them and `defined`.
+
+        `support_masks` is (S,H,W) in the query branch and (S,h,w) in the alignment branch. `defined`
+        is bool, False where the method has no answer of its own for this episode (the scores must be
+        finite even then). The three positional arguments alone are accepted as a signature too.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define logits")
+
+    def loss(self, episode: Episode) -> LossResult:
+        """Return weighted cross-entropy of the query plus prototype alignment, of equal weight.
+
+        Support and query of all B episodes go through the encoder as one batch, support first. The
+        query branch weighs the classes by `class_weights` and divides by the sum of weights. In the
+        alignment branch the query's argmax at h x w is the mask, query features are the support and
+        each support shot is a query; its plain cross-entropy is divided by the shots. Both are taken
+        after bilinear upsampling to the image. An episode undefined in either branch counts for
+        nothing. Source: Ouyang et al., ECCV 2020, section 3.4.
+        """
+        episodes, shots = episode.support_images.shape[:2]
+        images = torch.cat([episode.support_images.flatten(0, 1), episode.query_images.flatten(0, 1)])
+        maps = _as_tuple(self.encode(images))
+        supports = [one[: episodes * shots].reshape(episodes, shots, *one.shape[1:]) for one in maps]
+        queries = [one[episodes * shots :].reshape(episodes, -1, *one.shape[1:]) for one in maps]
+        losses, flags = [], []
+        for b in range(episodes):
+            support = _as_given([one[b] for one in supports])
+            query = _as_given([one[b] for one in queries])
+            prepared = {name: value[b] for name, value in episode.prepared.items()}
+            loss, defined = self._episode_loss(
+                support, episode.support_masks[b], query, episode.query_masks[b], prepared
+            )
+            losses.append(torch.where(defined, loss, 0.0))
+            flags.append(defined)
+        defined = torch.stack(flags)
+        query_loss, alignment_loss = torch.stack(losses).sum(0) / defined.sum().clamp(min=1)
+        return LossResult(
+            total=query_loss + alignment_loss,
+            parts={"query": query_loss, "alignment": alignment_loss},
+            defined=defined.any(),
+            skipped=(~defined).sum(),
+        )
+
+    def _episode_loss(
+        self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return (query loss, alignment loss) as (2,) of one episode, and whether both are defined."""
+        scores, query_defined = scored(self, support, support_masks, query, prepared, "query")
+        weights = scores.new_tensor(self.class_weights)
+        query_loss = F.cross_entropy(resized(scores, query_masks), query_masks.long(), weight=weights)
+        predicted = scores.argmax(dim=1) == 1
+        back, alignment_defined = scored(self, query, predicted, support, {}, "alignment")
+        alignment_loss = F.cross_entropy(resized(back, support_masks), support_masks.long())
+        return torch.stack([query_loss, alignment_loss]), query_defined & alignment_defined
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W): encode, then answer."""
+        shots = support.images.shape[0]
+        maps = _as_tuple(self.encode(torch.cat([support.images, query])))
+        prepared = {name: value.to(query.device) for name, value in self.prepare(support.masks.cpu()).items()}
+        difference, _defined = answer(
+            self,
+            _as_given([one[:shots] for one in maps]),
+            support.masks,
+            _as_given([one[shots:] for one in maps]),
+            prepared,
+            (query.shape[-2], query.shape[-1]),
+        )
+        return torch.sigmoid(difference)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimiser's groups: `params`, and `rate`, which multiplies the learning rate."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "rate": 1.0}]
+
+    @classmethod
+    def recipe(cls) -> Recipe:
+        """Return the published training."""
+        return Recipe()
+
+
+def answer(
+    learner: PrototypeLearner,
+    support_features: Features,
+    support_masks: Tensor,
+    query_features: Features,
+    prepared: Mapping[str, Tensor],
+    size: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Return foreground minus background logit at `size` (Q,H,W), and `defined`, 0-dim bool.
+
+    The piece that evaluation and `segment` share; the mask is > 0, which is the argmax of the two
+    upsampled logits and probability > 0.5.
+    """
+    scores, defined = scored(learner, support_features, support_masks, query_features, prepared, "query")
+    difference = scores[:, 1:] - scores[:, :1]
+    return F.interpolate(difference, size=size, mode="bilinear", align_corners=False)[:, 0], defined
+
+
+def scored(
+    learner: PrototypeLearner,
+    support_features: Features,
+    support_masks: Tensor,
+    query_features: Features,
+    prepared: Mapping[str, Tensor],
+    branch: Branch,
+) -> tuple[Tensor, Tensor]:
+    """Call `learner.logits` in either accepted form; return scores (Q,2,h,w) float32 and 0-dim `defined`.
+
+    The comparison of features runs in float32 whatever precision the encoder ran in.
+    """
+    support = _as_given([one.float() for one in _as_tuple(support_features)])
+    query = _as_given([one.float() for one in _as_tuple(query_features)])
+    context = {"prepared": prepared, "branch": branch} if _takes_context(type(learner).logits) else {}
+    kind = support_masks.device.type
+    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        result: Any = learner.logits(support, support_masks, query, **context)  # type: ignore[arg-type]
+    if isinstance(result, tuple):
+        scores, defined = result
+        return scores, defined.all()
+    return result, torch.ones((), dtype=torch.bool, device=result.device)
+
+
+def resized(scores: Tensor, masks: Tensor) -> Tensor:
+    """Return scores (N,K,h,w) resized bilinearly to the size of masks (N,H,W)."""
+    return F.interpolate(scores, size=masks.shape[-2:], mode="bilinear", align_corners=False)
+
+
+@cache
+def _takes_context(logits: Callable[..., Any]) -> bool:
+    """Say whether `logits` wants `prepared` and `branch`, or is the short form; looked up once a method."""
+    parameters = inspect.signature(logits).parameters
+    return "branch" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _as_tuple(features: Features) -> tuple[Tensor, ...]:
+    return (features,) if isinstance(features, Tensor) else tuple(features)
+
+
+def _as_given(maps: list[Tensor]) -> Features:
+    """Undo `_as_tuple`: one map stands alone."""
+    return maps[0] if len(maps) == 1 else tuple(maps)

@@ -1,0 +1,267 @@
+"""The episodic training loop: one optimiser step an episode, resumable, byte-repeatable on the CPU.
+
+METHODS, "Optimisation" and "Skipped episodes". A step whose episode has no defined loss counts as a step
+but moves neither optimiser nor schedule. Its forward pass has been run by then, so BatchNorm's running
+statistics do move, as they do in the released programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, get_args
+
+import torch
+from torch import nn
+
+from fewshot.checkpoints import read_checkpoint
+from fewshot.errors import UserError, unknown_name
+from fewshot.files import atomic_write, canonical_json
+from fewshot.learner import LossResult, Recipe
+from fewshot.progress import Progress, progress
+from fewshot.seeds import seed_for
+from fewshot.training_log import TrainingLog
+from fewshot.types import Episode
+
+Precision = Literal["float32", "bf16"]
+CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
+
+
+class Trainable(Protocol):
+    """What training asks of a learner, which is a `torch.nn.Module` as well."""
+
+    def loss(self, episode: Episode) -> LossResult: ...
+    def parameter_groups(self) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a training stands: steps done, and how many episodes among them had no defined loss."""
+
+    steps: int
+    skipped: int
+
+
+@dataclass
+class _Position:
+    """Steps done, steps that moved the weights (the schedule's clock), episodes skipped."""
+
+    step: int = 0
+    moves: int = 0
+    skipped: int = 0
+
+
+def train(
+    learner: nn.Module,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    episodes: Callable[[range], Iterator[Episode]],
+    precision: str = "float32",
+    checkpoint_every: int = 1000,
+    channels_last: bool = False,
+    title: str = "training",
+) -> TrainingResult:
+    """Train `learner` to `recipe.steps`, from `folder`/last.pt on if it is there; it ends up trained.
+
+    `episodes(range(a, b))` yields the episodes of steps a .. b-1; an iterator with a `close` method is
+    closed. Written to `folder`: last.pt every `checkpoint_every` steps and at the end (model, optimiser,
+    schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
+    `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
+    last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
+    "bf16" runs the loss under autocast. The caller's random state is left as it was.
+
+    The learner's own draws come from torch's default generator, seeded here and kept in last.pt. There is
+    one wait for the device a step, to learn whether the loss is defined and finite. Raises `UserError` for
+    a loss that is not finite, and for a last.pt that is damaged or of another training.
+    """
+    if precision not in get_args(Precision):
+        raise unknown_name("precision", precision, get_args(Precision))
+    if checkpoint_every < 1:
+        raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
+    folder.mkdir(parents=True, exist_ok=True)
+    learner.to(device)
+    if channels_last:
+        cast(Any, learner).to(memory_format=torch.channels_last)
+    settings = dataclasses.asdict(recipe)
+    identity = canonical_json(
+        {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for("training", seed))
+        run = _Run(learner, recipe, folder, identity, device, precision)
+        marks = run.resume()
+        if marks is None or run.at.step < recipe.steps:
+            run.go(episodes, marks or {}, checkpoint_every, title)
+    return TrainingResult(run.at.step, run.at.skipped)
+
+
+def learning_rate(recipe: Recipe, moves: int) -> float:
+    """Return the learning rate after `moves` steps that moved the weights: x decay every decay_every."""
+    return recipe.learning_rate * recipe.decay ** (moves // recipe.decay_every)
+
+
+class _Run:
+    """One training: learner, optimiser and position, and the checkpoints that hold them."""
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        recipe: Recipe,
+        folder: Path,
+        identity: str,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        self._learner = learner
+        self._trainable = cast(Trainable, learner)
+        self._recipe = recipe
+        self._folder = folder
+        self._identity = identity
+        self._device = device
+        self._precision = precision
+        self._optimiser = torch.optim.SGD(
+            self._trainable.parameter_groups(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        self.at = _Position()
+
+    def go(
+        self,
+        episodes: Callable[[range], Iterator[Episode]],
+        marks: dict[str, int],
+        checkpoint_every: int,
+        title: str,
+    ) -> None:
+        """Train from the position reached to the last step, writing log and checkpoints."""
+        steps = self._recipe.steps
+        self._learner.train()
+        with ExitStack() as stack:
+            log = stack.enter_context(TrainingLog(self._folder, marks))
+            bar = stack.enter_context(progress(steps, title, "step", initial=self.at.step))
+            stream = episodes(range(self.at.step, steps))
+            if hasattr(stream, "close"):
+                stack.callback(stream.close)
+            for episode in stream:
+                self._step(episode, log, bar)
+                if self.at.step % checkpoint_every == 0 and self.at.step < steps:
+                    self._save(log)
+                every = self._recipe.snapshot_every
+                if every > 0 and self.at.step % every == 0:
+                    self._snapshot()
+            if self.at.step != steps:
+                raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
+            self._save(log)
+
+    def _step(self, episode: Episode, log: TrainingLog, bar: Progress) -> None:
+        rate = learning_rate(self._recipe, self.at.moves)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+            result = self._trainable.loss(episode.to(self._device))
+        total, parts, defined, skipped = _read(result)
+        self.at.step += 1
+        self.at.skipped += skipped
+        if defined:
+            if not all(math.isfinite(value) for value in (total, *parts.values())):
+                shown = ", ".join(f"{name} {value}" for name, value in {**parts, "total": total}.items())
+                raise UserError(
+                    f"the loss of step {self.at.step} is not finite ({shown}; rate {rate:g}, episode "
+                    f"{episode.label!r}); lower learning_rate, or look at that episode's slice"
+                )
+            self._optimiser.zero_grad(set_to_none=True)
+            result.total.backward()  # type: ignore[no-untyped-call]
+            for group in self._optimiser.param_groups:
+                group["lr"] = rate * group.get("rate", 1.0)
+            self._optimiser.step()
+            self.at.moves += 1
+        log.add(self.at.step, parts, total, rate, defined, episode.label)
+        shown = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
+        bar.note(f"{shown} rate {rate:.2e} skipped {self.at.skipped}")
+        bar.update(1)
+
+    def _save(self, log: TrainingLog) -> None:
+        """Write last.pt; the log reaches the disk first, so that it is never behind the checkpoint."""
+        random = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self._device)
+        state = {
+            "identity": self._identity,
+            "marks": log.marks(),
+            "step": self.at.step,
+            "moves": self.at.moves,
+            "skipped": self.at.skipped,
+            "model": self._learner.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": random,
+        }
+        _write(self._folder / "last.pt", state)
+
+    def _snapshot(self) -> None:
+        state = {"step": self.at.step, "skipped": self.at.skipped, "model": self._learner.state_dict()}
+        _write(self._folder / f"step_{self.at.step}.pt", state)
+
+    def resume(self) -> dict[str, int] | None:
+        """Take up last.pt and return the log's sizes at that step; None where there is no last.pt."""
+        path = self._folder / "last.pt"
+        if not path.exists():
+            return None
+        state = _checkpoint(path)
+        if state["identity"] != self._identity:
+            raise UserError(
+                f"{path} belongs to a training with {state['identity']}, wanted {self._identity}; "
+                "use another folder, or delete it to train anew"
+            )
+        wanted = {name: value.shape for name, value in self._learner.state_dict().items()}
+        found = {name: value.shape for name, value in state["model"].items()}
+        if wanted != found:
+            differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+            raise UserError(
+                f"{path} is of another learner: {len(differing)} of its entries are missing, extra or of "
+                f"another shape, first {differing[0]!r}; use another folder, or delete it to train anew"
+            )
+        self._learner.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.at = _Position(state["step"], state["moves"], state["skipped"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self._device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self._device)
+        marks: dict[str, int] = state["marks"]
+        return marks
+
+
+def _read(result: LossResult) -> tuple[float, dict[str, float], bool, int]:
+    """Bring total, parts, defined and skipped from the device in one copy."""
+    numbers = [result.total, *result.parts.values(), result.defined, result.skipped]
+    together = torch.stack([number.detach().to(torch.float32) for number in numbers])
+    total, *parts, defined, skipped = together.tolist()
+    return total, dict(zip(result.parts, parts, strict=True)), bool(defined), int(skipped)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Save to memory first: torch turns a full disk into an error that says nothing of it."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    with atomic_write(path, "wb") as stream:
+        stream.write(content.getbuffer())
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """Read last.pt safely; `UserError` where it is damaged, holds objects or lacks an entry."""
+    try:
+        state = read_checkpoint(path)
+    except UserError as error:
+        raise UserError(f"{error}; or delete {path} to train anew") from error
+    if state.keys() != CHECKPOINT_KEYS:
+        raise UserError(
+            f"{path} is not a training checkpoint (wanted the entries {', '.join(sorted(CHECKPOINT_KEYS))}); "
+            "delete it to train anew"
+        )
+    return state
