@@ -1,0 +1,58 @@
+"""Two yardsticks that every table needs: what Dice costs nothing. They have no encoder and no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fewshot.errors import UserError
+from fewshot.types import Support
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A yardstick has no options."""
+
+
+class AllForeground:
+    """Calls every pixel foreground: the Dice that the class's share of the slice alone gives."""
+
+    Options = NoOptions
+    trainable: ClassVar[bool] = False
+    regime: ClassVar[str] = "yardstick"
+    labels_used: ClassVar[str] = "none"
+
+    def __init__(self, options: NoOptions | None = None) -> None:
+        self.options = NoOptions() if options is None else options
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        """Return 1 everywhere: (Q,1,H,W) -> (Q,H,W)."""
+        return torch.ones_like(query[:, 0])
+
+
+class CopySupport:
+    """Pastes the support mask at the same place: the Dice that the organ's usual position alone gives.
+
+    With several shots the probability is the share of shots that show the class at the pixel, so the
+    mask (> 0.5) is a strict majority; a tie is background.
+    """
+
+    Options = NoOptions
+    trainable: ClassVar[bool] = False
+    regime: ClassVar[str] = "yardstick"
+    labels_used: ClassVar[str] = "none"
+
+    def __init__(self, options: NoOptions | None = None) -> None:
+        self.options = NoOptions() if options is None else options
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        """Return the mean support mask for every query slice: (Q,1,H,W) -> (Q,H,W)."""
+        if support.masks.shape[-2:] != query.shape[-2:]:
+            raise UserError(
+                f"copy-support was given masks of {tuple(support.masks.shape[-2:])} for slices of "
+                f"{tuple(query.shape[-2:])}; support and query must have one size"
+            )
+        return support.masks.float().mean(dim=0).expand(len(query), -1, -1)
