@@ -1,0 +1,132 @@
+"""One cell on disk: its key, its record, and the log of what its inputs do not determine."""
+
+from __future__ import annotations
+
+import platform
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.plan import Plan
+from episodes.store import Store
+from fewshot.files import write_json
+from protocols.environment import environment
+from protocols.evaluate import Evaluation
+from protocols.models import Method, Model
+from protocols.provenance import record_run
+from protocols.spec import Protocol
+from results.records import cell_key, make_record
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for, names already resolved."""
+
+    store: Store
+    protocol: Protocol
+    setting: int
+    folds: tuple[int, ...]
+    groups: tuple[str, ...]
+    work: Path
+    device: torch.device
+    batch: int
+    checkpoint_every: int = 200
+    save_predictions: bool = False
+    redo: bool = False
+
+
+def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
+    """Return what tells this cell from all others, as plain JSON values."""
+    protocol = request.protocol
+    return {
+        "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
+        "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
+        "setting": request.setting,
+        "fold": plan.fold,
+        "group": plan.group,
+        "method": method.description,
+        "seed": method.seed,
+        "checkpoint": model.description["checkpoint"],
+        "shots": plan.rules.shots,
+        "parts": len(plan.rules.support_fractions),
+        "plan": plan.hash,
+        "model": model.description["key"],
+    }
+
+
+def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
+    """Return the key under which the cell's record, predictions and log lie."""
+    return cell_key(cell_identity(request, method, model, plan))
+
+
+def cell_record(
+    request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, audits: Sequence[str]
+) -> dict[str, Any]:
+    """Return the checked record of a cell: only what its inputs determine."""
+    identity = cell_identity(request, method, model, plan)
+    return make_record(
+        protocol=identity["protocol"],
+        dataset=identity["dataset"],
+        setting=request.setting,
+        fold=plan.fold,
+        group=plan.group,
+        grid=_grid(request),
+        shots=identity["shots"],
+        parts=identity["parts"],
+        plan_hash=plan.hash,
+        method=identity["method"],
+        model=model.description,
+        training={
+            "scans": list(plan.training_scans),
+            "slices": len(plan.training_slices),
+            "slices_excluded": len(plan.excluded),
+        },
+        audits=list(audits),
+        fallback_slices=evaluation.fallback_slices,
+        scores=evaluation.scores,
+        environment=environment(request.device),
+    )
+
+
+def _grid(request: Request) -> dict[str, Any]:
+    """Return what a complete table has: the number of folds, and every group with its classes."""
+    groups = request.protocol.groups_for(request.store.spec)
+    return {
+        "folds": len(request.protocol.fold_borders_for(request.store.spec)) - 1,
+        "groups": {name: list(classes) for name, classes in groups.items()},
+    }
+
+
+def log_cell(
+    request: Request, key: str, model: Model, record: dict[str, Any], seconds: float, path: Path
+) -> None:
+    """Keep what the inputs do not determine (time, host, Sacred's run id) beside the record, not in it."""
+    dices = [score["dice"] for score in record["scores"] if score["dice"] is not None]
+    losses = model.folder / "losses.csv" if model.folder is not None else None
+    run_id = record_run(
+        request.work / "runs",
+        {
+            name: record[name]
+            for name in ("protocol", "dataset", "setting", "fold", "group", "method", "model")
+        },
+        sum(dices) / len(dices) if dices else None,
+        losses,
+        [path],
+    )
+    write_json(
+        request.work / "logs" / f"{key}.json",
+        {
+            "cell": key,
+            "evaluation_seconds": round(seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "platform": platform.platform(),
+            "sacred_run": run_id,
+            "threads": torch.get_num_threads(),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Reference vectors of the released programs, replayed family by family."""

@@ -1,0 +1,55 @@
+"""A method settled from its name and the options typed: learner class, options, recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from fewshot.checkpoints import default_weights
+from fewshot.errors import UserError, unknown_name
+from fewshot.learner import Recipe, options_from
+from fewshot.registry import resolve_method, trains
+from protocols.models import Method
+
+
+def settle(
+    name: str,
+    settings: Mapping[str, str],
+    *,
+    encoder: str | None = None,
+    weights: str | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+) -> Method:
+    """Return the method with every number settled: typed options over the method's published ones.
+
+    `settings` (from `--set`) may name the method's own options and, for what those don't name, the
+    recipe's (learning_rate, decay, ...). Raises `UserError` for unknown names and wrong types.
+    """
+    learner = resolve_method(name)
+    own = {field.name for field in dataclasses.fields(learner.Options)}
+    of_recipe = {field.name for field in dataclasses.fields(Recipe)}
+    for key in settings:
+        if key not in own and (key not in of_recipe or not trains(learner)):
+            raise unknown_name(f"option of {name}", key, own | (of_recipe if trains(learner) else set()))
+    options = options_from(learner.Options, {k: v for k, v in settings.items() if k in own})
+    if not trains(learner):
+        typed = {"--encoder": encoder, "--weights": weights, "--steps": steps}
+        given = [flag for flag, value in typed.items() if value is not None]
+        if given:
+            raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
+        return Method(name, learner, options, None, seed, precision)
+    published: Recipe = learner.recipe()
+    changes = dataclasses.asdict(
+        options_from(Recipe, {k: v for k, v in settings.items() if k not in own}, published)
+    )
+    if encoder is not None:
+        changes["encoder"] = encoder
+        changes["weights"] = default_weights(encoder)
+    if weights is not None:
+        changes["weights"] = weights
+    if steps is not None:
+        changes["steps"] = steps
+    recipe = Recipe(**changes)
+    return Method(name, learner, options, recipe, seed, precision)

@@ -1,0 +1,223 @@
+"""Models by what they were trained from: the spec, its key, and training what is missing.
+
+A spec names no protocol, setting or group. Equal training inputs give equal keys, so setting 1, which
+excludes nothing, trains one model per fold that every group shares, with no special case.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from episodes.plan import Plan
+from episodes.prefetch import prefetched
+from episodes.sampler import SuperpixelEpisodes
+from episodes.slices import Normalisation, SliceReader
+from episodes.store import Store
+from fewshot.checkpoints import load_weights, read_checkpoint
+from fewshot.encoder import ResNetEncoder, build_encoder
+from fewshot.errors import UserError
+from fewshot.files import hash_of, write_json
+from fewshot.learner import PrototypeLearner, Recipe
+from fewshot.locks import locked
+from fewshot.registry import resolve_method, source_hash
+from fewshot.seeds import seed_for
+from fewshot.training import train
+
+SPEC_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with its options and recipe settled: what `--method`, `--set` and `--steps` came to."""
+
+    name: str
+    learner: type[Any]
+    options: Any
+    recipe: Recipe | None  # None: nothing to train
+    seed: int
+    precision: str = "float32"
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return the `method` part of a record."""
+        return {
+            "name": self.name,
+            "options": dataclasses.asdict(self.options),
+            "source_hash": source_hash(self.learner),
+            "regime": getattr(self.learner, "regime", "few-shot"),
+            "labels_used": getattr(self.learner, "labels_used", "none"),
+        }
+
+
+@dataclass(frozen=True)
+class Model:
+    """A learner ready to answer, and the `model` part of its records."""
+
+    learner: Any
+    description: dict[str, Any]
+    folder: Path | None  # None: not one of ours
+
+
+def untrained_yardstick(method: Method) -> Model:
+    """Return a learner that has nothing to train."""
+    description = {
+        "key": None,
+        "encoder": None,
+        "initial_weights": None,
+        "steps": 0,
+        "seed": method.seed,
+        "checkpoint": "none",
+        "skipped_episodes": 0,
+    }
+    return Model(method.learner(method.options), description, None)
+
+
+def new_learner(method: Method, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
+    """Build the method on its encoder with its initial weights; return it and {"name", "sha256"} of them."""
+    assert method.recipe is not None
+    learner = built(method)
+    initial = load_weights(method.recipe.weights, cast(ResNetEncoder, learner.encoder), weights_folder)
+    return learner, {"name": initial.name, "sha256": initial.sha256}
+
+
+def built(method: Method) -> PrototypeLearner:
+    """Return the method on its encoder, random by the seed, in the memory layout that is fastest."""
+    assert method.recipe is not None
+    encoder = build_encoder(method.recipe.encoder, method.seed)
+    with torch.random.fork_rng(devices=[]):  # a method's own layers draw their first weights here
+        torch.manual_seed(seed_for("learner", method.seed))
+        learner: PrototypeLearner = method.learner(encoder, method.options)
+    cast(Any, learner).to(memory_format=torch.channels_last)
+    return learner
+
+
+def model_spec(
+    method: Method, initial: dict[str, Any], plan: Plan, store: Store, rule: str
+) -> dict[str, Any]:
+    """Return everything a trained model depends on; `rule` names the intensity normalisation."""
+    assert method.recipe is not None
+    recipe = dataclasses.asdict(method.recipe)
+    encoder = recipe.pop("encoder")
+    recipe.pop("weights")
+    slices = [list(ref) for ref in plan.training_slices]
+    return {
+        "schema": SPEC_SCHEMA,
+        "dataset": store.spec.name,
+        "store": store.hash,
+        "training_scans": list(plan.training_scans),
+        "training_slices": len(slices),
+        "training_slices_hash": hash_of(slices)[:16],
+        "normalisation": rule,
+        "pseudo_labels": {"kind": "superpixels", "min_size": store.spec.superpixel_min_size},
+        "method": {key: method.description[key] for key in ("name", "options", "source_hash")},
+        "encoder": encoder,
+        "initial_weights": initial,
+        "recipe": recipe,
+        "seed": method.seed,
+        "image_size": store.spec.image_size,
+        "precision": method.precision,
+        "channels_last": True,
+    }
+
+
+def model_key(spec: dict[str, Any]) -> str:
+    """Return the first 16 hex digits of the sha256 of the canonical spec."""
+    return hash_of(spec)[:16]
+
+
+def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
+    """Return in words what a model's training had otherwise than `plan` asks for; empty: it fits."""
+    slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
+    return [
+        words
+        for words, same in (
+            ("prepared dataset", spec["store"] == store.hash),
+            ("training scans", spec["training_scans"] == list(plan.training_scans)),
+            ("training slices", spec["training_slices_hash"] == slices),
+            ("normalisation", spec["normalisation"] == rule),
+        )
+        if not same
+    ]
+
+
+def ensure_model(
+    method: Method, plan: Plan, store: Store, normalisation: Normalisation, work: Path, device: torch.device,
+    checkpoint_every: int,
+) -> Model:  # fmt: skip
+    """Return the model that `plan`'s training rules ask for, trained to its last step.
+
+    Trains what is missing (from the last checkpoint on) and reuses what is there. Two processes that
+    want the same model take turns, so it is trained once.
+    """
+    assert method.recipe is not None
+    learner, initial = new_learner(method, work / "weights")
+    spec = model_spec(method, initial, plan, store, normalisation.rule)
+    key = model_key(spec)
+    folder = work / "models" / key
+    source = SuperpixelEpisodes(
+        SliceReader(store, normalisation),
+        store.index,
+        plan.training_scans,
+        frozenset(plan.training_slices),
+        seed=method.seed,
+        draw=method.recipe.draw,
+        augmentation=method.recipe.augmentation,
+        batch=method.recipe.batch,
+        prepare=learner.prepare,
+    )
+    with locked(work / "locks" / f"{key}.lock"):
+        if not (folder / "spec.json").exists():
+            write_json(folder / "spec.json", spec)
+        result = train(
+            learner, method.recipe, folder, seed=method.seed, device=device, precision=method.precision,
+            checkpoint_every=checkpoint_every, channels_last=True, title=f"fold {plan.fold} {key}",
+            episodes=lambda steps: prefetched(source.episode, steps, depth=4),
+        )  # fmt: skip
+    learner.eval()
+    return Model(learner, _description(spec, key, result.skipped), folder)
+
+
+def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, Any], Model]:
+    """Return the method, spec and model of a finished training in `folder`, without training."""
+    spec = json.loads((folder / "spec.json").read_text())
+    cls = resolve_method(spec["method"]["name"])
+    options = cls.Options(**spec["method"]["options"])
+    weights = spec["initial_weights"]["name"]
+    recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    method = Method(spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"])
+    if method.description["source_hash"] != spec["method"]["source_hash"]:
+        raise UserError(
+            f"model {folder.name} was trained with another version of {method.name} "
+            f"(source {spec['method']['source_hash']}, now {method.description['source_hash']}); train again"
+        )
+    learner = built(method)
+    state = read_checkpoint(folder / "last.pt")
+    if int(state["step"]) != recipe.steps:
+        raise UserError(
+            f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
+            "finish it with the `fewshot run` command that began it"
+        )
+    learner.load_state_dict(state["model"])
+    learner.to(device).eval()
+    return method, spec, Model(learner, _description(spec, folder.name, int(state["skipped"])), folder)
+
+
+def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]:
+    return {
+        "key": key,
+        "encoder": spec["encoder"],
+        "initial_weights": spec["initial_weights"],
+        "steps": spec["recipe"]["steps"],
+        "seed": spec["seed"],
+        "checkpoint": "last",
+        "skipped_episodes": skipped,
+        "recipe": spec["recipe"],
+        "precision": spec["precision"],
+    }

@@ -1,0 +1,51 @@
+"""Predicted masks as NIfTI files, every slice of each query scan, in the prepared geometry."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.plan import Plan
+from episodes.store import Store
+from episodes.volumes import write_nifti
+from fewshot.types import Task
+
+
+class PredictionWriter:
+    """Collects masks while a plan is evaluated; one uint8 volume per class and scan, 1 = the class."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._volumes: dict[str, dict[tuple[str, int], NDArray[np.uint8]]] = {}
+
+    def keep(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+        """Take the masks (Q,H,W) of a task; what the model's square cut off stays 0."""
+        volumes = self._volumes.setdefault(plan.hash, {})
+        scan = task.queries[0].scan
+        shape = self._store.scan(scan).image.shape
+        volume = volumes.setdefault((scan, task.class_value), np.zeros(shape, dtype=np.uint8))
+        height, width = masks.shape[1:]
+        for ref, mask in zip(task.queries, masks, strict=True):
+            volume[ref.z, :height, :width] = mask
+
+    def write(self, plan: Plan, folder: Path) -> None:
+        """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for everything kept of `plan`.
+
+        The files are written to a temporary folder that takes the place of `folder` when all are there.
+        """
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for (scan, value), volume in sorted(self._volumes.get(plan.hash, {}).items()):
+            stored = self._store.scan(scan)
+            write_nifti(
+                partial / f"scan_{scan}_label_{value}.nii.gz",
+                volume,
+                stored.spacing_mm,
+                stored.origin,
+                stored.direction,
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
