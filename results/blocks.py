@@ -1,0 +1,172 @@
+"""Records of one configuration become a block: Dice per fold, class and group, with mean and deviation.
+
+Headline (PROTOCOLS.md rule 11): mean over folds of the mean over classes of the mean over scans (with
+several supports: of the mean over supports first). The deviation is that of the folds, n-1. What the grid
+of cells says must exist and does not is `missing`; no number is then made of the rest.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.errors import UserError
+from fewshot.files import canonical_json, hash_of
+
+Record = Mapping[str, Any]
+Cell = tuple[int, str]  # fold, group
+Column = tuple[str, str]  # group, class
+MODEL_FIELDS = ("encoder", "initial_weights", "steps", "seed", "checkpoint", "recipe", "precision")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over folds and its standard deviation (n-1); the deviation of one fold is None."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """All cells of one configuration; ratios in [0, 1], None where undefined or missing."""
+
+    record: Record  # one of them: for what all share
+    cells: Mapping[Cell, Record]
+
+    @property
+    def short_hash(self) -> str:
+        """Return 8 hex digits that name the configuration."""
+        return hash_of(configuration(self.record))[:8]
+
+    @property
+    def folds(self) -> range:
+        """Return every fold a complete block has."""
+        return range(self.record["grid"]["folds"])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Return every group a complete block has, by name."""
+        return tuple(sorted(self.record["grid"]["groups"]))
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Return (group, class) of every class column."""
+        return tuple((group, name) for group in self.groups for name in self.record["grid"]["groups"][group])
+
+    @property
+    def missing(self) -> tuple[Cell, ...]:
+        """Return the cells that must exist and do not."""
+        every = ((fold, group) for fold in self.folds for group in self.groups)
+        return tuple(cell for cell in every if cell not in self.cells)
+
+    def class_dice(self, fold: int, column: Column) -> float | None:
+        """Return the mean over scans of one class in one fold."""
+        group, name = column
+        if (fold, group) not in self.cells:
+            return None
+        by_scan: dict[str, list[float]] = {}
+        for score in self.cells[fold, group]["scores"]:
+            if score["class"] == name and score["dice"] is not None:
+                by_scan.setdefault(score["scan"], []).append(score["dice"])
+        return _mean(statistics.fmean(dices) for dices in by_scan.values())
+
+    def group_dice(self, fold: int, group: str) -> float | None:
+        """Return the mean over the group's classes in one fold; None where its cell is missing."""
+        return _mean(
+            dice for column in self.columns if column[0] == group
+            and (dice := self.class_dice(fold, column)) is not None
+        )  # fmt: skip
+
+    def fold_dice(self, fold: int) -> float | None:
+        """Return the mean over all classes in one fold; None where a cell of the fold is missing."""
+        if any(missing_fold == fold for missing_fold, _group in self.missing):
+            return None
+        return _mean(dice for c in self.columns if (dice := self.class_dice(fold, c)) is not None)
+
+    def class_spread(self, column: Column) -> Spread | None:
+        """Return mean and deviation of a class over folds; None where a cell of its group is missing."""
+        return self._spread((self.class_dice(fold, column) for fold in self.folds), (column[0],))
+
+    def group_spread(self, group: str) -> Spread | None:
+        """Return mean and deviation of a group over folds; None where one of its cells is missing."""
+        return self._spread((self.group_dice(fold, group) for fold in self.folds), (group,))
+
+    def spread(self) -> Spread | None:
+        """Return the headline and its deviation; None where any cell is missing."""
+        return self._spread((self.fold_dice(fold) for fold in self.folds), self.groups)
+
+    def undefined(self) -> tuple[tuple[int, str, str, str], ...]:
+        """Return (fold, class, scan, reason) of every score without Dice."""
+        return tuple(
+            (fold, score["class"], score["scan"], score["undefined"])
+            for (fold, _group), record in sorted(self.cells.items())
+            for score in record["scores"]
+            if score["undefined"] is not None
+        )
+
+    def scores(self) -> int:
+        """Return how many scores there are, undefined ones included."""
+        return sum(len(record["scores"]) for record in self.cells.values())
+
+    def _spread(self, dices: Iterable[float | None], groups: Sequence[str]) -> Spread | None:
+        if any(group in groups for _fold, group in self.missing):
+            return None
+        defined = [dice for dice in dices if dice is not None]
+        if not defined:
+            return None
+        return Spread(statistics.fmean(defined), statistics.stdev(defined) if len(defined) > 1 else None)
+
+
+def blocks(records: Iterable[Record]) -> list[Block]:
+    """Return the blocks of records, one per distinct configuration, in a fixed order.
+
+    Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
+    steps, seed, checkpoint policy, shots, parts or marks are never mixed. Two different records of one cell
+    are a `UserError`.
+    """
+    found: dict[str, dict[Cell, Record]] = {}
+    for record in sorted(records, key=canonical_json):
+        cells = found.setdefault(canonical_json(configuration(record)), {})
+        cell = (record["fold"], record["group"])
+        if cell in cells and not _same_result(cells[cell], record):
+            raise UserError(
+                f"two different records of {record['method']['name']}, {record['dataset']['name']} setting "
+                f"{record['setting']}, fold {cell[0]}, group {cell[1]}: models {cells[cell]['model']['key']} "
+                f"and {record['model']['key']}; keep one of them in the folder of records"
+            )
+        cells.setdefault(cell, record)
+    made = [Block(next(iter(cells.values())), dict(sorted(cells.items()))) for cells in found.values()]
+    return sorted(
+        made, key=lambda block: canonical_json([question(block.record), configuration(block.record)])
+    )
+
+
+def question(record: Record) -> dict[str, Any]:
+    """Return what blocks must share to stand in one summary: protocol, data, setting, shots, parts."""
+    keys = ("protocol", "dataset", "setting", "shots", "parts", "grid")
+    return {key: record[key] for key in keys}
+
+
+def configuration(record: Record) -> dict[str, Any]:
+    """Return everything that all cells of a block share."""
+    method = {
+        key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
+    }
+    model = {key: record["model"].get(key) for key in MODEL_FIELDS}
+    if model["checkpoint"] == "external":  # every fold may have a file, and so a hash, of its own
+        model["initial_weights"] = {"name": "external", "sha256": None}
+    rest = {"train_dataset": record["train_dataset"], "audits": record["audits"]}
+    return question(record) | {"method": method, "model": model} | rest
+
+
+def _same_result(one: Record, other: Record) -> bool:
+    """Tell whether two records differ in nothing but the program's environment."""
+    return {**one, "environment": None} == {**other, "environment": None}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.fmean(found) if found else None

@@ -1,0 +1,90 @@
+"""What stands around a table's numbers: which configuration made them and what a reader must know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from results.blocks import Block
+
+
+def heading(block: Block) -> str:
+    """Return method, dataset, setting and protocol of a block."""
+    record = block.record
+    protocol = f"{record['protocol']['name']} version {record['protocol']['version']}"
+    trained = record["train_dataset"]
+    data = record["dataset"]["name"] + (f" (trained on {trained['name']})" if trained else "")
+    return f"{record['method']['name']} on {data}, setting {record['setting']}, {protocol}"
+
+
+def subheading(block: Block) -> str:
+    """Return model, seed, checkpoint policy, shots and parts of a block, and its short hash."""
+    record, model = block.record, block.record["model"]
+    texts = [_training(model)]
+    texts += [f"seed {model['seed']}", f"checkpoint {model['checkpoint']}"]
+    texts += [f"{record['shots']} shot" + "s" * (record["shots"] > 1), f"{record['parts']} parts"]
+    if record["method"]["options"]:
+        options = (f"{name}={value}" for name, value in sorted(record["method"]["options"].items()))
+        texts.append(f"options {' '.join(options)}")
+    return "; ".join([*texts, f"configuration {block.short_hash}"])
+
+
+def row_label(block: Block) -> str:
+    """Return a short name of a block's configuration for a summary's row."""
+    record, model = block.record, block.record["model"]
+    texts = [record["method"]["name"]]
+    if model["encoder"] is not None:
+        texts.append(f"({_training(model)}, seed {model['seed']}, {model['checkpoint']})")
+    marks = ["!"] if record["audits"] else []
+    return " ".join([*texts, *marks])
+
+
+def notes(block: Block) -> list[str]:
+    """Return the lines under a block's table: units, weights, labels, excluded, undefined, missing."""
+    record = block.record
+    lines = ["Dice in percent, mean over query scans; ± is the standard deviation over folds (n-1)."]
+    lines.append(_weights_note(record["model"]))
+    lines.append(f"labels used in training: {record['method']['labels_used']}")
+    order = "/".join(block.groups)
+    split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
+    lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")
+    lines += _undefined_notes(block)
+    fallback = sum(cell["fallback_slices"] for cell in block.cells.values())
+    if fallback:
+        lines.append(f"answered by the method's fallback: {fallback} query slices")
+    lines += [f"MARKED: {mark}" for mark in record["audits"]]
+    if block.missing:
+        folds = {group: [str(f) for f, other in block.missing if other == group] for group in block.groups}
+        names = "; ".join(f"{group}: fold {', '.join(gone)}" for group, gone in folds.items() if gone)
+        lines.append(f"INCOMPLETE: {len(block.missing)} cells are missing: {names}")
+    return lines
+
+
+def _training(model: dict[str, Any]) -> str:
+    if model["encoder"] is None:
+        return "made elsewhere" if model["checkpoint"] == "external" else "nothing trained"
+    weights = model["initial_weights"]
+    texts = [model["encoder"], f"{weights['name']} weights" if weights else "given weights"]
+    if model["steps"] is not None:
+        texts.append("untrained" if model["steps"] == 0 else f"{model['steps']} steps")
+    return ", ".join(texts)
+
+
+def _weights_note(model: dict[str, Any]) -> str:
+    weights = model["initial_weights"]
+    if weights is None:
+        return "initial weights: " + ("not known" if model["checkpoint"] == "external" else "none")
+    if weights["name"] == "random":
+        return "initial weights: RANDOM, not pre-trained: not comparable with published numbers"
+    return f"initial weights: {weights['name']}" + (
+        f" ({weights['sha256'][:8]})" if weights["sha256"] else ""
+    )
+
+
+def _undefined_notes(block: Block) -> list[str]:
+    undefined = block.undefined()
+    if not undefined:
+        return [f"undefined scores: 0 of {block.scores()}"]
+    reasons = Counter((name, reason) for _fold, name, _scan, reason in undefined)
+    told = "; ".join(f"{name} {number}x {reason}" for (name, reason), number in sorted(reasons.items()))
+    return [f"undefined scores, left out of their means: {len(undefined)} of {block.scores()} ({told})"]
