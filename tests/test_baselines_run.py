@@ -1,0 +1,35 @@
+"""Each learner of prototypes through `fewshot run`: trained, evaluated, recorded, and the same again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import tiny_store
+
+from fewshot.commands.main import main
+from results.records import read_record
+
+OPTIONS = {
+    "panet": {"scale": 10.0},
+    "kmeans": {"k_foreground": 2, "k_background": 3, "iterations": 4, "scale": 10.0},
+}
+
+
+@pytest.mark.parametrize("method", OPTIONS)
+def test_a_learner_runs_by_name_and_repeats_its_bytes(method: str, tmp_path: Path) -> None:
+    options = [text for name, value in OPTIONS[method].items() for text in ("--set", f"{name}={value}")]
+    records = []
+    for name in ("one", "two"):
+        work = tmp_path / name
+        tiny_store(work / "stores" / "tiny")
+        command = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
+        model = ["--method", method, "--encoder", "resnet18", "--weights", "random", "--steps", "2"]
+        assert main([*command, *model, *options]) == 0
+        records.append({path.name: path.read_bytes() for path in (work / "records").glob("*.json")})
+    assert records[0] == records[1] and len(records[0]) == 1
+    record = read_record(tmp_path / "one" / "records" / next(iter(records[0])))
+    assert record["method"]["name"] == method and record["method"]["options"] == OPTIONS[method]
+    assert record["method"]["labels_used"] == "none" and record["model"]["steps"] == 2
+    assert {score["class"] for score in record["scores"]} == {"liver", "spleen"}
+    assert sum(score["tp"] + score["fp"] for score in record["scores"]) > 0

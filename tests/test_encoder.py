@@ -1,0 +1,91 @@
+"""The encoder: shapes, names, dilation and seeds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from fewshot.encoder import build_encoder
+from fewshot.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # torchvision's published counts without the classifier, and localconv
+        ("resnet18", 11_689_512 - 513_000 + 512 * 256),
+        ("resnet50", 25_557_032 - 2_049_000 + 2048 * 256),
+        ("resnet101", 44_549_160 - 2_049_000 + 2048 * 256),
+    ],
+)
+def test_parameter_counts_are_torchvisions(name: str, parameters: int) -> None:
+    assert sum(p.numel() for p in build_encoder(name).parameters()) == parameters
+
+
+def test_stride_is_eight() -> None:
+    encoder = build_encoder("resnet18").eval()
+    with torch.no_grad():
+        assert encoder(torch.zeros(2, 1, 64, 96)).shape == (2, 256, 8, 12)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_dilation_of_the_later_layers(name: str) -> None:
+    backbone = build_encoder(name).backbone
+    found = {
+        layer: [
+            {m.dilation[0] for m in block.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)}
+            for block in getattr(backbone, layer)
+        ]
+        for layer in ("layer1", "layer2", "layer3", "layer4")
+    }
+    assert all(one == {1} for one in found["layer1"] + found["layer2"])
+    assert found["layer3"][0] == {1} and all(one == {2} for one in found["layer3"][1:])
+    assert found["layer4"][0] == {2} and all(one == {4} for one in found["layer4"][1:])
+
+
+def test_names_are_torchvisions() -> None:
+    names = set(build_encoder("resnet50").state_dict())
+    assert {
+        "backbone.conv1.weight",
+        "backbone.bn1.running_var",
+        "backbone.layer1.0.downsample.0.weight",
+        "backbone.layer3.5.conv3.weight",
+        "backbone.layer4.0.downsample.1.num_batches_tracked",
+        "localconv.weight",
+    } <= names
+    assert all(name.startswith("backbone.") or name == "localconv.weight" for name in names)
+
+
+def test_three_equal_channels() -> None:
+    """A kernel's three channel planes see the same slice, so only their sum matters."""
+    encoder = build_encoder("resnet18").eval()
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = encoder(image)
+        weight = encoder.backbone.conv1.weight
+        weight.copy_(weight.sum(1, keepdim=True).expand_as(weight) / 3)
+        assert torch.allclose(before, encoder(image), atol=1e-4 * float(before.abs().max()))
+
+
+def test_seed_fixes_the_weights_and_nothing_global_moves() -> None:
+    state = torch.get_rng_state()
+    first, again, other = (build_encoder("resnet18", seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["backbone.layer2.0.conv1.weight"], other["backbone.layer2.0.conv1.weight"])
+    assert not torch.equal(first["localconv.weight"], other["localconv.weight"])
+
+
+def test_initial_weights_are_kaiming() -> None:
+    state = build_encoder("resnet18").state_dict()
+    weight = state["backbone.layer4.1.conv2.weight"]  # fan out 512 * 9
+    assert weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+    assert state["localconv.weight"].abs().max().item() == pytest.approx(512**-0.5, rel=0.01)
+    assert torch.equal(state["backbone.bn1.running_var"], torch.ones(64))
+    assert torch.equal(state["backbone.bn1.bias"], torch.zeros(64))
+
+
+def test_unknown_encoder_shows_near_names() -> None:
+    with pytest.raises(UserError, match="did you mean 'resnet10"):
+        build_encoder("resnet1O1")

@@ -1,0 +1,165 @@
+"""Evaluation: each slice encoded once, counts equal to a slow and obvious loop, nothing dropped."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_store
+from torch import Tensor, nn
+
+from baselines.ssl_alpnet import SSLALPNet
+from baselines.yardsticks import AllForeground, CopySupport
+from episodes.plan import Plan, make_plan
+from episodes.slices import SliceReader, normalisation
+from episodes.store import Store
+from fewshot.encoder import build_encoder
+from fewshot.learner import PrototypeLearner
+from fewshot.types import Support
+from protocols.evaluate import evaluate
+from protocols.spec import load_protocol
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return tiny_store(tmp_path_factory.mktemp("stores") / "tiny")
+
+
+def plans_of(store: Store, fold: int = 0) -> list[Plan]:
+    protocol = load_protocol("alpnet-ep1")
+    return [
+        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes)
+        for group, classes in protocol.groups_for(store.spec).items()
+    ]
+
+
+def reader_of(store: Store, plan: Plan) -> SliceReader:
+    return SliceReader(store, normalisation(store, "per-scan", plan.training_scans))
+
+
+class Counting(nn.Module):
+    """An encoder that remembers every image it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+        self.inner = build_encoder("resnet18", 0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += [image.numpy().tobytes() for image in images]
+        features: Tensor = self.inner(images)
+        return features
+
+
+def test_every_distinct_slice_is_encoded_once_for_all_groups_and_parts(store: Store) -> None:
+    plans = plans_of(store)
+    encoder = Counting()
+    evaluate(SSLALPNet(encoder).eval(), plans, reader_of(store, plans[0]), device=CPU)
+    support = {ref for plan in plans for task in plan.tasks for ref in task.support}
+    queries = {
+        ref
+        for plan in plans
+        for task in plan.tasks
+        for ref, scored in zip(task.queries, task.scored, strict=True)
+        if scored
+    }
+    assert len(encoder.seen) == len(set(encoder.seen)) == len(support | queries)
+
+
+def test_counts_equal_those_of_segment_asked_slice_by_slice(store: Store) -> None:
+    plans = plans_of(store, fold=1)
+    reader = reader_of(store, plans[0])
+    learner = SSLALPNet(build_encoder("resnet18", 3)).eval()
+    for plan, evaluation in zip(plans, evaluate(learner, plans, reader, device=CPU, batch=3), strict=True):
+        wanted: dict[tuple[str, str], np.ndarray] = {}
+        for task in plan.tasks:
+            support = Support(
+                reader.images(task.support),
+                torch.from_numpy(np.stack([reader.mask(ref, task.class_value) for ref in task.support])),
+            )
+            for ref, scored in zip(task.queries, task.scored, strict=True):
+                if not scored:
+                    continue
+                with torch.inference_mode():
+                    mask = (learner.segment(support, reader.images([ref]))[0] > 0.5).numpy()
+                truth = reader.mask(ref, task.class_value)
+                counts = np.array([(mask & truth).sum(), (mask & ~truth).sum(), (~mask & truth).sum()])
+                key = (task.class_name, ref.scan)
+                wanted[key] = wanted.get(key, np.zeros(3, dtype=int)) + counts
+        found = {(s.class_name, s.scan): np.array([s.tp, s.fp, s.fn]) for s in evaluation.scores}
+        assert found.keys() == wanted.keys()
+        for key, counts in wanted.items():
+            assert np.abs(found[key] - counts).max() <= 2, key  # one or two pixels on the boundary may turn
+
+
+def test_all_foreground_scores_the_share_of_the_organ(store: Store) -> None:
+    plan = plans_of(store)[0]
+    (evaluation,) = evaluate(AllForeground(), [plan], reader_of(store, plan), device=CPU)
+    for score in evaluation.scores:
+        labels = store.scan(score.scan).labels[:, :64, :64] == store.spec.classes[score.class_name]
+        shown = np.flatnonzero(labels.any(axis=(1, 2)))
+        volume = labels[shown[0] : shown[-1] + 1]
+        assert (score.tp, score.fn) == (volume.sum(), 0)
+        assert score.fp == volume.size - volume.sum()
+        assert score.slices == len(volume)
+
+
+def test_copy_support_of_a_scan_onto_itself_is_perfect(store: Store) -> None:
+    plan = plans_of(store)[0]
+    tasks = []
+    for task in plan.tasks:
+        middle = task.queries[task.scored.index(True)]
+        tasks.append(dataclasses.replace(task, support=(middle,), queries=(middle,), scored=(True,)))
+    itself = dataclasses.replace(plan, tasks=tuple(tasks))
+    (evaluation,) = evaluate(CopySupport(), [itself], reader_of(store, plan), device=CPU)
+    assert [score.dice for score in evaluation.scores] == [1.0] * len(evaluation.scores)
+
+
+def test_an_absent_class_is_undefined_with_its_reason_and_in_place(store: Store) -> None:
+    plan = plans_of(store)[0]
+    gone = plan.query_scans[0]
+    name = plan.classes[1]
+    tasks = tuple(t for t in plan.tasks if (t.class_name, t.queries[0].scan) != (name, gone))
+    without = dataclasses.replace(
+        plan, tasks=tasks, undefined=((name, gone, "class absent from the query scan"),)
+    )
+    (evaluation,) = evaluate(AllForeground(), [without], reader_of(store, plan), device=CPU)
+    score = next(s for s in evaluation.scores if (s.class_name, s.scan) == (name, gone))
+    assert score.dice is None and score.undefined == "class absent from the query scan"
+    assert len(evaluation.scores) == len(plan.classes) * len(plan.query_scans)
+
+
+class NoBackground(PrototypeLearner):
+    """A method that never has an answer of its own."""
+
+    def logits(self, support_features, support_masks, query_features, *, prepared, branch):  # type: ignore[no-untyped-def]
+        scores = query_features.new_zeros((len(query_features), 2, *query_features.shape[-2:]))
+        return scores, torch.zeros((), dtype=torch.bool)
+
+
+def test_slices_answered_by_the_fallback_are_counted(store: Store) -> None:
+    plan = plans_of(store)[0]
+    learner = NoBackground(build_encoder("resnet18", 0)).eval()
+    (evaluation,) = evaluate(learner, [plan], reader_of(store, plan), device=CPU)
+    assert evaluation.fallback_slices == sum(sum(task.scored) for task in plan.tasks)
+
+
+def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
+    plan = plans_of(store)[0]
+    learner = SSLALPNet(build_encoder("resnet18", 1)).eval()
+    reader = reader_of(store, plan)
+    kept: dict[str, list[int]] = {}
+
+    def keep(_plan: Plan, task, masks) -> None:  # type: ignore[no-untyped-def]
+        assert masks.dtype == bool and masks.shape == (len(task.queries), 64, 64)
+        kept.setdefault(f"{task.class_name} {task.queries[0].scan}", []).extend(ref.z for ref in task.queries)
+
+    (with_all,) = evaluate(learner, [plan], reader, device=CPU, batch=1, keep=keep)
+    (plain,) = evaluate(learner, [plan], reader, device=CPU, batch=1)
+    assert with_all.scores == plain.scores
+    assert all(sorted(slices) == list(range(8)) for slices in kept.values())
+    assert len(kept) == len(plan.classes) * len(plan.query_scans)

@@ -1,0 +1,164 @@
+"""Who may import whom, enforced on the source: the packages stay a graph without cycles."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
+BASE = {"fewshot.types", "fewshot.errors", "fewshot.seeds", "fewshot.files"}
+# what a module of a package may import of the project, besides its own package
+ALLOWED: dict[str, set[str]] = {
+    "episodes": BASE,
+    "results": BASE,
+    "fewshot": set(),
+    "baselines": {"fewshot"},
+    "protocols": {"episodes", "fewshot", "results"},
+    "fewshot.commands": {"episodes", "fewshot", "baselines", "protocols", "results"},
+}
+ONE_HOME = {
+    "sacred": "protocols.provenance",
+    "faiss": "fewshot.nearest",
+    "SimpleITK": "episodes.itk",
+    "nibabel": "episodes.volumes",
+    "skimage": "episodes.superpixels",
+}
+HEAVY = (
+    "torch",
+    "skimage",
+    "SimpleITK",
+    "nibabel",
+    "matplotlib",
+    "pandas",
+    "sacred",
+    "scipy",
+    "faiss",
+    "numpy",
+)
+COMMANDS_MAY = {"fewshot.commands", "fewshot.errors"}  # at module level; the rest where it is used
+
+
+def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
+    """Yield (imported module, at module level) of a module's source; type-checking imports are no imports."""
+    yield from _imports(ast.parse(source), module, True)
+
+
+def _imports(node: ast.AST, module: str, top: bool) -> Iterator[tuple[str, bool]]:
+    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        return
+    if isinstance(node, ast.Import):
+        yield from ((alias.name, top) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        parent = module.rsplit(".", node.level)[0] + "." if node.level else ""
+        base = (parent + (node.module or "")).rstrip(".")
+        # `from package import module` may name a module: both readings are checked
+        yield base, top
+        yield from ((f"{base}.{alias.name}", top) for alias in node.names)
+    inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from _imports(child, module, top and not inner)
+
+
+def within(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(parent + ".")
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return every import of `module` that the rules forbid, in words."""
+    home = "fewshot.commands" if within(module, "fewshot.commands") else module.split(".")[0]
+    found = []
+    for name, top in imports(source, module):
+        root = name.split(".")[0]
+        if ONE_HOME.get(root, module) != module:
+            found.append(f"{module} imports {name}, which {ONE_HOME[root]} alone may")
+        if root in PACKAGES:
+            found += _project_fault(module, home, name)
+        if home == "fewshot.commands" and top:
+            if root in HEAVY:
+                found.append(f"{module} imports {name} at module level; import it where it is used")
+            if root in PACKAGES and name not in PACKAGES and not any(within(name, ok) for ok in COMMANDS_MAY):
+                found.append(f"{module} imports {name} at module level; import it where it is used")
+    return found
+
+
+def _project_fault(module: str, home: str, name: str) -> list[str]:
+    if home != "fewshot.commands" and within(name, "fewshot.commands") and module != "fewshot.__main__":
+        return [f"{module} imports {name}; nothing imports a command"]
+    if within(name, home.split(".")[0]) or name == "fewshot":
+        return []
+    if any(within(name, allowed) for allowed in ALLOWED[home]):
+        return []
+    return [
+        f"{module} imports {name}; {home} may import {', '.join(sorted(ALLOWED[home])) or 'itself alone'}"
+    ]
+
+
+def sources() -> dict[str, Path]:
+    """Return module name -> file of every module of the project."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_module_keeps_the_import_rule(module: str) -> None:
+    assert violations(module, sources()[module].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("episodes.store", "from fewshot.learner import Learner"),
+        ("episodes.store", "from fewshot import learner"),
+        ("episodes.store", "import results.records"),
+        ("results.tables", "def f():\n    from episodes.plan import Plan"),
+        ("results.tables", "import protocols"),
+        ("fewshot.training", "import episodes.sampler"),
+        ("fewshot.training", "from baselines.ssl_alpnet import SSLALPNet"),
+        ("fewshot.training", "from .commands import main"),
+        ("baselines.new", "from episodes.store import Store"),
+        ("baselines.new", "import fewshot.commands.run"),
+        ("protocols.runner", "from baselines import ssl_alpnet"),
+        ("protocols.runner", "import sacred"),
+        ("protocols.runner", "from sacred.observers import FileStorageObserver"),
+        ("episodes.store", "import nibabel as nib"),
+        ("episodes.index", "from skimage import measure"),
+        ("fewshot.prototypes", "import faiss"),
+        ("fewshot.commands.run", "import torch"),
+        ("fewshot.commands.run", "if True:\n    import torch.nn"),
+        ("fewshot.commands.run", "from episodes.store import Store"),
+    ],
+)
+def test_a_violation_is_found(module: str, source: str) -> None:
+    assert violations(module, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("episodes.store", "from fewshot.files import write_json"),
+        ("episodes.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
+        ("episodes.itk", "def f():\n    import SimpleITK"),
+        ("baselines.new", "from fewshot.learner import PrototypeLearner"),
+        (
+            "protocols.runner",
+            "from results.records import make_record\nfrom fewshot.registry import resolve_method",
+        ),
+        ("fewshot.commands.run", "def run():\n    import torch\n    from protocols.runner import run"),
+        ("fewshot.commands.run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        ("fewshot.__main__", "from fewshot.commands.main import main"),
+    ],
+)
+def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:
+    assert violations(module, source) == []
+
+
+def test_the_packages_are_not_empty() -> None:
+    assert {name.split(".")[0] for name in sources() if "." in name} == set(PACKAGES)

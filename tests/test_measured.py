@@ -1,0 +1,45 @@
+"""The records measured on real volumes: sound, complete, and equal to the table beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fewshot.commands.main import main
+from results.blocks import blocks
+from results.records import read_records
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+def test_the_committed_tables_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "--records", str(RESULTS / "records"), "--format", "md"]) == 0
+    assert capsys.readouterr().out == (RESULTS / "measured.md").read_text(encoding="utf-8")
+
+
+def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
+    found = [
+        block
+        for block in blocks(read_records(RESULTS / "records"))
+        if block.record["dataset"]["name"] == "chaost2"
+    ]
+    assert all(not block.missing for block in found)
+    means = {
+        (
+            block.record["setting"],
+            block.record["method"]["name"],
+            block.record["model"]["steps"],
+        ): block.spread()
+        for block in found
+    }
+    for setting in (1, 2):
+        trained = means[setting, "ssl-alpnet", 300]
+        untrained = means[setting, "ssl-alpnet", 0]
+        assert trained is not None and untrained is not None and trained.mean > untrained.mean
+        assert means[setting, "copy-support", 0] and means[setting, "all-foreground", 0]
+
+
+def test_records_were_made_by_a_committed_program() -> None:
+    for record in read_records(RESULTS / "records"):
+        assert record["environment"]["commit"] is not None and record["environment"]["dirty"] is False

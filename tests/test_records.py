@@ -1,0 +1,113 @@
+"""Records: what is written is what is read, byte for byte, and every bad record is named."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import record, score
+
+from fewshot.errors import UserError
+from fewshot.types import ScanScore
+from results.records import cell_key, read_record, read_records, validate, write_record
+
+GOOD = record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)])
+
+
+def test_a_record_reads_back_equal_and_writes_equal_bytes(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    write_record(one, GOOD)
+    write_record(two, json.loads(json.dumps(GOOD, sort_keys=False)))
+    assert read_record(one) == GOOD and one.read_bytes() == two.read_bytes()
+    assert read_records(tmp_path) == [GOOD, GOOD]
+    assert list(json.loads(one.read_text())) == sorted(GOOD)
+
+
+def test_dice_is_that_of_the_counts() -> None:
+    assert GOOD["scores"][0]["dice"] == 0.8 and GOOD["scores"][0]["tp"] == 80
+
+
+def test_an_undefined_score_keeps_its_reason() -> None:
+    gone = ScanScore("liver", "4", ("9",), 0, 0, 0, 0, "class absent from the query scan")
+    found = record(0, "upper", [score("liver", "3", 80), gone, score("spleen", "3", 50)])
+    assert found["scores"][1]["dice"] is None and "absent" in found["scores"][1]["undefined"]
+
+
+def test_cell_key_is_16_hex_of_the_identity() -> None:
+    one = cell_key({"fold": 0, "model": "x"})
+    assert len(one) == 16 and one == cell_key({"model": "x", "fold": 0}) != cell_key(
+        {"fold": 1, "model": "x"}
+    )
+
+
+def _change(*path: Any, to: Any) -> Callable[[Any], None]:
+    def change(found: Any) -> None:
+        for key in path[:-1]:
+            found = found[key]
+        found[path[-1]] = to
+
+    return change
+
+
+BAD: list[tuple[Callable[[Any], Any], str]] = [
+    (_change("scores", 0, "dice", to=0.81), r"scores\[0\].dice is 0.81, wanted 0.8 = 2 tp"),
+    (_change("scores", 0, "dice", to=float("nan")), r"scores\[0\].dice is nan, wanted a number in 0..1"),
+    (_change("scores", 0, "dice", to=None), r"scores\[0\].dice is None, wanted 0.8"),
+    (_change("scores", 0, "tp", to=-1), r"scores\[0\].tp is -1, wanted an integer of at least 0"),
+    (_change("scores", 0, "tp", to=True), r"scores\[0\].tp is True, wanted an integer"),
+    (_change("scores", 0, "undefined", to="why"), r"scores\[0\].dice is 0.8 .* wanted null and zeros"),
+    (_change("scores", 0, "class", to="left-kidney"), r"wanted a class of group 'upper'"),
+    (_change("scores", 0, "class", to="spleen"), r"scores\[1\] repeats class 'spleen' of scan '3'"),
+    (_change("scores", to=[]), r"scores hold none of class 'liver'"),
+    (_change("fold", to=2), r"fold is 2, wanted less than grid.folds 2"),
+    (_change("group", to="heart"), r"group is 'heart', wanted one of grid.groups"),
+    (_change("setting", to=3), r"setting is 3, wanted 1 or 2"),
+    (_change("setting", to=1), r"slices_excluded is 7, wanted 0 in setting 1"),
+    (_change("schema", to=2), r"schema is 2, wanted 1"),
+    (_change("protocol", "hash", to="xyz"), r"protocol.hash is 'xyz', wanted 16 to 64 hex digits"),
+    (
+        _change("model", "checkpoint", to="best"),
+        r"model.checkpoint is 'best', wanted one of last, validation",
+    ),
+    (_change("model", "steps", to="300"), r"model.steps is '300'"),
+    (_change("method", "labels_used", to="some"), r"method.labels_used is 'some'"),
+    (_change("method", "options", to={"rate": float("inf")}), r"method.options is .* wanted a plain JSON"),
+    (_change("dataset", "name", to="../x"), r"dataset.name is '../x', wanted a name"),
+    (_change("training", "scans", to="1 2"), r"training.scans is '1 2', wanted a list"),
+    (_change("speed", to=1), r"key speed is unknown"),
+    (lambda found: found["environment"].pop("torch"), r"key environment.torch is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), BAD, ids=[reason for _change, reason in BAD])
+def test_a_bad_record_is_named(change: Callable[[Any], Any], reason: str) -> None:
+    bad = copy.deepcopy(GOOD)
+    change(bad)
+    with pytest.raises(UserError, match=reason) as caught:
+        validate(bad, "some.json")
+    assert str(caught.value).startswith("some.json: ") and "\n" not in str(caught.value)
+
+
+def test_a_bad_record_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        write_record(tmp_path / "bad.json", {**GOOD, "fold": 9})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", "NaN", "[]", '{"schema": NaN}', "null"])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"broken\.json"):
+        read_record(path)
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read record"):
+        read_record(tmp_path / "none.json")
+    with pytest.raises(UserError, match="no folder of records at"):
+        read_records(tmp_path / "none")

@@ -1,0 +1,65 @@
+"""Counts and ratios against hand-worked masks, every empty case included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fewshot.types import ScanScore
+from results.scores import add, count, dice, precision, recall
+
+PRED = [[1, 1, 0], [0, 1, 0]]
+TRUTH = [[1, 0, 0], [1, 1, 1]]
+
+
+def test_counts_of_a_hand_worked_mask_in_torch_and_numpy() -> None:
+    wanted = (2, 1, 2)  # both at (0,0) and (1,1); only pred at (0,1); only truth at (1,0) and (1,2)
+    assert tuple(map(int, count(torch.tensor(PRED).bool(), torch.tensor(TRUTH).bool()))) == wanted
+    assert tuple(map(int, count(np.array(PRED, bool), np.array(TRUTH, bool)))) == wanted
+
+
+def test_counts_stay_tensors() -> None:
+    found = count(torch.tensor(PRED).bool(), torch.tensor(TRUTH).bool())
+    assert all(isinstance(one, torch.Tensor) and one.ndim == 0 for one in found)
+
+
+def test_ratios_of_the_hand_worked_mask() -> None:
+    assert dice(2, 1, 2) == 4 / 7
+    assert precision(2, 1) == 2 / 3
+    assert recall(2, 2) == 1 / 2
+
+
+def test_empty_masks() -> None:
+    assert dice(0, 0, 0) is None
+    assert dice(0, 5, 0) == dice(0, 0, 5) == 0.0
+    assert precision(0, 0) is None and precision(0, 3) == 0.0
+    assert recall(0, 0) is None and recall(0, 3) == 0.0
+    assert dice(3, 0, 0) == 1.0
+
+
+def test_shapes_and_dtypes_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"prediction is \(2,\), truth \(3,\)"):
+        count(np.ones(2, bool), np.ones(3, bool))
+    with pytest.raises(ValueError, match="truth is uint8, wanted bool"):
+        count(np.ones(2, bool), np.ones(2, np.uint8))
+
+
+def test_scores_of_one_question_add_up_before_the_division() -> None:
+    parts = [ScanScore("liver", "1", ("8",), 2, 1, 3, 0), ScanScore("liver", "1", ("8",), 1, 5, 0, 1)]
+    total = add(parts)
+    assert (total.slices, total.tp, total.fp, total.fn) == (3, 6, 3, 1)
+    assert total.dice == 12 / 16
+
+
+def test_scores_of_different_questions_do_not_add() -> None:
+    one = ScanScore("liver", "1", ("8",), 2, 1, 3, 0)
+    for other in (
+        ScanScore("spleen", "1", ("8",), 2, 1, 3, 0),
+        ScanScore("liver", "2", ("8",), 2, 1, 3, 0),
+        ScanScore("liver", "1", ("9",), 2, 1, 3, 0),
+    ):
+        with pytest.raises(ValueError, match="scores of 2 questions"):
+            add([one, other])
+    with pytest.raises(ValueError, match="undefined"):
+        add([ScanScore("liver", "1", ("8",), 0, 0, 0, 0, "absent")])
