@@ -14,6 +14,7 @@ from fewshot.types import checked_name
 
 HOME = Path(__file__).resolve().parent / "datasets"
 MODALITIES = ("mr", "ct")
+REGIONS = ("abdomen", "heart")
 TYPES: dict[str, type] = {
     "name": str,
     "title": str,
@@ -28,7 +29,7 @@ TYPES: dict[str, type] = {
     "sources": list,
 }
 # left out of the facts, and so of every hash, where they have these values
-OPTIONAL: dict[str, Any] = {"groups": {}, "spacing_known": True, "crop_or_pad": False}
+OPTIONAL: dict[str, Any] = {"groups": {}, "spacing_known": True, "crop_or_pad": False, "region": "abdomen"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class DatasetSpec:
 
     Optional: `groups`: group name -> tested classes, those that the dataset brings beside a protocol's;
     `spacing_known`: False where files give a spacing that is none, so that nothing may be told in mm;
-    `crop_or_pad`: whether preparation brings slices to `image_size` about their centre.
+    `crop_or_pad`: whether preparation brings slices to `image_size` about their centre; `region`: abdomen
+    or heart, for methods whose authors give constants for each.
     """
 
     name: str
@@ -59,6 +61,7 @@ class DatasetSpec:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spacing_known: bool = True
     crop_or_pad: bool = False
+    region: str = "abdomen"
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values; `spec_from_table` takes them back."""
@@ -121,6 +124,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         groups=_groups(where, table.get("groups", {})),
         spacing_known=table.get("spacing_known", True),
         crop_or_pad=table.get("crop_or_pad", False),
+        region=table.get("region", "abdomen"),
     )
     _check_sense(where, spec)
     return spec
@@ -166,6 +170,8 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
     borders = spec.fold_borders
     if spec.modality not in MODALITIES:
         raise UserError(f"{where}: key modality is {spec.modality!r}, wanted one of {', '.join(MODALITIES)}")
+    if spec.region not in REGIONS:
+        raise UserError(f"{where}: key region is {spec.region!r}, wanted one of {', '.join(REGIONS)}")
     values = list(spec.classes.values())
     if not values or len(set(values)) != len(values) or min(values) < 1 or max(values) > 255:
         raise UserError(f"{where}: key classes gives values {values}, wanted distinct ones from 1 to 255")

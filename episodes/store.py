@@ -31,6 +31,7 @@ from fewshot.files import hash_of, write_json
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
+NOT_HASHED = ("title", "sources", "region")  # prose, and what only chooses a method's constants
 
 
 @dataclass(frozen=True)
@@ -255,8 +256,8 @@ class StoreWriter:
         )
 
     def finish(self) -> None:
-        """Write index.json; the hash is of the facts and arrays, not of the prose around them."""
-        facts = {key: value for key, value in self.spec.to_json().items() if key not in ("title", "sources")}
+        """Write index.json; the hash is of what decides the questions and of the arrays, not of the rest."""
+        facts = {key: value for key, value in self.spec.to_json().items() if key not in NOT_HASHED}
         arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in self._entries]
         write_json(
             self.folder / "index.json",

@@ -53,13 +53,16 @@ def test_cardiac_sets_store_the_same_classes_in_another_order() -> None:
         assert spec.tested == ("lv-myo", "lv-bp", "rv") and spec.modality == "mr"
         assert spec.scans == tuple(str(number) for number in range(1, 36))
         assert spec.fold_borders == (0, 7, 14, 21, 28, 35) and spec.crop_or_pad and spec.image_size == 256
+        assert spec.region == "heart"
 
 
 def test_optional_facts_are_silent_where_they_are_usual() -> None:
     spec = load_dataset_spec("chaost2")
     assert (spec.groups, spec.spacing_known, spec.crop_or_pad) == ({}, True, False)
+    assert spec.region == "abdomen"
     assert set(spec.to_json()) == set(TYPES)
     told = replace(spec, groups={"all": ("liver", "spleen")}, spacing_known=False, crop_or_pad=True)
+    told = replace(told, region="heart")
     assert set(told.to_json()) == {*TYPES, *OPTIONAL}
     assert spec_from_table(told.to_json(), "here") == told
 
@@ -87,6 +90,7 @@ def test_unknown_dataset_names_near_ones() -> None:
         ("spleen = 4", "spleen = 4\n[groups]\nall = 'liver'", "group all is 'liver', wanted a list"),
         ("spleen = 4", "spleen = 4\n[groups]\nall = []", "group all is [], wanted a list of at least one"),
         ("image_size = 256", "image_size = 256\ncrop_or_pad = 1", "crop_or_pad is 1, wanted a bool"),
+        ("image_size = 256", 'image_size = 256\nregion = "knee"', "wanted one of abdomen, heart"),
     ],
 )  # fmt: skip
 def test_bad_file_is_refused_by_name(tmp_path: Path, old: str, new: str, complaint: str) -> None:

@@ -68,7 +68,7 @@ def test_statistics_of_the_whole_uncut_volume(tmp_path: Path) -> None:
 def test_hash_covers_what_determines_results(tmp_path: Path) -> None:
     first = write_small(tmp_path / "a").hash
     assert write_small(tmp_path / "b").hash == first
-    prose = replace(small_spec(), title="another", sources=())
+    prose = replace(small_spec(), title="another", sources=(), region="heart")
     assert write_small(tmp_path / "c", spec=prose).hash == first
     changed = []
     source = small_source(1)

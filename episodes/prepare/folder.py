@@ -28,6 +28,7 @@ OPTIONAL: dict[str, type] = {
     "fold_borders": list,
     "crop_or_pad": bool,
     "spacing_known": bool,
+    "region": str,
     "images": str,
     "labels": str,
     "sources": list,
