@@ -145,6 +145,21 @@ def test_same_phantoms_are_known_again(stores: dict[str, Store]) -> None:
     assert not same_phantoms(store, replace(store.spec, image_size=56), 12)
 
 
+def test_a_question_about_phantoms_makes_those_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = replace(load_dataset_spec("phantom-cmr"), image_size=SIZE)  # smaller, for the time it takes
+    monkeypatch.setattr("episodes.phantoms.make.load_dataset_spec", lambda _name: usual)
+    ask = ["plan", "--work", str(tmp_path), "--dataset", "phantom-cmr", "--folds", "0"]
+    assert main(ask) == 0
+    assert "plan of phantom-cmr" in capsys.readouterr().out
+    store = Store.open(tmp_path / "stores" / "phantom-cmr")
+    assert store.spec == usual and (store.path / "contact.png").is_file()
+    written = (store.path / "index.json").stat().st_mtime_ns
+    assert main(ask) == 0
+    assert (store.path / "index.json").stat().st_mtime_ns == written
+
+
 def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["prepare", "phantom-mri", "--work", str(tmp_path), "--size", "48", "--slices", "8"]
     assert main(asked) == 0

@@ -81,11 +81,18 @@ def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, .
 
 
 def open_store(work: Path, dataset: str) -> Store:
-    """Open the prepared dataset; a wrong name is answered with the near names."""
+    """Open the prepared dataset; a wrong name is answered with the near names.
+
+    Phantoms need nothing of the user's, so those that are not there yet are made, at their usual size.
+    """
     from episodes.dataset import known_datasets
+    from episodes.phantoms.make import KINDS
     from episodes.store import Store
+    from fewshot.commands.phantoms import made_phantoms
 
     folder = work / "stores" / dataset
+    if not folder.is_dir() and dataset in KINDS:
+        return made_phantoms(work, dataset)[0]
     if not folder.is_dir():
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
