@@ -1,12 +1,17 @@
-"""Dilated ResNets of stride 8 with torchvision's parameter names: slices become feature maps.
+"""Dilated ResNets with torchvision's parameter names: slices become one feature map, or maps of two scales.
 
-ResNet-50 and -101 are the backbones of torchvision's DeepLabV3 (layer3 and layer4 dilated). ResNet-18
-is ours: the same dilation put into its basic blocks, for quick runs; no published result uses it.
+One map: stride 8. ResNet-50 and -101 are the backbones of torchvision's DeepLabV3 (layer3 and layer4
+dilated). ResNet-18 is ours: the same dilation put into its basic blocks, for quick runs; no published
+result uses it. Two scales (Q-Net family, PROTOCOLS rule 8: "dilated only in the first two of the three
+later stages"): layer2 and layer3 dilated and layer4 strided, so that layer3 gives a map of stride 4 and
+layer4 one of stride 8.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +20,8 @@ from fewshot.errors import unknown_name
 from fewshot.seeds import seed_for
 
 STRIDE = 8
+DILATED = (False, True, True)  # which of layer2, layer3 and layer4 have dilation in place of stride
+DILATED_FOR_TWO_SCALES = (True, True, False)
 
 
 class BasicBlock(nn.Module):
@@ -81,27 +88,38 @@ ARCHITECTURES = {
 
 
 class Backbone(nn.Module):
-    """A ResNet without its classifier, stride 8: (N,3,H,W) -> (N,512 or 2048,H/8,W/8)."""
+    """A ResNet without its classifier, stride 8: (N,3,H,W) -> (N,512 or 2048,H/8,W/8).
 
-    def __init__(self, architecture: Architecture) -> None:
+    `dilated` says of layer2, layer3 and layer4 whether dilation takes the place of stride, as
+    torchvision's `replace_stride_with_dilation` does; each that keeps its stride of 2 halves the map.
+    """
+
+    def __init__(self, architecture: Architecture, dilated: tuple[bool, bool, bool] = DILATED) -> None:
         super().__init__()
         block, blocks = architecture.block, architecture.blocks
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        # The first block of a dilated layer keeps the dilation of the layer before it.
+        stride = [1 if swapped else 2 for swapped in dilated]
+        rate = list(accumulate((1, *(2 if swapped else 1 for swapped in dilated)), mul))
+        wide = block.expansion
+        # The first block of a layer keeps the dilation of the layer before it.
         self.layer1 = _layer(block, 64, 64, blocks[0], stride=1, first=1, rest=1)
-        self.layer2 = _layer(block, 64 * block.expansion, 128, blocks[1], stride=2, first=1, rest=1)
-        self.layer3 = _layer(block, 128 * block.expansion, 256, blocks[2], stride=1, first=1, rest=2)
-        self.layer4 = _layer(block, 256 * block.expansion, 512, blocks[3], stride=1, first=2, rest=4)
-        self.channels = 512 * block.expansion
+        self.layer2 = _layer(block, 64 * wide, 128, blocks[1], stride=stride[0], first=rate[0], rest=rate[1])
+        self.layer3 = _layer(block, 128 * wide, 256, blocks[2], stride=stride[1], first=rate[1], rest=rate[2])
+        self.layer4 = _layer(block, 256 * wide, 512, blocks[3], stride=stride[2], first=rate[2], rest=rate[3])
+        self.channels = 512 * wide
 
     def forward(self, x: Tensor) -> Tensor:
         """(N,3,H,W) -> (N,channels,H/8,W/8)."""
+        return self.later_maps(x)[1]
+
+    def later_maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,3,H,W) -> the maps of layer3, (N,channels/2,h,w), and of layer4, (N,channels,H/8,W/8)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return features
+        third: Tensor = self.layer3(self.layer2(self.layer1(x)))
+        return third, self.layer4(third)
 
 
 class ResNetEncoder(nn.Module):
@@ -114,39 +132,73 @@ class ResNetEncoder(nn.Module):
 
     def __init__(self, name: str, out_channels: int = 256, seed: int = 0) -> None:
         super().__init__()
-        if name not in ARCHITECTURES:
-            raise unknown_name("encoder", name, ARCHITECTURES)
         self.name = name
+        architecture = _architecture(name)
         with torch.device("meta"):  # no memory and no draw from the global generator yet
-            self.backbone = Backbone(ARCHITECTURES[name])
+            self.backbone = Backbone(architecture)
             self.localconv = nn.Conv2d(self.backbone.channels, out_channels, 1, bias=False)
         self.to_empty(device="cpu")
-        self._initialise(seed)
+        _initialise(self, name, seed)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N,1,H,W) -> (N,out_channels,H/8,W/8)."""
         features: Tensor = self.localconv(self.backbone(images.expand(-1, 3, -1, -1)))
         return features
 
-    @torch.no_grad()
-    def _initialise(self, seed: int) -> None:
-        """Backbone as torchvision does (Kaiming normal, fan out); localconv as torch does (fan in)."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()  # ones and zeros
-            elif isinstance(module, nn.Conv2d):
-                generator = torch.Generator().manual_seed(seed_for("encoder", self.name, name, seed))
-                if name == "localconv":
-                    nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
-                else:
-                    nn.init.kaiming_normal_(
-                        module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-                    )
+
+class TwoScaleEncoder(nn.Module):
+    """Grey slices (N,1,H,W) float32 -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8).
+
+    As `ResNetEncoder`, but layer2 and layer3 are dilated (by 2 and 4) and layer4, in which the dilation of
+    layer3 goes on, keeps its stride, as torchvision's `replace_stride_with_dilation=[True, True, False]`
+    gives it. The maps of layer3 (`fineconv`) and layer4 (`coarseconv`) have each their own bias-free 1x1
+    convolution. Initial backbone weights equal those of a `ResNetEncoder` of the same name and seed.
+    Raises `UserError` for an unknown name.
+    """
+
+    def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:
+        super().__init__()
+        self.name = name
+        self.out_channels = out_channels
+        architecture = _architecture(name)
+        with torch.device("meta"):
+            self.backbone = Backbone(architecture, DILATED_FOR_TWO_SCALES)
+            self.fineconv = nn.Conv2d(self.backbone.channels // 2, out_channels, 1, bias=False)
+            self.coarseconv = nn.Conv2d(self.backbone.channels, out_channels, 1, bias=False)
+        self.to_empty(device="cpu")
+        _initialise(self, name, seed)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,1,H,W) -> (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8)."""
+        third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
+        return self.fineconv(third), self.coarseconv(fourth)
 
 
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:
     """Return the encoder `resnet18|resnet50|resnet101` with random weights that `name` and `seed` fix."""
     return ResNetEncoder(name, seed=seed)
+
+
+def _architecture(name: str) -> Architecture:
+    if name not in ARCHITECTURES:
+        raise unknown_name("encoder", name, ARCHITECTURES)
+    return ARCHITECTURES[name]
+
+
+@torch.no_grad()
+def _initialise(encoder: nn.Module, encoder_name: str, seed: int) -> None:
+    """Backbone as torchvision does (Kaiming normal, fan out); the 1x1 after it as torch does (fan in)."""
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()  # ones and zeros
+        elif isinstance(module, nn.Conv2d):
+            generator = torch.Generator().manual_seed(seed_for("encoder", encoder_name, name, seed))
+            if name.startswith("backbone."):
+                nn.init.kaiming_normal_(
+                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+                )
+            else:
+                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
 
 
 def _layer(

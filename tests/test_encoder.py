@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot.encoder import build_encoder
+from fewshot.encoder import TwoScaleEncoder, build_encoder
 from fewshot.errors import UserError
 
 
@@ -89,3 +89,54 @@ def test_initial_weights_are_kaiming() -> None:
 def test_unknown_encoder_shows_near_names() -> None:
     with pytest.raises(UserError, match="did you mean 'resnet10"):
         build_encoder("resnet1O1")
+
+
+def test_two_scales_are_strides_four_and_eight() -> None:
+    encoder = TwoScaleEncoder("resnet18").eval()
+    with torch.no_grad():
+        fine, coarse = encoder(torch.zeros(2, 1, 64, 96))
+    assert fine.shape == (2, 512, 16, 24) and coarse.shape == (2, 512, 8, 12)
+    assert encoder.out_channels == 512
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_two_scales_dilate_layer2_and_layer3_and_stride_layer4(name: str) -> None:
+    """torchvision's replace_stride_with_dilation=[True, True, False]."""
+    backbone = TwoScaleEncoder(name).backbone
+    found = {
+        layer: [
+            [(m.dilation[0], m.stride[0]) for m in block.modules() if _is_3x3(m)]
+            for block in getattr(backbone, layer)
+        ]
+        for layer in ("layer1", "layer2", "layer3", "layer4")
+    }
+    a_block = 2 if name == "resnet18" else 1  # 3x3 convolutions in a block
+    assert all(one == [(1, 1)] * a_block for one in found["layer1"])
+    for layer, first, rest in (("layer2", 1, 2), ("layer3", 2, 4)):
+        assert found[layer][0] == [(first, 1)] * a_block
+        assert all(one == [(rest, 1)] * a_block for one in found[layer][1:])
+    assert found["layer4"][0] == [(4, 2), (4, 1)][:a_block]
+    assert all(one == [(4, 1)] * a_block for one in found["layer4"][1:])
+
+
+def _is_3x3(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+
+
+def test_two_scales_share_names_and_first_weights_of_the_backbone() -> None:
+    state = torch.get_rng_state()
+    two, again, other = (TwoScaleEncoder("resnet18", seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    one = build_encoder("resnet18", 1).state_dict()
+    assert all(torch.equal(two[name], again[name]) for name in two)
+    assert set(two) - set(one) == {"fineconv.weight", "coarseconv.weight"}
+    assert all(torch.equal(two[name], one[name]) for name in one if name.startswith("backbone."))
+    assert not torch.equal(two["fineconv.weight"], other["fineconv.weight"])
+    assert two["fineconv.weight"].shape == (512, 256, 1, 1)
+    assert two["coarseconv.weight"].shape == (512, 512, 1, 1)
+    assert two["fineconv.weight"].abs().max().item() == pytest.approx(256**-0.5, rel=0.01)
+
+
+def test_two_scales_of_an_unknown_encoder() -> None:
+    with pytest.raises(UserError, match="did you mean 'resnet10"):
+        TwoScaleEncoder("resnet1O1")
