@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.encoder import ARCHITECTURES, ResNetEncoder
+from fewshot.encoder import ARCHITECTURES
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import sha256_of
 
@@ -56,18 +56,25 @@ def default_weights(encoder: str) -> str:
     return "coco" if "coco" in FILES[encoder] else "imagenet"
 
 
-def load_weights(weights: str, encoder: ResNetEncoder, folder: Path) -> InitialWeights:
+def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeights:
     """Load random | imagenet | coco | FILE into the encoder's backbone; return what was loaded.
 
     `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
     against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
-    without `backbone.` before them. The 1x1 convolution `localconv` always starts random. Raises
-    `UserError` for a missing, damaged or wrong file; there is no fallback.
+    without `backbone.` before them. The 1x1 convolutions after it always start random. Raises
+    `UserError` for a missing, damaged or wrong file, and for an encoder of a method's own without `name`
+    or `backbone`; there is no fallback.
     """
     if weights == "random":
         return InitialWeights("random", None)
+    name_of_encoder, backbone = getattr(encoder, "name", None), getattr(encoder, "backbone", None)
+    if not isinstance(name_of_encoder, str) or not isinstance(backbone, nn.Module):
+        raise UserError(
+            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, wanted "
+            "for every start but --weights random; give it both, or ask for random"
+        )
     if weights in ("imagenet", "coco"):
-        path, sha256 = _known_file(weights, encoder.name, folder)
+        path, sha256 = _known_file(weights, name_of_encoder, folder)
         name = weights
     else:
         path = Path(weights)
@@ -78,7 +85,7 @@ def load_weights(weights: str, encoder: ResNetEncoder, folder: Path) -> InitialW
             )
         sha256, name = sha256_of(path), path.name
     state = _without_heads(_tensors(read_checkpoint(path), path))
-    _load_strictly(encoder.backbone, state, path, optional_counters=True)
+    _load_strictly(backbone, state, path, optional_counters=True)
     return InitialWeights(name, sha256)
 
 
@@ -131,12 +138,13 @@ def _not_a_checkpoint(path: Path) -> UserError:
 
 def _known_file(weights: str, encoder: str, folder: Path) -> tuple[Path, str]:
     """Return the path and sha256 of torchvision's file for the encoder, present and undamaged."""
-    if weights not in FILES[encoder]:
+    known = FILES.get(encoder, {})
+    if weights not in known:
         raise UserError(
             f"there are no {weights} weights for {encoder}; known for it: "
-            f"{', '.join(sorted(FILES[encoder]))}, random or a file of your own"
+            f"{', '.join([*sorted(known), 'random'])} or a file of your own"
         )
-    file = FILES[encoder][weights]
+    file = known[weights]
     path = folder / file
     prefix = path.stem.rpartition("-")[2]
     if not path.is_file():

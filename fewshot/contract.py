@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
-
-from torch import nn
 
 from fewshot import contract_answers, contract_training
 from fewshot.contract_device import check_device
 from fewshot.contract_subject import ContractError, Encoder, NotApplicableError, Subject
-from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
+from fewshot.learner import encoder_for
 
 Status = Literal["ok", "FAIL", "n/a"]
 
@@ -76,10 +75,11 @@ CHECKS = (
 def check_method(method: type[Any], encoder: Encoder | None = None) -> list[CheckResult]:
     """Hold a learner class to the contract; return one result a check, in the order of `CHECKS`.
 
-    `encoder` makes the encoder from a seed (default: ResNet-18 with random weights). Everything runs on
-    the CPU with slices of 64 x 64; a method that trains takes 16 training steps. Nothing is written.
+    `encoder` makes the encoder from a seed (default: the method's own, ResNet-18 with random weights).
+    Everything runs on the CPU with slices of 64 x 64; a method that trains takes 16 training steps.
+    Nothing is written.
     """
-    subject = Subject(method, encoder or _resnet18)
+    subject = Subject(method, encoder or partial(encoder_for, method, "resnet18"))
     results: dict[str, CheckResult] = {}
     for check in CHECKS:
         missing = [name for name in check.needs if results[name].status == "FAIL"]
@@ -105,7 +105,3 @@ def _result(check: Check, subject: Subject) -> CheckResult:
             check.name, "FAIL", f"{asked} It raised {type(error).__name__}: {text}; allowed: an answer"
         )
     return CheckResult(check.name, "ok", "")
-
-
-def _resnet18(seed: int) -> nn.Module:
-    return build_encoder("resnet18", seed)

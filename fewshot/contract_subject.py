@@ -21,7 +21,7 @@ from fewshot.contract_questions import Question
 from fewshot.registry import trains
 from fewshot.seeds import seed_for
 
-Encoder = Callable[[int], nn.Module]  # a seed -> (N,1,H,W) -> (N,C,H/8,W/8)
+Encoder = Callable[[int], nn.Module]  # a seed -> (N,1,H,W) -> features, one map or several
 
 
 class ContractError(Exception):

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.encoder import build_encoder
 from fewshot.errors import UserError, unknown_name
 from fewshot.options import options_from as options_from
 from fewshot.types import Episode, Support
@@ -94,16 +95,25 @@ class PrototypeLearner(nn.Module):
         """No options; a method nests its own frozen dataclass of this name, with defaults and checks."""
 
     trainable: ClassVar[bool] = True
-    adapts: ClassVar[bool] = False  # True: changes weights at test time, so gradients must be kept on
+    adapts: ClassVar[bool] = False  # True: takes gradients at test time, so they must be kept on
     regime: ClassVar[str] = "self-supervised"
     labels_used: ClassVar[str] = "none"  # labels seen in training: none, training-group or target
     support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
+    loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.options = self.Options() if options is None else options
+
+    @classmethod
+    def new_encoder(cls, name: str, seed: int) -> nn.Module:
+        """Return the encoder that the method is built on, its random weights fixed by `name` and `seed`.
+
+        To load weights other than random ones it needs `name` and `backbone`, as `ResNetEncoder` has.
+        """
+        return build_encoder(name, seed)
 
     def encode(self, images: Tensor) -> Features:
         """Return the features of images (N,1,H,W) float32: (N,C,h,w), or a tuple of such maps."""
@@ -157,10 +167,10 @@ class PrototypeLearner(nn.Module):
             losses.append(torch.where(defined, loss, 0.0))
             flags.append(defined)
         defined = torch.stack(flags)
-        query_loss, alignment_loss = torch.stack(losses).sum(0) / defined.sum().clamp(min=1)
+        means = torch.stack(losses).sum(0) / defined.sum().clamp(min=1)
         return LossResult(
-            total=query_loss + alignment_loss,
-            parts={"query": query_loss, "alignment": alignment_loss},
+            total=means.sum(),
+            parts=dict(zip(self.loss_parts, means, strict=True)),
             defined=defined.any(),
             skipped=(~defined).sum(),
         )
@@ -168,7 +178,10 @@ class PrototypeLearner(nn.Module):
     def _episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return (query loss, alignment loss) as (2,) of one episode, and whether both are defined."""
+        """Return (query loss, alignment loss) as (2,) of one episode, and whether both are defined.
+
+        A method with other `loss_parts` overrides this and returns one number each.
+        """
         scores, query_defined = scored(self, support, support_masks, query, prepared, "query")
         weights = scores.new_tensor(self.class_weights)
         query_loss = F.cross_entropy(resized(scores, query_masks), query_masks.long(), weight=weights)
@@ -200,6 +213,12 @@ class PrototypeLearner(nn.Module):
     def recipe(cls) -> Recipe:
         """Return the published training."""
         return Recipe()
+
+
+def encoder_for(learner: type[Any], name: str, seed: int) -> nn.Module:
+    """Return the encoder a learner class is built on: its `new_encoder`, or `build_encoder`'s without one."""
+    encoder: nn.Module = getattr(learner, "new_encoder", build_encoder)(name, seed)
+    return encoder
 
 
 def answer(

@@ -21,10 +21,9 @@ from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from fewshot.checkpoints import load_weights, read_checkpoint
-from fewshot.encoder import ResNetEncoder, build_encoder
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
-from fewshot.learner import PrototypeLearner, Recipe
+from fewshot.learner import PrototypeLearner, Recipe, encoder_for
 from fewshot.locks import locked
 from fewshot.registry import resolve_method, source_hash
 from fewshot.seeds import seed_for
@@ -83,14 +82,14 @@ def new_learner(method: Method, weights_folder: Path) -> tuple[PrototypeLearner,
     """Build the method on its encoder with its initial weights; return it and {"name", "sha256"} of them."""
     assert method.recipe is not None
     learner = built(method)
-    initial = load_weights(method.recipe.weights, cast(ResNetEncoder, learner.encoder), weights_folder)
+    initial = load_weights(method.recipe.weights, learner.encoder, weights_folder)
     return learner, {"name": initial.name, "sha256": initial.sha256}
 
 
 def built(method: Method) -> PrototypeLearner:
     """Return the method on its encoder, random by the seed, in the memory layout that is fastest."""
     assert method.recipe is not None
-    encoder = build_encoder(method.recipe.encoder, method.seed)
+    encoder = encoder_for(method.learner, method.recipe.encoder, method.seed)
     with torch.random.fork_rng(devices=[]):  # a method's own layers draw their first weights here
         torch.manual_seed(seed_for("learner", method.seed))
         learner: PrototypeLearner = method.learner(encoder, method.options)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import fewshot.checkpoints as checkpoints
 from baselines.ssl_alpnet import SSLALPNet
@@ -20,7 +20,7 @@ from fewshot.checkpoints import (
     load_weights,
     read_checkpoint,
 )
-from fewshot.encoder import ResNetEncoder, build_encoder
+from fewshot.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
 from fewshot.errors import UserError
 from fewshot.files import sha256_of
 
@@ -133,6 +133,23 @@ def test_there_is_no_coco_for_resnet18(encoder: ResNetEncoder, tmp_path: Path) -
 
 def test_weights_that_are_no_file(encoder: ResNetEncoder, tmp_path: Path) -> None:
     assert "none of random, imagenet, coco" in error_of(load_weights, "imagnet", encoder, tmp_path)
+
+
+def test_two_scales_take_the_same_file(backbone: State, tmp_path: Path) -> None:
+    encoder = TwoScaleEncoder("resnet18", seed=1)
+    fine = encoder.fineconv.weight.clone()
+    path = saved(tmp_path / "mine.pth", {f"backbone.{name}": value for name, value in backbone.items()})
+    load_weights(str(path), encoder, tmp_path)
+    assert all(torch.equal(backbone[name], value) for name, value in encoder.backbone.state_dict().items())
+    assert torch.equal(encoder.fineconv.weight, fine)
+
+
+def test_an_encoder_of_a_methods_own(tmp_path: Path) -> None:
+    own = nn.Conv2d(1, 4, 3)
+    assert load_weights("random", own, tmp_path) == InitialWeights("random", None)
+    assert "Conv2d takes no coco weights" in error_of(load_weights, "coco", own, tmp_path)
+    own.name, own.backbone = "mine", nn.Identity()  # type: ignore[assignment]
+    assert "known for it: random or a file" in error_of(load_weights, "coco", own, tmp_path)
 
 
 def test_a_backbone_must_fit_whole(encoder: ResNetEncoder, backbone: State, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytest
@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.yardsticks import AllForeground, CopySupport
+from fewshot.encoder import ResNetEncoder
 from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner, Recipe, answer, options_from
+from fewshot.learner import PrototypeLearner, Recipe, answer, encoder_for, options_from
 from fewshot.types import Episode, Support
+from protocols.methods import settle
+from protocols.models import built
 
 
 class Short(PrototypeLearner):
@@ -107,6 +110,24 @@ def test_the_comparison_runs_in_float32_after_a_bf16_encoder() -> None:
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert Half(nn.Identity()).segment(support(), torch.zeros(1, 1, 8, 8)).dtype == torch.float32
+
+
+class OwnEncoder(Short):
+    """Brings a convolution; its one weight is the seed."""
+
+    @classmethod
+    def new_encoder(cls, name: str, seed: int) -> nn.Module:
+        encoder = nn.Conv2d(1, 1, 1, bias=False)
+        encoder.weight.data.fill_(seed)
+        return encoder
+
+
+def test_a_method_is_built_on_the_encoder_it_asks_for() -> None:
+    assert isinstance(encoder_for(Short, "resnet18", 0), ResNetEncoder)
+    assert isinstance(encoder_for(AllForeground, "resnet18", 0), ResNetEncoder)  # by shape, not inheritance
+    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", seed=7)
+    learner = built(replace(method, learner=OwnEncoder, options=OwnEncoder.Options()))
+    assert learner.encoder.weight.item() == 7.0  # type: ignore[union-attr,operator]
 
 
 def test_a_method_without_logits_says_so() -> None:
