@@ -17,6 +17,7 @@ METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
+    "qnet": "baselines.qnet:QNet",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }

@@ -13,6 +13,14 @@ from results.records import read_record
 OPTIONS = {
     "panet": {"scale": 10.0},
     "kmeans": {"k_foreground": 2, "k_background": 3, "iterations": 4, "scale": 10.0},
+    "qnet": {
+        "alpha": 18.0,
+        "kappa": 0.4,
+        "initial_threshold": -9.0,
+        "fine_weight": 0.8,
+        "refinement_steps": 2,
+        "refinement_rate": 0.02,
+    },
 }
 
 
