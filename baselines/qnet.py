@@ -26,6 +26,7 @@ Different here:
   where it is 0, and another normalisation. As published, p is a constant of a step and taken anew after it,
   and each scale is refined by itself. Of an undefined episode nothing is refined.
 - Superpixel episodes; published: supervoxels on neighbouring slices.
+There are no reference vectors of the released program: what is called published here has not been replayed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class QNet(PrototypeLearner):
 
     @dataclass(frozen=True)
     class Options:
-        """The paper's constants."""
+        """The paper's constants; steps and rate of the refinement have not been checked against it."""
 
         alpha: float = 20.0  # multiplies the cosine
         kappa: float = 0.5  # steepness of the sigmoid at the threshold
