@@ -133,6 +133,7 @@ class ResNetEncoder(nn.Module):
     def __init__(self, name: str, out_channels: int = 256, seed: int = 0) -> None:
         super().__init__()
         self.name = name
+        self.out_channels = out_channels
         architecture = _architecture(name)
         with torch.device("meta"):  # no memory and no draw from the global generator yet
             self.backbone = Backbone(architecture)

@@ -46,6 +46,13 @@ def similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
     return scale * torch.einsum("pc,qchw->qphw", directions, positions)
 
 
+def own_similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
+    """Return scale * cosine of each query's own prototypes (Q,P,C) and its positions (Q,C,h,w): (Q,P,h,w)."""
+    directions = F.normalize(prototypes, dim=2, eps=NORM_FLOOR)
+    positions = F.normalize(query, dim=1, eps=NORM_FLOOR)
+    return scale * torch.einsum("qpc,qchw->qphw", directions, positions)
+
+
 def set_scores(distances: Tensor, members: Tensor, scale: float) -> Tensor:
     """Return sum_k softmax(d)_k d_k over the members of each of K sets: (Q,K,h,w).
 

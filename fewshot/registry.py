@@ -15,6 +15,7 @@ from fewshot.errors import UserError, unknown_name
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
+    "dspnet": "baselines.dspnet:DSPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
     "qnet": "baselines.qnet:QNet",

@@ -15,14 +15,14 @@ import torch
 from fewshot.commands import verify
 from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner
-from protocols.conformance import ssl_alpnet
+from protocols.conformance import replay, ssl_alpnet
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.weights import made_by_name
 
 
 @pytest.fixture(scope="module")
 def made() -> PrototypeLearner:
-    return ssl_alpnet.made_learner()
+    return ssl_alpnet.made()
 
 
 def assert_all_ok(quantities: Iterator[Quantity], wanted: int) -> None:
@@ -33,15 +33,15 @@ def assert_all_ok(quantities: Iterator[Quantity], wanted: int) -> None:
 
 @pytest.mark.parametrize("name", ["large", "small", "large_3shot"])
 def test_evaluation_vectors(made: PrototypeLearner, golden: Path, name: str) -> None:
-    _expected, vectors = ssl_alpnet.read_vectors(golden / "ssl_alpnet")
-    assert_all_ok(ssl_alpnet.check_evaluation(made.eval(), name, vectors, "golden"), 3)
+    _expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
+    assert_all_ok(replay.check_evaluation(made.eval(), name, vectors, "golden"), 3)
 
 
 @pytest.mark.parametrize("name", ["large", "small"])
 def test_training_vectors(golden: Path, name: str) -> None:
-    expected, vectors = ssl_alpnet.read_vectors(golden / "ssl_alpnet")
-    learner = ssl_alpnet.made_learner().train()
-    assert_all_ok(ssl_alpnet.check_training(learner, name, vectors, expected[name], "golden"), 13)
+    expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
+    learner = ssl_alpnet.made().train()
+    assert_all_ok(replay.check_training(learner, name, vectors, expected[name], "golden"), 13)
 
 
 @pytest.mark.slow
@@ -51,11 +51,11 @@ def test_every_vector(golden: Path) -> None:
 
 def test_a_wrong_threshold_is_seen(made: PrototypeLearner, golden: Path) -> None:
     """The vectors can fail: one option off and the logits leave their tolerance."""
-    _expected, vectors = ssl_alpnet.read_vectors(golden / "ssl_alpnet")
+    _expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
     options = made.options
     made.options = type(options)(evaluation_window=4)
     try:
-        errors = {q.name: q for q in ssl_alpnet.check_evaluation(made.eval(), "medium", vectors, "golden")}
+        errors = {q.name: q for q in replay.check_evaluation(made.eval(), "medium", vectors, "golden")}
     finally:
         made.options = options
     assert errors["golden/medium/features_eval"].ok and not errors["golden/medium/eval_logits"].ok
@@ -98,12 +98,12 @@ def test_quantity_fails_on_nan() -> None:
 
 
 def test_errors_by_hand() -> None:
-    assert ssl_alpnet.largest_error(torch.tensor([1.0, 4.0]), np.array([1.5, 2.0])) == 2.0
-    assert ssl_alpnet.relative_error(torch.tensor([1.0, 4.0]), [1.5, -2.0]) == 3.0
-    assert ssl_alpnet.largest_error(torch.zeros(2), np.zeros(3)) == math.inf
-    assert math.isnan(ssl_alpnet.largest_error(torch.tensor([0.0, math.nan]), np.zeros(2)))
-    assert ssl_alpnet.gradient_tolerance("encoder.backbone.conv1.weight") == 2e-2
-    assert ssl_alpnet.gradient_tolerance("encoder.backbone.layer1.0.conv1.weight") == 1e-3
+    assert replay.largest_error(torch.tensor([1.0, 4.0]), np.array([1.5, 2.0])) == 2.0
+    assert replay.relative_error(torch.tensor([1.0, 4.0]), [1.5, -2.0]) == 3.0
+    assert replay.largest_error(torch.zeros(2), np.zeros(3)) == math.inf
+    assert math.isnan(replay.largest_error(torch.tensor([0.0, math.nan]), np.zeros(2)))
+    assert replay.gradient_tolerance("encoder.backbone.conv1.weight") == 2e-2
+    assert replay.gradient_tolerance("encoder.backbone.layer1.0.conv1.weight") == 1e-3
 
 
 def run(folder: Path, *, as_json: bool = False) -> int:

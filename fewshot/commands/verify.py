@@ -23,6 +23,7 @@ _VOLUMES = [
 # A family of vectors is a folder of this name; each check yields its quantities.
 FAMILIES = {
     "ssl_alpnet": ["protocols.conformance.ssl_alpnet:check"],
+    "dspnet": ["protocols.conformance.dspnet:check"],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,
     "gaps_like": _VOLUMES,

@@ -1,0 +1,257 @@
+"""DSPNet: SSL-ALPNet with foreground prototypes that keep detail and background ones that keep structure.
+
+Tang et al., "DSPNet: Dual Semantic Prototypes Network for Few-shot Medical Image Segmentation", Medical
+Image Analysis 2025, arXiv 2406.18074. Two modules refine SSL-ALPNet's prototypes; encoder, loss, windows
+and training loop are its own.
+
+*FSPA*, foreground semantic prototype attention, takes the place of the foreground's global prototype:
+centres of a soft clustering of the support's foreground (detail prototypes) are fused into the support's
+features where query-aware features are like them, and the result is averaged over the mask.
+*BCMA*, background channel-structural multi-head attention, multiplies the channels of every pooled cell
+by a learnt matrix that is sharpened where neighbouring channels go together.
+
+Several shots, which the released program cannot take: every shot is treated as if it were the only one
+(its own seeds, detail prototypes, attention and channel structure) and gives one prototype, beside the
+others' in the foreground's set. A shot given twice changes nothing.
+
+Behaviour is that of the released program, from which published checkpoints and tables come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from baselines.ssl_alpnet import SSLALPNet
+from fewshot.errors import UserError
+from fewshot.learner import Branch, Recipe
+from fewshot.prototypes import (
+    masked_average,
+    own_similarities,
+    pooled_cells,
+    resize_masks,
+    set_scores,
+    similarities,
+)
+from fewshot.semantic import (
+    check_grid,
+    detail_prototypes,
+    seeds_of_masks,
+    semantic_prototypes,
+    steep_softmax,
+)
+
+CAL_RATE = 1e-4  # the channel matrix learns this much slower
+
+Preset = Literal["auto", "setting1-abdomen", "setting1-cmr", "setting2-abdomen", "released"]
+
+
+class Constants(NamedTuple):
+    """What the authors change between settings: alpha of each branch, and the matrix's first weights."""
+
+    alpha_foreground: float
+    alpha_background: float
+    w: tuple[float, ...]
+
+
+PRESETS: dict[str, Constants] = {
+    "setting1-abdomen": Constants(0.3, 0.2, (0.2, 0.8, 0.2)),
+    "setting1-cmr": Constants(0.3, 0.2, (0.1, 0.9, 0.1)),
+    "setting2-abdomen": Constants(0.2, 0.2, (0.3, 0.6, 0.3)),
+    "released": Constants(0.2, 0.2, (0.3, 0.8, 0.3)),
+}
+# The authors' row of each region and setting; they give none for the heart in setting 2.
+ROWS: dict[tuple[str, int], Preset] = {
+    ("abdomen", 1): "setting1-abdomen",
+    ("abdomen", 2): "setting2-abdomen",
+    ("heart", 1): "setting1-cmr",
+}
+STAND_IN: Preset = "setting2-abdomen"
+
+
+class DSPNet(SSLALPNet):
+    """The dual semantic prototypes network on an encoder of stride 8 that tells its `out_channels`."""
+
+    @dataclass(frozen=True)
+    class Options(SSLALPNet.Options):
+        """SSL-ALPNet's constants and what the authors change by setting.
+
+        A number left at none is the preset's. `auto` becomes the authors' row for region and setting when
+        a protocol asks; a learner built without one has the released constants.
+        """
+
+        preset: Preset = "auto"
+        alpha_foreground: float | None = None  # weight of channel structure in the foreground's cells
+        alpha_background: float | None = None  # and in the background's
+        w: tuple[float, ...] | None = None  # first weights of the previous, the own and the next channel
+        fspa: bool = True  # False: SSL-ALPNet's global prototype
+        bcma: bool = True  # False: SSL-ALPNet's cells
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.preset != "auto" and self.preset not in PRESETS:
+                raise UserError(f"option preset is {self.preset!r}; give auto, {', '.join(PRESETS)}")
+            for name in ("alpha_foreground", "alpha_background"):
+                value = getattr(self, name)
+                if value is not None and value < 0:
+                    raise UserError(f"option {name} is {value}; give a number from 0 on")
+            if self.w is not None:
+                object.__setattr__(self, "w", tuple(self.w))  # JSON gives a list
+                if len(self.w) != 3:
+                    raise UserError(f"option w has {len(self.w)} numbers; give three, as in 0.3,0.8,0.3")
+
+        @property
+        def constants(self) -> Constants:
+            """Return the preset's numbers, each replaced where an option of its name is given."""
+            published = PRESETS["released" if self.preset == "auto" else self.preset]
+            own = {name: getattr(self, name) for name in Constants._fields}
+            return published._replace(**{name: value for name, value in own.items() if value is not None})
+
+    options: Options
+
+    def __init__(self, encoder: nn.Module, options: Any = None) -> None:
+        super().__init__(encoder, options)
+        channels = getattr(encoder, "out_channels", None)
+        if not isinstance(channels, int):
+            raise UserError(
+                f"encoder {type(encoder).__name__} does not tell how many channels its features have, and "
+                "dspnet's matrix needs to know; give it the attribute out_channels"
+            )
+        self.cls_unit = ChannelAttention(channels, self.options.constants.w)
+
+    @classmethod
+    def settled_options(cls, options: Options, region: str, setting: int) -> tuple[Options, tuple[str, ...]]:
+        """Return options with every number in them, and marks where they are no row of the authors'."""
+        asked = f"{region} in setting {setting}"
+        fitting = ROWS.get((region, setting))
+        preset = (fitting or STAND_IN) if options.preset == "auto" else options.preset
+        marks: tuple[str, ...] = ()
+        if fitting is None:
+            marks = (f"dspnet: the authors give no constants for {asked}; taken: {preset}",)
+        elif preset != fitting:
+            marks = (f"dspnet: preset {preset} on {asked}, for which the authors give {fitting}",)
+        named = dataclasses.replace(options, preset=preset)
+        return dataclasses.replace(named, **named.constants._asdict()), marks
+
+    @classmethod
+    def recipe(cls) -> Recipe:
+        """Return the authors' configuration (their script says 100,100 steps)."""
+        return Recipe(steps=50_000)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return two groups: all but the channel matrix, and the matrix at 1e-4 of the rate."""
+        slow = [p for p in self.cls_unit.parameters() if p.requires_grad]
+        kept = {id(p) for p in slow}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in kept]
+        return [{"params": rest, "rate": 1.0}, {"params": slow, "rate": CAL_RATE}]
+
+    def prepare(self, support_masks: Tensor) -> dict[str, Tensor]:
+        """Return the seeds of support masks (S,H,W) bool: `seeds` (S,5,2) and `seeded` (S,5)."""
+        return seeds_of_masks(support_masks)
+
+    def logits(
+        self,
+        support_features: Tensor,
+        support_masks: Tensor,
+        query_features: Tensor,
+        *,
+        prepared: Mapping[str, Tensor],
+        branch: Branch,
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores (Q,2,h,w), background first, and `defined`, as SSL-ALPNet does.
+
+        The query branch wants `prepared` from `prepare`; the alignment branch has no seeds.
+        """
+        options = self.options
+        size = (support_features.shape[-2], support_features.shape[-1])
+        foreground = resize_masks(support_masks, size)
+        background = 1.0 - foreground
+        window = self._window(size, branch)
+
+        # Candidates: both classes' cells and the fallback serve every query, FSPA's are each query's own.
+        background_cells, foreground_cells = self._cells(support_features, window)
+        fallback = masked_average(support_features, background).mean(dim=0, keepdim=True)
+        semantic = self._semantic(support_features, support_masks, query_features, prepared, branch)
+        own = torch.cat([semantic, semantic.mean(dim=1, keepdim=True)], dim=1)
+        shared = torch.cat([background_cells, foreground_cells, fallback])
+        distances = torch.cat(
+            [
+                similarities(shared, query_features, options.scale),
+                own_similarities(own, query_features, options.scale),
+            ],
+            dim=1,
+        )
+
+        # Members, in the order of the candidates.
+        is_background = pooled_cells(background[:, None], window)[:, 0] > options.threshold
+        is_foreground = pooled_cells(foreground[:, None], window)[:, 0] > options.threshold
+        defined = is_background.any()
+        local = self._large_enough(foreground)
+        no_cell, no_own = torch.zeros_like(is_background), local.new_zeros(own.shape[1])
+        each_shot = local.expand(len(support_features))
+        members = torch.stack(
+            [
+                torch.cat([is_background, no_cell, ~defined[None], no_own]),
+                torch.cat([no_cell, is_foreground & local, no_own[:1], each_shot, ~local[None]]),
+            ]
+        )
+        return set_scores(distances, members.float(), options.scale), defined
+
+    def _cells(self, features: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return cells (S*n,C) of features (S,C,h,w): those of the background, those of the foreground."""
+        cells = pooled_cells(features, window)
+        if not self.options.bcma:
+            return cells, cells
+        constants = self.options.constants
+        alphas = (constants.alpha_background, constants.alpha_foreground)
+        of_background, of_foreground = self.cls_unit(cells.view(len(features), -1, cells.shape[1]), alphas)
+        return of_background.flatten(0, 1), of_foreground.flatten(0, 1)
+
+    def _semantic(
+        self, support: Tensor, masks: Tensor, query: Tensor, prepared: Mapping[str, Tensor], branch: Branch
+    ) -> Tensor:
+        """Return the prototype (Q,S,C) of every shot for every query; the alignment branch has no seeds."""
+        size = (support.shape[-2], support.shape[-1])
+        small = resize_masks(masks, size)
+        if not self.options.fspa:
+            return masked_average(support, small).expand(len(query), -1, -1)
+        if branch == "alignment":
+            return semantic_prototypes(support, small, query, None)
+        check_grid(size, (masks.shape[-2], masks.shape[-1]))
+        details = detail_prototypes(support, small, prepared)
+        return semantic_prototypes(support, small, query, details)
+
+
+class ChannelAttention(nn.Module):
+    """BCMA: cells times the matrix `cal` (C,C), whose entries beside the diagonal grow with structure."""
+
+    neighbours: Tensor
+
+    def __init__(self, channels: int, w: tuple[float, ...]) -> None:
+        super().__init__()
+        self.cal = nn.Parameter(banded(channels, w))
+        self.register_buffer("neighbours", banded(channels, (1.0, 1.0, 1.0)), persistent=False)
+
+    def forward(self, cells: Tensor, alphas: tuple[float, ...]) -> tuple[Tensor, ...]:
+        """Return W X for each alpha, of the cells of every shot (S,n,C), X being their transpose.
+
+        W = (1 + alpha * T * M) * cal elementwise, M = softmax over the second index of X X^T, T three
+        diagonals of ones but for the first and last row, which are the identity's.
+        """
+        structure = self.neighbours * steep_softmax(cells.mT @ cells)
+        return tuple(cells @ ((1 + alpha * structure) * self.cal).mT for alpha in alphas)
+
+
+def banded(channels: int, w: tuple[float, ...]) -> Tensor:
+    """Return (C,C) float32 with `w` left of, on and right of the diagonal; first and last rows identity."""
+    left, own, right = w
+    matrix = torch.diag(torch.full((channels,), own))
+    matrix += torch.diag(torch.full((channels - 1,), left), -1)
+    matrix += torch.diag(torch.full((channels - 1,), right), 1)
+    matrix[[0, -1]] = torch.eye(channels)[[0, -1]]
+    return matrix
