@@ -210,6 +210,16 @@ class PrototypeLearner(nn.Module):
         return [{"params": [p for p in self.parameters() if p.requires_grad], "rate": 1.0}]
 
     @classmethod
+    def settled_options(cls, options: Any, region: str, setting: int) -> tuple[Any, tuple[str, ...]]:
+        """Return the options to build with where a protocol asks, and marks for its records.
+
+        For methods whose authors change constants with what is shown (`region`: abdomen or heart) and
+        with the setting; the learner itself is told neither. Settled options settle to themselves. A mark
+        is a line that a reader of the record must know; by default options stay and nothing is marked.
+        """
+        return options, ()
+
+    @classmethod
     def recipe(cls) -> Recipe:
         """Return the published training."""
         return Recipe()

@@ -53,3 +53,15 @@ def settle(
         changes["steps"] = steps
     recipe = Recipe(**changes)
     return Method(name, learner, options, recipe, seed, precision)
+
+
+def settled_for(method: Method, region: str, setting: int) -> Method:
+    """Return the method with the constants that its authors give for a region and a setting.
+
+    Most methods have one set of constants and come back as they are; see `PrototypeLearner.settled_options`.
+    What a reader must know of the choice becomes the method's `marks`.
+    """
+    if not hasattr(method.learner, "settled_options"):
+        return method
+    options, marks = method.learner.settled_options(method.options, region, setting)
+    return dataclasses.replace(method, options=options, marks=marks)

@@ -42,6 +42,7 @@ class Method:
     recipe: Recipe | None  # None: nothing to train
     seed: int
     precision: str = "float32"
+    marks: tuple[str, ...] = ()  # audits of every record made with it
 
     @property
     def description(self) -> dict[str, Any]:

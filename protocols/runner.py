@@ -16,6 +16,7 @@ from protocols.cells import Request as Request
 from protocols.cells import cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
 from protocols.external import LEAKAGE, checkpoint_files, external_model
+from protocols.methods import settled_for
 from protocols.models import Method, Model, ensure_model, training_differences, untrained_yardstick
 from protocols.predictions import PredictionWriter
 from results.records import write_record
@@ -50,6 +51,7 @@ def run(request: Request, method: Method) -> list[Path]:
 
     A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
     """
+    method = _settled(request, method)
     paths = []
     for fold, plans in plan_cells(request).items():
         for shared in _by_training(plans) if method.recipe is not None else [plans]:
@@ -63,6 +65,7 @@ def run_external(request: Request, method: Method, pattern: str, same_for_all: b
     """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says."""
     if method.recipe is None:
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
+    method = _settled(request, method)
     cells = plan_cells(request)
     files = checkpoint_files(pattern, [plan for plans in cells.values() for plan in plans], same_for_all)
     folds_of: dict[Path, set[int]] = {}
@@ -84,6 +87,7 @@ def run_trained(request: Request, method: Method, model: Model, spec: Mapping[st
 
     Raises `DoesNotFitError` naming the rules that differ where no plan asked for fits.
     """
+    method = _settled(request, method)
     store, paths, reasons = request.store, [], dict[str, None]()
     rule = request.protocol.training.normalisation[store.spec.modality]
     for plans in plan_cells(request).values():
@@ -132,10 +136,18 @@ def run_cells(
     for n, plan, evaluation in zip(missing, todo, evaluations, strict=True):
         if writer is not None:
             writer.write(plan, folders[n])
-        record = cell_record(request, method, model, plan, evaluation, audits)
+        record = cell_record(request, method, model, plan, evaluation, (*audits, *method.marks))
         write_record(paths[n], record)
         log_cell(request, keys[n], model, record, seconds, paths[n])
     return paths
+
+
+def _settled(request: Request, method: Method) -> Method:
+    """Return the method with its constants for this dataset and setting; a doubtful choice is warned of."""
+    settled = settled_for(method, request.store.spec.region, request.setting)
+    for mark in settled.marks:
+        LOG.warning("%s", mark)
+    return settled
 
 
 def _by_training(plans: Sequence[Plan]) -> list[list[Plan]]:

@@ -29,6 +29,7 @@ class SmallEncoder(nn.Module):
         generator = torch.Generator().manual_seed(seed_for("small encoder", seed))
         nn.init.normal_(self.convolution.weight, std=0.2, generator=generator)
         self.norm = nn.BatchNorm2d(8)
+        self.out_channels = 8
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.norm(self.convolution(images))
