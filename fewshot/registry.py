@@ -51,8 +51,19 @@ def trains(learner: type[Any]) -> bool:
 
 
 def source_hash(learner: type[Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of the file that defines the learner."""
-    return hashlib.sha256(Path(inspect.getfile(learner)).read_bytes()).hexdigest()[:16]
+    """Return the first 16 hex digits of the sha256 of the file that defines the learner.
+
+    Where it derives from another method, the bytes of that one's file follow.
+    """
+    from fewshot.learner import PrototypeLearner
+
+    methods = [
+        cls
+        for cls in learner.__mro__[1:]
+        if issubclass(cls, PrototypeLearner) and cls is not PrototypeLearner
+    ]
+    files = dict.fromkeys(inspect.getfile(cls) for cls in (learner, *methods))
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _import(module_name: str, name: str) -> Any:

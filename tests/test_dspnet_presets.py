@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -14,10 +16,12 @@ from torch import nn
 
 from baselines.dspnet import DSPNet
 from baselines.panet import PANet
+from baselines.ssl_alpnet import SSLALPNet
 from fewshot.checkpoints import load_released
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.learner import options_from
+from fewshot.registry import source_hash
 from protocols.methods import settle, settled_for
 from results.records import read_record
 
@@ -122,6 +126,12 @@ def test_the_same_run_gives_the_same_bytes(done: Path, tmp_path: Path) -> None:
     assert main(["run", "--work", str(tmp_path / "work"), *ASKED, *MODEL]) == 0
     (again,) = (tmp_path / "work" / "records").glob("*.json")
     assert again.read_bytes() == (done / "records" / again.name).read_bytes()
+
+
+def test_the_source_hash_covers_the_method_it_derives_from() -> None:
+    files = [Path(inspect.getfile(cls)).read_bytes() for cls in (DSPNet, SSLALPNet)]
+    assert source_hash(DSPNet) == hashlib.sha256(b"".join(files)).hexdigest()[:16]
+    assert source_hash(SSLALPNet) == hashlib.sha256(files[1]).hexdigest()[:16]
 
 
 def small() -> DSPNet:
