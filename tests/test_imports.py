@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
-BASE = {"fewshot.types", "fewshot.errors", "fewshot.seeds", "fewshot.files"}
+BASE = {"fewshot.types", "fewshot.errors", "fewshot.seeds", "fewshot.files", "fewshot.locks"}
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
     "episodes": BASE,
@@ -26,6 +26,7 @@ ONE_HOME = {
     "SimpleITK": "episodes.itk",
     "nibabel": "episodes.volumes",
     "skimage": "episodes.superpixels",
+    "numba": "episodes.felzenszwalb",
 }
 HEAVY = (
     "torch",
@@ -37,6 +38,7 @@ HEAVY = (
     "sacred",
     "scipy",
     "faiss",
+    "numba",
     "numpy",
 )
 COMMANDS_MAY = {"fewshot.commands", "fewshot.errors"}  # at module level; the rest where it is used
@@ -131,6 +133,7 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.store", "import nibabel as nib"),
         ("episodes.index", "from skimage import measure"),
         ("fewshot.prototypes", "import faiss"),
+        ("episodes.supervoxels", "def f():\n    from numba import njit"),
         ("fewshot.commands.run", "import torch"),
         ("fewshot.commands.run", "if True:\n    import torch.nn"),
         ("fewshot.commands.run", "from episodes.store import Store"),
