@@ -8,8 +8,6 @@ superpixels included: they may differ between CPUs.
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import io
 import json
 import os
 import shutil
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.arrays import write_npy
 from episodes.dataset import DatasetSpec, spec_from_table
 from episodes.index import ClassSliceIndex
 from fewshot.errors import UserError
@@ -272,16 +271,10 @@ class StoreWriter:
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> str:
-    """Write a .npy file to the disk and return its sha256; numpy's own writing hides why it failed."""
-    array = np.ascontiguousarray(array)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    digest = hashlib.sha256()
+    """Write a .npy file to the disk and return its sha256."""
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as stream:
-        for part in (header.getvalue(), array.data):
-            stream.write(part)
-            digest.update(part)
+        digest = write_npy(stream, array)
         stream.flush()
         os.fsync(stream.fileno())
-    return digest.hexdigest()
+    return digest

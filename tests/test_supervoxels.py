@@ -1,0 +1,189 @@
+"""Supervoxels: how the patient cuts them, and how they are kept beside a store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_spec, tiny_store
+
+from episodes.dataset import REGIONS
+from episodes.felzenszwalb import segment_volume
+from episodes.store import Store
+from episodes.superpixels import patient_mask
+from episodes.supervoxels import (
+    PUBLISHED_MIN_SIZE,
+    ensure_supervoxels,
+    min_size_of,
+    stored_supervoxels,
+    volume_supervoxels,
+)
+from fewshot.errors import UserError
+from fewshot.files import sha256_of
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two scans with its supervoxels."""
+    store = tiny_store(tmp_path_factory.mktemp("made") / "tiny", scans=2)
+    ensure_supervoxels(store, workers=1)
+    return store.path
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    shutil.copytree(made, tmp_path / "tiny")
+    return Store.open(tmp_path / "tiny")
+
+
+def test_the_published_sizes_are_for_slices_of_256() -> None:
+    full = replace(tiny_spec(), image_size=256)
+    assert min_size_of(full) == 5000 and min_size_of(replace(full, region="heart")) == 1000
+    assert min_size_of(tiny_spec()) == round(5000 / 16)
+    assert min_size_of(replace(full, image_size=96, region="heart")) == round(1000 * 9 / 64)
+    assert min_size_of(replace(full, image_size=1)) == 1
+    assert set(PUBLISHED_MIN_SIZE) == set(REGIONS)
+
+
+def test_the_patient_cuts_what_was_found_in_the_whole_volume() -> None:
+    noise = np.random.Generator(np.random.PCG64(0))
+    volume = noise.integers(60, 255, (5, 16, 18)).astype(np.int16)
+    volume[:, :, :5] = 0
+    volume[3] = 0  # a slice without patient
+    found = volume_supervoxels(volume, 50.0, 6)
+    segments = segment_volume(volume, 1 / 255, 6)
+    patient = np.stack([patient_mask(image, 50.0) for image in volume])
+    assert np.array_equal(found > 0, patient) and not found[3].any()
+    numbers = np.unique(found)
+    assert numbers.tolist() == list(range(len(numbers))) and len(numbers) > 4 and found.dtype == np.uint16
+    pairs = {tuple(pair) for pair in zip(segments[patient].tolist(), found[patient].tolist(), strict=True)}
+    assert len(pairs) == len(numbers) - 1  # a segment and a number belong to each other
+    assert np.bincount(segments.ravel()).min() >= 6
+
+
+def test_min_size_acts_before_masking() -> None:
+    volume = np.full((2, 6, 6), 10.0)
+    volume[:, 2:4, 2:4] = 100.0
+    assert np.array_equal(volume_supervoxels(volume, 50.0, 1) > 0, volume > 50)
+    joined = volume_supervoxels(volume, 50.0, 9)  # 8 bright voxels are too few, so they join the 64 dark
+    assert np.array_equal(joined, (volume > 50).astype(np.uint16))  # and the patient's part of it remains
+
+
+def test_nobody_there_is_no_supervoxel() -> None:
+    assert not volume_supervoxels(np.zeros((2, 4, 4)), 50.0, 2).any()
+
+
+def test_more_than_uint16_holds_are_int32() -> None:
+    volume = 100.0 + np.arange(2 * 200 * 200).reshape(2, 200, 200) ** 1.5
+    found = volume_supervoxels(volume, 50.0, 1)
+    assert found.dtype == np.int32 and found.max() == volume.size
+
+
+def test_a_store_keeps_its_hash_and_gets_maps_of_every_scan(store: Store) -> None:
+    maps = stored_supervoxels(store)
+    assert maps is not None and maps.min_size == 312
+    for scan in store.index.scans:
+        image, found = store.scan(scan).image, maps.scan(scan)
+        assert np.array_equal(found, volume_supervoxels(image, 50.0, 312)) and found.max() > 3
+    assert Store.open(store.path).hash == store.hash
+    index = json.loads((store.path / "supervoxels" / "index.json").read_text())
+    files = {scan: sha256_of(store.path / "supervoxels" / f"{scan}.npy") for scan in store.index.scans}
+    assert index["arrays"] == files and index["parameters"]["store"] == store.hash
+
+
+def test_what_is_there_is_reused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("episodes.supervoxels._compute", lambda *_: pytest.fail("computed again"))
+    stored = stored_supervoxels(store)
+    assert stored is not None and ensure_supervoxels(store).hash == stored.hash
+
+
+def test_any_number_of_threads_gives_the_same_bytes(store: Store, made: Path) -> None:
+    shutil.rmtree(store.path / "supervoxels")
+    done: list[int] = []
+    ensure_supervoxels(store, workers=3, done=done.append)
+    assert done == [1, 1]
+    for name in ("index.json", "0.npy", "1.npy"):
+        wanted = (made / "supervoxels" / name).read_bytes()
+        assert (store.path / "supervoxels" / name).read_bytes() == wanted
+
+
+def test_other_parameters_are_computed_anew(store: Store) -> None:
+    before = stored_supervoxels(store)
+    store.spec = replace(store.spec, region="heart")
+    assert stored_supervoxels(store) is None
+    found = ensure_supervoxels(store)
+    assert before is not None and found.min_size == 62 and found.hash != before.hash
+
+
+def test_two_that_want_the_same_compute_it_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(store.path / "supervoxels")
+    calls: list[int] = []
+    monkeypatch.setattr(
+        "episodes.supervoxels.segment_volume", lambda v, *_: calls.append(1) or np.zeros(v.shape, int)
+    )
+    threads = [
+        threading.Thread(target=ensure_supervoxels, args=(Store.open(store.path), 1)) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 2  # the scans
+
+
+def test_a_computation_that_failed_counts_for_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.path / "supervoxels"
+    (folder / "index.json").unlink()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("episodes.supervoxels.segment_volume", fail)
+        with pytest.raises(RuntimeError, match="killed"):
+            ensure_supervoxels(store)
+    assert stored_supervoxels(store) is None
+    assert ensure_supervoxels(store).scan("1").any()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY nonsense", None])
+def test_a_damaged_or_missing_map_is_one_line(store: Store, damage: bytes | None) -> None:
+    path = store.path / "supervoxels" / "1.npy"
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    maps = ensure_supervoxels(store)
+    assert maps.scan("0").any()
+    with pytest.raises(
+        UserError, match=r"1\.npy is missing or damaged; delete .*supervoxels to have"
+    ) as error:
+        maps.scan("1")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parameters": 1'])
+def test_a_damaged_index_is_one_line(store: Store, text: str) -> None:
+    (store.path / "supervoxels" / "index.json").write_text(text)
+    with pytest.raises(UserError, match=r"index\.json is damaged; delete .*supervoxels to have"):
+        ensure_supervoxels(store)
+
+
+def test_an_index_of_other_scans_is_damaged(store: Store) -> None:
+    file = store.path / "supervoxels" / "index.json"
+    content = json.loads(file.read_text())
+    del content["arrays"]["1"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="is damaged"):
+        stored_supervoxels(store)
+
+
+def test_a_store_that_may_not_be_written_says_so(store: Store) -> None:
+    shutil.rmtree(store.path / "supervoxels")
+    (store.path / "supervoxels").write_text("a file where the folder belongs")
+    with pytest.raises(UserError, match=r"cannot write .*supervoxels.*make it writable"):
+        ensure_supervoxels(store)
