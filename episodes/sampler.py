@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from episodes.augment import Augmentation, augment, preset
+from episodes.augment import Augmentation, preset
 from episodes.index import ClassSliceIndex
 from episodes.slices import SliceReader
+from episodes.views import Prepare, below, checked_batch, episode_of_views
 from fewshot.errors import UserError, unknown_name
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef
 
-Prepare = Callable[[Tensor], dict[str, Tensor]]
 Choose = Callable[[NDArray[np.int32], torch.Generator], int | None]
 
 
@@ -27,13 +26,13 @@ def _present(superpixels: NDArray[np.int32], generator: torch.Generator) -> int 
     """Draw uniformly over the numbers that occur on the slice."""
     numbers = np.flatnonzero(np.bincount(superpixels.ravel()))
     numbers = numbers[numbers > 0]
-    return int(numbers[_below(len(numbers), generator)]) if len(numbers) else None
+    return int(numbers[below(len(numbers), generator)]) if len(numbers) else None
 
 
 def _released(superpixels: NDArray[np.int32], generator: torch.Generator) -> int | None:
     """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
     largest = int(superpixels.max())
-    return 1 + _below(largest - 1, generator) if largest > 1 else None
+    return 1 + below(largest - 1, generator) if largest > 1 else None
 
 
 DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
@@ -65,13 +64,11 @@ class SuperpixelEpisodes:
     ) -> None:
         if draw not in DRAWS:
             raise unknown_name("draw", draw, DRAWS)
-        if batch < 1:
-            raise UserError(f"batch is {batch}, wanted at least 1 episode; set batch=1 or more")
         self._reader = reader
         self._seed = seed
         self._draw = draw
         self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
-        self._batch = batch
+        self._batch = checked_batch(batch)
         self._prepare = prepare
         self._items = _items(index, tuple(training_scans), allowed)
 
@@ -84,22 +81,12 @@ class SuperpixelEpisodes:
         chosen = [self._choose(generator) for _ in range(self._batch)]
         images = self._reader.images([ref for ref, _, _ in chosen])
         masks = torch.from_numpy(np.stack([mask for _, _, mask in chosen]))
-        views, view_masks = augment(
-            images.repeat(2, 1, 1, 1), masks.repeat(2, 1, 1), self._augmentation, generator
-        )
-        support_images, query_images = views.unsqueeze(1).chunk(2)
-        support_masks, query_masks = view_masks.unsqueeze(1).chunk(2)
-        return Episode(
-            support_images,
-            support_masks,
-            query_images,
-            query_masks,
-            self._prepared(support_masks),
-            " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number, _ in chosen),
-        )
+        label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number, _ in chosen)
+        twice = images.repeat(2, 1, 1, 1), masks.repeat(2, 1, 1)
+        return episode_of_views(*twice, label, self._augmentation, generator, self._prepare)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int, NDArray[np.bool_]]:
-        ref = self._items[_below(len(self._items), generator)]
+        ref = self._items[below(len(self._items), generator)]
         superpixels = self._reader.superpixels(ref)
         number = DRAWS[self._draw](superpixels, generator)
         if number is None:
@@ -108,16 +95,6 @@ class SuperpixelEpisodes:
                 "use draw=present, or prepare the dataset again"
             )
         return ref, number, superpixels == number
-
-    def _prepared(self, support_masks: Tensor) -> dict[str, Tensor]:
-        if self._prepare is None:
-            return {}
-        each = [self._prepare(masks) for masks in support_masks]
-        return {name: torch.stack([prepared[name] for prepared in each]) for name in each[0]}
-
-
-def _below(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
 
 
 def _items(
