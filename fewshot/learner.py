@@ -24,6 +24,7 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.options import options_from as options_from
 from fewshot.types import Episode, Support
 
+EPISODES = ("superpixel", "supervoxel")
 Branch = Literal["query", "alignment"]
 Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images
 
@@ -55,7 +56,8 @@ class LossResult:
 class Recipe:
     """How a method is trained as published; every number is an option.
 
-    `decay` multiplies the learning rate every `decay_every` steps; `batch` is episodes a step.
+    `decay` multiplies the learning rate every `decay_every` steps; `batch` is episodes a step; `episode`
+    is where labels come from, one of `EPISODES`; `draw` is how a superpixel is drawn.
     """
 
     steps: int = 100_100
@@ -79,8 +81,13 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
         if self.learning_rate <= 0 or self.decay <= 0:
             raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: wanted above 0")
-        if self.episode != "superpixel":
-            raise unknown_name("episode kind", self.episode, ["superpixel"])
+        if self.episode not in EPISODES:
+            raise unknown_name("episode kind", self.episode, EPISODES)
+        if self.episode == "supervoxel" and self.draw != "present":
+            raise UserError(
+                f"draw is {self.draw!r} but episode is 'supervoxel', which takes what is there alone; "
+                "leave draw=present, or use episode=superpixel"
+            )
 
 
 class PrototypeLearner(nn.Module):

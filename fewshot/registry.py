@@ -19,6 +19,7 @@ METHODS = {
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
     "qnet": "baselines.qnet:QNet",
+    "adnet": "baselines.adnet:ADNet",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }

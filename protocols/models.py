@@ -17,7 +17,6 @@ import torch
 
 from episodes.plan import Plan
 from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from fewshot.checkpoints import load_weights, read_checkpoint
@@ -28,6 +27,7 @@ from fewshot.locks import locked
 from fewshot.registry import resolve_method, source_hash
 from fewshot.seeds import seed_for
 from fewshot.training import train
+from protocols.pseudo_labels import KINDS
 
 SPEC_SCHEMA = 1
 
@@ -99,9 +99,12 @@ def built(method: Method) -> PrototypeLearner:
 
 
 def model_spec(
-    method: Method, initial: dict[str, Any], plan: Plan, store: Store, rule: str
+    method: Method, initial: dict[str, Any], plan: Plan, store: Store, rule: str, labels: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return everything a trained model depends on; `rule` names the intensity normalisation."""
+    """Return everything a trained model depends on.
+
+    `rule` names the intensity normalisation, `labels` describes the pseudo-labels.
+    """
     assert method.recipe is not None
     recipe = dataclasses.asdict(method.recipe)
     encoder = recipe.pop("encoder")
@@ -115,7 +118,7 @@ def model_spec(
         "training_slices": len(slices),
         "training_slices_hash": hash_of(slices)[:16],
         "normalisation": rule,
-        "pseudo_labels": {"kind": "superpixels", "min_size": store.spec.superpixel_min_size},
+        "pseudo_labels": labels,
         "method": {key: method.description[key] for key in ("name", "options", "source_hash")},
         "encoder": encoder,
         "initial_weights": initial,
@@ -158,20 +161,12 @@ def ensure_model(
     """
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
-    spec = model_spec(method, initial, plan, store, normalisation.rule)
+    labels = KINDS[method.recipe.episode](store)
+    spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
     key = model_key(spec)
     folder = work / "models" / key
-    source = SuperpixelEpisodes(
-        SliceReader(store, normalisation),
-        store.index,
-        plan.training_scans,
-        frozenset(plan.training_slices),
-        seed=method.seed,
-        draw=method.recipe.draw,
-        augmentation=method.recipe.augmentation,
-        batch=method.recipe.batch,
-        prepare=learner.prepare,
-    )
+    reader = SliceReader(store, normalisation)
+    source = labels.episodes(reader, plan, method.recipe, method.seed, learner.prepare)
     with locked(work / "locks" / f"{key}.lock"):
         if not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)

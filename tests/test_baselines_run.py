@@ -11,6 +11,7 @@ from fewshot.commands.main import main
 from results.records import read_record
 
 OPTIONS = {
+    "adnet": {"alpha": 10.0, "kappa": 1.0, "initial_threshold": -5.0},
     "panet": {"scale": 10.0},
     "kmeans": {"k_foreground": 2, "k_background": 3, "iterations": 4, "scale": 10.0},
     "qnet": {

@@ -1,0 +1,67 @@
+"""Where a recipe's training episodes come from: what a model's spec says of them, and their sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from episodes.plan import Plan
+from episodes.sampler import SuperpixelEpisodes
+from episodes.slices import SliceReader
+from episodes.store import Store
+from episodes.supervoxel_sampler import SupervoxelEpisodes
+from episodes.views import Prepare
+from fewshot.learner import Recipe
+from fewshot.progress import progress
+from fewshot.types import Episode
+
+
+class Source(Protocol):
+    """A sampler: the episode of a step depends on the step alone."""
+
+    def episode(self, step: int) -> Episode: ...
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """`description` goes into a model's spec; `episodes` makes the sampler of a training."""
+
+    description: dict[str, Any]
+    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare], Source]
+
+
+def superpixels(store: Store) -> PseudoLabels:
+    """Return the superpixels that the store holds."""
+
+    def episodes(reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare) -> Source:
+        return SuperpixelEpisodes(
+            reader, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
+            draw=recipe.draw, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
+        )  # fmt: skip
+
+    return PseudoLabels({"kind": "superpixels", "min_size": store.spec.superpixel_min_size}, episodes)
+
+
+def supervoxels(store: Store) -> PseudoLabels:
+    """Return the supervoxels of the store, computed (with a bar) unless they lie beside its arrays."""
+    from episodes.supervoxels import ensure_supervoxels, stored_supervoxels
+
+    found = stored_supervoxels(store)
+    if found is None:
+        with progress(len(store.index.scans), f"{store.spec.name}: supervoxels", "scan") as bar:
+            found = ensure_supervoxels(store, done=bar.update)
+    maps = found
+
+    def episodes(reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare) -> Source:
+        return SupervoxelEpisodes(
+            reader, maps, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
+            augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
+        )  # fmt: skip
+
+    description = {"kind": "supervoxels", "min_size": maps.min_size, "hash": maps.hash}
+    return PseudoLabels(description, episodes)
+
+
+# By `Recipe.episode`; the kinds are those of `fewshot.learner.EPISODES`.
+KINDS: dict[str, Callable[[Store], PseudoLabels]] = {"superpixel": superpixels, "supervoxel": supervoxels}

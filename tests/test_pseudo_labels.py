@@ -1,0 +1,165 @@
+"""Where episodes come from: the spec of each kind, and a supervoxel training through `fewshot run`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_store
+
+from episodes.plan import make_plan
+from episodes.slices import SliceReader, normalisation
+from episodes.supervoxels import stored_supervoxels
+from fewshot.commands.main import main
+from fewshot.errors import UserError
+from fewshot.files import hash_of
+from fewshot.learner import EPISODES, Recipe
+from protocols.methods import settle
+from protocols.models import model_key, model_spec
+from protocols.pseudo_labels import KINDS, superpixels, supervoxels
+from protocols.spec import load_protocol
+
+MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
+ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("work")
+    tiny_store(work / "stores" / "tiny")
+    return work
+
+
+def files(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "lock" not in path.name
+    }
+
+
+def test_every_kind_of_a_recipe_has_a_source() -> None:
+    assert tuple(KINDS) == EPISODES
+
+
+def test_the_spec_of_superpixels_is_what_it_was(work: Path) -> None:
+    store = tiny_store(work / "another")
+    plan = plan_of(store, 1)
+    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
+    initial = {"name": "random", "sha256": None}
+    spec = model_spec(method, initial, plan, store, "per-scan", superpixels(store).description)
+    assert spec["pseudo_labels"] == {"kind": "superpixels", "min_size": 60}
+    assert set(spec) == {
+        "schema", "dataset", "store", "training_scans", "training_slices", "training_slices_hash",
+        "normalisation", "pseudo_labels", "method", "encoder", "initial_weights", "recipe", "seed",
+        "image_size", "precision", "channels_last",
+    }  # fmt: skip
+    assert set(spec["recipe"]) == {
+        "steps", "learning_rate", "momentum", "weight_decay", "decay", "decay_every", "snapshot_every",
+        "batch", "episode", "augmentation", "draw",
+    }  # fmt: skip
+    assert model_key(spec) == hash_of(spec)[:16]
+    assert not (store.path / "supervoxels").exists()
+
+
+def plan_of(store, setting: int):  # type: ignore[no-untyped-def]
+    protocol = load_protocol("alpnet-ep1")
+    return make_plan(
+        store.index, store.spec, store.hash, protocol.evaluation, setting, 0, "upper", ("liver", "spleen")
+    )
+
+
+def test_draw_released_means_nothing_for_supervoxels() -> None:
+    with pytest.raises(
+        UserError, match=r"draw is 'released' but episode is 'supervoxel'.*leave draw=present"
+    ):
+        Recipe(episode="supervoxel", draw="released")
+    with pytest.raises(UserError, match="unknown episode kind 'supervoxels': did you mean 'supervoxel'"):
+        Recipe(episode="supervoxels")
+    assert Recipe(draw="released").episode == "superpixel"
+
+
+def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "--work", str(work), *ASKED, "--setting", "2"]
+    assert main([*command, "--set", "draw=released"]) == 2
+    message = capsys.readouterr().err
+    assert "draw=present" in message and message.count("\n") == 1
+    assert main(command) == 0
+    (spec,) = [json.loads(path.read_text()) for path in (work / "models").glob("*/spec.json")]
+    maps = stored_supervoxels(tiny_store_at(work))
+    assert maps is not None
+    assert spec["pseudo_labels"] == {"kind": "supervoxels", "min_size": 312, "hash": maps.hash}
+    assert spec["recipe"]["episode"] == "supervoxel" and spec["recipe"]["decay"] == 0.98
+    (folder,) = (work / "models").iterdir()
+    assert (folder / "losses.csv").read_text().startswith("step,query,alignment,threshold,total,")
+    made = files(work)
+    assert sum(name.startswith("records/") for name in made) == 1
+    assert main(command) == 0
+    assert files(work) == made
+
+
+def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
+    from episodes.store import Store
+
+    return Store.open(work / "stores" / "tiny")
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
+    from episodes.prefetch import prefetched
+    from fewshot.training import train
+    from protocols.models import new_learner
+
+    store = tiny_store_at(work)
+    plan, rules = plan_of(store, 1), normalisation(tiny_store_at(work), "per-scan", ())
+    method = settle("adnet", {}, encoder="resnet18", weights="random", steps=4)
+    assert method.recipe is not None
+
+    class StopError(Exception):
+        pass
+
+    def trained(folder: Path, stop: int) -> bytes:
+        learner, _ = new_learner(method, tmp_path)
+        assert method.recipe is not None
+        source = supervoxels(store).episodes(
+            SliceReader(store, rules), plan, method.recipe, 0, learner.prepare
+        )
+
+        def episodes(steps: range):  # type: ignore[no-untyped-def]
+            for step, episode in zip(steps, prefetched(source.episode, steps, 2), strict=True):
+                if step == stop:
+                    raise StopError
+                yield episode
+
+        train(
+            learner, method.recipe, folder, seed=0, device=torch.device("cpu"), episodes=episodes,
+            checkpoint_every=2,
+        )  # fmt: skip
+        return b"".join(value.numpy().tobytes() for value in learner.state_dict().values())
+
+    whole = trained(tmp_path / "whole", -1)
+    with pytest.raises(StopError):
+        trained(tmp_path / "stopped", 3)
+    assert trained(tmp_path / "stopped", -1) == whole
+    for name in ("losses.csv", "episodes.jsonl"):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_setting_2_never_samples_an_excluded_slice(work: Path) -> None:
+    store = tiny_store_at(work)
+    plan, recipe = plan_of(store, 2), Recipe(episode="supervoxel", augmentation="none", batch=50)
+    excluded = {(scan, z) for scan in plan.training_scans for z in range(8)} - set(plan.training_slices)
+    assert excluded
+    reader = SliceReader(store, normalisation(store, "per-scan", ()))
+    source = supervoxels(store).episodes(reader, plan, recipe, 0, lambda _masks: {})
+    seen = set()
+    for step in range(20):
+        episode = source.episode(step)
+        assert bool(episode.support_masks.any((2, 3)).all()) and bool(episode.query_masks.any((2, 3)).all())
+        for item in episode.label.split():
+            scan, slices, _number = item.split(":")
+            seen |= {(scan, int(z)) for z in slices.split(">")}
+    assert seen and not seen & excluded
