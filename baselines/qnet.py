@@ -9,8 +9,8 @@ As published: two maps of a ResNet-101 from COCO, layer3's of stride 4 with weig
 8 with weight 0.1; T for each query slice from its own layer4 features, averaged over the slice and taken
 through a learnt linear map, for both scales; at test time, and not in training, each map's prototype refined
 on each query slice so that the query can be rebuilt from prediction and prototype; cross-entropy weighted
-(0.1, 1) in both branches, an alignment loss of 0 where nothing was predicted, and T / 20; the recipe, but for
-its episodes.
+(0.1, 1) in both branches, an alignment loss of 0 where nothing was predicted, and T / 20; the recipe and its
+supervoxel episodes (`episodes/supervoxel_sampler.py` says how they differ).
 
 Different here:
 - T is linear in layer4's features after their 1x1 convolution; published: through ImageNet's classifier
@@ -25,7 +25,6 @@ Different here:
   when their squared difference is taken. Published: the prediction cut to 0 or 1, the query's own features
   where it is 0, and another normalisation. As published, p is a constant of a step and taken anew after it,
   and each scale is refined by itself. Of an undefined episode nothing is refined.
-- Superpixel episodes; published: supervoxels on neighbouring slices.
 There are no reference vectors of the released program: what is called published here has not been replayed.
 """
 
@@ -176,7 +175,7 @@ class QNet(PrototypeLearner):
     @classmethod
     def recipe(cls) -> Recipe:
         """Return the published training; of the 30,000 to 100,000 steps in use, the fewest."""
-        return Recipe(steps=30_000, decay=0.98, episode="superpixel")
+        return Recipe(steps=30_000, decay=0.98, episode="supervoxel")
 
 
 def foreground_prototype(features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
