@@ -87,24 +87,24 @@ def run_trained(request: Request, method: Method, model: Model, spec: Mapping[st
 
     Raises `DoesNotFitError` naming the rules that differ where no plan asked for fits.
     """
-    method = _settled(request, method)
-    store, paths, reasons = request.store, [], dict[str, None]()
+    store, fitting, reasons = request.store, list[list[Plan]](), dict[str, None]()
     rule = request.protocol.training.normalisation[store.spec.modality]
     for plans in plan_cells(request).values():
-        fitting = []
+        some = []
         for plan in plans:
             differing = training_differences(spec, plan, store, rule)
             reasons.update(dict.fromkeys(differing))
             if not differing:
-                fitting.append(plan)
-        if fitting:
-            paths += run_cells(request, method, model, fitting)
-    if not paths:
+                some.append(plan)
+        if some:
+            fitting.append(some)
+    if not fitting:
         raise DoesNotFitError(
             f"model {model.description['key']} fits no fold and group of setting {request.setting} under "
             f"{request.protocol.name}: other {', '.join(reasons)}; name those it was made for"
         )
-    return paths
+    method = _settled(request, method)
+    return [path for plans in fitting for path in run_cells(request, method, model, plans)]
 
 
 def run_cells(
