@@ -13,7 +13,16 @@ from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from episodes.index import ClassSliceIndex
-from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS, EvaluationRules, ScanRoles
+from episodes.plan_rules import (
+    EXCLUSIONS,
+    PART_RULES,
+    SCORED,
+    SUPPORT_SCANS,
+    EvaluationRules,
+    Fold,
+    ScanRoles,
+)
+from episodes.plan_supports import support_sets, support_slices
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from fewshot.types import SliceRef, Task
@@ -110,7 +119,7 @@ class Plan:
         return {
             "plan_hash": self.hash,
             "setting": self.setting,
-            "rules": asdict(self.rules) | {"support_fractions": list(self.rules.support_fractions)},
+            "rules": {k: v for k, v in asdict(self.rules).items() if v or k != "listed_supports"},
             "evaluation": self._evaluation_json(),
             "training": {
                 "scans": list(self.training_scans),
@@ -143,9 +152,11 @@ def make_plan(
     roles = scan_roles(index.scans, facts, rules, fold)
     tasks: list[Task] = []
     undefined: list[tuple[str, str, str]] = []
+    used: dict[str, None] = {}
     for class_name in class_names:
-        for support_scans in roles.supports:
-            supports = _support_slices(index, rules, class_name, support_scans, fold)
+        for support_scans in support_sets(index, roles, class_name, fold):
+            used.update(dict.fromkeys(support_scans))
+            supports = support_slices(index, rules, class_name, support_scans, fold)
             for scan in roles.queries:
                 if not index.slices_of(class_name, scan):
                     undefined.append((class_name, scan, "class absent from the query scan"))
@@ -162,7 +173,7 @@ def make_plan(
         classes=tuple(class_names),
         rules=rules,
         query_scans=roles.queries,
-        support_scans=tuple(dict.fromkeys(scan for scans in roles.supports for scan in scans)),
+        support_scans=tuple(used),
         training_scans=training_scans,
         training_slices=kept,
         excluded=dropped,
@@ -194,7 +205,13 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
             f"dataset {facts.name}: fold {fold} holds {stop - start} of {len(scans)} scans; wanted at least "
             f"{rules.shots} more for support and one for training; give more scans or fewer shots"
         )
-    return rule(integer_sorted(scans), start, stop, rules.shots)
+    listed = dict(rules.listed_supports).get(facts.name, ())
+    if rules.support_scan == "listed" and fold >= len(listed):
+        raise UserError(
+            f"the protocol lists support scans for {len(listed)} folds of dataset {facts.name}, wanted fold "
+            f"{fold} too; add it to its [supports]"
+        )
+    return rule(Fold(integer_sorted(scans), start, stop, rules.shots, listed[fold] if listed else ()))
 
 
 def integer_sorted(scans: Sequence[str]) -> tuple[str, ...]:
@@ -206,23 +223,6 @@ def with_superpixel(index: ClassSliceIndex, slices: Iterable[SliceRef]) -> tuple
     """Return those of `slices` that show a superpixel: the ones training can draw a label from."""
     shown = {scan: frozenset(found) for scan, found in index.superpixel_slices.items()}
     return tuple(ref for ref in slices if ref.z in shown.get(ref.scan, frozenset()))
-
-
-def _support_slices(
-    index: ClassSliceIndex, rules: EvaluationRules, class_name: str, scans: Sequence[str], fold: int
-) -> list[tuple[SliceRef, ...]]:
-    """Return for every part the support slices, one per shot."""
-    for scan in scans:
-        if not index.slices_of(class_name, scan):
-            raise UserError(
-                f"class {class_name!r} is absent from scan {scan!r}, the support of fold {fold}; wanted at "
-                "least one annotated slice there; check the label file or leave out the group or fold"
-            )
-    parts = []
-    for fraction in rules.support_fractions:
-        shown = [(scan, index.slices_of(class_name, scan)) for scan in scans]
-        parts.append(tuple(SliceRef(scan, slices[int(fraction * len(slices))]) for scan, slices in shown))
-    return parts
 
 
 def _tasks(

@@ -24,7 +24,11 @@ def plans_text(plans: Sequence[Plan], protocol: str) -> str:
     ]
     for fold in dict.fromkeys(plan.fold for plan in plans):
         some = [plan for plan in plans if plan.fold == fold]
-        lines += ["", f"fold {fold}   support scan {', '.join(some[0].support_scans)}"]
+        lines += [
+            "",
+            f"fold {fold}   support scan{'s' * (len(some[0].support_scans) > 1)} "
+            + ", ".join(dict.fromkeys(scan for plan in some for scan in plan.support_scans)),
+        ]
         lines.append(f"  queries   {', '.join(some[0].query_scans)}")
         lines.append(f"  training  {len(some[0].training_scans)} scans: {', '.join(some[0].training_scans)}")
         for plan in some:
@@ -48,13 +52,24 @@ def _group_lines(plan: Plan) -> Iterable[str]:
         if not tasks:
             yield f"    {class_name:<{width}}  absent from every query scan"
             continue
-        support = [task.support for task in tasks[: plan.parts]]
-        slices = " | ".join(" ".join(f"{ref.scan}:{ref.z}" for ref in part) for part in support)
-        yield f"    {class_name:<{width}}  support slices {slices}"
+        yield f"    {class_name:<{width}}  {_support_text(tasks, plan.parts)}"
         for scan in plan.query_scans:
             reasons = [why for name, absent, why in plan.undefined if (name, absent) == (class_name, scan)]
             text = f"undefined: {reasons[0]}" if reasons else _query_text(tasks, scan, plan.parts)
             yield f"    {'':<{width}}  query {scan:<4} {text}"
+
+
+def _support_text(tasks: Sequence[Task], parts: int) -> str:
+    """Return the support slices, parts marked |; several supports in turn are separated by ;"""
+    first = tasks[0].queries[0].scan if tasks[0].queries else None
+    asked = [task for task in tasks if not task.queries or task.queries[0].scan == first]
+    supports = list(dict.fromkeys(task.support for task in asked)) if parts == 1 else []
+    if len(supports) > 1:
+        each = "; ".join(" ".join(f"{ref.scan}:{ref.z}" for ref in support) for support in supports)
+        return f"{len(supports)} supports in turn, slices {each}"
+    return "support slices " + " | ".join(
+        " ".join(f"{ref.scan}:{ref.z}" for ref in task.support) for task in tasks[:parts]
+    )
 
 
 def _query_text(tasks: Sequence[Task], scan: str, parts: int) -> str:
@@ -62,15 +77,15 @@ def _query_text(tasks: Sequence[Task], scan: str, parts: int) -> str:
     of_scan = [task for task in tasks if task.queries and task.queries[0].scan == scan]
     shown = []
     for part in range(parts):
-        scored = [
+        scored = {
             ref.z
             for task in of_scan
             if task.part == part
             for ref, counts in zip(task.queries, task.scored, strict=True)
             if counts
-        ]
+        }
         shown.append(
-            "-" if not scored else f"{min(scored)}-{max(scored)}" if len(scored) > 1 else f"{scored[0]}"
+            "-" if not scored else f"{min(scored)}-{max(scored)}" if len(scored) > 1 else f"{min(scored)}"
         )
     every = {ref.z for task in of_scan for ref in task.queries}
     counted = {ref.z for task in of_scan for ref, hit in zip(task.queries, task.scored, strict=True) if hit}

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
 from typing import Protocol as Shape
 
-from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS, EvaluationRules
+from episodes.dataset import known_datasets, load_dataset_spec
+from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS, EvaluationRules, parts_fault
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
-from fewshot.types import checked_name
+from protocols.rule_table import (
+    RuleTable,
+    read_folds,
+    read_fractions,
+    read_groups,
+    read_normalisation,
+    read_published,
+    read_supports,
+)
 
 HOME = Path(__file__).resolve().parent
-MODALITIES = ("ct", "mr")
-NORMALISATIONS = ("per-scan", "training-scans")
-PSEUDO_LABELS = ("felzenszwalb",)
-PROSE = ("summary", "sources", "changes")
+PSEUDO_LABELS = ("felzenszwalb", "supervoxels")
+PROSE = ("summary", "sources", "changes", "main_board", "published")  # no number depends on them
+OPTIONAL = ("main_board", "published", "folds", "supports")
 TOP = ("name", "version", "summary", "sources", "changes", "evaluation", "training", "groups")
 EVALUATION = ("support_scan", "support_fractions", "part_rule", "scored", "shots")
 TRAINING = ("exclusion", "pseudo_labels", "steps", "normalisation")
@@ -54,7 +60,11 @@ class Dataset(Shape):
 
 @dataclass(frozen=True)
 class Protocol:
-    """A checked protocol file. `hash` covers the rules, name and version, not the prose around them."""
+    """A checked protocol file. `hash` covers the rules, name and version, not the prose around them.
+
+    `main_board`: False for rules that no number of a main table should follow; `published`: group -> the
+    settings in which the field publishes numbers of it, where not in both.
+    """
 
     name: str
     version: int
@@ -65,12 +75,21 @@ class Protocol:
     training: TrainingRules
     groups: Mapping[str, tuple[str, ...]]
     hash: str
+    where: str = ""
+    main_board: bool = True
+    published: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def groups_for(self, dataset: Dataset) -> dict[str, tuple[str, ...]]:
         """Return the groups whose classes the dataset lets protocols test, then those it brings itself.
 
-        Both in their file's order. Raises `UserError` where the two give one name to different classes.
+        Both in their file's order. Raises `UserError` where the two give one name to different classes, and
+        for a class that neither the dataset nor any shipped one has.
         """
+        known = known_classes() | set(dataset.tested)
+        for group, classes in self.groups.items():
+            for one in classes:
+                if one not in known:
+                    raise UserError(f"{self.where}: key groups.{group}: {unknown_name('class', one, known)}")
         own = {name: classes for name, classes in self.groups.items() if set(classes) <= set(dataset.tested)}
         for name, classes in dataset.groups.items():
             if set(own.get(name, classes)) != set(classes):
@@ -81,8 +100,35 @@ class Protocol:
         return own | {name: classes for name, classes in dataset.groups.items() if name not in own}
 
     def fold_borders_for(self, dataset: Dataset) -> tuple[int, ...]:
-        """Return the protocol's own fold borders for the dataset where it has some, else the dataset's."""
-        return dict(self.evaluation.fold_borders).get(dataset.name, dataset.fold_borders)
+        """Return the protocol's own fold borders for the dataset where it has some, else the dataset's.
+
+        Raises `UserError` where the protocol lists a support scan inside its own fold.
+        """
+        borders = dict(self.evaluation.fold_borders).get(dataset.name, dataset.fold_borders)
+        listed = dict(self.evaluation.listed_supports).get(dataset.name, ())
+        for fold, ((start, stop), positions) in enumerate(zip(pairwise(borders), listed, strict=False)):
+            for position in positions:
+                if start <= position < stop or position >= borders[-1]:
+                    why = "among its queries" if position < borders[-1] else "no scan of the dataset"
+                    raise UserError(
+                        f"{self.where}: key supports.{dataset.name} holds position {position} for fold "
+                        f"{fold}, which is {why}; wanted 0..{borders[-1] - 1} without {start}..{stop - 1}"
+                    )
+        return borders
+
+    def marks(self, setting: int, group: str) -> tuple[str, ...]:
+        """Return what a reader of the group's numbers must see: off the main board, setting unpublished."""
+        found = []
+        if not self.main_board:
+            found.append(f"off the main board: {self.name}")
+        if setting not in self.published.get(group, (setting,)):
+            found.append(f"unpublished: no paper reports group {group} in setting {setting}")
+        return tuple(found)
+
+
+def known_classes() -> set[str]:
+    """Return the names of all tested classes of the shipped datasets."""
+    return {name for dataset in known_datasets() for name in load_dataset_spec(dataset).tested}
 
 
 def known_protocols() -> tuple[str, ...]:
@@ -128,8 +174,8 @@ def _parsed(path: Path) -> Protocol:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file ({error}); mend it there") from None
-    table = _Table(path, "", content)
-    table.only(*TOP, optional=("folds",))
+    table = RuleTable(path, "", content)
+    table.only(*TOP, optional=OPTIONAL)
     evaluation, training = table.table("evaluation"), table.table("training")
     evaluation.only(*EVALUATION)
     training.only(*TRAINING)
@@ -137,155 +183,47 @@ def _parsed(path: Path) -> Protocol:
     if path.stem != name:
         table.fail("name", f"is {name!r}, wanted the file's name {path.stem!r}")
     exclusion = training.choice("exclusion", EXCLUSIONS)
-    return Protocol(
+    support_scan = evaluation.choice("support_scan", SUPPORT_SCANS)
+    if (support_scan == "listed") != ("supports" in content):
+        evaluation.fail(
+            "support_scan",
+            f"is {support_scan!r}, but [supports] is {'there' if 'supports' in content else 'missing'}; "
+            'wanted both "listed" and [supports], or neither',
+        )
+    protocol = Protocol(
         name=name,
         version=table.integer("version"),
         summary=table.text("summary"),
         sources=table.texts("sources"),
         changes=table.texts("changes"),
         evaluation=EvaluationRules(
-            support_scan=evaluation.choice("support_scan", SUPPORT_SCANS),
-            support_fractions=_fractions(evaluation),
+            support_scan=support_scan,
+            support_fractions=read_fractions(evaluation),
             part_rule=evaluation.choice("part_rule", PART_RULES),
             scored=evaluation.choice("scored", SCORED),
             exclusion=exclusion,
             shots=evaluation.integer("shots"),
-            fold_borders=_folds(table.table("folds")) if "folds" in content else (),
+            fold_borders=read_folds(table.table("folds")) if "folds" in content else (),
+            listed_supports=read_supports(table.table("supports")) if "supports" in content else (),
         ),
         training=TrainingRules(
             exclusion=exclusion,
             pseudo_labels=training.choice("pseudo_labels", PSEUDO_LABELS),
             steps=training.integer("steps"),
-            normalisation=_normalisation(training.table("normalisation")),
+            normalisation=read_normalisation(training.table("normalisation")),
         ),
-        groups=_groups(table.table("groups")),
+        groups=read_groups(table.table("groups")),
         hash=hash_of({key: value for key, value in content.items() if key not in PROSE}),
+        where=str(path),
+        main_board=table.flag("main_board", True),
+        published=read_published(table.table("published")) if "published" in content else {},
     )
-
-
-class _Table:
-    """One table of a protocol file; every reader says file, key and reason where a value is wrong."""
-
-    def __init__(self, path: Path, prefix: str, content: dict[str, Any]) -> None:
-        self.path, self.prefix, self.content = path, prefix, content
-
-    def fail(self, key: str, reason: str) -> NoReturn:
-        """Raise the `UserError` of a key."""
-        raise UserError(f"{self.path}: key {self.prefix}{key} {reason}")
-
-    def only(self, *keys: str, optional: Sequence[str] = ()) -> None:
-        """Refuse unknown and missing keys."""
-        for key in self.content:
-            if key not in (*keys, *optional):
-                raise UserError(
-                    f"{self.path}: {unknown_name('key', self.prefix + key, self._full(keys, optional))}"
-                )
-        for key in keys:
-            if key not in self.content:
-                self.fail(key, "is missing")
-
-    def integer(self, key: str) -> int:
-        """Return an integer of at least 1."""
-        value = self.content[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.fail(key, f"is {value!r}, wanted an integer of at least 1")
-        return value
-
-    def text(self, key: str) -> str:
-        """Return a text that is not empty."""
-        value = self.content[key]
-        if not isinstance(value, str) or not value:
-            self.fail(key, f"is {value!r}, wanted a text")
-        return value
-
-    def name(self, key: str) -> str:
-        """Return a text that may stand in a file name."""
-        return checked_name(f"{self.path}: key {self.prefix}{key}", self.text(key))
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of at least one text, none twice."""
-        value = self.content[key]
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
-            self.fail(key, f"is {value!r}, wanted a list of texts")
-        if len(set(value)) != len(value):
-            self.fail(key, f"is {value!r}, wanted every entry once")
-        return tuple(value)
-
-    def choice(self, key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-        """Return one of the known rule names."""
-        value = self.text(key)
-        if value not in known:
-            raise UserError(f"{self.path}: key {self.prefix}{key}: {unknown_name('rule', value, known)}")
-        return value
-
-    def table(self, key: str) -> _Table:
-        """Return a table that is not empty."""
-        value = self.content[key]
-        if not isinstance(value, dict) or not value:
-            self.fail(key, f"is {value!r}, wanted a table [{self.prefix}{key}] with entries")
-        return _Table(self.path, f"{self.prefix}{key}.", value)
-
-    def _full(self, *keys: Sequence[str]) -> list[str]:
-        return [self.prefix + key for some in keys for key in some]
-
-
-def _fractions(table: _Table) -> tuple[float, ...]:
-    """Return fractions written as texts such as "1/6", ascending in 0..1: one part each."""
-    found = []
-    for text in table.texts("support_fractions"):
-        try:
-            fraction = Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            table.fail("support_fractions", f'holds {text!r}, wanted fractions such as "1/6"')
-        if not 0 <= fraction < 1:
-            table.fail("support_fractions", f"holds {text!r}, wanted fractions from 0 to below 1")
-        found.append(fraction.numerator / fraction.denominator)
-    if found != sorted(set(found)):
-        table.fail(
-            "support_fractions", f"is {table.content['support_fractions']!r}, wanted ascending fractions"
-        )
-    return tuple(found)
-
-
-def _normalisation(table: _Table) -> dict[str, str]:
-    table.only(*MODALITIES)
-    return {modality: table.choice(modality, NORMALISATIONS) for modality in MODALITIES}
-
-
-def _groups(table: _Table) -> dict[str, tuple[str, ...]]:
-    for name in table.content:
-        checked_name(f"{table.path}: group", name)
-    groups = {name: table.texts(name) for name in table.content}
-    for name, classes in groups.items():
-        for class_name in classes:
-            checked_name(f"{table.path}: class of group {name}", class_name)
-    return groups
-
-
-def _folds(table: _Table) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return (dataset, fold borders) of lists of [start, stop) positions, which must join without overlap."""
-    found = []
-    for dataset, folds in table.content.items():
-        pairs = isinstance(folds, list) and all(
-            isinstance(pair, list) and len(pair) == 2 and all(type(end) is int for end in pair)
-            for pair in folds
-        )
-        if not pairs or not folds:
-            table.fail(
-                dataset, f"is {folds!r}, wanted [start, stop] positions of each fold, stop not included"
-            )
-        for number, (start, stop) in enumerate(folds):
-            if not 0 <= start < stop:
-                table.fail(dataset, f"holds fold {number} {[start, stop]}, wanted 0 <= start < stop")
-        for number, (before, after) in enumerate(pairwise(folds), start=1):
-            if after[0] < before[1]:
-                table.fail(dataset, f"holds fold {number} {after}, which overlaps fold {number - 1} {before}")
-            if after[0] > before[1]:
-                table.fail(
-                    dataset,
-                    f"holds fold {number} {after}, which leaves a gap after fold {number - 1} {before}",
-                )
-        if folds[0][0] != 0:
-            table.fail(dataset, f"begins with fold {folds[0]}, wanted position 0 first")
-        found.append((dataset, (0, *(stop for _start, stop in folds))))
-    return tuple(found)
+    fault = parts_fault(protocol.evaluation.part_rule, len(protocol.evaluation.support_fractions))
+    if fault is not None:
+        evaluation.fail("support_fractions", fault)
+    for group in protocol.published:
+        if group not in protocol.groups:
+            raise UserError(f"{path}: key published: {unknown_name('group', group, protocol.groups)}")
+    for dataset in set(dict(protocol.evaluation.listed_supports)) & set(known_datasets()):
+        protocol.fold_borders_for(load_dataset_spec(dataset))
+    return protocol
