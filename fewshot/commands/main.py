@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": "make phantoms, train on them, and show table and pictures: begin here",
     "prepare": "make a store from a folder of volumes",
     "plan": "print what an evaluation will ask, without any model",
+    "protocols": "list the protocols, explain one, count what two of them ask otherwise",
     "run": "train what is missing, evaluate, write records, print the fold table",
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
