@@ -29,7 +29,13 @@ TYPES: dict[str, type] = {
     "sources": list,
 }
 # left out of the facts, and so of every hash, where they have these values
-OPTIONAL: dict[str, Any] = {"groups": {}, "spacing_known": True, "crop_or_pad": False, "region": "abdomen"}
+OPTIONAL: dict[str, Any] = {
+    "groups": {},
+    "patients": {},
+    "spacing_known": True,
+    "crop_or_pad": False,
+    "region": "abdomen",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class DatasetSpec:
     Optional: `groups`: group name -> tested classes, those that the dataset brings beside a protocol's;
     `spacing_known`: False where files give a spacing that is none, so that nothing may be told in mm;
     `crop_or_pad`: whether preparation brings slices to `image_size` about their centre; `region`: abdomen
-    or heart, for methods whose authors give constants for each.
+    or heart, for methods whose authors give constants for each; `patients`: patient -> scan ids, for patients
+    that have several, which must not be parted by folds.
     """
 
     name: str
@@ -59,6 +66,7 @@ class DatasetSpec:
     superpixel_min_size: int
     sources: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    patients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spacing_known: bool = True
     crop_or_pad: bool = False
     region: str = "abdomen"
@@ -66,7 +74,8 @@ class DatasetSpec:
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values; `spec_from_table` takes them back."""
         plain = asdict(self)
-        plain["groups"] = {name: list(classes) for name, classes in self.groups.items()}
+        for key in ("groups", "patients"):
+            plain[key] = {name: list(some) for name, some in getattr(self, key).items()}
         for key, usual in OPTIONAL.items():
             if plain[key] == usual:
                 del plain[key]
@@ -121,7 +130,8 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         patient_threshold=float(table["patient_threshold"]),
         superpixel_min_size=table["superpixel_min_size"],
         sources=tuple(table["sources"]),
-        groups=_groups(where, table.get("groups", {})),
+        groups=_named_lists(where, "group", table.get("groups", {})),
+        patients=_named_lists(where, "patient", table.get("patients", {})),
         spacing_known=table.get("spacing_known", True),
         crop_or_pad=table.get("crop_or_pad", False),
         region=table.get("region", "abdomen"),
@@ -149,15 +159,17 @@ def check_keys(
             raise UserError(f"{where}: key {key} is {value!r}, wanted a {kind.__name__}")
 
 
-def _groups(where: str, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    for name, classes in table.items():
-        checked_name("group", name)
-        if not isinstance(classes, list) or not classes or len(set(map(str, classes))) != len(classes):
+def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return groups of classes, or patients with their scans, as they stand in the file."""
+    of = {"group": "class", "patient": "scan"}[kind]
+    for name, some in table.items():
+        checked_name(kind, name)
+        if not isinstance(some, list) or not some or len(set(map(str, some))) != len(some):
             raise UserError(
-                f"{where}: group {name} is {classes!r}, wanted a list of at least one class, each once"
+                f"{where}: {kind} {name} is {some!r}, wanted a list of at least one {of}, each once"
             )
-        _check_list(where, f"groups.{name}", classes, str)
-    return {name: tuple(classes) for name, classes in table.items()}
+        _check_list(where, f"{kind}s.{name}", some, str)
+    return {name: tuple(some) for name, some in table.items()}
 
 
 def _check_list(where: str, key: str, values: list[Any], wanted: type) -> None:
@@ -182,6 +194,15 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         for one in classes:
             if one not in spec.tested:
                 raise UserError(f"{where}: group {name}: {unknown_name('tested class', one, spec.tested)}")
+    owners: dict[str, str] = {}
+    for patient, scans in spec.patients.items():
+        for scan in scans:
+            if owners.setdefault(scan, patient) != patient:
+                raise UserError(
+                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, wanted one"
+                )
+            if spec.scans and scan not in spec.scans:
+                raise UserError(f"{where}: patient {patient}: {unknown_name('scan', scan, spec.scans)}")
     if len(borders) < 2 or borders[0] != 0 or any(b <= a for a, b in pairwise(borders)):
         raise UserError(
             f"{where}: key fold_borders is {list(borders)}, wanted 0 first, then ascending numbers"

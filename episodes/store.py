@@ -30,7 +30,7 @@ from fewshot.files import hash_of, write_json
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
-NOT_HASHED = ("title", "sources", "region")  # prose, and what only chooses a method's constants
+NOT_HASHED = ("title", "sources", "region", "patients")  # prose, a method's constants, what audits read
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,10 @@ class Store:
         """Return the sha256 of the image and label file each scan was prepared from."""
         hashes = {scan: entry["source_sha256"] for scan, entry in self._scans.items()}
         return {scan: (found["image"], found["label"]) for scan, found in hashes.items()}
+
+    def image_hashes(self) -> dict[str, str]:
+        """Return the sha256 of every scan's prepared image."""
+        return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
 
     def scan(self, scan_id: str) -> StoredScan:
         """Return a scan with memory-mapped arrays."""

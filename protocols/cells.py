@@ -65,9 +65,16 @@ def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
 
 
 def cell_record(
-    request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, audits: Sequence[str]
-) -> dict[str, Any]:
-    """Return the checked record of a cell: only what its inputs determine."""
+    request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, marks: Sequence[str],
+    checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the checked record of a cell: only what its inputs determine.
+
+    `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
+    excluded) of the model's training where they are not the plan's.
+    """
+    ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
+    scans, slices, excluded = ours if trained is None else trained
     identity = cell_identity(request, method, model, plan)
     return make_record(
         protocol=identity["protocol"],
@@ -81,12 +88,9 @@ def cell_record(
         plan_hash=plan.hash,
         method=identity["method"],
         model=model.description,
-        training={
-            "scans": list(plan.training_scans),
-            "slices": len(plan.training_slices),
-            "slices_excluded": len(plan.excluded),
-        },
-        audits=list(audits),
+        training={"scans": list(scans), "slices": slices, "slices_excluded": excluded},
+        audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
+        checks=list(checks),
         fallback_slices=evaluation.fallback_slices,
         scores=evaluation.scores,
         environment=environment(request.device),

@@ -138,12 +138,14 @@ def model_key(spec: dict[str, Any]) -> str:
 def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
     """Return in words what a model's training had otherwise than `plan` asks for; empty: it fits."""
     slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
+    dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
+    drops = f"training slices ({dropped})"
     return [
         words
         for words, same in (
             ("prepared dataset", spec["store"] == store.hash),
             ("training scans", spec["training_scans"] == list(plan.training_scans)),
-            ("training slices", spec["training_slices_hash"] == slices),
+            (drops, spec["training_slices_hash"] == slices),
             ("normalisation", spec["normalisation"] == rule),
         )
         if not same

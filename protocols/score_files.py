@@ -18,6 +18,7 @@ from episodes.volumes import read_nifti
 from fewshot.errors import UserError
 from fewshot.files import hash_of, sha256_of
 from fewshot.types import ScanScore, Task, checked_name
+from protocols.audits import audit_question
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import Evaluation
 from protocols.models import Method, Model
@@ -89,13 +90,12 @@ def score_files(
     )  # fmt: skip
     folds, groups = (tuple(dict.fromkeys(some)) for some in zip(*file.cells, strict=True))
     request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
-    made = [
-        (
-            key_of(request, method, EXTERNAL, plan),
-            cell_record(request, method, EXTERNAL, plan, score_plan(plan, store, files), (AUDIT,)),
-        )
-        for plan in plans
-    ]
+    made = []
+    for plan in plans:
+        checks = audit_question(plan, store, protocol)
+        scores = score_plan(plan, store, files)
+        record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
+        made.append((key_of(request, method, EXTERNAL, plan), record))
     seconds = time.perf_counter() - started
     paths = []
     for key, record in made:

@@ -154,6 +154,7 @@ RECORD = Keys(
         ),
         "training": Keys({"scans": Each(list, NAME), "slices": COUNT, "slices_excluded": COUNT}),
         "audits": Each(list, TEXT),
+        "checks": Each(list, TEXT),
         "fallback_slices": COUNT,
         "scores": Each(
             list,
@@ -181,5 +182,6 @@ RECORD = Keys(
                 "device": TEXT,
             }
         ),
-    }
+    },
+    optional=frozenset({"checks"}),
 )

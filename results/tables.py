@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fewshot.errors import unknown_name
+from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
 from results.blocks import Block, Record, Spread, blocks, question
 from results.layout import FORMATS, Grid
 from results.notes import heading, notes, row_label, subheading
@@ -32,6 +33,9 @@ def render(records: Iterable[Record], format: str = "text") -> str:
     layout = FORMATS[format]
     parts = [layout(heading(block), subheading(block), fold_table(block), notes(block)) for block in found]
     parts += _comparisons(found, layout)
+    for some in across_protocols(found):
+        title, lines = protocols_title(some), protocols_notes(some)
+        parts.append(layout(title, subheading(some[0]), protocols_table(some), lines))
     return "\n\n".join(parts)
 
 

@@ -62,7 +62,7 @@ def test_optional_facts_are_silent_where_they_are_usual() -> None:
     assert spec.region == "abdomen"
     assert set(spec.to_json()) == set(TYPES)
     told = replace(spec, groups={"all": ("liver", "spleen")}, spacing_known=False, crop_or_pad=True)
-    told = replace(told, region="heart")
+    told = replace(told, region="heart", patients={"p": ("1", "2")})
     assert set(told.to_json()) == {*TYPES, *OPTIONAL}
     assert spec_from_table(told.to_json(), "here") == told
 
@@ -88,6 +88,12 @@ def test_unknown_dataset_names_near_ones() -> None:
         ("spleen = 4", "spleen = 1", "wanted distinct ones from 1 to 255"),
         ("spleen = 4", "spleen = 4\n[groups]\nall = ['livr']", "tested class 'livr': did you mean 'liver'"),
         ("spleen = 4", "spleen = 4\n[groups]\nall = 'liver'", "group all is 'liver', wanted a list"),
+        ("spleen = 4", "spleen = 4\n[patients]\np = []", "patient p is [], wanted a list of at least"),
+        ("spleen = 4", "spleen = 4\n[patients]\np = ['1', '7']", "patient p: unknown scan '7'"),
+        (
+            "spleen = 4", "spleen = 4\n[patients]\np = ['1']\nq = ['1']",
+            "scan 1 is of patient p and q, wanted one",
+        ),
         ("spleen = 4", "spleen = 4\n[groups]\nall = []", "group all is [], wanted a list of at least one"),
         ("image_size = 256", "image_size = 256\ncrop_or_pad = 1", "crop_or_pad is 1, wanted a bool"),
         ("image_size = 256", 'image_size = 256\nregion = "knee"', "wanted one of abdomen, heart"),

@@ -22,6 +22,7 @@ WANTED: dict[str, type] = {
     "superpixel_min_size": int,
 }
 OPTIONAL: dict[str, type] = {
+    "patients": dict,
     "title": str,
     "tested": list,
     "folds": int,

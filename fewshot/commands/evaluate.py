@@ -1,4 +1,8 @@
-"""Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN."""
+"""Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN.
+
+A model trained here may be asked under several protocols at once, --protocol A,B,C: each slice is encoded
+once, and every protocol whose training rules the model fits gives records. Status 1 where some were refused.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
     )
+    parser.add_argument(
+        "--allow-mismatch", action="store_true",
+        help="also ask protocols whose training rules the model does not fit; records are marked hybrid",
+    )  # fmt: skip
     shared.add_machine(parser)
 
 
@@ -38,14 +46,19 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             "wanted a model key or --checkpoint PATTERN, one of the two; see fewshot evaluate --help"
         )
-    paths = _trained(args) if args.model is not None else _external(args)
+    paths, refused = _trained(args) if args.model is not None else (_external(args), {})
     print(render([read_record(path) for path in paths]))
-    return 0
+    for reason in refused.values():
+        print(f"refused: {reason}")
+    return 1 if refused else 0
 
 
-def _trained(args: argparse.Namespace) -> list[Path]:
+def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     from protocols.models import open_model
-    from protocols.runner import DoesNotFitError, run_trained
+    from protocols.trained import run_trained
+
+    if args.allow_mismatch and args.setting is None:
+        raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
 
     folders = sorted(path.parent for path in (args.work / "models").glob(f"{args.model}*/spec.json"))
     if len(folders) != 1:
@@ -55,22 +68,22 @@ def _trained(args: argparse.Namespace) -> list[Path]:
     method, spec, model = open_model(folders[0], device)
     if args.dataset not in (None, spec["dataset"]):
         raise UserError(f"model {folders[0].name} was trained on {spec['dataset']}, not on {args.dataset}")
-    paths: list[Path] = []
-    refused: list[str] = []
-    for setting in (1, 2) if args.setting is None else (args.setting,):
-        try:
-            paths += run_trained(shared.request(args, spec["dataset"], setting), method, model, spec)
-        except DoesNotFitError as error:
-            refused.append(str(error))
-    if not paths:
-        raise DoesNotFitError("; ".join(refused))
-    return paths
+    names = tuple(dict.fromkeys(args.protocol.split(",")))
+    requests = [
+        shared.request(args, spec["dataset"], setting, name=name)
+        for name in names
+        for setting in ((1, 2) if args.setting is None else (args.setting,))
+    ]
+    answers = run_trained(requests, method, model, spec, args.allow_mismatch)
+    return answers.paths, answers.refused
 
 
 def _external(args: argparse.Namespace) -> list[Path]:
     from protocols.methods import settle
     from protocols.runner import run_external
 
+    if args.allow_mismatch:
+        raise UserError("--allow-mismatch is for models trained here: a checkpoint file fits every protocol")
     if args.dataset is None or args.setting is None:
         raise UserError(
             "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"

@@ -97,11 +97,13 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: dict[str, 
     import numpy as np
 
     from episodes.volumes import read_nifti
+    from protocols.predictions import support_of
     from results.figures import Panel
 
     tasks = [
         task for task in plan.tasks
         if task.class_name == score["class"] and task.queries and task.queries[0].scan == score["scan"]
+        and list(dict.fromkeys(ref.scan for ref in task.support)) == score["supports"]
     ]  # fmt: skip
     value = tasks[0].class_value
     query = store.scan(score["scan"])
@@ -116,7 +118,7 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: dict[str, 
     )
     support = store.scan(task.support[0].scan)
     z = task.support[0].z
-    prediction = read_nifti(folder / f"scan_{ref.scan}_label_{value}.nii.gz").array
+    prediction = read_nifti(folder / f"scan_{ref.scan}_label_{value}{support_of(plan, task)}.nii.gz").array
     return Panel(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),

@@ -121,12 +121,17 @@ def chosen_batch(batch: int, device: torch.device) -> int:
     return batch or (64 if device.type == "cuda" else 2)
 
 
-def request(args: argparse.Namespace, dataset: str, setting: int, checkpoint_every: int = 200) -> Request:
-    """Return the resolved question of a command's arguments; every wrong name is refused here."""
+def request(
+    args: argparse.Namespace, dataset: str, setting: int, checkpoint_every: int = 200, name: str | None = None
+) -> Request:
+    """Return the resolved question of a command's arguments; every wrong name is refused here.
+
+    `name`: the protocol, where the command takes several.
+    """
     from protocols.runner import Request
     from protocols.spec import chosen_folds, load_protocol
 
-    protocol = load_protocol(args.protocol)
+    protocol = load_protocol(args.protocol if name is None else name)
     store = open_store(args.work, dataset)
     device = chosen_device(args.device)
     return Request(

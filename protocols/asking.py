@@ -1,0 +1,72 @@
+"""Asking one model: cells of one fold, of any protocols, each slice encoded once, one record per cell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from episodes.plan import Plan
+from episodes.slices import Normalisation, SliceReader
+from fewshot.progress import progress
+from protocols.cells import Request, cell_record, key_of, log_cell
+from protocols.evaluate import evaluate
+from protocols.models import Method, Model
+from protocols.predictions import PredictionWriter
+from results.records import write_record
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One cell: whose question it is, the plan, and what its record says beside the scores.
+
+    `marks`: what a reader must see; `checks`: audits that passed; `trained`: (scans, slices, slices
+    excluded) of a model that was trained otherwise than the plan says, else None.
+    """
+
+    request: Request
+    plan: Plan
+    marks: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    trained: tuple[tuple[str, ...], int, int] | None = None
+
+
+def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Normalisation) -> list[Path]:
+    """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
+
+    Returns the records' paths, in order. A cell whose record exists is left as it is unless `redo` (or
+    predictions are wanted and missing).
+    """
+    keys = [key_of(cell.request, method, model, cell.plan) for cell in cells]
+    paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
+    first = cells[0].request
+    folders = [first.work / "predictions" / key for key in keys]
+    missing = [
+        n
+        for n, path in enumerate(paths)
+        if first.redo or not path.exists() or (first.save_predictions and not folders[n].exists())
+    ]
+    if not missing:
+        return paths
+    todo = [cells[n].plan for n in missing]
+    writer = PredictionWriter(first.store) if first.save_predictions else None
+    started = time.perf_counter()
+    scans = {scan for plan in todo for scan in plan.query_scans}
+    reader = SliceReader(first.store, intensities)
+    with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
+        evaluations = evaluate(
+            model.learner, todo, reader, device=first.device, batch=first.batch,
+            keep=writer.keep if writer is not None else None, done=bar.update,
+        )  # fmt: skip
+    seconds = time.perf_counter() - started
+    for n, evaluation in zip(missing, evaluations, strict=True):
+        cell = cells[n]
+        if writer is not None:
+            writer.write(cell.plan, folders[n])
+        record = cell_record(
+            cell.request, method, model, cell.plan, evaluation, cell.marks, cell.checks, cell.trained
+        )
+        write_record(paths[n], record)
+        log_cell(cell.request, keys[n], model, record, seconds, paths[n])
+    return paths

@@ -1,0 +1,115 @@
+"""A model trained here, asked under protocols whose training rules it fits; under others marked as hybrid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from episodes.plan import Plan
+from episodes.slices import Normalisation, normalisation
+from fewshot.errors import UserError
+from protocols.asking import Asked, ask
+from protocols.audits import SLICES, audit_question, audit_training
+from protocols.cells import Request
+from protocols.models import Method, Model, training_differences
+from protocols.runner import plan_cells
+
+HYBRID = "hybrid: off the main board, trained with other"
+STORE = "prepared dataset"
+
+
+class DoesNotFitError(UserError):
+    """A trained model was asked a question that its training does not allow."""
+
+
+@dataclass
+class Answers:
+    """What a model was asked: records' paths, and for every protocol refused the rules that differ."""
+
+    paths: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def run_trained(
+    requests: Sequence[Request],
+    method: Method,
+    model: Model,
+    spec: Mapping[str, Any],
+    allow_mismatch: bool = False,
+) -> Answers:
+    """Ask a model under every protocol and setting of `requests`, on the folds and groups that it fits.
+
+    Each slice is encoded once for all of them, with the intensities of the training. With `allow_mismatch`
+    other cells are asked too and marked as hybrid, but never one whose queries were trained on. A protocol
+    that no cell fits is refused, naming the rules; `DoesNotFitError` where all are.
+    """
+    store = requests[0].store
+    if spec["store"] != store.hash:
+        raise DoesNotFitError(
+            f"model {model.description['key']} was trained on another {STORE}: {spec['store']}, {store.path} "
+            f"is {store.hash}; prepare it as it was, or train again"
+        )
+    intensities = normalisation(store, spec["normalisation"], spec["training_scans"])
+    cells: dict[int, list[Asked]] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    fitting: set[str] = set()
+    for request in requests:
+        for plan in (plan for plans in plan_cells(request).values() for plan in plans):
+            differing = _differences(spec, plan, request)
+            seen = sorted(set(plan.query_scans) & set(spec["training_scans"]))
+            if not differing or (allow_mismatch and not seen):
+                fitting.add(request.protocol.name)
+                cells.setdefault(plan.fold, []).append(_asked(request, plan, spec, differing, intensities))
+            else:
+                reasons.setdefault(request.protocol.name, {}).update(dict.fromkeys(differing))
+    refused = {
+        name: f"model {model.description['key']} fits no fold and group of "
+        f"setting {', '.join(sorted({str(one.setting) for one in requests}))} under {name}: other "
+        f"{', '.join(found)}" + ("; all of its queries were trained on" if allow_mismatch else "")
+        for name, found in reasons.items()
+        if name not in fitting
+    }
+    if not cells:
+        remedy = "ask a protocol, setting and fold it was made for" + (
+            "" if allow_mismatch else ", or add --allow-mismatch to have the records marked"
+        )
+        raise DoesNotFitError("; ".join([*refused.values(), remedy]))
+    answers = Answers(refused=refused)
+    for fold in sorted(cells):
+        answers.paths += ask(cells[fold], method, model, intensities)
+    return answers
+
+
+def _differences(spec: Mapping[str, Any], plan: Plan, request: Request) -> list[str]:
+    rule = request.protocol.training.normalisation[request.store.spec.modality]
+    return training_differences(spec, plan, request.store, rule)
+
+
+def _asked(
+    request: Request,
+    plan: Plan,
+    spec: Mapping[str, Any],
+    differing: Sequence[str],
+    intensities: Normalisation,
+) -> Asked:
+    checks = audit_question(plan, request.store, request.protocol)
+    scans = tuple(spec["training_scans"])
+    checks += tuple(_of_training(plan, request, scans, differing, intensities))
+    if not differing:
+        return Asked(request, plan, (), checks)
+    depth = sum(request.store.index.depths[scan] for scan in scans)
+    slices = int(spec["training_slices"])
+    return Asked(
+        request, plan, (f"{HYBRID} {', '.join(differing)}",), checks, (scans, slices, depth - slices)
+    )
+
+
+def _of_training(
+    plan: Plan, request: Request, scans: tuple[str, ...], differing: Sequence[str], intensities: Normalisation
+) -> Iterator[str]:
+    """Yield the audits of the training; a hybrid's slices are not the plan's, so it has no such check."""
+    for name in audit_training(plan, request.store, scans, intensities):
+        if name != SLICES or not differing:
+            yield name
