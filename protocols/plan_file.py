@@ -28,6 +28,8 @@ class PlanFile:
     dataset_hash: str
     setting: int
     cells: Mapping[tuple[int, str], str]
+    shots: int
+    parts: int
 
 
 def read_plan_file(path: Path) -> PlanFile:
@@ -44,7 +46,13 @@ def read_plan_file(path: Path) -> PlanFile:
                     f"{plan['plan_hash']}, so it was edited; write it again with fewshot plan --out"
                 )
         data = [plan["evaluation"]["dataset"] for plan in plans]
-        about = {(one["name"], one["hash"], plan["setting"]) for one, plan in zip(data, plans, strict=True)}
+        about = {
+            (
+                one["name"], one["hash"], plan["setting"], int(plan["rules"]["shots"]),
+                len(plan["rules"]["support_fractions"]),
+            )
+            for one, plan in zip(data, plans, strict=True)
+        }  # fmt: skip
         cells = {
             (int(plan["evaluation"]["fold"]), str(plan["evaluation"]["group"])): str(plan["plan_hash"])
             for plan in plans
@@ -59,8 +67,8 @@ def read_plan_file(path: Path) -> PlanFile:
             f"{path} holds plans of {len(about)} datasets and settings, wanted exactly one; write it again "
             "with fewshot plan --out"
         )
-    ((dataset, dataset_hash, setting),) = about
-    return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells)
+    ((dataset, dataset_hash, setting, shots, parts),) = about
+    return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
 def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol as Shape
 
 from episodes.dataset import known_datasets, load_dataset_spec
-from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS, EvaluationRules, parts_fault
+from episodes.plan_rules import (
+    EXCLUSIONS,
+    PART_RULES,
+    SCORED,
+    SUPPORT_SCANS,
+    EvaluationRules,
+    middles,
+    parts_fault,
+)
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from protocols.rule_table import (
@@ -115,6 +123,22 @@ class Protocol:
                         f"{fold}, which is {why}; wanted 0..{borders[-1] - 1} without {start}..{stop - 1}"
                     )
         return borders
+
+    def asked_with(self, shots: int | None = None, parts: int | None = None) -> Protocol:
+        """Return the protocol with other shots or parts; its hash stays, a record says both beside it.
+
+        Parts are answered from the middles of as many equal parts of the support's list. Raises `UserError`
+        for a number that the part rule can't have.
+        """
+        rules = self.evaluation
+        if shots is not None and shots < 1:
+            raise UserError(f"--shots {shots}: wanted 1 or more")
+        if parts is not None and parts != len(rules.support_fractions):
+            fault = "wanted 1 or more" if parts < 1 else parts_fault(rules.part_rule, parts)
+            if fault is not None:
+                raise UserError(f"--parts {parts}: {fault}; choose another number or protocol")
+            rules = replace(rules, support_fractions=middles(parts))
+        return replace(self, evaluation=replace(rules, shots=shots or rules.shots))
 
     def marks(self, setting: int, group: str) -> tuple[str, ...]:
         """Return what a reader of the group's numbers must see: off the main board, setting unpublished."""

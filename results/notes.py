@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from results.blocks import Block
+from results.sensitivity import several_supports
 
 
 def heading(block: Block) -> str:
@@ -43,6 +44,11 @@ def notes(block: Block) -> list[str]:
     """Return the lines under a block's table: units, weights, labels, excluded, undefined, missing."""
     record = block.record
     lines = ["Dice in percent, mean over query scans; ± is the standard deviation over folds (n-1)."]
+    if several_supports(block):
+        lines.append(
+            "supports in turn: the mean is over supports, then scans; worst and spread (n-1) are over "
+            "supports, mean over classes"
+        )
     lines.append(_weights_note(record["model"]))
     lines.append(f"labels used in training: {record['method']['labels_used']}")
     order = "/".join(block.groups)

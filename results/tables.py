@@ -12,10 +12,12 @@ from results.across import across_protocols, protocols_notes, protocols_table, p
 from results.blocks import Block, Record, Spread, blocks, question
 from results.layout import FORMATS, Grid
 from results.notes import heading, notes, row_label, subheading
+from results.sensitivity import COLUMNS, over_folds, several_supports, spread_of_supports, worst_support
 
 UNDEFINED = "undefined"
 MISSING = "missing"
 INCOMPLETE = "incomplete"
+MEASURES = (worst_support, spread_of_supports)  # of the columns of supports in turn
 
 
 def render(records: Iterable[Record], format: str = "text") -> str:
@@ -60,7 +62,8 @@ def fold_table(block: Block) -> Grid:
     """Return one row per fold, one column per class, group and their mean; last row mean +- deviation."""
     header = ["fold", *(name for _group, name in block.columns)]
     several = len(block.groups) > 1
-    header += [*(block.groups if several else ()), "mean", "excluded", "skipped"]
+    turns = several_supports(block)
+    header += [*(block.groups if several else ()), "mean", *(COLUMNS if turns else ()), "excluded", "skipped"]
     rows = []
     for fold in block.folds:
         row = [str(fold)]
@@ -69,10 +72,12 @@ def fold_table(block: Block) -> Grid:
             row += [_cell(block, fold, group, block.group_dice(fold, group)) for group in block.groups]
         whole = all((fold, group) in block.cells for group in block.groups)
         row += [_dice(block.fold_dice(fold)) if whole else INCOMPLETE]
+        row += [_dice(measure(block, fold)) if whole else INCOMPLETE for measure in MEASURES if turns]
         row += [_per_group(block, fold, "training", "slices_excluded")]
         row += [_per_group(block, fold, "model", "skipped_episodes")]
         rows.append(row)
-    last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread()), "", ""]
+    last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread())]
+    last += [*(_sensitivity(block) if turns else ()), "", ""]
     return Grid(tuple(header), tuple(map(tuple, rows)), tuple(last))
 
 
@@ -81,13 +86,21 @@ def summary_table(some: Sequence[Block]) -> Grid:
     first = some[0]
     several = len(first.groups) > 1
     header = ["method", *(name for _group, name in first.columns), *(first.groups if several else ())]
-    header += ["mean ± std", "cells"]
+    turns = any(several_supports(block) for block in some)
+    header += ["mean ± std", *(COLUMNS if turns else ()), "cells"]
     rows = []
     for block, label in zip(some, _labels(some), strict=True):
         cells = f"{len(block.cells)}/{len(block.folds) * len(block.groups)}"
         means = [text.split(" ")[0] for text in _spreads(block, several)]
-        rows.append((label, *means, _spread(block, block.groups, block.spread()), cells))
+        whole = _spread(block, block.groups, block.spread())
+        rows.append((label, *means, whole, *(_sensitivity(block) if turns else ()), cells))
     return Grid(tuple(header), tuple(rows), None)
+
+
+def _sensitivity(block: Block) -> list[str]:
+    """Return worst support and spread over supports, mean over folds."""
+    found = [over_folds(block, measure) for measure in MEASURES]
+    return [INCOMPLETE if block.missing else _dice(value) for value in found]
 
 
 def _labels(some: Sequence[Block]) -> list[str]:
@@ -196,6 +209,13 @@ def _csv_rows(block: Block) -> Iterable[list[Any]]:
         yield _number(block, fold, block.groups, "all", "mean", block.fold_dice(fold))
     columns = [(column[0:1], "class", column[1], block.class_spread(column)) for column in block.columns]
     columns += [((group,), "group", group, block.group_spread(group)) for group in block.groups]
+    for fold in block.folds if several_supports(block) else ():
+        for name, measure in zip(COLUMNS, MEASURES, strict=True):
+            yield _number(block, fold, block.groups, "supports", name, measure(block, fold))
+    for name, measure in zip(COLUMNS, MEASURES, strict=True) if several_supports(block) else ():
+        dice = over_folds(block, measure)
+        state = INCOMPLETE if block.missing else ""
+        yield ["mean", "supports", name, "" if dice is None else 100 * dice, state]
     whole = (block.groups, "all", "mean", block.spread())
     for groups, kind, name, spread in [*columns, whole]:
         state = INCOMPLETE if any(g in groups for _fold, g in block.missing) else "" if spread else UNDEFINED

@@ -63,7 +63,7 @@ def _plan(record: dict[str, Any], store: Store) -> Plan:
     from episodes.plan import make_plan
     from protocols.spec import load_protocol
 
-    protocol = load_protocol(record["protocol"]["name"])
+    protocol = load_protocol(record["protocol"]["name"]).asked_with(record["shots"], record["parts"])
     classes = protocol.groups_for(store.spec)[record["group"]]
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, record["setting"], record["fold"],

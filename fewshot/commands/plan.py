@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.files import hash_of, write_json
     from protocols.spec import chosen_folds, load_protocol
 
-    protocol = load_protocol(args.protocol)
+    protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)
     store = shared.open_store(args.work, args.dataset)
     groups = protocol.groups_for(store.spec)
     names = shared.chosen_groups(args.groups, tuple(groups), args.dataset)

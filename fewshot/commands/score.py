@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     paths = score_files(
         file,
         shared.open_store(args.work, file.dataset),
-        load_protocol(args.protocol or file.protocol),
+        load_protocol(args.protocol or file.protocol).asked_with(file.shots, file.parts),
         args.predictions,
         args.name,
         args.work,

@@ -27,6 +27,12 @@ def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> N
         help="1: training may see (unlabelled) slices that show tested classes; 2: it may not",
     )  # fmt: skip
     parser.add_argument(
+        "--shots", type=int, metavar="K", help="support scans per answer (default: the protocol's, 1)"
+    )
+    parser.add_argument(
+        "--parts", type=int, metavar="N", help="parts of a query, an odd number (default: the protocol's)"
+    )
+    parser.add_argument(
         "--folds", default="all", metavar="F", help="all, or numbers with commas (default: all)"
     )
     parser.add_argument(
@@ -131,7 +137,7 @@ def request(
     from protocols.runner import Request
     from protocols.spec import chosen_folds, load_protocol
 
-    protocol = load_protocol(args.protocol if name is None else name)
+    protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
     store = open_store(args.work, dataset)
     device = chosen_device(args.device)
     return Request(
