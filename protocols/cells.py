@@ -38,6 +38,7 @@ class Request:
     checkpoint_every: int = 200
     save_predictions: bool = False
     redo: bool = False
+    select: str = "last"  # which checkpoint of a training answers: protocols/selection.py
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:

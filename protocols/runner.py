@@ -15,6 +15,7 @@ from protocols.audits import audit_question, audit_training
 from protocols.cells import Request as Request
 from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.models import Method, Model, ensure_model, untrained_yardstick
+from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
 
 LOG = logging.getLogger("fewshot")
 
@@ -43,6 +44,12 @@ def run(request: Request, method: Method) -> list[Path]:
     A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
     """
     paths = []
+    if request.select not in POLICIES:
+        raise unknown_name("checkpoint policy", request.select, POLICIES)
+    if request.select != "last" and method.recipe is None:
+        raise UserError(f"{method.name} has nothing to train, so nothing to select from: leave out --select")
+    if request.select != "last" and method.recipe is not None:
+        candidates(method.recipe)
     cells = {
         fold: [_audited(request, method, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()
@@ -51,7 +58,8 @@ def run(request: Request, method: Method) -> list[Path]:
         for shared in _by_training(plans) if method.recipe is not None else [plans]:
             intensities = _intensities(request, shared[0].plan)
             model = _model(request, method, shared[0].plan, intensities)
-            paths += ask(shared, method, model, intensities)
+            answer = ask if request.select == "last" else ask_selected
+            paths += answer(shared, method, model, intensities)
         LOG.info("fold %d done: %s", fold, ", ".join(path.name for path in paths[-len(plans) :]))
     return paths
 
@@ -84,9 +92,11 @@ def run_external(request: Request, method: Method, pattern: str, same_for_all: b
 def _audited(request: Request, method: Method, plan: Plan) -> Asked:
     """Return a cell whose audits passed; those of the training where there is one."""
     checks = audit_question(plan, request.store, request.protocol)
+    if request.select == "validation":
+        plan, checks = without_validation(request, plan), (*checks, HELD_OUT)
     if method.recipe is not None:
         checks += audit_training(plan, request.store, plan.training_scans, _intensities(request, plan))
-    return Asked(request, plan, (), checks)
+    return Asked(request, plan, (ORACLE,) if request.select == "oracle" else (), checks)
 
 
 def _by_training(cells: Sequence[Asked]) -> list[list[Asked]]:

@@ -54,6 +54,7 @@ def notes(block: Block) -> list[str]:
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
     lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")
+    lines += _selection_notes(block)
     lines += _undefined_notes(block)
     fallback = sum(cell["fallback_slices"] for cell in block.cells.values())
     if fallback:
@@ -85,6 +86,16 @@ def _weights_note(model: dict[str, Any]) -> str:
     return f"initial weights: {weights['name']}" + (
         f" ({weights['sha256'][:8]})" if weights["sha256"] else ""
     )
+
+
+def _selection_notes(block: Block) -> list[str]:
+    chosen = {cell: record["model"].get("selected") for cell, record in block.cells.items()}
+    told = [
+        f"fold {fold} {group}: step {one['step']} of {len(one['candidates'])}, on {one['on']}"
+        for (fold, group), one in chosen.items()
+        if one
+    ]
+    return [f"checkpoint chosen by Dice with labels: {'; '.join(told)}"] if told else []
 
 
 def _undefined_notes(block: Block) -> list[str]:

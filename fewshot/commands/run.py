@@ -23,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, metavar="N", help="training steps; 0: untrained (default: published)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--select", default="last", choices=("last", "validation", "oracle"),
+        help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
+        "of training; oracle: best on the test fold, off the main board (default: last)",
+    )  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
     parser.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
@@ -41,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
+    from dataclasses import replace
+
+    from fewshot.errors import UserError
     from protocols.methods import settle
     from protocols.runner import run, run_external
     from results.records import read_record
@@ -52,8 +60,12 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     if args.checkpoint is not None:
+        if args.select != "last":
+            raise UserError(
+                "--select chooses among a training's own snapshots: leave it out with --checkpoint"
+            )
         paths = run_external(request, method, args.checkpoint, args.same_checkpoint)
     else:
-        paths = run(request, method)
+        paths = run(replace(request, select=args.select), method)
     print(render([read_record(path) for path in paths]))
     return 0
