@@ -37,6 +37,7 @@ __all__ = [
     "integer_sorted",
     "make_plan",
     "scan_roles",
+    "training_slices",
     "with_superpixel",
 ]
 
@@ -163,7 +164,7 @@ def make_plan(
                     continue
                 tasks += _tasks(index, rules, class_name, facts.classes[class_name], scan, supports)
     training_scans = tuple(scan for scan in integer_sorted(index.scans) if scan not in roles.held_out)
-    kept, dropped = _training_slices(index, rules, setting, training_scans, class_names)
+    kept, dropped = training_slices(index, rules, setting, training_scans, class_names)
     return Plan(
         dataset=facts.name,
         dataset_hash=dataset_hash,
@@ -250,7 +251,7 @@ def _tasks(
         )
 
 
-def _training_slices(
+def training_slices(
     index: ClassSliceIndex,
     rules: EvaluationRules,
     setting: int,

@@ -6,7 +6,7 @@ A failed audit stops the run with one line; passed ones are written into the rec
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from episodes.plan import Plan, integer_sorted
@@ -67,44 +67,48 @@ def audit_training(
     `training_scans` are those of the model, `intensities` what it is trained and asked with. A protocol
     whose exclusion lets tested classes be seen (intersection) is marked by its flag, not refused.
     """
-    passed = [SCANS]
     inside = sorted(set(training_scans) & set(plan.query_scans))
     if inside:
         raise _failed(
             SCANS, plan, f"{_names(inside)} are trained on and asked", "train a model for this fold"
         )
-    if plan.setting == 2 and plan.rules.exclusion == "union":
-        passed.append(SLICES)
-        for class_name in plan.classes:
-            shown = {scan: set(store.index.slices_of(class_name, scan)) for scan in plan.training_scans}
-            for ref in plan.training_slices:
-                if ref.z in shown[ref.scan]:
-                    raise _failed(
-                        SLICES, plan, f"slice {ref.z} of training scan {ref.scan} shows {class_name}",
-                        "the plan is wrong: report it",
-                    )  # fmt: skip
-    if intensities.rule == "training-scans":
-        passed.append(INTENSITIES)
-        _check_intensities(plan, store, training_scans, intensities.mean_std)
-    return tuple(passed)
+    return (SCANS, *check_slices(plan, store), *check_intensities(plan, store, training_scans, intensities))
 
 
-def _check_intensities(
-    plan: Plan, store: Store, training_scans: Sequence[str], found: Mapping[str, tuple[float, float]]
-) -> None:
+def check_slices(plan: Plan, store: Store) -> tuple[str, ...]:
+    """Audit the training slices of setting 2 on the store they are of."""
+    if plan.setting == 1 or plan.rules.exclusion != "union":
+        return ()
+    for class_name in plan.classes:
+        shown = {scan: set(store.index.slices_of(class_name, scan)) for scan in plan.training_scans}
+        for ref in plan.training_slices:
+            if ref.z in shown[ref.scan]:
+                raise _failed(
+                    SLICES, plan, f"slice {ref.z} of training scan {ref.scan} shows {class_name}",
+                    "the plan is wrong: report it",
+                )  # fmt: skip
+    return (SLICES,)
+
+
+def check_intensities(
+    plan: Plan, store: Store, training_scans: Sequence[str], intensities: Normalisation
+) -> tuple[str, ...]:
     """Pool the training scans' statistics by exact sums, another way than the reader's, and compare."""
+    if intensities.rule != "training-scans":
+        return ()
     scans = [store.scan(scan) for scan in training_scans]
     count = sum(scan.count for scan in scans)
     mean = math.fsum(scan.count * scan.mean for scan in scans) / count
     m2 = math.fsum(scan.m2 + scan.count * (scan.mean - mean) ** 2 for scan in scans)
     std = math.sqrt(m2 / count)
-    for scan, (own_mean, own_std) in found.items():
+    for scan, (own_mean, own_std) in intensities.mean_std.items():
         if abs(own_mean - mean) > TOLERANCE * std or abs(own_std - std) > TOLERANCE * std:
             raise _failed(
                 INTENSITIES, plan,
                 f"scan {scan} is normalised by {own_mean:.6g} and {own_std:.6g}, the training scans have "
                 f"{mean:.6g} and {std:.6g}", "the program is wrong: report it",
             )  # fmt: skip
+    return (INTENSITIES,)
 
 
 def _folds(store: Store, protocol: Protocol) -> list[tuple[str, ...]]:

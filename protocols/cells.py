@@ -38,13 +38,15 @@ class Request:
     checkpoint_every: int = 200
     save_predictions: bool = False
     redo: bool = False
+    train_store: Store | None = None  # another dataset to train on: protocols/crossed.py
     select: str = "last"  # which checkpoint of a training answers: protocols/selection.py
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
     """Return what tells this cell from all others, as plain JSON values."""
     protocol = request.protocol
-    return {
+    crossed = {"train_dataset": _train_dataset(request)} if request.train_store is not None else {}
+    return crossed | {
         "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
         "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
         "setting": request.setting,
@@ -92,10 +94,16 @@ def cell_record(
         training={"scans": list(scans), "slices": slices, "slices_excluded": excluded},
         audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
         checks=list(checks),
+        train_dataset=_train_dataset(request),
         fallback_slices=evaluation.fallback_slices,
         scores=evaluation.scores,
         environment=environment(request.device),
     )
+
+
+def _train_dataset(request: Request) -> dict[str, str] | None:
+    store = request.train_store
+    return None if store is None else {"name": store.spec.name, "hash": store.hash}
 
 
 def _grid(request: Request) -> dict[str, Any]:

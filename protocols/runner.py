@@ -13,6 +13,7 @@ from fewshot.errors import UserError, unknown_name
 from protocols.asking import Asked, ask
 from protocols.audits import audit_question, audit_training
 from protocols.cells import Request as Request
+from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.models import Method, Model, ensure_model, untrained_yardstick
 from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
@@ -44,20 +45,15 @@ def run(request: Request, method: Method) -> list[Path]:
     A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
     """
     paths = []
-    if request.select not in POLICIES:
-        raise unknown_name("checkpoint policy", request.select, POLICIES)
-    if request.select != "last" and method.recipe is None:
-        raise UserError(f"{method.name} has nothing to train, so nothing to select from: leave out --select")
-    if request.select != "last" and method.recipe is not None:
-        candidates(method.recipe)
+    _check(request, method)
     cells = {
         fold: [_audited(request, method, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()
     }
     for fold, plans in cells.items():
         for shared in _by_training(plans) if method.recipe is not None else [plans]:
+            model = _model(request, method, shared[0].plan)
             intensities = _intensities(request, shared[0].plan)
-            model = _model(request, method, shared[0].plan, intensities)
             answer = ask if request.select == "last" else ask_selected
             paths += answer(shared, method, model, intensities)
         LOG.info("fold %d done: %s", fold, ", ".join(path.name for path in paths[-len(plans) :]))
@@ -94,9 +90,34 @@ def _audited(request: Request, method: Method, plan: Plan) -> Asked:
     checks = audit_question(plan, request.store, request.protocol)
     if request.select == "validation":
         plan, checks = without_validation(request, plan), (*checks, HELD_OUT)
+    marks = (ORACLE,) if request.select == "oracle" else ()
+    if request.train_store is not None:
+        ours, _theirs, told = crossed_intensities(request.protocol, request.train_store, request.store)
+        plan = crossed_plan(plan, request.train_store)
+        checks += audit_crossed(plan, request.train_store, request.store, ours)
+        return Asked(request, plan, (*marks, *told), checks)
     if method.recipe is not None:
         checks += audit_training(plan, request.store, plan.training_scans, _intensities(request, plan))
-    return Asked(request, plan, (ORACLE,) if request.select == "oracle" else (), checks)
+    return Asked(request, plan, marks, checks)
+
+
+def _check(request: Request, method: Method) -> None:
+    """Refuse what can't be, before anything is planned."""
+    if request.select not in POLICIES:
+        raise unknown_name("checkpoint policy", request.select, POLICIES)
+    if method.recipe is None:
+        for flag, given in (("--select", request.select != "last"), ("--train-dataset", request.train_store)):
+            if given:
+                raise UserError(f"{method.name} has nothing to train: leave out {flag}")
+    elif request.select != "last":
+        candidates(method.recipe)
+    if request.train_store is not None:
+        check_pair(request.train_store, request.store)
+        if request.select == "validation":
+            raise UserError(
+                "--select validation holds a scan of the tested dataset out of training, and --train-dataset "
+                "trains on none of them; use --select last"
+            )
 
 
 def _by_training(cells: Sequence[Asked]) -> list[list[Asked]]:
@@ -108,13 +129,22 @@ def _by_training(cells: Sequence[Asked]) -> list[list[Asked]]:
 
 
 def _intensities(request: Request, plan: Plan) -> Normalisation:
+    """Return what the asked scans are normalised by."""
+    if request.train_store is not None:
+        return crossed_intensities(request.protocol, request.train_store, request.store)[1]
     rule = request.protocol.training.normalisation[request.store.spec.modality]
     return normalisation(request.store, rule, plan.training_scans)
 
 
-def _model(request: Request, method: Method, plan: Plan, intensities: Normalisation) -> Model:
+def _model(request: Request, method: Method, plan: Plan) -> Model:
     if method.recipe is None:
         return untrained_yardstick(method)
+    store, intensities = request.store, _intensities(request, plan)
+    if request.train_store is not None:
+        store, intensities = (
+            request.train_store,
+            crossed_intensities(request.protocol, request.train_store, request.store)[0],
+        )
     return ensure_model(
-        method, plan, request.store, intensities, request.work, request.device, request.checkpoint_every
+        method, plan, store, intensities, request.work, request.device, request.checkpoint_every
     )

@@ -125,7 +125,7 @@ def test_three_policies_give_three_cells(
         ([*TRAINED, "--select", "oracle"], "nothing to select from: a training of 3 steps"),
         (["--method", "all-foreground", "--select", "validation"], "nothing to train"),
         ([*TRAINED, "--select", "best"], "invalid choice"),
-        ([*TRAINED, "--select", "oracle", "--checkpoint", "x.pth"], "leave it out with --checkpoint"),
+        ([*TRAINED, "--select", "oracle", "--checkpoint", "x.pth"], "leave them out with --checkpoint"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -67,7 +67,10 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     device = shared.chosen_device(args.device)
     method, spec, model = open_model(folders[0], device)
     if args.dataset not in (None, spec["dataset"]):
-        raise UserError(f"model {folders[0].name} was trained on {spec['dataset']}, not on {args.dataset}")
+        raise UserError(
+            f"model {folders[0].name} was trained on {spec['dataset']}, not on {args.dataset}; to ask "
+            "another dataset: fewshot run --train-dataset"
+        )
     names = tuple(dict.fromkeys(args.protocol.split(",")))
     requests = [
         shared.request(args, spec["dataset"], setting, name=name)

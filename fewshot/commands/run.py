@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(
+        "--train-dataset", metavar="D", help="train on all scans of this dataset, and on none of --dataset"
+    )
+    parser.add_argument(
         "--select", default="last", choices=("last", "validation", "oracle"),
         help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
         "of training; oracle: best on the test fold, off the main board (default: last)",
@@ -60,12 +63,13 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     if args.checkpoint is not None:
-        if args.select != "last":
+        if args.select != "last" or args.train_dataset is not None:
             raise UserError(
-                "--select chooses among a training's own snapshots: leave it out with --checkpoint"
+                "--select and --train-dataset are for trainings here: leave them out with --checkpoint"
             )
         paths = run_external(request, method, args.checkpoint, args.same_checkpoint)
     else:
-        paths = run(replace(request, select=args.select), method)
+        other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
+        paths = run(replace(request, select=args.select, train_store=other), method)
     print(render([read_record(path) for path in paths]))
     return 0
