@@ -23,6 +23,7 @@ COMMANDS = {
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
     "table": "rebuild the fold table from records alone",
+    "compare": "split the difference of two numbers into protocol and method",
     "segment": "segment your own scan from one annotated scan; no store, no folds",
     "view": "draw the slices of a prepared scan with classes and superpixels",
     "overlay": "draw support, query, truth and prediction of a recorded cell",
