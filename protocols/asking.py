@@ -12,6 +12,7 @@ from episodes.slices import Normalisation, SliceReader
 from fewshot.progress import progress
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
+from protocols.methods import settled_for
 from protocols.models import Method, Model
 from protocols.predictions import PredictionWriter
 from results.records import write_record
@@ -64,9 +65,11 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         cell = cells[n]
         if writer is not None:
             writer.write(cell.plan, folders[n])
+        chosen = settled_for(method, cell.request.store.spec.region, cell.request.setting).marks
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, cell.marks, cell.checks, cell.trained
-        )
+            cell.request, method, model, cell.plan, evaluation, (*cell.marks, *chosen), cell.checks,
+            cell.trained,
+        )  # fmt: skip
         write_record(paths[n], record)
         log_cell(cell.request, keys[n], model, record, seconds, paths[n])
     return paths

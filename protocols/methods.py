@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 
 from fewshot.checkpoints import default_weights
@@ -10,6 +11,8 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.learner import Recipe, options_from
 from fewshot.registry import resolve_method, trains
 from protocols.models import Method
+
+LOG = logging.getLogger("fewshot")
 
 
 def settle(
@@ -65,3 +68,11 @@ def settled_for(method: Method, region: str, setting: int) -> Method:
         return method
     options, marks = method.learner.settled_options(method.options, region, setting)
     return dataclasses.replace(method, options=options, marks=marks)
+
+
+def settled_and_told(method: Method, region: str, setting: int) -> Method:
+    """Return the method as `settled_for` does, and warn of a choice that is no row of the authors'."""
+    settled = settled_for(method, region, setting)
+    for mark in settled.marks:
+        LOG.warning("%s", mark)
+    return settled

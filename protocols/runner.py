@@ -15,6 +15,7 @@ from protocols.audits import audit_question, audit_training
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
+from protocols.methods import settled_and_told
 from protocols.models import Method, Model, ensure_model, untrained_yardstick
 from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
 
@@ -46,6 +47,7 @@ def run(request: Request, method: Method) -> list[Path]:
     """
     paths = []
     _check(request, method)
+    method = settled_and_told(method, request.store.spec.region, request.setting)
     cells = {
         fold: [_audited(request, method, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()

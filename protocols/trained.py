@@ -13,6 +13,7 @@ from fewshot.errors import UserError
 from protocols.asking import Asked, ask
 from protocols.audits import SLICES, audit_question, audit_training
 from protocols.cells import Request
+from protocols.methods import settled_and_told
 from protocols.models import Method, Model, training_differences
 from protocols.runner import plan_cells
 
@@ -76,6 +77,8 @@ def run_trained(
             "" if allow_mismatch else ", or add --allow-mismatch to have the records marked"
         )
         raise DoesNotFitError("; ".join([*refused.values(), remedy]))
+    for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
+        settled_and_told(method, store.spec.region, setting)
     answers = Answers(refused=refused)
     for fold in sorted(cells):
         answers.paths += ask(cells[fold], method, model, intensities)
