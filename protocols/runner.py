@@ -62,28 +62,33 @@ def run(request: Request, method: Method) -> list[Path]:
     return paths
 
 
-def run_external(request: Request, method: Method, pattern: str, same_for_all: bool) -> list[Path]:
-    """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says."""
+def run_external(requests: Sequence[Request], method: Method, pattern: str, same_for_all: bool) -> list[Path]:
+    """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says.
+
+    `requests` may ask several protocols of one dataset and setting: those whose intensities agree share what
+    is encoded. Nothing is known of the training, so no protocol is refused and no training audited.
+    """
     if method.recipe is None:
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
-    cells = plan_cells(request)
-    files = checkpoint_files(pattern, [plan for plans in cells.values() for plan in plans], same_for_all)
     folds_of: dict[Path, set[int]] = {}
-    for (fold, _group), path in files.items():
-        folds_of.setdefault(path.resolve(), set()).add(fold)
+    asked: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
+    for request in requests:
+        plans = [plan for plans in plan_cells(request).values() for plan in plans]
+        rule = request.protocol.training.normalisation[request.store.spec.modality]
+        for (fold, group), path in checkpoint_files(pattern, plans, same_for_all).items():
+            folds_of.setdefault(path.resolve(), set()).add(fold)
+            plan = next(plan for plan in plans if (plan.fold, plan.group) == (fold, group))
+            scans = plan.training_scans if rule == "training-scans" else ()
+            asked.setdefault((fold, path, rule, scans), []).append((request, plan))
     paths = []
-    for fold, plans in cells.items():
-        by_file: dict[Path, list[Plan]] = {}
-        for plan in plans:
-            by_file.setdefault(files[fold, plan.group], []).append(plan)
-        for path, some in by_file.items():
-            marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
-            asked = [
-                Asked(request, plan, marks, audit_question(plan, request.store, request.protocol))
-                for plan in some
-            ]
-            model = external_model(method, path, request.device)
-            paths += ask(asked, method, model, _intensities(request, some[0]))
+    for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
+        marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
+        cells = [
+            Asked(request, plan, marks, audit_question(plan, request.store, request.protocol))
+            for request, plan in pairs
+        ]
+        model = external_model(method, path, pairs[0][0].device)
+        paths += ask(cells, method, model, _intensities(*pairs[0]))
     return paths
 
 

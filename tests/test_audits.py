@@ -133,6 +133,23 @@ def test_the_record_names_the_audits_it_passed(store: Store, tmp_path: Path) -> 
         assert found["audits"] == []
 
 
+def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(store: Store, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(store.path, work / "stores" / "tiny")
+    index = work / "stores" / "tiny" / "index.json"
+    text = index.read_text()
+    for organ, part in (("right-kidney", "lv-bp"), ("left-kidney", "rv"), ("liver", "lv-myo")):
+        text = text.replace(f'"{organ}"', f'"{part}"')
+    index.write_text(text)
+    for setting in ("1", "2"):
+        run = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--setting", setting]
+        assert main([*run, "--method", "all-foreground"]) == 0
+    found = {r["setting"]: r for r in map(read_record, (work / "records").glob("*.json"))}
+    assert found[1]["group"] == found[2]["group"] == "heart" and found[1]["audits"] == []
+    assert found[2]["audits"] == ["unpublished: no paper reports group heart in setting 2"]
+    assert found[2]["training"]["slices_excluded"] == 7 * 6  # slices 1-6 of seven training scans
+
+
 def test_checks_part_no_block_and_an_older_record_is_the_same_result() -> None:
     older = record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)])
     newer = {**older, "checks": ["folds disjoint"]}

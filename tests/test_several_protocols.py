@@ -141,6 +141,19 @@ def test_a_mistake_is_one_line(
     assert said in message and message.count("\n") == 1
 
 
+def test_checkpoint_files_are_asked_under_several_protocols(done: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(done / "stores", work / "stores")
+    file = str(done / "models" / key_of(done, 1) / "last.pt")
+    question = ["--dataset", "tiny", "--setting", "1", "--folds", "0", "--encoder", "resnet18"]
+    several = ["--protocol", "alpnet-ep1,open-ep,qnet-ep1", "--checkpoint", file]
+    assert main(["evaluate", "--work", str(work), *question, *several]) == 0
+    found = {(r["protocol"]["name"], r["group"]): r for r in records(work)}
+    assert len(found) == 5 and all(r["model"]["checkpoint"] == "external" for r in found.values())
+    (trained,) = [r for r in records(done) if r["setting"] == 1]
+    assert found["alpnet-ep1", "upper"]["scores"] == trained["scores"]
+
+
 def test_open_ep_writes_a_file_for_every_support(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = tmp_path / "work"
     tiny_store(work / "stores" / "tiny")

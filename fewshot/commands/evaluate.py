@@ -1,7 +1,7 @@
 """Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN.
 
-A model trained here may be asked under several protocols at once, --protocol A,B,C: each slice is encoded
-once, and every protocol whose training rules the model fits gives records. Status 1 where some were refused.
+A model may be asked under several protocols at once, --protocol A,B,C: each slice is encoded once, and every
+protocol whose training rules a model trained here fits gives records. Status 1 where some were refused.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ def _external(args: argparse.Namespace) -> list[Path]:
             "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"
         )
     method = settle(args.method, shared.settings(args.set), encoder=args.encoder)
-    return run_external(
-        shared.request(args, args.dataset, args.setting), method, args.checkpoint, args.same_checkpoint
-    )
+    requests = [
+        shared.request(args, args.dataset, args.setting, name=name)
+        for name in dict.fromkeys(args.protocol.split(","))
+    ]
+    return run_external(requests, method, args.checkpoint, args.same_checkpoint)

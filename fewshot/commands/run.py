@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(
                 "--select and --train-dataset are for trainings here: leave them out with --checkpoint"
             )
-        paths = run_external(request, method, args.checkpoint, args.same_checkpoint)
+        paths = run_external([request], method, args.checkpoint, args.same_checkpoint)
     else:
         other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
         paths = run(replace(request, select=args.select, train_store=other), method)

@@ -20,7 +20,10 @@ def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> N
     """Add what is asked: dataset, protocol, setting, folds, groups."""
     parser.add_argument("--dataset", required=required, metavar="D", help="a prepared dataset, e.g. chaost2")
     parser.add_argument(
-        "--protocol", default="alpnet-ep1", metavar="P", help="name or file (default: alpnet-ep1)"
+        "--protocol",
+        default="alpnet-ep1",
+        metavar="P",
+        help="name or file; evaluate: also several, with commas (default: alpnet-ep1)",
     )
     parser.add_argument(
         "--setting", type=int, choices=(1, 2), default=1 if required else None,
