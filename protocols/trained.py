@@ -9,10 +9,12 @@ from typing import Any
 
 from episodes.plan import Plan
 from episodes.slices import Normalisation, normalisation
+from episodes.store import Store
 from fewshot.errors import UserError
 from protocols.asking import Asked, ask
 from protocols.audits import SLICES, audit_question, audit_training
 from protocols.cells import Request
+from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.methods import settled_and_told
 from protocols.models import Method, Model, training_differences
 from protocols.runner import plan_cells
@@ -44,21 +46,28 @@ def run_trained(
 
     Each slice is encoded once for all of them, with the intensities of the training. With `allow_mismatch`
     other cells are asked too and marked as hybrid, but never one whose queries were trained on. A protocol
-    that no cell fits is refused, naming the rules; `DoesNotFitError` where all are.
+    that no cell fits is refused, naming the rules; `DoesNotFitError` where all are. Requests with a
+    `train_store` are for a model that was trained on all of another dataset.
     """
-    store = requests[0].store
-    if spec["store"] != store.hash:
+    home = requests[0].train_store or requests[0].store
+    if spec["store"] != home.hash:
         raise DoesNotFitError(
-            f"model {model.description['key']} was trained on another {STORE}: {spec['store']}, {store.path} "
-            f"is {store.hash}; prepare it as it was, or train again"
+            f"model {model.description['key']} was trained on another {STORE}: {spec['store']}, {home.path} "
+            f"is {home.hash}; prepare it as it was, or train again"
         )
-    intensities = normalisation(store, spec["normalisation"], spec["training_scans"])
+    if requests[0].train_store is not None:
+        check_pair(home, requests[0].store)
+        if allow_mismatch:
+            raise UserError("--allow-mismatch is for the dataset of the training: leave it or --dataset out")
+    intensities = normalisation(home, spec["normalisation"], spec["training_scans"])
     cells: dict[int, list[Asked]] = {}
     reasons: dict[str, dict[str, None]] = {}
     fitting: set[str] = set()
     for request in requests:
         for plan in (plan for plans in plan_cells(request).values() for plan in plans):
-            differing = _differences(spec, plan, request)
+            if request.train_store is not None:
+                plan = crossed_plan(plan, home)
+            differing = _differences(spec, plan, request, home)
             seen = sorted(set(plan.query_scans) & set(spec["training_scans"]))
             if not differing or (allow_mismatch and not seen):
                 fitting.add(request.protocol.name)
@@ -80,14 +89,17 @@ def run_trained(
     for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
         settled_and_told(method, store.spec.region, setting)
     answers = Answers(refused=refused)
+    first = next(iter(cells.values()))[0].request
+    if first.train_store is not None:  # equal for all that fit: they agree on the training's modality
+        intensities = crossed_intensities(first.protocol, home, first.store)[1]
     for fold in sorted(cells):
         answers.paths += ask(cells[fold], method, model, intensities)
     return answers
 
 
-def _differences(spec: Mapping[str, Any], plan: Plan, request: Request) -> list[str]:
-    rule = request.protocol.training.normalisation[request.store.spec.modality]
-    return training_differences(spec, plan, request.store, rule)
+def _differences(spec: Mapping[str, Any], plan: Plan, request: Request, home: Store) -> list[str]:
+    rule = request.protocol.training.normalisation[home.spec.modality]
+    return training_differences(spec, plan, home, rule)
 
 
 def _asked(
@@ -98,6 +110,10 @@ def _asked(
     intensities: Normalisation,
 ) -> Asked:
     checks = audit_question(plan, request.store, request.protocol)
+    if request.train_store is not None:
+        marks = crossed_intensities(request.protocol, request.train_store, request.store)[2]
+        checks += audit_crossed(plan, request.train_store, request.store, intensities)
+        return Asked(request, plan, marks, checks)
     scans = tuple(spec["training_scans"])
     checks += tuple(_of_training(plan, request, scans, differing, intensities))
     if not differing:

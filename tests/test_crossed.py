@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,28 @@ def test_one_model_serves_all_folds_and_the_record_names_both_datasets(
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
     assert main([*command, "--folds", "0", "--groups", "upper", "--redo"]) == 0
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "work"
+    shutil.copytree(work / "stores", again / "stores")
+    run = ["run", "--work", str(again), *TRAINED, "--groups", "upper", "--folds", "0"]
+    assert main([*run, "--dataset", "tiny", "--train-dataset", "other"]) == 0
+    (path,) = (again / "records").glob("*.json")
+    before, key = path.read_bytes(), read_record(path)["model"]["key"]
+    ask = ["evaluate", "--work", str(again), "--dataset", "tiny", "--groups", "upper", "--setting", "1"]
+    assert main([*ask, key, "--folds", "0", "--redo", "--protocol", "alpnet-ep1,open-ep"]) == 0
+    assert path.read_bytes() == before
+    other, _tiny = stores(work)
+    records = [read_record(path) for path in (again / "records").glob("*.json")]
+    assert {r["train_dataset"]["hash"] for r in records} == {other.hash} and len(records) == 2
+    capsys.readouterr()
+    assert main([*run, "--dataset", "other"]) == 0
+    keys = {path.parent.name for path in (again / "models").glob("*/spec.json")} - {key}
+    assert main([*ask, keys.pop(), "--folds", "0"]) == 2
+    assert "other training scans" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_no_mismatch_lets_queries_be_trained_on(work: Path, capsys: pytest.Captu
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("--protocol", "qnet-ep1", "--allow-mismatch"), "--allow-mismatch needs --setting"),
     (("--protocol", "alpnet-ep1,qnet-ep9"), "did you mean 'qnet-ep1'"),
-    (("--dataset", "other"), "was trained on tiny"),
+    (("--dataset", "othr"), "unknown dataset 'othr'"),
 ]
 
 

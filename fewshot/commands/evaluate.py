@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
+    from dataclasses import replace
+
     from protocols.models import open_model
     from protocols.trained import run_trained
 
@@ -66,15 +68,11 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
         raise UserError(f"model {args.model!r}: {found} under {args.work / 'models'}; wanted exactly one key")
     device = shared.chosen_device(args.device)
     method, spec, model = open_model(folders[0], device)
-    if args.dataset not in (None, spec["dataset"]):
-        raise UserError(
-            f"model {folders[0].name} was trained on {spec['dataset']}, not on {args.dataset}; to ask "
-            "another dataset: fewshot run --train-dataset"
-        )
-    names = tuple(dict.fromkeys(args.protocol.split(",")))
+    asked = args.dataset or spec["dataset"]
+    trained = None if asked == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
     requests = [
-        shared.request(args, spec["dataset"], setting, name=name)
-        for name in names
+        replace(shared.request(args, asked, setting, name=name), train_store=trained)
+        for name in dict.fromkeys(args.protocol.split(","))
         for setting in ((1, 2) if args.setting is None else (args.setting,))
     ]
     answers = run_trained(requests, method, model, spec, args.allow_mismatch)
