@@ -87,7 +87,7 @@ def run_trained(
         )
         raise DoesNotFitError("; ".join([*refused.values(), remedy]))
     for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
-        settled_and_told(method, store.spec.region, setting)
+        settled_and_told(method, requests[0].store.spec.region, setting)
     answers = Answers(refused=refused)
     first = next(iter(cells.values()))[0].request
     if first.train_store is not None:  # equal for all that fit: they agree on the training's modality
