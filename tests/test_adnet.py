@@ -166,7 +166,7 @@ def test_an_undefined_episode_has_no_threshold_loss() -> None:
 def test_what_it_takes_for_background_alone_is_still_learnt_from() -> None:
     one = learner(nn.Conv2d(1, 4, 3, padding=1), initial_threshold=-100.0)
     result = one.loss(episode())
-    assert bool(result.defined) and float(result.parts["query"]) > 1
+    assert bool(result.defined) and result.parts["query"].item() > 1
     result.total.backward()  # type: ignore[no-untyped-call]
     assert one.threshold.grad is not None and float(one.threshold.grad) < 0  # descent raises it
 
