@@ -1,4 +1,4 @@
-"""The records measured on real volumes: sound, complete, and equal to the table beside them."""
+"""Records measured on real volumes and on phantoms: sound, complete, equal to the tables beside them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands.main import main
+from fewshot.registry import METHODS
 from results.blocks import blocks
 from results.records import read_records
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
-def test_the_committed_tables_are_those_of_the_records(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["table", "--records", str(RESULTS / "records"), "--format", "md"]) == 0
-    assert capsys.readouterr().out == (RESULTS / "measured.md").read_text(encoding="utf-8")
+TABLES = {"records": "measured.md", "phantom_records": "phantoms.md"}
+
+
+@pytest.mark.parametrize("folder", TABLES)
+def test_the_committed_tables_are_those_of_the_records(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "--records", str(RESULTS / folder), "--format", "md"]) == 0
+    assert capsys.readouterr().out == (RESULTS / TABLES[folder]).read_text(encoding="utf-8")
+
+
+def test_every_learner_is_complete_on_phantoms() -> None:
+    found = blocks(read_records(RESULTS / "phantom_records"))
+    assert all(not block.missing for block in found)
+    assert {block.record["method"]["name"] for block in found} == set(METHODS)
 
 
 def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
@@ -40,6 +53,7 @@ def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
         assert means[setting, "copy-support", 0] and means[setting, "all-foreground", 0]
 
 
-def test_records_were_made_by_a_committed_program() -> None:
-    for record in read_records(RESULTS / "records"):
+@pytest.mark.parametrize("folder", TABLES)
+def test_records_were_made_by_a_committed_program(folder: str) -> None:
+    for record in read_records(RESULTS / folder):
         assert record["environment"]["commit"] is not None and record["environment"]["dirty"] is False
