@@ -22,6 +22,7 @@ COMMANDS = {
     "run": "train what is missing, evaluate, write records, print the fold table",
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
+    "published": "list and check the Dice that papers report",
     "table": "rebuild the fold table from records alone",
     "compare": "split the difference of two numbers into protocol and method",
     "segment": "segment your own scan from one annotated scan; no store, no folds",
