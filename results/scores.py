@@ -27,6 +27,11 @@ def dice(tp: int, fp: int, fn: int) -> float | None:
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
+def iou(tp: int, fp: int, fn: int) -> float | None:
+    """Return tp / (tp + fp + fn) in [0, 1]; None where neither mask has a pixel."""
+    return _ratio(tp, tp + fp + fn)
+
+
 def precision(tp: int, fp: int) -> float | None:
     """Return tp / (tp + fp) in [0, 1]; None where nothing was predicted."""
     return _ratio(tp, tp + fp)
