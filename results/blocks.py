@@ -131,7 +131,7 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     for record in sorted(records, key=canonical_json):
         cells = found.setdefault(canonical_json(configuration(record)), {})
         cell = (record["fold"], record["group"])
-        if cell in cells and not _same_result(cells[cell], record):
+        if cell in cells and not same_result(cells[cell], record):
             raise UserError(
                 f"two different records of {record['method']['name']}, {record['dataset']['name']} setting "
                 f"{record['setting']}, fold {cell[0]}, group {cell[1]}: models {cells[cell]['model']['key']} "
@@ -162,7 +162,7 @@ def configuration(record: Record) -> dict[str, Any]:
     return question(record) | {"method": method, "model": model} | rest
 
 
-def _same_result(one: Record, other: Record) -> bool:
+def same_result(one: Record, other: Record) -> bool:
     """Tell whether two records differ in nothing but the program's environment and the audits it made."""
     return {**one, "environment": None, "checks": None} == {**other, "environment": None, "checks": None}
 

@@ -21,7 +21,7 @@ def heading(block: Block) -> str:
 def subheading(block: Block) -> str:
     """Return model, seed, checkpoint policy, shots and parts of a block, and its short hash."""
     record, model = block.record, block.record["model"]
-    texts = [_training(model)]
+    texts = [training_text(model)]
     texts += [f"seed {model['seed']}", f"checkpoint {model['checkpoint']}"]
     texts += [f"{record['shots']} shot" + "s" * (record["shots"] > 1), f"{record['parts']} parts"]
     if record["method"]["options"]:
@@ -35,7 +35,7 @@ def row_label(block: Block) -> str:
     record, model = block.record, block.record["model"]
     texts = [record["method"]["name"]]
     if model["encoder"] is not None:
-        texts.append(f"({_training(model)}, seed {model['seed']}, {model['checkpoint']})")
+        texts.append(f"({training_text(model)}, seed {model['seed']}, {model['checkpoint']})")
     marks = ["!"] if record["audits"] else []
     return " ".join([*texts, *marks])
 
@@ -67,7 +67,8 @@ def notes(block: Block) -> list[str]:
     return lines
 
 
-def _training(model: dict[str, Any]) -> str:
+def training_text(model: dict[str, Any]) -> str:
+    """Return encoder, initial weights and steps of a model in words."""
     if model["encoder"] is None:
         return "made elsewhere" if model["checkpoint"] == "external" else "nothing trained"
     weights = model["initial_weights"]

@@ -57,3 +57,22 @@ def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
 def test_records_were_made_by_a_committed_program(folder: str) -> None:
     for record in read_records(RESULTS / folder):
         assert record["environment"]["commit"] is not None and record["environment"]["dirty"] is False
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "leaderboards").glob("*.md")), ids=lambda path: path.stem)
+def test_the_committed_boards_are_those_of_the_records(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After new records: fewshot leaderboard --records results/records ... --format md --out the file."""
+    dataset, setting = path.stem.split("-setting-")
+    ask = ["--dataset", dataset, "--setting", setting, "--records", str(RESULTS / "records")]
+    assert main(["leaderboard", *ask, "--format", "md"]) == 0
+    assert capsys.readouterr().out == path.read_text(encoding="utf-8")
+
+
+def test_every_question_of_the_records_has_its_board() -> None:
+    asked = {
+        f"{record['dataset']['name']}-setting-{record['setting']}"
+        for record in read_records(RESULTS / "records")
+    }
+    assert asked == {path.stem for path in (RESULTS / "leaderboards").glob("*.md")}

@@ -22,6 +22,8 @@ COMMANDS = {
     "run": "train what is missing, evaluate, write records, print the fold table",
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
+    "leaderboard": "methods side by side with intervals and ranks, published numbers beside",
+    "significance": "compare two methods scan by scan: Wilcoxon, Holm, bootstrap, effect size",
     "published": "list and check the Dice that papers report",
     "table": "rebuild the fold table from records alone",
     "compare": "split the difference of two numbers into protocol and method",

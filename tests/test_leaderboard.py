@@ -1,0 +1,185 @@
+"""Boards against means and ranks worked out by hand; what may not be merged is left out and named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import pytest
+from making import record, score
+
+from fewshot.errors import UserError
+from fewshot.types import ScanScore
+from results.blocks import blocks
+from results.board_formats import BOARD_FORMATS, render_board
+from results.leaderboard import Board, leaderboard
+from results.published import PublishedRow
+from results.records import Record
+
+
+def complete(shift: int = 0, **changes: Any) -> list[Record]:
+    """Two folds, headline (50 + 60) / 2 + shift percent; see test_tables.py for the sums."""
+    liver = [score("liver", "3", 90 + shift), score("liver", "4", 70 + shift)]
+    spleen = [score("spleen", scan, 40 + shift) for scan in ("3", "4")]
+    kidney = [score("left-kidney", scan, 30 + shift) for scan in ("3", "4")]
+    return [
+        record(0, "upper", [*liver, *spleen], **changes),
+        record(1, "upper", [score("liver", "5", 60 + shift), score("spleen", "5", 50 + shift)], **changes),
+        record(0, "lower", kidney, **changes),
+        record(1, "lower", [score("left-kidney", "5", 70 + shift)], **changes),
+    ]
+
+
+def other(name: str, shift: int, **changes: Any) -> list[Record]:
+    return complete(shift, method={"name": name}, **changes)
+
+
+def published(protocol: str | None = "alpnet-ep1", learner: str | None = "ssl-alpnet") -> PublishedRow:
+    dice = {"left-kidney": 60.0, "liver": 60.0, "spleen": 60.0}
+    return PublishedRow(
+        "PAPER", "tiny", 2, dice, 60.0, "own", "a paper", "https://x.org", "", protocol, learner
+    )  # fmt: skip
+
+
+def board(records: list[Record], **named: Any) -> Board:
+    return leaderboard(records, "tiny", 2, replicates=200, **named)
+
+
+def test_numbers_of_one_seed_are_those_of_the_fold_table() -> None:
+    (line,) = board(complete()).lines
+    (block,) = blocks(complete())
+    spread = block.spread()
+    assert spread is not None and line.mean.mean == pytest.approx(spread.mean) == pytest.approx(0.55)
+    assert line.mean.std == pytest.approx(math.sqrt(0.005)) and line.rank == 1 and line.ranks == (1, 1)
+    names = [name for _kind, name in board(complete()).columns]
+    assert names == ["left-kidney", "liver", "spleen", "lower", "upper", "mean"]
+    assert [n.mean for n in line.numbers] == pytest.approx([0.5, 0.7, 0.45, 0.5, 0.575, 0.55])
+
+
+def test_the_interval_is_that_of_resampled_scans_worked_by_hand() -> None:
+    # fold 0 draws scans 3 and 4 twice: liver 90, 80 or 70 with chances 1/4 1/2 1/4, all else is constant, so
+    # the headline is 55 + {10, 0, -10} / 3 / 2: the 95 % interval is the whole range.
+    (line,) = board(complete()).lines
+    assert line.mean.interval == pytest.approx((0.55 - 1 / 60, 0.55 + 1 / 60))
+    assert line.numbers[0].interval == pytest.approx((0.5, 0.5))
+
+
+def test_seeds_are_averaged_per_scan_and_make_one_row() -> None:
+    made = board(complete() + complete(10, model={"seed": 1}))
+    (line,) = made.lines
+    assert line.row.seeds == (0, 1) and line.mean.mean == pytest.approx(0.60)
+    assert "2 seeds" in line.label and line.mean.std == pytest.approx(math.sqrt(0.005))
+
+
+def test_an_incomplete_seed_is_left_out_and_named() -> None:
+    made = board(complete() + complete(10, model={"seed": 1})[:3])
+    (line,) = made.lines
+    assert line.mean.mean == pytest.approx(0.55) and line.row.seeds == (0,)
+    assert any("seed 1" in reason and "1 cells are missing" in reason for reason in made.left_out)
+
+
+def test_an_incomplete_row_has_no_mean_no_rank_and_a_mark() -> None:
+    made = board(other("best", 5) + complete()[:3])
+    first, last = made.lines
+    assert (first.rank, last.rank, last.ranks) == (1, None, None) and "I" in last.marks
+    assert [number.state for number in last.numbers] == ["incomplete", "", "", "incomplete", "", "incomplete"]
+    text = render_board(made, "text")
+    assert "I: incomplete" in text and "incomplete" in text.splitlines()[5]
+
+
+def test_ranks_and_their_intervals() -> None:
+    made = board(complete() + other("worse", -5) + other("better", 5))
+    assert [(line.row.method, line.rank, line.ranks) for line in made.lines] == [
+        ("better", 1, (1, 1)), ("ssl-alpnet", 2, (2, 2)), ("worse", 3, (3, 3)),
+    ]  # fmt: skip
+
+
+def test_marks_say_labels_checkpoint_weights_and_yardsticks() -> None:
+    chosen = {"checkpoint": "oracle", "initial_weights": {"name": "coco", "sha256": None}}
+    made = board(
+        complete()
+        + other("taught", 1, model=chosen)
+        + complete(2, method={"name": "labelled", "labels_used": "training-group"})
+        + complete(3, method={"name": "ruler", "regime": "yardstick"}, model={"initial_weights": None})
+        + complete(4, audits=["leakage possible: one checkpoint for several folds"])
+    )
+    marks = {line.row.method: line.marks for line in made.lines if line.marks != "R!"}
+    assert marks == {"ssl-alpnet": "R", "taught": "O", "labelled": "LR", "ruler": "Y"}
+    assert any("leakage possible" in audit for audit in made.audits)
+    text = render_board(made, "md")
+    for told in ("O: checkpoint chosen on the test fold", "L: trained with labels", "MARKED: ssl-alpnet"):
+        assert told in text
+
+
+def test_other_versions_hashes_and_hybrids_are_never_merged() -> None:
+    newer = complete(10, protocol={"name": "alpnet-ep1", "version": 2, "hash": "e" * 64})
+    elsewhere = other("x", 10, dataset={"name": "tiny", "hash": "f" * 64})
+    hybrid = complete(9, audits=["hybrid: normalisation differs"])
+    made = board(complete() + newer + other("y", 1) + elsewhere)
+    assert [line.mean.mean for line in made.lines] == [pytest.approx(0.65)]
+    assert any("protocol version 1: the board is of 2" in reason for reason in made.left_out)
+    made = board(complete() + elsewhere[:2] + hybrid + complete(shots=2)[:1])
+    assert len(made.lines) == 1 and made.lines[0].mean.mean == pytest.approx(0.55)
+    told = "\n".join(made.left_out)
+    assert "2 records of dataset hash ffff" in told and "hybrid: normalisation" in told
+    assert "1 records of 2 shots: the board has 1" in told
+    assert "left out: 2 records of dataset hash" in render_board(made, "md")
+
+
+def test_a_difference_is_made_only_where_protocol_and_setting_agree() -> None:
+    rows = [published(), published(None), published("qnet-ep1"), published(learner="densemp")]
+    elsewhere = PublishedRow(
+        "Z", "tiny", 1, {"liver": 1.0}, 1.0, "own", "y", "", "", "alpnet-ep1", "ssl-alpnet"
+    )
+    quoted = board(complete(), published=[*rows, elsewhere]).quoted
+    assert len(quoted) == 4
+    assert [value for _name, value in quoted[0].differences] == pytest.approx([-5.0])
+    assert [one.reason for one in quoted[1:]] == [
+        "its protocol is not known", "its protocol is qnet-ep1", "not measured here",
+    ]  # fmt: skip
+    assert board(complete()[:3], published=rows).quoted[0].reason == "measured here, but incomplete"
+    assert board(complete(), published=rows, measure="iou").quoted == ()
+
+
+def test_measures_beside_dice_are_those_of_the_counts() -> None:
+    # a Dice of d is an IoU of d / (2 - d); recall is 1 here, as no score has false negatives
+    assert board(complete(), measure="recall").lines[0].mean.mean == pytest.approx(1.0)
+    iou = board(complete(), measure="iou").lines[0].numbers[0]
+    assert iou.mean == pytest.approx((0.3 / 1.7 + 0.7 / 1.3) / 2)
+    nothing = ScanScore("liver", "3", ("9",), 3, tp=0, fp=0, fn=50)
+    records = [record(0, "upper", [nothing, score("spleen", "3", 40)]), *complete()[1:]]
+    (line,) = board(records, measure="precision").lines
+    assert (line.undefined, line.scores) == (1, 7) and line.numbers[1].mean == pytest.approx(60 / 140)
+    with pytest.raises(UserError, match="unknown measure 'dic': did you mean 'dice'"):
+        board(complete(), measure="dic")
+
+
+def test_every_format_holds_the_same_numbers_and_escapes_names() -> None:
+    made = board(other("a_b&<i>x</i>|", 0), published=[published(learner="none")])
+    html = render_board(made, "html")
+    assert "<i>x</i>" not in html and "a_b&amp;&lt;i&gt;x&lt;/i&gt;|" in html
+    assert r"a\_b\&\textless{}i\textgreater{}" in render_board(made, "tex")
+    assert r"x</i>\|" in render_board(made, "md")
+    (row,) = json.loads(render_board(made, "json"))["rows"]
+    assert row["numbers"][-1]["mean"] == pytest.approx(0.55) and row["rank"] == 1
+    lines = list(csv.DictReader(io.StringIO(render_board(made, "csv"))))
+    assert [float(one["percent"]) for one in lines if one["column"] == "mean"] == [55.0, 60.0]
+    for name in BOARD_FORMATS:
+        text = render_board(made, name)
+        assert "55.00" in text or name == "json"
+    with pytest.raises(UserError, match="unknown board format 'htm': did you mean 'html'"):
+        render_board(made, "htm")
+
+
+def test_what_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match="unknown dataset of the records 'tin': did you mean 'tiny'"):
+        leaderboard(complete(), "tin", 2)
+    with pytest.raises(UserError, match="no records of tiny in setting 1"):
+        leaderboard(complete(), "tiny", 1)
+    with pytest.raises(UserError, match=r"unknown protocol .*'qnet-ep1'.*known: alpnet-ep1"):
+        leaderboard(complete(), "tiny", 2, "qnet-ep1")
+    with pytest.raises(UserError, match=r"all records are left out of the board: .*hybrid"):
+        board(complete(audits=["hybrid: x"]))

@@ -1,0 +1,115 @@
+"""Paired comparisons: a case worked by hand, agreement with scipy.stats, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from making import record, score
+from scipy import stats
+
+from fewshot.commands.main import main
+from fewshot.errors import UserError
+from fewshot.types import ScanScore
+from results.records import Record, write_record
+from results.significance import Comparison, compare
+
+KIDNEY = {"a": (60, 70, 80, 50, 90), "b": (50, 72, 60, 45, 88)}  # differences 10 -2 20 5 2
+LIVER = {"a": (80, 80, 80, 80, 80), "b": (80, 70, 70, 75, 79)}  # 0 10 10 5 1
+SPLEEN = {"a": (10, 20, 30, 40, 50), "b": (20, 30, 40, 50, 60)}  # -10 five times
+
+
+def answers(name: str, seed: int = 0, shift: int = 0) -> list[Record]:
+    """Five scans in two folds: scans 1 2 3 in fold 0, 4 5 in fold 1."""
+    made = []
+    for fold, places in enumerate(((0, 1, 2), (3, 4))):
+        for group, classes in {
+            "lower": {"left-kidney": KIDNEY},
+            "upper": {"liver": LIVER, "spleen": SPLEEN},
+        }.items():
+            scores = [
+                score(organ, str(place + 1), dices[name][place] + shift)
+                for organ, dices in classes.items()
+                for place in places
+            ]
+            made.append(record(fold, group, scores, method={"name": name}, model={"seed": seed}))
+    return made
+
+
+def comparison(records: list[Record], a: str = "a", b: str = "b", **named: Any) -> Comparison:
+    return compare(records, a, b, "tiny", 2, replicates=500, **named)
+
+
+def test_a_case_worked_by_hand() -> None:
+    kidney, liver, spleen, whole = comparison(answers("a") + answers("b")).differences
+    # fold means of kidney: (10 - 2 + 20) / 3 = 28 / 3 and 7 / 2, mean 77 / 12
+    assert kidney.estimate == pytest.approx(0.77 / 12) and kidney.scans == 5
+    assert kidney.a - kidney.b == pytest.approx(kidney.estimate)
+    # sizes 2 2 5 10 20 have ranks 1.5 1.5 3 4 5; W- = 1.5; of 32 signs 3 have W- <= 1.5: {} and either 1.5
+    assert (kidney.test.plus, kidney.test.minus) == (13.5, 1.5)
+    assert kidney.test.p == pytest.approx(6 / 32) and kidney.test.rank_biserial == pytest.approx(12 / 15)
+    assert (liver.test.zeros, liver.test.pairs, liver.test.p) == (1, 4, pytest.approx(2 / 16))
+    assert spleen.test.p == pytest.approx(2 / 32) and spleen.standardised is None and spleen.needed == 2
+    # Holm over 0.1875 0.125 0.0625: 3 * 0.0625 = 0.1875, 2 * 0.125 = 0.25, 0.25
+    assert [kidney.corrected, liver.corrected, spleen.corrected] == pytest.approx([0.25, 0.25, 0.1875])
+    assert whole.corrected is None and whole.name == "all classes"
+    assert whole.estimate == pytest.approx((kidney.estimate + liver.estimate + spleen.estimate) / 3)
+    assert spleen.interval == pytest.approx((-0.10, -0.10)) and kidney.deviation is not None
+    differences = [0.10, -0.02, 0.20, 0.05, 0.02]
+    assert kidney.deviation == pytest.approx(np.std(differences, ddof=1))
+    assert kidney.standardised == pytest.approx(stats.ttest_1samp(differences, 0).statistic / 5**0.5)
+    assert kidney.interval is not None and kidney.interval[0] < kidney.estimate < kidney.interval[1]
+
+
+def test_the_other_way_round_turns_the_signs() -> None:
+    one = comparison(answers("a") + answers("b")).differences
+    other = comparison(answers("a") + answers("b"), "b", "a").differences
+    assert [d.estimate for d in one] == pytest.approx([-d.estimate for d in other])
+    assert [d.test.p for d in one] == pytest.approx([d.test.p for d in other])
+
+
+def test_seeds_are_averaged_per_scan_before_pairing() -> None:
+    two = answers("a") + answers("a", seed=1, shift=4) + answers("b")
+    kidney = comparison(two).differences[0]
+    assert kidney.estimate == pytest.approx(0.77 / 12 + 0.02) and kidney.scans == 5
+
+
+def test_a_value_without_its_pair_is_left_out_and_counted() -> None:
+    records = answers("a") + answers("b")
+    upper = [score("liver", str(n), 70) for n in (1, 2)]
+    upper += [ScanScore("liver", "3", ("9",), 0, 0, 0, 0, "absent")]
+    upper += [score("spleen", str(n), 50) for n in (1, 2, 3)]
+    records[1] = record(0, "upper", upper, method={"name": "a"})
+    made = comparison(records)
+    assert made.unpaired == 1 and made.differences[1].scans == 4
+
+
+def test_rows_are_named_by_method_label_or_hash_and_wrong_names_are_answered() -> None:
+    records = answers("a") + answers("b")
+    made = comparison(records)
+    assert comparison(records, made.a, "b").a == made.a
+    with pytest.raises(UserError, match=r"'c' fits no row: #[0-9a-f]{8} a"):
+        comparison(records, "c")
+    with pytest.raises(UserError, match="are the same configuration"):
+        comparison(records, "a", "a")
+    steps = [r | {"model": r["model"] | {"steps": 9}} for r in answers("a")]
+    with pytest.raises(UserError, match="'a' fits 2 rows, name one by its hash"):
+        comparison(records + steps)
+    with pytest.raises(UserError, match="is incomplete: 1 cells are missing; run them"):
+        comparison(records[:-1])
+
+
+def test_the_command_prints_and_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, one in enumerate(answers("a") + answers("b")):
+        write_record(tmp_path / f"{number}.json", one)
+    ask = ["significance", "a", "b", "--records", str(tmp_path), "--dataset", "tiny", "--setting", "2"]
+    assert main(ask) == 0
+    out = capsys.readouterr().out
+    assert "Holm p" in out and "+6.42" in out and "0.1875" in out and "liver: 1 pairs without" in out
+    assert main([*ask, "--format", "json", "--measure", "iou"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["differences"]) == 4
+    assert main([*ask, "--format", "mdx"]) == 2
+    assert "did you mean 'md'" in capsys.readouterr().err
