@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from fewshot.files import canonical_json, hash_of
-from results.blocks import Block, Cell, Column, configuration
+from results.blocks import Block, Cell, Column, Record, configuration
 from results.measures import measure
 from results.notes import training_text
 from results.statistics import Floats, mean_of_defined, weighted_means
 
 HYBRID = "hybrid"
+Reading = Callable[[Record, Mapping[str, Any]], tuple[float | None, str | None]]
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,11 @@ def rows_of(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
 
 def values_of(row: Row, name: str) -> Values:
     """Return the values of a row under a measure: mean over supports, then over seeds, per scan and class."""
+    return gathered(row, lambda _record, score: measure(score, name))
+
+
+def gathered(row: Row, read: Reading) -> Values:
+    """Return the values of a row that `read` gives for (record, score): a value, or None and the reason."""
     columns = row.first.columns
     place = {column: number for number, column in enumerate(columns)}
     undefined, scores, folds = [], 0, []
@@ -126,7 +133,7 @@ def values_of(row: Row, name: str) -> Values:
         for seed, block in enumerate(row.blocks):
             for group in block.groups:
                 for score in block.cells[fold, group]["scores"] if (fold, group) in block.cells else ():
-                    value, reason = measure(score, name)
+                    value, reason = read(block.cells[fold, group], score)
                     of_seeds = found.setdefault((score["scan"], (group, score["class"])), {})
                     scores += 1
                     if value is not None:

@@ -27,6 +27,7 @@ ONE_HOME = {
     "nibabel": "episodes.volumes",
     "skimage": "episodes.superpixels",
     "numba": "episodes.felzenszwalb",
+    "monai": "results.distances",
 }
 HEAVY = (
     "torch",
@@ -39,6 +40,7 @@ HEAVY = (
     "scipy",
     "faiss",
     "numba",
+    "monai",
     "numpy",
 )
 COMMANDS_MAY = {"fewshot.commands", "fewshot.errors"}  # at module level; the rest where it is used

@@ -22,16 +22,17 @@ def add_records(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_board(parser: argparse.ArgumentParser) -> None:
+def add_board(parser: argparse.ArgumentParser, *, measures: bool = True) -> None:
     """Add which board: dataset, setting, protocol, measure."""
     parser.add_argument("--dataset", required=True, metavar="D", help="a dataset of the records")
     parser.add_argument("--setting", type=int, choices=(1, 2), default=1, help="default: 1")
     parser.add_argument(
         "--protocol", metavar="P", help="a protocol of the records (default: alpnet-ep1, or the only one)"
     )
-    parser.add_argument(
-        "--measure", default="dice", metavar="M", help="dice, iou, precision or recall (default: dice)"
-    )
+    if measures:
+        parser.add_argument(
+            "--measure", default="dice", metavar="M", help="dice, iou, precision or recall (default: dice)"
+        )
 
 
 def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:

@@ -41,7 +41,7 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
     store = shared.open_store(work, record["dataset"]["name"])
-    plan = _plan(record, store)
+    plan = recorded_plan(record, store)
     panels = [
         _panel(f"{rank}: {class_name}\nDice {100 * score['dice']:.1f} %", plan, store, folder, score)
         for rank, scan in _ranked(record)
@@ -58,7 +58,7 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     return path
 
 
-def _plan(record: dict[str, Any], store: Store) -> Plan:
+def recorded_plan(record: dict[str, Any], store: Store) -> Plan:
     """Return the plan the record answered; refuse where store or protocol are no longer the same."""
     from episodes.plan import make_plan
     from protocols.spec import load_protocol

@@ -1,0 +1,176 @@
+"""The masks of a board's rows, read from saved predictions and the store they were made on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fewshot.commands import shared
+from fewshot.commands.overlay import recorded_plan
+from fewshot.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from episodes.store import Store
+    from results.leaderboard import Board, Line
+    from results.records import Record
+    from results.slice_figures import Answers
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recorded cell whose predictions were saved."""
+
+    record: Record
+    folder: Path
+
+
+def open_masks(args: argparse.Namespace, board: Board) -> Store:
+    """Return the store the board's records were made on; `UserError` where it is another or not there."""
+    store = shared.open_store(args.work, board.record["dataset"]["name"])
+    wanted = board.record["dataset"]["hash"]
+    if store.hash != wanted:
+        raise UserError(
+            f"the store in {store.path} has hash {store.hash}, the records are of {wanted}; prepare the "
+            "dataset as it was"
+        )
+    return store
+
+
+def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed: bool = False) -> list[Cell]:
+    """Return the cells of a row's first seed, or of all, that have predictions.
+
+    `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
+    """
+    from fewshot.files import canonical_json
+
+    found = []
+    blocks = line.row.blocks if every_seed else line.row.blocks[:1]
+    for record in (record for block in blocks for record in block.cells.values()):
+        folder = work / "predictions" / paths[canonical_json(record)].stem
+        if folder.is_dir():
+            found.append(Cell(dict(record), folder))
+    return found
+
+
+def scored(cell: Cell) -> Iterator[dict[str, Any]]:
+    """Yield the defined scores of a cell, one per class and scan."""
+    seen = set()
+    for score in cell.record["scores"]:
+        if score["undefined"] is None and (score["class"], score["scan"]) not in seen:
+            seen.add((score["class"], score["scan"]))
+            yield score
+
+
+def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
+    """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file is a `UserError`."""
+    from episodes.volumes import read_nifti
+
+    path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run the cell again with --redo --save-predictions")
+    mask: NDArray[np.bool_] = read_nifti(path).array > 0
+    wanted = store.scan(scan).labels.shape
+    if mask.shape != wanted:
+        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --redo")
+    return mask
+
+
+def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:
+    """Return the annotation (Z,H,W) of a class on a scan."""
+    mask: NDArray[np.bool_] = store.scan(scan).labels == store.spec.classes[name]
+    return mask
+
+
+def curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
+    """Return method -> class -> points along the organ of every scan."""
+    import numpy as np
+
+    from results.slice_figures import along
+
+    found: dict[str, dict[str, list[Any]]] = {}
+    for label, some in cells.items():
+        for cell in some:
+            for score in scored(cell):
+                true = truth(store, score["class"], score["scan"])
+                places = np.flatnonzero(true.any(axis=(1, 2)))
+                points = along(
+                    prediction(cell, store, score["class"], score["scan"]), true, places[0], places[-1]
+                )
+                found.setdefault(label, {}).setdefault(score["class"], []).append(points)
+    return found
+
+
+def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[Answers]:
+    """Return best, median and worst scan of a group by its mean Dice over methods and classes.
+
+    Only scans that every method answered with saved masks are ranked; [] where there is none.
+    """
+    by_scan: dict[tuple[int, str], dict[str, Cell]] = {}
+    for label, some in cells.items():
+        for cell in some:
+            if cell.record["group"] == group:
+                for score in scored(cell):
+                    by_scan.setdefault((cell.record["fold"], score["scan"]), {})[label] = cell
+    whole = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
+    order = sorted(whole, key=lambda scan: (-_mean(whole[scan].values(), scan[1]), scan))
+    if not order:
+        return []
+    places = dict.fromkeys((0, len(order) // 2, len(order) - 1))
+    names = {0: "best", len(order) - 1: "worst"}
+    return [
+        _answers(f"{names.get(place, 'median')}: {name}", name, order[place][1], whole[order[place]], store)
+        for place in sorted(places)
+        for name in _classes(whole[order[place]], order[place][1])
+    ]
+
+
+def _mean(cells: Any, scan: str) -> float:
+    dices: list[float] = [score["dice"] for cell in cells for score in scored(cell) if score["scan"] == scan]
+    return sum(dices) / len(dices)
+
+
+def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
+    first = next(iter(cells.values()))
+    return [score["class"] for score in scored(first) if score["scan"] == scan]
+
+
+def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> Answers:
+    """Return the slice that shows most of the class among those scored, with every method's mask on it."""
+    import numpy as np
+
+    from results.slice_figures import Answers
+
+    record = next(iter(cells.values())).record
+    true = truth(store, name, scan)
+    tasks = [
+        (int(true[ref.z].sum()), -ref.z, task)
+        for task in recorded_plan(record, store).tasks
+        if task.class_name == name and task.queries[0].scan == scan
+        for ref, counts in zip(task.queries, task.scored, strict=True)
+        if counts
+    ]
+    _size, place, task = max(tasks, key=lambda one: one[:2])
+    support, z = store.scan(task.support[0].scan), task.support[0].z
+    dices = {
+        label: score["dice"]
+        for label, cell in cells.items()
+        for score in scored(cell)
+        if (score["class"], score["scan"]) == (name, scan)
+    }
+    return Answers(
+        title=title,
+        support_image=np.asarray(support.image[z], dtype=np.float32),
+        support_mask=np.asarray(support.labels[z] == task.class_value),
+        query_image=np.asarray(store.scan(scan).image[-place], dtype=np.float32),
+        truth=true[-place],
+        predictions={label: prediction(cell, store, name, scan)[-place] for label, cell in cells.items()},
+        dices=dices,
+        support_name=f"scan {task.support[0].scan}, slice {z}",
+        query_name=f"scan {scan}, slice {-place}",
+    )

@@ -1,0 +1,81 @@
+"""Tables of surface distances: a grid per score, a row per method, and what is undefined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from results.blocks import Record
+from results.distances import DISTANCES
+from results.layout import FORMATS, Grid
+from results.questions import in_words
+from results.rows import Row, Values, gathered
+from results.statistics import mean_of_defined
+
+Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, scan, seed -> distance score
+
+
+def render_distances(
+    record: Record,
+    rows: Sequence[tuple[str, Row, Found]],
+    tolerance_mm: float,
+    notes: Sequence[str],
+    format: str,
+) -> str:
+    """Return a table per score as "text" or "md"; `rows`: label, row, its distance scores."""
+    layout = FORMATS[format]
+    parts = []
+    for name, title in DISTANCES.items():
+        of_rows = [(label, row, _values(row, found, name)) for label, row, found in rows]
+        told = [
+            "mean over folds of the mean over classes of the mean over scans, in the scored slices; seeds "
+            "are averaged per scan first; ± is the standard deviation over folds (n-1)",
+            *_undefined(of_rows),
+            *notes,
+        ]
+        tolerance = f" at a tolerance of {tolerance_mm:g} mm, in percent"
+        heading = title + (tolerance if name == "nsd" else "")
+        parts.append(layout(f"{heading}, {in_words(record)}", "", _grid(of_rows, name), told))
+    return "\n\n".join(parts)
+
+
+def _values(row: Row, found: Found, name: str) -> Values:
+    def read(record: Record, score: Mapping[str, Any]) -> tuple[float | None, str | None]:
+        key = (record["fold"], score["class"], score["scan"], record["model"]["seed"])
+        return found[key][name], found[key]["undefined"]
+
+    return gathered(row, read)
+
+
+def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
+    first = of_rows[0][1].first
+    several = len(first.groups) > 1
+    header = ("method", *(organ for _group, organ in first.columns), *(first.groups if several else ()))
+    scale = 100 if name == "nsd" else 1
+    rows = []
+    for label, row, values in of_rows:
+        folds = scale * values.by_fold()
+        means = mean_of_defined(folds, 0)
+        texts = [_two(value) for value in (means if several else np.delete(means, -2))]
+        last = folds[:, -1][~np.isnan(folds[:, -1])]
+        std = float(np.std(last, ddof=1)) if len(last) > 1 else float("nan")
+        undefined = f"{len(values.undefined)}/{values.scores}"
+        rows.append((label, *texts, "-" if np.isnan(std) else f"{std:.2f}", undefined, f"#{row.short_hash}"))
+    return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
+
+
+def _two(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{value:.2f}"
+
+
+def _undefined(of_rows: Sequence[tuple[str, Row, Values]]) -> list[str]:
+    lines = []
+    for label, _row, values in of_rows:
+        reasons = Counter((name, reason) for _fold, name, _scan, reason in values.undefined)
+        told = "; ".join(f"{name} {number}x {reason}" for (name, reason), number in sorted(reasons.items()))
+        if told:
+            lines.append(f"undefined, left out of their means: {label}: {told}")
+    return lines

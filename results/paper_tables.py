@@ -1,0 +1,167 @@
+"""Tables in the layout of papers, filled with what is measured here or with what the paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fewshot.errors import UserError, unknown_name
+from results.board_tables import percent, signed
+from results.layout import FORMATS, Grid
+from results.leaderboard import Board, Line, leaderboard
+from results.published import PublishedRow
+from results.records import Record
+
+NOT_MEASURED = "not measured"
+NOT_PRINTED = "not printed"
+TITLES = {"sabs": "Abd-CT", "chaost2": "Abd-MRI", "cmr": "CMR"}
+SHORT = {
+    "right-kidney": "RK", "left-kidney": "LK", "liver": "Liver", "spleen": "Spleen", "rv": "RV",
+    "lv-myo": "LV-MYO", "lv-bp": "LV-BP", "mean": "Mean",
+}  # fmt: skip
+Cells = Mapping[
+    tuple[str, str, int], Mapping[str, float | str]
+]  # method, dataset, setting -> column -> percent
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a paper: its setting, its datasets from left to right, the classes under each."""
+
+    setting: int
+    datasets: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A paper's tables; `methods`: its name -> the name here; differences are made to `baseline` if any."""
+
+    paper: str
+    source: str  # how `published.csv` begins to name it
+    tables: tuple[Table, ...]
+    methods: Mapping[str, str | None]
+    baseline: str | None
+
+
+KIDNEYS_FIRST = ("right-kidney", "left-kidney", "liver", "spleen")
+LIVER_FIRST = ("liver", "right-kidney", "left-kidney", "spleen")
+PAPERS = {
+    "densemp": Layout(
+        paper="DenseMP (Fan et al. 2023, arXiv 2307.09604)",
+        source="DenseMP repo",
+        tables=tuple(Table(setting, ("sabs", "chaost2"), KIDNEYS_FIRST) for setting in (1, 2)),
+        methods={"SSL-ALPNet": "ssl-alpnet", "DenseMP": "densemp"},
+        baseline="SSL-ALPNet",
+    ),
+    "dspnet": Layout(
+        paper="DSPNet (Tang et al. 2025, arXiv 2406.18074)",
+        source="DSPNet Tables",
+        tables=(
+            *(Table(setting, ("chaost2", "sabs"), LIVER_FIRST) for setting in (1, 2)),
+            Table(1, ("cmr",), ("rv", "lv-myo", "lv-bp")),
+        ),
+        methods={
+            "SE-Net": None, "PANet": "panet", "SSL-ALPNet": "ssl-alpnet", "Q-Net": "qnet",
+            "CAT-Net": "catnet", "DSPNet": "dspnet",
+        },
+        baseline=None,
+    ),
+}  # fmt: skip
+
+
+def layout_of(name: str) -> Layout:
+    """Return the layout of a paper; a wrong name is a `UserError`."""
+    if name not in PAPERS:
+        raise unknown_name("paper", name, PAPERS)
+    return PAPERS[name]
+
+
+def measured_cells(
+    layout: Layout, records: Sequence[Record], protocol: str | None = None
+) -> tuple[Cells, list[str]]:
+    """Return what is measured for a layout, and in words which rows were taken and what was left out.
+
+    Where a method has several rows on a board, that of the longest training is taken; two as long are a
+    `UserError`.
+    """
+    found: dict[tuple[str, str, int], dict[str, float | str]] = {}
+    told = []
+    asked = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
+    held = {(record["dataset"]["name"], record["setting"]) for record in records}
+    for dataset, setting in asked:
+        if (dataset, setting) not in held:
+            continue
+        board = leaderboard(records, dataset, setting, protocol, replicates=2)
+        told += [f"left out: {reason}" for reason in board.left_out]
+        for printed, name in layout.methods.items():
+            line = _line(board, name)
+            if line is not None:
+                found[printed, dataset, setting] = _numbers(board, line)
+                told.append(f"{printed}, {TITLES[dataset]}, setting {setting}: {line.label} [{line.marks}]")
+    return found, told
+
+
+def published_cells(layout: Layout, rows: Sequence[PublishedRow]) -> Cells:
+    """Return what the paper itself prints in its tables."""
+    return {
+        (row.method, row.dataset, row.setting): {**row.dice, "mean": row.mean}
+        for row in rows
+        if row.reported_by.startswith(layout.source)
+    }
+
+
+def render_paper(layout: Layout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
+    """Return the paper's tables as "text" or "md"; a cell that is not there says `missing`."""
+    if format not in FORMATS:
+        raise unknown_name("table format", format, FORMATS)
+    parts = []
+    for number, table in enumerate(layout.tables):
+        names = " and ".join(TITLES[dataset] for dataset in table.datasets)
+        last = [*notes] if number == len(layout.tables) - 1 else []
+        unit = "Dice in percent, mean over folds"
+        against = f"; in brackets the difference to {layout.baseline}" if layout.baseline else ""
+        title = f"{names}, setting {table.setting}, in the layout of {layout.paper}"
+        parts.append(
+            FORMATS[format](title, "", _grid(layout, table, cells, missing), [unit + against, *last])
+        )
+    return "\n\n".join(parts)
+
+
+def _grid(layout: Layout, table: Table, cells: Cells, missing: str) -> Grid:
+    columns = [(dataset, name) for dataset in table.datasets for name in (*table.classes, "mean")]
+    header = ("method", *(f"{TITLES[dataset]} {SHORT[name]}" for dataset, name in columns))
+    rows = []
+    for method in layout.methods:
+        texts = []
+        for dataset, name in columns:
+            value = cells.get((method, dataset, table.setting), {}).get(name, missing)
+            base = cells.get((layout.baseline or "", dataset, table.setting), {}).get(name)
+            text = value if isinstance(value, str) else f"{value:.2f}"
+            if method != layout.baseline and isinstance(value, float) and isinstance(base, float):
+                text += f" ({signed(value - base)})"
+            texts.append(text)
+        rows.append((method, *texts))
+    return Grid(header, tuple(rows), None)
+
+
+def _line(board: Board, name: str | None) -> Line | None:
+    """Return the method's row of the longest training; None where it has none."""
+
+    def steps(line: Line) -> int:
+        return int(line.row.first.record["model"]["steps"] or 0)
+
+    same = [line for line in board.lines if line.row.method == name]
+    longest = [line for line in same if steps(line) == max(map(steps, same))]
+    if len(longest) > 1:
+        known = "; ".join(f"#{line.row.short_hash} {line.label}" for line in longest)
+        raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
+    return longest[0] if longest else None
+
+
+def _numbers(board: Board, line: Line) -> dict[str, float | str]:
+    return {
+        name: percent(number) if number.mean is None else 100 * number.mean
+        for (kind, name), number in zip(board.columns, line.numbers, strict=True)
+        if kind != "group"
+    }

@@ -1,0 +1,112 @@
+"""The parts of a report: board, figures, the protocol in words, audits, environment, commands."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewshot.errors import UserError
+from fewshot.files import canonical_json
+from results.board_formats import board_sheets
+from results.html import Part, Picture, Prose, Sheet
+from results.layout import Grid
+from results.leaderboard import Board, Line
+
+
+def report_parts(
+    board: Board, pictures: Sequence[Picture], told: Sequence[str], protocol: Prose
+) -> list[Part]:
+    """Return a report from top to bottom; `told` says which pictures could not be drawn and why."""
+    measured, *published = board_sheets(board)
+    parts: list[Part] = [measured, *pictures]
+    if told:
+        parts.append(Prose("Not drawn", tuple(told)))
+    parts += [*published, protocol, _audits(board), _environment(board), commands(board)]
+    return parts
+
+
+def picture(title: str, caption: str, png: Path) -> Picture:
+    """Return a PNG file as a part of a page; a file that can't be read is a `UserError`."""
+    try:
+        data = png.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {png}: {error.strerror}; draw it again") from None
+    return Picture(title, caption, base64.b64encode(data).decode("ascii"))
+
+
+def commands(board: Board) -> Prose:
+    """Return the commands that made the board's rows, and the one that made the board."""
+    record = board.record
+    lines = [_command(line, seed) for line in board.lines for seed in line.row.seeds]
+    lines.append(
+        f"fewshot leaderboard --dataset {record['dataset']['name']} --setting {record['setting']} "
+        f"--protocol {record['protocol']['name']} --measure {board.measure}"
+    )
+    return Prose("Commands", tuple(lines), code=True)
+
+
+def _command(line: Line, seed: int) -> str:
+    """Return the `fewshot run` of one row and seed; every text in it is quoted for a shell."""
+    record = line.row.first.record
+    model, method = record["model"], record["method"]
+    words = ["fewshot", "run", "--dataset", record["dataset"]["name"], "--setting", str(record["setting"])]
+    words += ["--protocol", record["protocol"]["name"], "--method", method["name"]]
+    if model["encoder"] is not None:
+        words += ["--encoder", model["encoder"]]
+    if model["initial_weights"] is not None and model["checkpoint"] != "external":
+        words += ["--weights", model["initial_weights"]["name"]]
+    if model["encoder"] is not None and model["steps"] is not None:
+        words += ["--steps", str(model["steps"])]
+    words += ["--seed", str(seed)]
+    if model["checkpoint"] == "external":
+        words += ["--checkpoint", "PATTERN"]
+    for name, value in sorted(method["options"].items()):
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
+
+
+def _audits(board: Board) -> Prose:
+    lines = [*board.audits, *(f"left out: {reason}" for reason in board.left_out)]
+    for line in board.lines:
+        reasons = Counter(
+            (name, reason) for block in line.row.blocks for _f, name, _s, reason in block.undefined()
+        )
+        lines += [
+            f"{line.label}: undefined, {name}, {count} scores: {reason}"
+            for (name, reason), count in sorted(reasons.items())
+        ]
+        fallback = sum(r["fallback_slices"] for b in line.row.blocks for r in b.cells.values())
+        if fallback:
+            lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
+        skipped = sum(r["model"]["skipped_episodes"] or 0 for b in line.row.blocks for r in b.cells.values())
+        if skipped:
+            lines.append(f"{line.label}: {skipped} training episodes skipped, over all cells")
+    return Prose("Audits", tuple(lines) or ("No record carries a mark, nothing was left out or undefined.",))
+
+
+def _environment(board: Board) -> Sheet:
+    """Return with what programs and on what devices the records were made, and how many of them."""
+    keys = ("fewshot", "commit", "dirty", "python", "torch", "device")
+    records = [r for line in board.lines for block in line.row.blocks for r in block.cells.values()]
+    counted = Counter(canonical_json(record["environment"]) for record in records)
+    by_text = {canonical_json(record["environment"]): record["environment"] for record in records}
+    rows = tuple(
+        (*(_word(by_text[text][key]) for key in keys), str(number))
+        for text, number in sorted(counted.items())
+    )
+    record = board.record
+    notes = (
+        f"protocol {record['protocol']['name']} version {record['protocol']['version']}, hash "
+        f"{record['protocol']['hash']}",
+        f"dataset {record['dataset']['name']}, store hash {record['dataset']['hash']}",
+    )
+    return Sheet("Environment", Grid((*keys, "records"), rows, None), notes)
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "not known"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,78 @@
+"""Papers' layouts: filled from records or from the published table, differences worked by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import record, score
+
+from fewshot.commands.main import main
+from fewshot.errors import UserError
+from results.paper_tables import NOT_MEASURED, PAPERS, layout_of, measured_cells, render_paper
+from results.records import Record
+
+GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
+
+
+def answers(method: str, dataset: str, percents: tuple[int, int, int, int], **model: Any) -> list[Record]:
+    """Two folds in which liver, spleen, right and left kidney have these percents."""
+    liver, spleen, right, left = percents
+    named = {"right-kidney": right, "left-kidney": left, "liver": liver, "spleen": spleen}
+    return [
+        record(
+            fold, group, [score(name, str(fold), named[name]) for name in names], method={"name": method},
+            dataset={"name": dataset, "hash": "b" * 64}, grid={"folds": 2, "groups": GROUPS}, model=model,
+        )
+        for fold in (0, 1)
+        for group, names in GROUPS.items()
+    ]  # fmt: skip
+
+
+def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> None:
+    layout = layout_of("densemp")
+    records = answers("ssl-alpnet", "sabs", (70, 60, 50, 40)) + answers("densemp", "sabs", (75, 55, 50, 44))
+    records += answers("ssl-alpnet", "chaost2", (1, 2, 3, 4))[:3]
+    cells, told = measured_cells(layout, records)
+    text = render_paper(layout, cells, NOT_MEASURED, told, "md")
+    first, second = text.split("\n\n### ")
+    assert first.count(NOT_MEASURED) == 20  # setting 1: nothing; the records are of setting 2
+    assert "| SSL-ALPNet | 50.00 | 40.00 | 70.00 | 60.00 | 55.00 |" in second
+    bracketed = "| DenseMP | 50.00 (0.00) | 44.00 (+4.00) | 75.00 (+5.00) | 55.00 (-5.00) | 56.00 (+1.00) |"
+    assert bracketed in second and "incomplete" in second
+    assert any(line.startswith("SSL-ALPNet, Abd-CT, setting 2: ssl-alpnet") for line in told)
+
+
+def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
+    layout = layout_of("densemp")
+    long = answers("ssl-alpnet", "sabs", (70, 60, 50, 40), steps=900)
+    short = answers("ssl-alpnet", "sabs", (1, 1, 1, 1), steps=0)
+    cells, _told = measured_cells(layout, long + short)
+    assert cells["SSL-ALPNet", "sabs", 2]["mean"] == pytest.approx(55.0)
+    other = answers("ssl-alpnet", "sabs", (1, 1, 1, 1), steps=900, encoder="resnet50")
+    with pytest.raises(UserError, match="ssl-alpnet has several rows of the longest training"):
+        measured_cells(layout, long + other)
+
+
+def test_published_numbers_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["paper", "densemp", "--published", "--format", "md"]) == 0
+    out = capsys.readouterr().out
+    # means: 72.84 - 73.35 on Abd-CT and 79.83 - 78.84 on Abd-MRI, 68.39 - 63.02 and 76.86 - 73.02
+    for text in ("72.84 (-0.51)", "79.83 (+0.99)", "68.39 (+5.37)", "76.86 (+3.84)"):
+        assert text in out
+    assert main(["paper", "dspnet", "--published"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("in the layout of DSPNet") == 3 and "77.46" in out and "not printed" not in out
+
+
+def test_wrong_names_are_answered_and_the_real_records_fill_what_they_can(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["paper", "densmp"]) == 2
+    assert "did you mean 'densemp'" in capsys.readouterr().err
+    records = Path(__file__).resolve().parent.parent / "results" / "records"
+    assert main(["paper", "dspnet", "--records", str(records)]) == 0
+    out = capsys.readouterr().out
+    assert "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (resnet18, random weights, 300 steps" in out
+    assert set(PAPERS) == {"densemp", "dspnet"}
