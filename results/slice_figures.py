@@ -81,8 +81,9 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
             ):
                 if of_one.get(name):
                     means = mean_of_defined(np.stack([binned(points) for points in of_one[name]]), 0)
+                    shown = ~np.isnan(means)  # an organ of few slices leaves tenths empty: join the others
                     axis.plot(
-                        centres, 100 * means, color=colour, marker=marker, linestyle=stroke, markersize=4.5,
+                        centres[shown], 100 * means[shown], color=colour, marker=marker, linestyle=stroke, markersize=4.5,
                         linewidth=1.4, label=label if axis is axes[0] else None,
                     )  # fmt: skip
             axis.set_title(name, fontsize=10)
