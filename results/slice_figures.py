@@ -83,8 +83,8 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
                     means = mean_of_defined(np.stack([binned(points) for points in of_one[name]]), 0)
                     shown = ~np.isnan(means)  # an organ of few slices leaves tenths empty: join the others
                     axis.plot(
-                        centres[shown], 100 * means[shown], color=colour, marker=marker, linestyle=stroke, markersize=4.5,
-                        linewidth=1.4, label=label if axis is axes[0] else None,
+                        centres[shown], 100 * means[shown], color=colour, marker=marker, linestyle=stroke,
+                        markersize=4.5, linewidth=1.4, label=label if axis is axes[0] else None,
                     )  # fmt: skip
             axis.set_title(name, fontsize=10)
             axis.set_xlim(0, 1)
