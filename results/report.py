@@ -63,7 +63,8 @@ def _command(line: Line, seed: int) -> str:
     words += ["--seed", str(seed)]
     if model["checkpoint"] == "external":
         words += ["--checkpoint", "PATTERN"]
-    for name, value in sorted(method["options"].items()):
+    recipe = {name: value for name, value in (model.get("recipe") or {}).items() if name != "steps"}
+    for name, value in sorted({**method["options"], **recipe}.items()):
         words += ["--set", f"{name}={value}"]
     return shlex.join(words)
 
