@@ -61,13 +61,9 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
 
     if args.allow_mismatch and args.setting is None:
         raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
-
-    folders = sorted(path.parent for path in (args.work / "models").glob(f"{args.model}*/spec.json"))
-    if len(folders) != 1:
-        found = ", ".join(folder.name for folder in folders) or "none"
-        raise UserError(f"model {args.model!r}: {found} under {args.work / 'models'}; wanted exactly one key")
+    folder = shared.model_folder(args.work, args.model)
     device = shared.chosen_device(args.device)
-    method, spec, model = open_model(folders[0], device)
+    method, spec, model = open_model(folder, device)
     asked = args.dataset or spec["dataset"]
     trained = None if asked == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
     requests = [

@@ -13,36 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", required=True, metavar="M", help="a name, package.module:Class or file.py:Class"
     )
-    parser.add_argument(
-        "--encoder", metavar="E", help="resnet18, resnet50 or resnet101 (default: the method's)"
-    )
-    parser.add_argument(
-        "--weights", metavar="W", help="random, imagenet, coco or a file (default: the encoder's)"
-    )
-    parser.add_argument(
-        "--steps", type=int, metavar="N", help="training steps; 0: untrained (default: published)"
-    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument(
-        "--train-dataset", metavar="D", help="train on all scans of this dataset, and on none of --dataset"
-    )
-    parser.add_argument(
-        "--select", default="last", choices=("last", "validation", "oracle"),
-        help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
-        "of training; oracle: best on the test fold, off the main board (default: last)",
-    )  # fmt: skip
-    parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
-    )
+    shared.add_training(parser)
     parser.add_argument(
         "--checkpoint", metavar="PATTERN", help="evaluate this file; {fold} and {group} are filled in"
     )
     parser.add_argument(
         "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
-    )
-    parser.add_argument(
-        "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
     )
     shared.add_machine(parser)
 

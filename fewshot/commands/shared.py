@@ -43,6 +43,34 @@ def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> N
     )
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add how a method is trained, but for its seed."""
+    parser.add_argument(
+        "--encoder", metavar="E", help="resnet18, resnet50 or resnet101 (default: the method's)"
+    )
+    parser.add_argument(
+        "--weights", metavar="W", help="random, imagenet, coco or a file (default: the encoder's)"
+    )
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="training steps; 0: untrained (default: published)"
+    )
+    parser.add_argument(
+        "--train-dataset", metavar="D", help="train on all scans of this dataset, and on none of --dataset"
+    )
+    parser.add_argument(
+        "--select", default="last", choices=("last", "validation", "oracle"),
+        help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
+        "of training; oracle: best on the test fold, off the main board (default: last)",
+    )  # fmt: skip
+    parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
+    )
+    parser.add_argument(
+        "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
+    )
+
+
 def add_machine(parser: argparse.ArgumentParser) -> None:
     """Add where and how it is computed; nothing here changes what is asked."""
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
@@ -110,6 +138,15 @@ def open_store(work: Path, dataset: str) -> Store:
             f"dataset {dataset!r} is not prepared in {work}; run: fewshot prepare {dataset} FOLDER"
         )
     return Store.open(folder)
+
+
+def model_folder(work: Path, beginning: str) -> Path:
+    """Return the folder of the one model under WORK/models whose key begins so."""
+    folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
+    if len(folders) != 1:
+        found = ", ".join(folder.name for folder in folders) or "none"
+        raise UserError(f"model {beginning!r}: {found} under {work / 'models'}; wanted exactly one key")
+    return folders[0]
 
 
 def chosen_device(name: str) -> torch.device:

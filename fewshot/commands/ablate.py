@@ -1,0 +1,46 @@
+"""Train a method without each of its modules, under several seeds, and print what each module is worth.
+
+Every row is trained and evaluated as `fewshot run` does, with its records; what is there already is reused.
+The table has the mean over seeds, the spread over seeds, and a bootstrap interval of the difference to the
+first row, in which scans are drawn anew within their folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from fewshot.commands import shared
+from fewshot.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("method", metavar="METHOD", help="a method that has ablations, such as dspnet")
+    shared.add_question(parser)
+    parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of training (default: 0,1,2)")
+    shared.add_training(parser)
+    shared.add_machine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every row and seed and print the table."""
+    from dataclasses import replace
+
+    from protocols.ablations import ablated, run_ablation
+    from results.ablation import ablation_table
+
+    methods = ablated(
+        args.method, shared.settings(args.set), _seeds(args.seeds), encoder=args.encoder,
+        weights=args.weights, steps=args.steps, precision=args.precision,
+    )  # fmt: skip
+    request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
+    other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
+    print(ablation_table(run_ablation(replace(request, select=args.select, train_store=other), methods)))
+    return 0
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
+        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,72 @@
+"""What each module of a method is worth: the method trained with and without it, under several seeds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fewshot.errors import UserError
+from protocols.cells import Request
+from protocols.methods import settle
+from protocols.models import Method
+from protocols.runner import run
+from results.ablation import Row
+from results.records import read_record
+
+LOG = logging.getLogger("fewshot")
+
+# method -> rows: what to call a row, and the options it sets. The others are told against the first.
+ABLATIONS: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
+    "dspnet": (
+        ("neither", {"fspa": "false", "bcma": "false"}),
+        ("FSPA alone", {"fspa": "true", "bcma": "false"}),
+        ("BCMA alone", {"fspa": "false", "bcma": "true"}),
+        ("both", {"fspa": "true", "bcma": "true"}),
+    ),
+}
+
+
+def ablated(
+    name: str,
+    settings: Mapping[str, str],
+    seeds: Sequence[int],
+    *,
+    encoder: str | None,
+    weights: str | None,
+    steps: int | None,
+    precision: str,
+) -> dict[str, list[Method]]:
+    """Return label -> the method of every seed, each row's options over `settings` (from `--set`).
+
+    Raises `UserError` for a method without ablations and for a setting that is a row's to choose.
+    """
+    if name not in ABLATIONS:
+        raise UserError(
+            f"method {name!r} has no ablations; methods that have: {', '.join(sorted(ABLATIONS))}"
+        )
+    rows = ABLATIONS[name]
+    for key in settings:
+        if any(key in options for _label, options in rows):
+            raise UserError(f"--set {key}: the rows of the ablation set it themselves; leave it out")
+    return {
+        label: [
+            settle(
+                name, {**settings, **options}, encoder=encoder, weights=weights, steps=steps, seed=seed,
+                precision=precision,
+            )
+            for seed in seeds
+        ]
+        for label, options in rows
+    }  # fmt: skip
+
+
+def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:
+    """Train what is missing, ask every row and seed on the cells of `request`, and return their records."""
+    rows = []
+    for label, seeds in methods.items():
+        records = {}
+        for method in seeds:
+            LOG.info("%s: %s, seed %d", method.name, label, method.seed)
+            records[method.seed] = [read_record(path) for path in run(request, method)]
+        rows.append(Row(label, records))
+    return rows
