@@ -8,6 +8,7 @@ always has five detail prototypes and a row that says which count.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -73,11 +74,30 @@ def seeds_of(region: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.array(seeds, dtype=np.int64)
 
 
-@torch.no_grad()
+class Clusters(NamedTuple):
+    """What the soft clustering of S shots came to; five of all, of which `counts` (S,5) bool count.
+
+    `centres` (S,5,C), their `places` (S,5,2), row and column on the feature map, and `weights` (S,5,n) of the
+    last round: a centre is the sum of all positions' features by them, and so is its place.
+    """
+
+    centres: Tensor
+    places: Tensor
+    weights: Tensor
+    counts: Tensor
+
+
 def detail_prototypes(
     features: Tensor, masks: Tensor, prepared: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return the centres (S,5,C) of features (S,C,h,w) clustered in masks (S,h,w), and which count (S,5).
+    """Return the centres (S,5,C) that `soft_clusters` finds, and which count (S,5)."""
+    found = soft_clusters(features, masks, prepared)
+    return found.centres, found.counts
+
+
+@torch.no_grad()
+def soft_clusters(features: Tensor, masks: Tensor, prepared: Mapping[str, Tensor]) -> Clusters:
+    """Return the clusters of features (S,C,h,w) in masks (S,h,w).
 
     Ten rounds of soft clustering of features and places from the seeds of `prepare`; no gradient. A shot
     without seeds, or without a position that is all the class's, has no centre that counts.
@@ -93,7 +113,9 @@ def detail_prototypes(
         distances = _distances(centres, points) / COMPACTNESS
         weights = torch.softmax((-distances).masked_fill(outside, torch.finfo(points.dtype).min), dim=2)
         centres = weights @ points
-    return centres[..., : features.shape[1]], prepared["seeded"] & inside.any(dim=1, keepdim=True)
+    channels = features.shape[1]
+    counts = prepared["seeded"] & inside.any(dim=1, keepdim=True)
+    return Clusters(centres[..., :channels], centres[..., channels:], weights, counts)
 
 
 def semantic_prototypes(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewshot.seeds import seed_for
 from results.layout import Grid, as_text
-from results.notes import training_note, weights_note
+from results.notes import training_text, weights_note
 
 DRAWS = 10_000
 LEVEL = 0.95
@@ -122,7 +122,7 @@ def _title(record: Record) -> str:
 def _subtitle(rows: Sequence[Row]) -> str:
     seeds = ", ".join(map(str, rows[0].records))
     model = next(iter(rows[0].records.values()))[0]["model"]
-    return f"{training_note(model)}; checkpoint {model['checkpoint']}; seeds {seeds}"
+    return f"{training_text(model)}; checkpoint {model['checkpoint']}; seeds {seeds}"
 
 
 def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:

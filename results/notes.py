@@ -49,7 +49,7 @@ def notes(block: Block) -> list[str]:
             "supports in turn: the mean is over supports, then scans; worst and spread (n-1) are over "
             "supports, mean over classes"
         )
-    lines.append(_weights_note(record["model"]))
+    lines.append(weights_note(record["model"]))
     lines.append(f"labels used in training: {record['method']['labels_used']}")
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
@@ -78,7 +78,7 @@ def training_text(model: dict[str, Any]) -> str:
     return ", ".join(texts)
 
 
-def _weights_note(model: dict[str, Any]) -> str:
+def weights_note(model: dict[str, Any]) -> str:
     weights = model["initial_weights"]
     if weights is None:
         return "initial weights: " + ("not known" if model["checkpoint"] == "external" else "none")
