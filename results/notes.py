@@ -79,6 +79,7 @@ def training_text(model: dict[str, Any]) -> str:
 
 
 def weights_note(model: dict[str, Any]) -> str:
+    """Return the line on initial weights, loud where they are random."""
     weights = model["initial_weights"]
     if weights is None:
         return "initial weights: " + ("not known" if model["checkpoint"] == "external" else "none")
