@@ -89,7 +89,12 @@ def test_masks_that_are_not_the_records_are_refused() -> None:
             surface_scores(*bad)
 
 
-def test_the_command_measures_saved_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+SCORES = {"hd95_mm": 1.0, "asd_mm": 1.0, "nsd": 0.5}
+
+
+def test_the_command_measures_saved_predictions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     work = ["--work", str(tmp_path)]
     ask = [*work, "--dataset", "tiny", "--setting", "1"]
     tiny_store(tmp_path / "stores" / "tiny")
@@ -106,5 +111,15 @@ def test_the_command_measures_saved_predictions(tmp_path: Path, capsys: pytest.C
     scores = [one for file in files for one in json.loads(file.read_text())["scores"]]
     assert len(scores) == 40 and all(one["undefined"] is None for one in scores)
     assert all(one["asd_mm"] > 0 and 0 <= one["hd95_mm"] < 40 and 0 < one["nsd"] <= 1 for one in scores)
+    before = {file: file.read_bytes() for file in files}
+    measured: list[str] = []
+    monkeypatch.setattr("results.distances.surface_scores", lambda *_: measured.append("again") or SCORES)
+    files[0].unlink()
+    again = ["distances", *ask, "--format", "md", "--tolerance-mm"]
+    assert main([*again, "3"]) == 0
+    assert len(measured) == len(json.loads(files[0].read_text())["scores"])  # only the one that is missing
+    assert all(file.read_bytes() == before[file] for file in files[1:])
+    assert main([*again, "2"]) == 0 and len(measured) > 40  # another tolerance is another measurement
+    capsys.readouterr()
     assert main(["distances", *ask, "--tolerance-mm", "-1"]) == 2
     assert "wanted 0 or more millimetres" in capsys.readouterr().err

@@ -1,4 +1,8 @@
-"""Measure surface distances of recorded cells from their saved predictions and the store, in millimetres."""
+"""Measure surface distances of recorded cells from their saved predictions and the store, in millimetres.
+
+A cell that was measured before is read from WORK/distances: a second call, or one after an interruption, does
+what is missing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
 
     from episodes.store import Store
     from fewshot.commands.masks import Cell
+    from fewshot.progress import Progress
     from results.leaderboard import Line
 
 
@@ -65,23 +70,43 @@ def _measured(
 ) -> Mapping[tuple[int, str, str, int], Any]:
     """Return the distance score of every (fold, class, scan, seed), and write a file per cell."""
     from fewshot.files import write_json
+    from fewshot.progress import progress
     from results.distances import SCHEMA
 
     found = {}
-    for cell in cells:
-        scores = _scores(cell, store, args.tolerance_mm)
-        value = {
-            "schema": SCHEMA, "cell": cell.folder.name, "tolerance_mm": args.tolerance_mm, "scores": scores,
-            "dataset": cell.record["dataset"], "plan_hash": cell.record["plan_hash"],
-        }  # fmt: skip
-        write_json(args.work / "distances" / f"{cell.folder.name}.json", value)
-        seed = cell.record["model"]["seed"]
-        for score in scores:
-            found[cell.record["fold"], score["class"], score["scan"], seed] = score
+    total = sum(len(cell.record["scores"]) for cell in cells)
+    with progress(total, f"{cells[0].record['method']['name']} distances", "mask") as bar:
+        for cell in cells:
+            about = {
+                "schema": SCHEMA, "cell": cell.folder.name, "tolerance_mm": args.tolerance_mm,
+                "dataset": cell.record["dataset"], "plan_hash": cell.record["plan_hash"],
+                "counts": [[score["tp"], score["fp"], score["fn"]] for score in cell.record["scores"]],
+            }  # fmt: skip
+            path = args.work / "distances" / f"{cell.folder.name}.json"
+            scores = _known(path, about)
+            if scores is None:
+                scores = _scores(cell, store, args.tolerance_mm, bar)
+                write_json(path, {**about, "scores": scores})
+            else:
+                bar.update(len(scores))
+            seed = cell.record["model"]["seed"]
+            for score in scores:
+                found[cell.record["fold"], score["class"], score["scan"], seed] = score
     return found
 
 
-def _scores(cell: Cell, store: Store, tolerance_mm: float) -> list[dict[str, Any]]:
+def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """Return the scores measured before of the same masks and tolerance; None where there are none."""
+    import json
+
+    if not path.is_file():
+        return None
+    value = json.loads(path.read_text())
+    scores: list[dict[str, Any]] = value.pop("scores", None)
+    return scores if value == about else None
+
+
+def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> list[dict[str, Any]]:
     """Return the distance scores of a cell: masks cut to the model's square and to the scored slices."""
     import numpy as np
 
@@ -110,4 +135,5 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float) -> list[dict[str, Any
         cut = [(one & asked[:, None, None])[:, :size, :size] for one in (mask, true)]
         spacing = stored.spacing_mm if store.spec.spacing_known else None
         found.append(distance_score(score, cut[0], cut[1], spacing, tolerance_mm))
+        bar.update(1)
     return found
