@@ -22,6 +22,7 @@ from fewshot.seeds import seed_for
 STRIDE = 8
 DILATED = (False, True, True)  # which of layer2, layer3 and layer4 have dilation in place of stride
 DILATED_FOR_TWO_SCALES = (True, True, False)
+PLAIN = (False, False, False)  # stride 32, as pre-training on whole pictures has it
 
 
 class BasicBlock(nn.Module):
@@ -178,6 +179,28 @@ class TwoScaleEncoder(nn.Module):
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:
     """Return the encoder `resnet18|resnet50|resnet101` with random weights that `name` and `seed` fix."""
     return ResNetEncoder(name, seed=seed)
+
+
+class _Bare(nn.Module):
+    """A backbone under the name it has in an encoder, so that its first weights are the same ones."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+
+def build_backbone(name: str, seed: int = 0) -> Backbone:
+    """Return the plain backbone, stride 32: (N,3,H,W) -> (N,channels,H/32,W/32).
+
+    Its random weights equal those of `build_encoder` of the same name and seed. Raises `UserError` for an
+    unknown name.
+    """
+    architecture = _architecture(name)
+    with torch.device("meta"):
+        bare = _Bare(Backbone(architecture, PLAIN))
+    bare.to_empty(device="cpu")
+    _initialise(bare, name, seed)
+    return bare.backbone
 
 
 def _architecture(name: str) -> Architecture:

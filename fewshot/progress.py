@@ -26,12 +26,14 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, description: str, unit: str = "it", initial: int = 0) -> Iterator[Progress]:
+def progress(
+    total: int, description: str, unit: str = "it", initial: int = 0, shown: bool = True
+) -> Iterator[Progress]:
     """Draw a bar while the block runs: often on a terminal, twice a minute in a log."""
     interval = 0.2 if sys.stderr.isatty() else 30.0
     bar = tqdm(
         total=total, desc=description, unit=unit, initial=initial, mininterval=interval, maxinterval=interval,
-        dynamic_ncols=True, smoothing=0.1,
+        dynamic_ncols=True, smoothing=0.1, disable=not shown,
     )  # fmt: skip
     with bar:
         yield Progress(bar)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 import torch
 from torch import nn
@@ -22,21 +22,45 @@ from torch import nn
 from fewshot.checkpoints import read_checkpoint
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import atomic_write, canonical_json
-from fewshot.learner import LossResult, Recipe
+from fewshot.learner import LossResult
 from fewshot.progress import Progress, progress
 from fewshot.seeds import seed_for
 from fewshot.training_log import TrainingLog
-from fewshot.types import Episode
 
 Precision = Literal["float32", "bf16"]
 CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
 
 
+class Example(Protocol):
+    """What a step learns from: an episode, or the views of some pictures."""
+
+    @property
+    def label(self) -> str: ...
+    def to(self, device: torch.device) -> Example: ...
+
+
+E = TypeVar("E", bound=Example)
+
+
 class Trainable(Protocol):
     """What training asks of a learner, which is a `torch.nn.Module` as well."""
 
-    def loss(self, episode: Episode) -> LossResult: ...
+    def loss(self, episode: Any) -> LossResult: ...
     def parameter_groups(self) -> list[dict[str, Any]]: ...
+
+
+class Schedule(Protocol):
+    """What training asks of a recipe, which is a dataclass as well: `fewshot.learner.Recipe` has it."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def momentum(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def snapshot_every(self) -> int: ...
+    def rate_after(self, moves: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -58,16 +82,17 @@ class _Position:
 
 def train(
     learner: nn.Module,
-    recipe: Recipe,
+    recipe: Schedule,
     folder: Path,
     *,
     seed: int,
     device: torch.device,
-    episodes: Callable[[range], Iterator[Episode]],
+    episodes: Callable[[range], Iterator[E]],
     precision: str = "float32",
     checkpoint_every: int = 1000,
     channels_last: bool = False,
     title: str = "training",
+    writes: bool = True,
 ) -> TrainingResult:
     """Train `learner` to `recipe.steps`, from `folder`/last.pt on if it is there; it ends up trained.
 
@@ -76,7 +101,8 @@ def train(
     schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
     `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
     last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
-    "bf16" runs the loss under autocast. The caller's random state is left as it was.
+    "bf16" runs the loss under autocast. The caller's random state is left as it was. Of several processes
+    that train together one alone `writes`; all go on from what it wrote.
 
     The learner's own draws come from torch's default generator, seeded here and kept in last.pt. There is
     one wait for the device a step, to learn whether the loss is defined and finite. Raises `UserError` for
@@ -90,22 +116,17 @@ def train(
     learner.to(device)
     if channels_last:
         cast(Any, learner).to(memory_format=torch.channels_last)
-    settings = dataclasses.asdict(recipe)
+    settings = dataclasses.asdict(cast(Any, recipe))
     identity = canonical_json(
         {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_for("training", seed))
-        run = _Run(learner, recipe, folder, identity, device, precision)
+        run = _Run(learner, recipe, folder, identity, device, precision, writes)
         marks = run.resume()
         if marks is None or run.at.step < recipe.steps:
             run.go(episodes, marks or {}, checkpoint_every, title)
     return TrainingResult(run.at.step, run.at.skipped)
-
-
-def learning_rate(recipe: Recipe, moves: int) -> float:
-    """Return the learning rate after `moves` steps that moved the weights: x decay every decay_every."""
-    return recipe.learning_rate * recipe.decay ** (moves // recipe.decay_every)
 
 
 class _Run:
@@ -114,11 +135,12 @@ class _Run:
     def __init__(
         self,
         learner: nn.Module,
-        recipe: Recipe,
+        recipe: Schedule,
         folder: Path,
         identity: str,
         device: torch.device,
         precision: str,
+        writes: bool,
     ) -> None:
         self._learner = learner
         self._trainable = cast(Trainable, learner)
@@ -127,9 +149,10 @@ class _Run:
         self._identity = identity
         self._device = device
         self._precision = precision
+        self._writes = writes
         self._optimiser = torch.optim.SGD(
             self._trainable.parameter_groups(),
-            lr=recipe.learning_rate,
+            lr=recipe.rate_after(0),
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
@@ -137,7 +160,7 @@ class _Run:
 
     def go(
         self,
-        episodes: Callable[[range], Iterator[Episode]],
+        episodes: Callable[[range], Iterator[Example]],
         marks: dict[str, int],
         checkpoint_every: int,
         title: str,
@@ -146,31 +169,39 @@ class _Run:
         steps = self._recipe.steps
         self._learner.train()
         with ExitStack() as stack:
-            log = stack.enter_context(TrainingLog(self._folder, marks))
-            bar = stack.enter_context(progress(steps, title, "step", initial=self.at.step))
+            log = stack.enter_context(TrainingLog(self._folder, marks)) if self._writes else None
+            bar = stack.enter_context(
+                progress(steps, title, "step", initial=self.at.step, shown=self._writes)
+            )
             stream = episodes(range(self.at.step, steps))
             if hasattr(stream, "close"):
                 stack.callback(stream.close)
             for episode in stream:
                 self._step(episode, log, bar)
-                if self.at.step % checkpoint_every == 0 and self.at.step < steps:
-                    self._save(log)
-                every = self._recipe.snapshot_every
-                if every > 0 and self.at.step % every == 0:
-                    self._snapshot()
+                if log is not None:
+                    self._keep(log, checkpoint_every)
             if self.at.step != steps:
                 raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
-            self._save(log)
+            if log is not None:
+                self._save(log)
 
-    def _step(self, episode: Episode, log: TrainingLog, bar: Progress) -> None:
-        rate = learning_rate(self._recipe, self.at.moves)
+    def _keep(self, log: TrainingLog, checkpoint_every: int) -> None:
+        """Write what the step reached asks for: a checkpoint to go on from, a snapshot to choose."""
+        if self.at.step % checkpoint_every == 0 and self.at.step < self._recipe.steps:
+            self._save(log)
+        every = self._recipe.snapshot_every
+        if every > 0 and self.at.step % every == 0:
+            self._snapshot()
+
+    def _step(self, episode: Example, log: TrainingLog | None, bar: Progress) -> None:
+        rate = self._recipe.rate_after(self.at.moves)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             result = self._trainable.loss(episode.to(self._device))
         total, parts, defined, skipped = _read(result)
         self.at.step += 1
         self.at.skipped += skipped
         if defined:
-            if not all(math.isfinite(value) for value in (total, *parts.values())):
+            if not math.isfinite(total):
                 shown = ", ".join(f"{name} {value}" for name, value in {**parts, "total": total}.items())
                 raise UserError(
                     f"the loss of step {self.at.step} is not finite ({shown}; rate {rate:g}, episode "
@@ -182,7 +213,8 @@ class _Run:
                 group["lr"] = rate * group.get("rate", 1.0)
             self._optimiser.step()
             self.at.moves += 1
-        log.add(self.at.step, parts, total, rate, defined, episode.label)
+        if log is not None:
+            log.add(self.at.step, parts, total, rate, defined, episode.label)
         shown = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
         bar.note(f"{shown} rate {rate:.2e} skipped {self.at.skipped}")
         bar.update(1)

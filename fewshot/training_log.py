@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +21,10 @@ class TrainingLog:
     """Appends one line a step to `folder`/losses.csv and `folder`/episodes.jsonl.
 
     losses.csv has the columns step, the parts of the loss, total, rate (learning rate of the step) and
-    defined (1, or 0 for a step that was skipped, whose losses are blank). episodes.jsonl has the step and
-    the episode's label. `marks` are both files' sizes in bytes when the last checkpoint was written: what
-    was appended after it is cut off, so a training that was killed leaves no line twice.
+    defined (1, or 0 for a step that was skipped, whose losses are blank, as is a part that is no number).
+    episodes.jsonl has the step and the episode's label. `marks` are both files' sizes in bytes when the last
+    checkpoint was written: what was appended after it is cut off, so a training that was killed leaves no
+    line twice.
     """
 
     def __init__(self, folder: Path, marks: Mapping[str, int]) -> None:
@@ -48,7 +50,9 @@ class TrainingLog:
         """Append the line of a step; `step` counts from 1."""
         if self._streams[LOSSES].tell() == 0:
             self._write(LOSSES, ",".join(["step", *parts, "total", "rate", "defined"]))
-        losses = [repr(value) if defined else "" for value in (*parts.values(), total)]
+        losses = [
+            repr(value) if defined and not math.isnan(value) else "" for value in (*parts.values(), total)
+        ]
         self._write(LOSSES, ",".join([str(step), *losses, repr(rate), str(int(defined))]))
         self._write(EPISODES, json.dumps({"step": step, "episode": label}))
 

@@ -16,7 +16,7 @@ from toy_training import RECIPE, ToyEpisodes, ToyLearner, toy_episode, toy_train
 from fewshot.errors import UserError
 from fewshot.learner import Recipe
 from fewshot.seeds import seed_for
-from fewshot.training import TrainingResult, learning_rate
+from fewshot.training import TrainingResult
 
 UNDEFINED = {0: "undefined", 4: "undefined", 5: "undefined", 11: "undefined"}
 
@@ -32,9 +32,9 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_rate_falls_every_so_many_moves() -> None:
     recipe = Recipe()
-    assert [learning_rate(recipe, moves) for moves in (0, 999)] == [1e-3, 1e-3]
-    assert learning_rate(recipe, 1000) == pytest.approx(0.95e-3)
-    assert learning_rate(recipe, 50_500) == pytest.approx(1e-3 * 0.95**50)
+    assert [recipe.rate_after(moves) for moves in (0, 999)] == [1e-3, 1e-3]
+    assert recipe.rate_after(1000) == pytest.approx(0.95e-3)
+    assert recipe.rate_after(50_500) == pytest.approx(1e-3 * 0.95**50)
 
 
 def test_steps_equal_momentum_descent_by_hand(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ _VOLUMES = [
 FAMILIES = {
     "ssl_alpnet": ["protocols.conformance.ssl_alpnet:check"],
     "dspnet": ["protocols.conformance.dspnet:check"],
+    "densecl": ["protocols.conformance.densecl:check"],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,
     "gaps_like": _VOLUMES,
