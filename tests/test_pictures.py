@@ -1,0 +1,281 @@
+"""Pictures of pre-training: which files and slices are taken, what comes out of them, what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, small_scan, small_spec
+
+from episodes import pictures
+from episodes.pictures import open_folder, open_slices
+from episodes.slices import Normalisation, normalisation
+from episodes.store import Source, Store, new_store
+from fewshot.backbone_file import image_hash
+from fewshot.errors import UserError
+
+NOISE = np.random.Generator(np.random.PCG64(5))
+COLOUR = NOISE.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+
+
+def save(path: Path, array: np.ndarray = COLOUR, mode: str | None = None, **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def damaged_folder(folder: Path) -> Path:
+    """Return a folder of two good files and one of each kind that is left out."""
+    save(folder / "good.png")
+    save(folder / "radiology" / "images" / "ROCO_00002.jpg")
+    save(folder / "ink.jpg", mode="CMYK")
+    save(folder / "dot.png", COLOUR[:1, :1])
+    save(folder / "line.png", COLOUR[:1])
+    whole = save(folder / "cut.jpg", NOISE.integers(0, 256, (64, 64, 3), dtype=np.uint8)).read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "cut.png").write_bytes(save(folder / "cut.png").read_bytes()[:-40])
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "empty.jpeg").write_bytes(b"")
+    return folder
+
+
+def test_bad_files_are_left_out_with_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="fewshot"):
+        found = open_folder(damaged_folder(tmp_path / "roco"))
+    assert found.names == ("good.png", "radiology/images/ROCO_00002.jpg")
+    assert found.left_out == {"CMYK": 1, "of one pixel": 2, "unreadable": 4}
+    assert "left out 7 of 9 pictures: 1 CMYK, 2 of one pixel, 4 unreadable" in caplog.messages
+    assert found.source == "roco" and len(found) == 2
+
+
+def test_order_endings_and_hashes(tmp_path: Path) -> None:
+    for number, name in enumerate(("b/2.PNG", "b/1.png", "a.Jpeg", "c.JPG", "b.png", "notes.txt", "x.gif")):
+        if name.endswith(("txt", "gif")):
+            (tmp_path / name).write_text("not looked at")
+        else:
+            save(tmp_path / name, COLOUR + np.uint8(number))
+    found = open_folder(tmp_path)
+    assert found.names == ("a.Jpeg", "b.png", "b/1.png", "b/2.PNG", "c.JPG") and found.left_out == {}
+    for name, digest in zip(found.names, found.hashes, strict=True):
+        assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()[:16]
+
+
+def read_one(path: Path) -> torch.Tensor:
+    found = open_folder(path.parent)
+    assert len(found) == 1
+    return found.read(0)
+
+
+def test_colour_comes_out_as_stored(tmp_path: Path) -> None:
+    values = read_one(save(tmp_path / "x.png"))
+    assert values.dtype == torch.uint8 and values.shape == (3, 6, 5)
+    assert np.array_equal(values.numpy(), COLOUR.transpose(2, 0, 1))
+
+
+def test_grey_is_repeated(tmp_path: Path) -> None:
+    values = read_one(save(tmp_path / "x.png", COLOUR[..., 0]))
+    assert values.dtype == torch.uint8
+    assert np.array_equal(values.numpy(), np.repeat(COLOUR[None, ..., 0], 3, axis=0))
+
+
+def test_one_bit_is_black_and_white(tmp_path: Path) -> None:
+    values = read_one(save(tmp_path / "x.png", COLOUR[..., 0] > 99))
+    assert np.array_equal(values.numpy(), np.repeat(255 * (COLOUR[None, ..., 0] > 99), 3, axis=0))
+
+
+def test_sixteen_bits_are_scaled_by_their_own_range(tmp_path: Path) -> None:
+    deep = NOISE.integers(0, 65536, (6, 5)).astype(np.uint16)
+    deep[0, :2] = 0, 65535
+    values = read_one(save(tmp_path / "x.png", deep))
+    assert values.dtype == torch.float32 and values.shape == (3, 6, 5)
+    assert np.allclose(values.numpy(), deep / 65535, rtol=1e-6, atol=0) and values.max() == 1
+
+
+def test_a_palette_gives_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1], [1, 2]], np.uint8))
+    image.putpalette([250, 10, 20, 0, 200, 0, 30, 60, 90])
+    assert image.mode == "P"
+    image.save(tmp_path / "x.png")
+    assert read_one(tmp_path / "x.png").permute(1, 2, 0).tolist() == [
+        [[250, 10, 20], [0, 200, 0]],
+        [[0, 200, 0], [30, 60, 90]],
+    ]
+    image.save(tmp_path / "x.png", transparency=1)
+    assert read_one(tmp_path / "x.png")[:, 0].T.tolist() == [[250, 10, 20], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_what_is_transparent_shows_black(tmp_path: Path, channels: int) -> None:
+    array = np.full((2, 2, channels), 200, np.uint8)
+    array[..., -1] = [[255, 0], [51, 255]]
+    values = read_one(save(tmp_path / "x.png", array))
+    assert values.shape == (3, 2, 2) and torch.equal(values[0], values[2])
+    assert values[0].tolist() == [[200, 0], [40, 200]]
+
+
+def test_links_pipes_and_folders_named_like_pictures(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "roco", tmp_path / "elsewhere"
+    save(folder / "folder.jpg" / "1.png")
+    save(elsewhere / "2.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "again").symlink_to(folder)
+    (folder / "folder.jpg" / "up").symlink_to(tmp_path)
+    (folder / "self.jpg").symlink_to(folder / "self.jpg")
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    os.mkfifo(folder / "pipe.png")
+    found = open_folder(folder)
+    assert {Path(name).name for name in found.names} == {"1.png", "2.png"} and len(found) == 2
+    assert found.left_out == {"unreadable": 3}
+
+
+def test_no_folder_no_picture_and_no_good_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder"):
+        open_folder(tmp_path / "nothing")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match=r"no file ending in \.jpg, \.jpeg, \.png"):
+        open_folder(tmp_path)
+    (tmp_path / "1.jpg").write_text("x")
+    save(tmp_path / "2.jpg", mode="CMYK")
+    with pytest.raises(UserError, match="left out 2 of 2 pictures: 1 CMYK, 1 unreadable"):
+        open_folder(tmp_path)
+
+
+def test_a_file_that_goes_bad_later_is_told_of(tmp_path: Path) -> None:
+    found = open_folder(save(tmp_path / "x.png").parent)
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"x\.png can't be read any more"):
+        found.read(0)
+
+
+def test_the_cache_spares_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = damaged_folder(tmp_path / "roco"), tmp_path / "work" / "pictures.json"
+    first = open_folder(folder, cache)
+    looked: list[str] = []
+    check = pictures._check
+
+    def counted(path: Path) -> pictures.Checked | None:
+        looked.append(path.name)
+        return check(path)
+
+    monkeypatch.setattr(pictures, "_check", counted)
+    assert open_folder(folder, cache) == first and looked == []
+    save(folder / "good.png", COLOUR[::-1])  # as many bytes or not, at another time
+    os.utime(folder / "good.png", ns=(1, 1))
+    save(folder / "new.png")
+    changed = open_folder(folder, cache)
+    assert sorted(looked) == ["good.png", "new.png"]
+    assert changed == open_folder(folder) and changed.hashes[0] != first.hashes[0]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"files": {}}', '{"reader": "READER", "files": {"a": [1]}}'])
+def test_a_damaged_cache_is_told_of_and_made_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    folder, cache = damaged_folder(tmp_path / "roco"), tmp_path / "pictures.json"
+    first = open_folder(folder, cache)
+    good = cache.read_text()
+    cache.write_text(content.replace("READER", json.loads(good)["reader"]))
+    assert open_folder(folder, cache) == first and cache.read_text() == good
+    assert any(f"{cache} is damaged" in message for message in caplog.messages)
+
+
+def test_a_cache_of_another_decoder_is_not_believed(tmp_path: Path) -> None:
+    folder, cache = save(tmp_path / "roco" / "x.png").parent, tmp_path / "pictures.json"
+    first = open_folder(folder, cache)
+    cache.write_text(cache.read_text().replace('"good"', '"CMYK"'))
+    with pytest.raises(UserError, match="1 CMYK"):
+        open_folder(folder, cache)
+    cache.write_text(cache.read_text().replace("Pillow ", "Pillow 0."))
+    assert open_folder(folder, cache) == first
+
+
+def test_a_file_without_leave_to_read_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = tmp_path / "roco", tmp_path / "pictures.json"
+    save(folder / "a.png")
+    save(folder / "b.png")
+    read = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "b.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        assert open_folder(folder, cache).left_out == {"unreadable": 1}
+    assert open_folder(folder, cache).left_out == {}
+
+
+def small_store(path: Path, **changed: np.ndarray) -> Store:
+    """Return a store of scans 1 and 2; slice 4 is constant, as is slice 0 of scan 2 within the cut."""
+    with new_store(path, small_spec(2)) as writer:
+        for number in (1, 2):
+            image, labels = small_scan(number)
+            if number == 2:
+                image[0, :SIZE, :SIZE] = 7
+            writer.add(
+                Source(
+                    str(number), changed.get(f"scan{number}", image), labels, labels.astype(np.uint16),
+                    SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64,
+                )
+            )  # fmt: skip
+    return Store.open(path)
+
+
+def test_slices_span_0_to_1_and_carry_the_hash_of_what_is_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = small_store(tmp_path / "s")
+    with caplog.at_level(logging.INFO, logger="fewshot"):
+        found = open_slices(store, ["2", "1"], normalisation(store, "per-scan", ()))
+    assert found.refs == (("2", 1), ("2", 2), ("2", 3), ("1", 0), ("1", 1), ("1", 2), ("1", 3))
+    assert found.left_out == {"of one value": 3}
+    assert "left out 3 of 10 slices: 3 of one value" in caplog.messages
+    assert found.source == "chaost2" and len(found) == 7
+    for number, (scan, z) in enumerate(found.refs):
+        stored = store.scan(scan).image[z]
+        cut = stored[:SIZE, :SIZE].astype(np.float64)
+        values = found.read(number)
+        assert values.dtype == torch.float32 and values.shape == (3, SIZE, SIZE)
+        wanted = (cut - cut.min()) / (cut.max() - cut.min())
+        assert np.abs(values.numpy() - wanted).max() < 1e-6
+        assert (values.min(), values.max()) == (0, 1)
+        raw = b"<i2" + str(stored.shape).encode() + stored.tobytes()
+        assert found.hashes[number] == hashlib.sha256(raw).hexdigest()[:16] == image_hash(stored)
+
+
+def test_an_image_hash_is_of_dtype_shape_and_bytes() -> None:
+    array = np.arange(6, dtype=np.int16)
+    others = [array.reshape(2, 3), array.astype("<u2"), array[::-1], array.astype(np.int32)]
+    assert len({image_hash(a) for a in [array, *others]}) == 5
+    grid = array.reshape(2, 3)
+    assert image_hash(np.asfortranarray(grid)) == image_hash(grid) and len(image_hash(grid)) == 16
+
+
+def test_no_scan_an_unknown_one_and_no_slice(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "s")
+    intensities = normalisation(store, "per-scan", ())
+    with pytest.raises(UserError, match="no scan of chaost2"):
+        open_slices(store, [], intensities)
+    with pytest.raises(UserError, match="scan '9' is not in"):
+        open_slices(store, ["9"], intensities)
+    flat = small_store(tmp_path / "flat", scan1=np.ones_like(small_scan(1)[0]))
+    with pytest.raises(UserError, match="5 of one value"):
+        open_slices(flat, ["1"], intensities)
+
+
+def test_slices_are_those_of_the_given_normalisation(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "s")
+    found = open_slices(store, ["1"], Normalisation("per-scan", {"1": (0.0, -1.0)}))
+    upright = open_slices(store, ["1"], Normalisation("per-scan", {"1": (0.0, 1.0)}))
+    assert torch.allclose(found.read(0), 1 - upright.read(0), atol=1e-6)
