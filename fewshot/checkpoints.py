@@ -61,9 +61,10 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
 
     `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
     against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
-    without `backbone.` before them. The 1x1 convolutions after it always start random. Raises
-    `UserError` for a missing, damaged or wrong file, and for an encoder of a method's own without `name`
-    or `backbone`; there is no fallback.
+    without `backbone.` before them, alone or as `state_dict` (fewshot/backbone_file.py). The 1x1 convolutions
+    after it always start random. Raises `UserError` for a missing, damaged or wrong file, for a backbone
+    of another encoder, and for an encoder of a method's own without `name` or `backbone`; there is no
+    fallback.
     """
     if weights == "random":
         return InitialWeights("random", None)
@@ -84,7 +85,8 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
                 "or the path of a file"
             )
         sha256, name = sha256_of(path), path.name
-    state = _without_heads(_tensors(read_checkpoint(path), path))
+    content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
+    state = _without_heads(_tensors(content, path))
     _load_strictly(backbone, state, path, optional_counters=True)
     return InitialWeights(name, sha256)
 
@@ -134,6 +136,19 @@ def _not_a_checkpoint(path: Path) -> UserError:
         f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read: truncated, or not written by "
         "torch.save; fetch or copy it again"
     )
+
+
+def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str, Any]:
+    """Return the `state_dict` in a file's content, or the content; `UserError` if of another encoder."""
+    about = content.get("pretraining")
+    made_for = about.get("encoder") if isinstance(about, Mapping) else None
+    if made_for not in (None, encoder):
+        raise UserError(
+            f"{path} holds a backbone of {made_for}, wanted one of {encoder}; use --encoder {made_for}, or "
+            "give another file"
+        )
+    inner = content.get("state_dict")
+    return dict(inner) if isinstance(inner, Mapping) else content
 
 
 def _known_file(weights: str, encoder: str, folder: Path) -> tuple[Path, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -41,9 +41,10 @@ class Learner(Protocol):
 class LossResult:
     """The loss of a batch of episodes.
 
-    `total` and every part are 0-dim float32, means over the defined episodes; `defined` is a 0-dim
-    bool, False where no episode of the batch has a loss (the step is then skipped); `skipped` is a
-    0-dim int64, how many episodes of the batch had none. All stay on the device.
+    `total` and every part are 0-dim float32, means over the defined episodes (a part that is told but not
+    learned from may be NaN); `defined` is a 0-dim bool, False where no episode of the batch has a loss (the
+    step is then skipped); `skipped` is a 0-dim int64, how many episodes of the batch had none. All stay on
+    the device.
     """
 
     total: Tensor
@@ -89,6 +90,10 @@ class Recipe:
                 "leave draw=present, or use episode=superpixel"
             )
 
+    def rate_after(self, moves: int) -> float:
+        """Return the learning rate after `moves` steps that moved the weights: x decay every decay_every."""
+        return self.learning_rate * self.decay ** (moves // self.decay_every)
+
 
 class PrototypeLearner(nn.Module):
     """A learner that encodes every slice once and compares query features with support prototypes.
@@ -105,6 +110,7 @@ class PrototypeLearner(nn.Module):
     adapts: ClassVar[bool] = False  # True: takes gradients at test time, so they must be kept on
     regime: ClassVar[str] = "self-supervised"
     labels_used: ClassVar[str] = "none"  # labels seen in training: none, training-group or target
+    base: ClassVar[str | None] = None  # the method that stages are built on: protocols/pipeline.py
     support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
     loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
@@ -225,6 +231,19 @@ class PrototypeLearner(nn.Module):
         is a line that a reader of the record must know; by default options stay and nothing is marked.
         """
         return options, ()
+
+    @classmethod
+    def used_options(cls, options: Any, weights: str | None) -> dict[str, Any]:
+        """Return the options that a training from `weights` depends on, for spec and records; by default all.
+
+        What is left out is built with its default again.
+        """
+        return asdict(options)
+
+    @classmethod
+    def labels_of(cls, options: Any) -> str:
+        """Return the labels that a training with these options sees; `labels_used` by default."""
+        return cls.labels_used
 
     @classmethod
     def recipe(cls) -> Recipe:

@@ -24,6 +24,7 @@ METHODS = {
     "kmeans": "baselines.kmeans:KMeansPrototypes",
     "qnet": "baselines.qnet:QNet",
     "adnet": "baselines.adnet:ADNet",
+    "densemp": "baselines.densemp:DenseMP",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }

@@ -9,6 +9,7 @@ from fewshot.errors import UserError
 from protocols.cells import Request
 from protocols.methods import settle
 from protocols.models import Method
+from protocols.pipeline import row_weights
 from protocols.runner import run
 from results.ablation import Row
 from results.records import read_record
@@ -22,6 +23,12 @@ ABLATIONS: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
         ("FSPA alone", {"fspa": "true", "bcma": "false"}),
         ("BCMA alone", {"fspa": "false", "bcma": "true"}),
         ("both", {"fspa": "true", "bcma": "true"}),
+    ),
+    "densemp": (
+        ("all stages", {"stages": "1,2,3"}),
+        ("without stage 1", {"stages": "2,3"}),
+        ("without stage 3", {"stages": "1,2"}),
+        ("DenseCL only", {"stages": "1"}),
     ),
 }
 
@@ -51,13 +58,20 @@ def ablated(
     return {
         label: [
             settle(
-                name, {**settings, **options}, encoder=encoder, weights=weights, steps=steps, seed=seed,
-                precision=precision,
+                name, {**settings, **options}, encoder=encoder, weights=_weights(options, weights),
+                steps=steps, seed=seed, precision=precision,
             )
             for seed in seeds
         ]
         for label, options in rows
     }  # fmt: skip
+
+
+def _weights(options: Mapping[str, str], typed: str | None) -> str | None:
+    """Return the weights of a row: where rows differ in stages, those that are meant for its first."""
+    if "stages" not in options:
+        return typed
+    return row_weights(tuple(int(stage) for stage in options["stages"].split(",")), typed)
 
 
 def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:

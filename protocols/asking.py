@@ -23,7 +23,8 @@ class Asked:
     """One cell: whose question it is, the plan, and what its record says beside the scores.
 
     `marks`: what a reader must see; `checks`: audits that passed; `trained`: (scans, slices, slices
-    excluded) of a model that was trained otherwise than the plan says, else None.
+    excluded) of a model that was trained otherwise than the plan says, else None; `excluded_seen`: how many
+    excluded slices the backbone's pre-training saw.
     """
 
     request: Request
@@ -31,6 +32,7 @@ class Asked:
     marks: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     trained: tuple[tuple[str, ...], int, int] | None = None
+    excluded_seen: int = 0
 
 
 def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Normalisation) -> list[Path]:
@@ -68,7 +70,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         chosen = settled_for(method, cell.request.store.spec.region, cell.request.setting).marks
         record = cell_record(
             cell.request, method, model, cell.plan, evaluation, (*cell.marks, *chosen), cell.checks,
-            cell.trained,
+            cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
         log_cell(cell.request, keys[n], model, record, seconds, paths[n])

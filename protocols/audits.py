@@ -12,6 +12,7 @@ from itertools import pairwise
 from episodes.plan import Plan, integer_sorted
 from episodes.slices import Normalisation
 from episodes.store import Store
+from fewshot.backbone_file import Pretraining, image_hash
 from fewshot.errors import UserError
 from protocols.spec import Protocol
 
@@ -22,6 +23,7 @@ IMAGES = "no image under two ids"
 SCANS = "no training scan in the fold"
 SLICES = "setting 2: no training slice shows a tested class"
 INTENSITIES = "CT intensities from training scans only"
+BACKBONE = "pre-training saw no query slice"
 TOLERANCE = 1e-9  # relative; the two ways of pooling differ by rounding alone
 
 
@@ -109,6 +111,22 @@ def check_intensities(
                 f"{mean:.6g} and {std:.6g}", "the program is wrong: report it",
             )  # fmt: skip
     return (INTENSITIES,)
+
+
+def audit_backbone(plan: Plan, asked: Store, about: Pretraining) -> None:
+    """Raise `AuditError` where one of the images is a slice of a query scan of the plan, in store `asked`.
+
+    A slice of one value shows nothing and looks like every other such slice, so it is not compared.
+    """
+    seen = frozenset(about.images)
+    for scan in plan.query_scans:
+        for z, stored in enumerate(asked.scan(scan).image):
+            if image_hash(stored) in seen and stored.min() != stored.max():
+                raise AuditError(
+                    f"audit failed, {BACKBONE}: the backbone of {about.kind} {about.key} ({about.source}) "
+                    f"saw slice {z} of scan {scan}, which fold {plan.fold} of {plan.dataset} asks; pre-train "
+                    "without that scan"
+                )
 
 
 def _folds(store: Store, protocol: Protocol) -> list[tuple[str, ...]]:

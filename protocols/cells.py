@@ -69,15 +69,19 @@ def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
 
 def cell_record(
     request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, marks: Sequence[str],
-    checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None,
+    checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None, excluded_seen: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the checked record of a cell: only what its inputs determine.
 
     `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
-    excluded) of the model's training where they are not the plan's.
+    excluded) of the model's training where they are not the plan's; `excluded_seen`: slices excluded that
+    pre-training saw all the same.
     """
     ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
     scans, slices, excluded = ours if trained is None else trained
+    training: dict[str, Any] = {"scans": list(scans), "slices": slices, "slices_excluded": excluded}
+    if excluded_seen:
+        training["excluded_seen"] = excluded_seen
     identity = cell_identity(request, method, model, plan)
     return make_record(
         protocol=identity["protocol"],
@@ -91,7 +95,7 @@ def cell_record(
         plan_hash=plan.hash,
         method=identity["method"],
         model=model.description,
-        training={"scans": list(scans), "slices": slices, "slices_excluded": excluded},
+        training=training,
         audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
         checks=list(checks),
         train_dataset=_train_dataset(request),

@@ -11,6 +11,7 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.learner import Recipe, options_from
 from fewshot.registry import resolve_method, trains
 from protocols.models import Method
+from protocols.pipeline import first_weights, is_staged
 
 LOG = logging.getLogger("fewshot")
 
@@ -54,6 +55,9 @@ def settle(
         changes["weights"] = weights
     if steps is not None:
         changes["steps"] = steps
+    if is_staged(learner):
+        changes["weights"] = first_weights(options.stages, changes["encoder"], weights)
+        changes["steps"] = changes["steps"] if 2 in options.stages else 0
     recipe = Recipe(**changes)
     return Method(name, learner, options, recipe, seed, precision)
 

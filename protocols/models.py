@@ -19,6 +19,7 @@ from episodes.plan import Plan
 from episodes.prefetch import prefetched
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
+from fewshot.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.checkpoints import load_weights, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
@@ -27,9 +28,11 @@ from fewshot.locks import locked
 from fewshot.registry import resolve_method, source_hash
 from fewshot.seeds import seed_for
 from fewshot.training import train
-from protocols.pseudo_labels import KINDS
+from protocols.pseudo_labels import KINDS, Source
 
 SPEC_SCHEMA = 1
+PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py
+NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,18 @@ class Method:
     @property
     def description(self) -> dict[str, Any]:
         """Return the `method` part of a record."""
+        labels = getattr(self.learner, "labels_used", "none")
+        options = dataclasses.asdict(self.options)
+        if issubclass(self.learner, PrototypeLearner):
+            labels = self.learner.labels_of(self.options)
+            weights = None if self.recipe is None else self.recipe.weights
+            options = self.learner.used_options(self.options, weights)
         return {
             "name": self.name,
-            "options": dataclasses.asdict(self.options),
+            "options": options,
             "source_hash": source_hash(self.learner),
             "regime": getattr(self.learner, "regime", "few-shot"),
-            "labels_used": getattr(self.learner, "labels_used", "none"),
+            "labels_used": labels,
         }
 
 
@@ -140,6 +149,8 @@ def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule
     slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
     dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
     drops = f"training slices ({dropped})"
+    labelled = labels_seen(spec, plan)
+    supported = sorted(set(plan.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
     return [
         words
         for words, same in (
@@ -147,9 +158,21 @@ def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule
             ("training scans", spec["training_scans"] == list(plan.training_scans)),
             (drops, spec["training_slices_hash"] == slices),
             ("normalisation", spec["normalisation"] == rule),
+            (f"labels (training saw those of {', '.join(labelled)})", not labelled),
+            (f"queries (training saw labels of scan {', '.join(supported)})", not supported),
         )
         if not same
     ]
+
+
+def labels_seen(spec: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Return the classes that `plan` tests and a training saw labels of."""
+    return sorted(set(plan.classes) & set(spec.get("labels", {}).get("classes", ())))
+
+
+def scans_seen(spec: Mapping[str, Any]) -> set[str]:
+    """Return the scans that a training saw: its own, and those that supported annotated episodes."""
+    return {*spec["training_scans"], *spec.get("labels", {}).get("support_scans", ())}
 
 
 def ensure_model(
@@ -165,20 +188,44 @@ def ensure_model(
     learner, initial = new_learner(method, work / "weights")
     labels = KINDS[method.recipe.episode](store)
     spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
-    key = model_key(spec)
-    folder = work / "models" / key
     reader = SliceReader(store, normalisation)
     source = labels.episodes(reader, plan, method.recipe, method.seed, learner.prepare)
+    about = pretraining_of(method.recipe.weights)
+    title = f"fold {plan.fold}"
+    return trained(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def trained(
+    method: Method, learner: PrototypeLearner, spec: dict[str, Any], source: Source,
+    about: Pretraining | None, work: Path, device: torch.device, checkpoint_every: int, title: str,
+) -> Model:  # fmt: skip
+    """Return the model of a spec, its learner trained on the episodes of `source` to the recipe's last step.
+
+    `about`: how the backbone was made, where that is known; it is kept beside the spec.
+    """
+    assert method.recipe is not None
+    key = model_key(spec)
+    folder = work / "models" / key
+    # by name, as in the spec: the same file under another path is the same training
+    recipe = dataclasses.replace(method.recipe, weights=spec["initial_weights"]["name"])
     with locked(work / "locks" / f"{key}.lock"):
         if not (folder / "spec.json").exists():
+            if about is not None:
+                write_json(folder / PRETRAINING, to_json(about))
             write_json(folder / "spec.json", spec)
         result = train(
-            learner, method.recipe, folder, seed=method.seed, device=device, precision=method.precision,
-            checkpoint_every=checkpoint_every, channels_last=True, title=f"fold {plan.fold} {key}",
+            learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
+            checkpoint_every=checkpoint_every, channels_last=True, title=f"{title} {key}",
             episodes=lambda steps: prefetched(source.episode, steps, depth=4),
         )  # fmt: skip
     learner.eval()
     return Model(learner, _description(spec, key, result.skipped), folder)
+
+
+def pretraining_of(weights: str) -> Pretraining | None:
+    """Return how the backbone of `--weights` was made: known of a file that says so, else None."""
+    path = Path(weights)
+    return None if weights in NAMED or not path.is_file() else read_pretraining(path)
 
 
 def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, Any], Model]:
@@ -217,4 +264,5 @@ def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]
         "skipped_episodes": skipped,
         "recipe": spec["recipe"],
         "precision": spec["precision"],
+        **spec.get("told", {}),  # of the stages before this one: protocols/pipeline.py
     }

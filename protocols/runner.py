@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from episodes.plan import Plan, make_plan
 from episodes.slices import Normalisation, normalisation
 from fewshot.errors import UserError, unknown_name
 from protocols.asking import Asked, ask
-from protocols.audits import audit_question, audit_training
+from protocols.audits import audit_backbone, audit_question, audit_training
+from protocols.backbones import with_backbone
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.methods import settled_and_told
-from protocols.models import Method, Model, ensure_model, untrained_yardstick
+from protocols.models import Method, Model, ensure_model, pretraining_of, untrained_yardstick
+from protocols.pipeline import STAGE_3, check_labels, check_pipeline, ensure_pipeline, is_staged, last_recipe
 from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
 
 LOG = logging.getLogger("fewshot")
@@ -52,12 +55,14 @@ def run(request: Request, method: Method) -> list[Path]:
         fold: [_audited(request, method, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()
     }
+    answering = replace(method, recipe=last_recipe(method)) if is_staged(method.learner) else method
     for fold, plans in cells.items():
-        for shared in _by_training(plans) if method.recipe is not None else [plans]:
+        for shared in _by_training(plans, method):
             model = _model(request, method, shared[0].plan)
+            asked = [with_backbone(cell, model.folder) for cell in shared]
             intensities = _intensities(request, shared[0].plan)
             answer = ask if request.select == "last" else ask_selected
-            paths += answer(shared, method, model, intensities)
+            paths += answer(asked, answering, model, intensities)
         LOG.info("fold %d done: %s", fold, ", ".join(path.name for path in paths[-len(plans) :]))
     return paths
 
@@ -94,6 +99,11 @@ def run_external(requests: Sequence[Request], method: Method, pattern: str, same
 
 def _audited(request: Request, method: Method, plan: Plan) -> Asked:
     """Return a cell whose audits passed; those of the training where there is one."""
+    if is_staged(method.learner):
+        check_labels(method, plan, request.store)
+    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
+    if about is not None:
+        audit_backbone(plan, request.store, about)
     checks = audit_question(plan, request.store, request.protocol)
     if request.select == "validation":
         plan, checks = without_validation(request, plan), (*checks, HELD_OUT)
@@ -117,7 +127,9 @@ def _check(request: Request, method: Method) -> None:
             if given:
                 raise UserError(f"{method.name} has nothing to train: leave out {flag}")
     elif request.select != "last":
-        candidates(method.recipe)
+        candidates(last_recipe(method) if is_staged(method.learner) else method.recipe)
+    if is_staged(method.learner):
+        check_pipeline(request, method)
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
         if request.select == "validation":
@@ -127,8 +139,15 @@ def _check(request: Request, method: Method) -> None:
             )
 
 
-def _by_training(cells: Sequence[Asked]) -> list[list[Asked]]:
-    """Return cells grouped by what they train on: in setting 1 all groups of a fold are together."""
+def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
+    """Return cells grouped by what they train on: in setting 1 all groups of a fold are together.
+
+    What learns from labels of the training group has a training for every group.
+    """
+    if method.recipe is None:
+        return [list(cells)]
+    if is_staged(method.learner) and STAGE_3 in method.options.stages:
+        return [[cell] for cell in cells]
     groups: dict[Any, list[Asked]] = {}
     for cell in cells:
         groups.setdefault((cell.plan.training_scans, cell.plan.training_slices), []).append(cell)
@@ -152,6 +171,8 @@ def _model(request: Request, method: Method, plan: Plan) -> Model:
             request.train_store,
             crossed_intensities(request.protocol, request.train_store, request.store)[0],
         )
+    if is_staged(method.learner):
+        return ensure_pipeline(request, method, plan, store, intensities)
     return ensure_model(
         method, plan, store, intensities, request.work, request.device, request.checkpoint_every
     )

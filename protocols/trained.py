@@ -13,10 +13,11 @@ from episodes.store import Store
 from fewshot.errors import UserError
 from protocols.asking import Asked, ask
 from protocols.audits import SLICES, audit_question, audit_training
+from protocols.backbones import with_backbone
 from protocols.cells import Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.methods import settled_and_told
-from protocols.models import Method, Model, training_differences
+from protocols.models import Method, Model, labels_seen, scans_seen, training_differences
 from protocols.runner import plan_cells
 
 HYBRID = "hybrid: off the main board, trained with other"
@@ -68,10 +69,11 @@ def run_trained(
             if request.train_store is not None:
                 plan = crossed_plan(plan, home)
             differing = _differences(spec, plan, request, home)
-            seen = sorted(set(plan.query_scans) & set(spec["training_scans"]))
+            seen = bool(set(plan.query_scans) & scans_seen(spec)) or labels_seen(spec, plan)
             if not differing or (allow_mismatch and not seen):
                 fitting.add(request.protocol.name)
-                cells.setdefault(plan.fold, []).append(_asked(request, plan, spec, differing, intensities))
+                cell = _asked(request, plan, spec, differing, intensities)
+                cells.setdefault(plan.fold, []).append(with_backbone(cell, model.folder))
             else:
                 reasons.setdefault(request.protocol.name, {}).update(dict.fromkeys(differing))
     refused = {

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fewshot.seeds import seed_for
 from results.layout import Grid, as_text
-from results.notes import training_text, weights_note
+from results.notes import labels_text, training_text, weights_note
 
 DRAWS = 10_000
 LEVEL = 0.95
@@ -134,6 +134,7 @@ def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
         weights_note(first[0]["model"]),
     ]
     every = [record for row in rows for records in row.records.values() for record in records]
+    lines += _of_rows(rows, first[0])
     lines += [f"MARKED: {mark}" for mark in dict.fromkeys(m for record in every for m in record["audits"])]
     undefined = sum(score["dice"] is None for record in every for score in record["scores"])
     if undefined:
@@ -142,6 +143,18 @@ def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
     cells = first[0]["grid"]["folds"] * len(first[0]["grid"]["groups"])
     if len(asked) < cells:
         lines.append(f"INCOMPLETE: {len(asked)} of {cells} cells of a fold and a group; no headline number")
+    return lines
+
+
+def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
+    """Return how a row was trained where that is not as the first, and which rows used labels."""
+    lines = []
+    for row in rows:
+        record = next(iter(row.records.values()))[0]
+        if training_text(record["model"]) != training_text(first["model"]):
+            lines.append(f"{row.label}: {training_text(record['model'])}")
+        if labels_text(record):
+            lines.append(f"{row.label}: {labels_text(record)}")
     return lines
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fewshot.files import canonical_json
 from results.blocks import Block, configuration
 from results.layout import Grid
+from results.notes import labels_text
 
 ABSENT = "-"  # the protocol does not test the class
 
@@ -49,6 +50,7 @@ def protocols_notes(some: Sequence[Block]) -> list[str]:
     """Return what a reader of the table must know."""
     lines = ["Dice in percent, mean over query scans; rows of one model differ in the rules alone."]
     lines.append("all: mean ± standard deviation over folds (n-1), only where every fold and group is there")
+    lines += [labels_text(some[0].record)] if labels_text(some[0].record) else []
     for block in some:
         lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in block.record["audits"]]
     return lines

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from results.blocks import Block
+from results.blocks import Block, Record
 from results.sensitivity import several_supports
+
+LABELS = {
+    "none": "",
+    "training-group": "uses labels of the training group",
+    "target": "uses labels of the tested classes",
+}
 
 
 def heading(block: Block) -> str:
@@ -30,12 +36,18 @@ def subheading(block: Block) -> str:
     return "; ".join([*texts, f"configuration {block.short_hash}"])
 
 
+def labels_text(record: Record) -> str:
+    """Return which labels training used, for every table; "" where it used none."""
+    return LABELS[record["method"]["labels_used"]]
+
+
 def row_label(block: Block) -> str:
     """Return a short name of a block's configuration for a summary's row."""
     record, model = block.record, block.record["model"]
     texts = [record["method"]["name"]]
     if model["encoder"] is not None:
         texts.append(f"({training_text(model)}, seed {model['seed']}, {model['checkpoint']})")
+    texts += [f"[{labels_text(record)}]"] if labels_text(record) else []
     marks = ["!"] if record["audits"] else []
     return " ".join([*texts, *marks])
 
@@ -50,7 +62,7 @@ def notes(block: Block) -> list[str]:
             "supports, mean over classes"
         )
     lines.append(weights_note(record["model"]))
-    lines.append(f"labels used in training: {record['method']['labels_used']}")
+    lines.append(labels_text(record) or "labels used in training: none")
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
     lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")

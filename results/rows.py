@@ -12,7 +12,7 @@ import numpy as np
 from fewshot.files import canonical_json, hash_of
 from results.blocks import Block, Cell, Column, Record, configuration
 from results.measures import measure
-from results.notes import training_text
+from results.notes import labels_text, training_text
 from results.statistics import Floats, mean_of_defined, weighted_means
 
 HYBRID = "hybrid"
@@ -167,6 +167,7 @@ def _label(row: Row) -> str:
     seeds = f"seed {row.seeds[0]}" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds"
     inner = [training_text(model), model["checkpoint"], seeds] if model["encoder"] is not None else []
     inner += [f"trained on {trained['name']}"] if trained else []
+    inner += [labels_text(record)] if labels_text(record) else []
     return f"{row.method} ({', '.join(inner)})" if inner else row.method
 
 

@@ -30,7 +30,7 @@ def record(fold: int, scores: list[dict[str, Any]], **more: Any) -> dict[str, An
     return {
         "protocol": {"name": "alpnet-ep1", "version": 1}, "dataset": {"name": "tiny"}, "train_dataset": None,
         "setting": 1, "fold": fold, "group": "g", "grid": {"folds": 2, "groups": {"g": ["a", "b"]}},
-        "method": {"name": "dspnet"}, "audits": [], "scores": scores,
+        "method": {"name": "dspnet", "labels_used": "none"}, "audits": [], "scores": scores,
         "model": {
             "encoder": "resnet18", "initial_weights": {"name": "random", "sha256": None}, "steps": 1,
             "checkpoint": "last",
@@ -182,7 +182,7 @@ def test_four_rows_of_three_seeds_and_again_the_same(
 
 
 MISTAKES: list[tuple[list[str], str]] = [
-    (["panet", *ASKED], "method 'panet' has no ablations; methods that have: dspnet"),
+    (["panet", *ASKED], "method 'panet' has no ablations; methods that have: densemp, dspnet"),
     (["dspnet", *ASKED, "--seeds", "0,x"], "--seeds '0,x': wanted different whole numbers"),
     (["dspnet", *ASKED, "--seeds", "1,1"], "--seeds '1,1': wanted different whole numbers"),
     (["dspnet", *ASKED, "--set", "bcma=true"], "--set bcma: the rows of the ablation set it"),

@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     shared.add_training(parser)
     parser.add_argument(
+        "--stages", metavar="N,N", help="stages of a method that is trained in several, e.g. densemp: 1,2,3"
+    )
+    parser.add_argument(
         "--checkpoint", metavar="PATTERN", help="evaluate this file; {fold} and {group} are filled in"
     )
     parser.add_argument(
@@ -29,13 +32,22 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from fewshot.errors import UserError
+    from fewshot.registry import resolve_method
     from protocols.methods import settle
+    from protocols.pipeline import is_staged
     from protocols.runner import run, run_external
     from results.records import read_record
     from results.tables import render
 
+    options = shared.settings(args.set)
+    if args.stages is not None:
+        if not is_staged(resolve_method(args.method)):
+            raise UserError(f"--stages: {args.method} is not trained in stages, densemp is; leave it out")
+        if "stages" in options:
+            raise UserError("--stages and --set stages= are the same: give one of them")
+        options["stages"] = args.stages
     method = settle(
-        args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
+        args.method, options, encoder=args.encoder, weights=args.weights, steps=args.steps,
         seed=args.seed, precision=args.precision,
     )  # fmt: skip
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)

@@ -1,0 +1,85 @@
+"""DenseMP: SSL-ALPNet pre-trained densely in two stages, then fine-tuned on labels of other classes.
+
+Fan et al., "DenseMP: Unsupervised Dense Pre-training for Few-shot Medical Image Segmentation", 2023,
+arXiv 2307.09604. The learner is SSL-ALPNet's; what is new is how it is trained: (1) DenseCL on images without
+labels makes the backbone; (2) SSL-ALPNet's superpixel training starts from it; (3) 5,100 steps more at 1e-4,
+in which a quarter of the episodes come from manual labels of the *training* group, the organs that are not
+tested. With stage 3 it is therefore no self-supervised method, and every record says so.
+
+Different here: stage 1 sees the training scans of the fold, so that there is one for each, where the paper
+takes radiology pictures of ROCO (`fewshot pretrain densecl`, then --weights FILE, does that); the last step
+of stage 3 answers, where the released snapshots were picked on the test fold (--select oracle); the support
+of an annotated episode in setting 2 shows no tested class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from baselines.ssl_alpnet import SSLALPNet
+from fewshot.errors import UserError
+from fewshot.learner import Recipe
+
+STAGES = (1, 2, 3)
+
+
+class DenseMP(SSLALPNet):
+    """SSL-ALPNet, trained in stages by `protocols/pipeline.py`."""
+
+    regime = "pre-trained in stages"
+    labels_used = "training-group"
+    base: ClassVar[str | None] = "ssl-alpnet"
+
+    @dataclass(frozen=True)
+    class Options(SSLALPNet.Options):
+        """SSL-ALPNet's, which stages are trained, and the published numbers of stages 3 and 1."""
+
+        stages: tuple[int, ...] = STAGES
+        stage3_steps: int = 5100
+        stage3_rate: float = 1e-4
+        annotated: float = 0.25  # how many of stage 3's episodes come from labels of the training group
+        densecl_epochs: int = 50
+        densecl_batch: int = 256
+        densecl_queue: int = 65536
+        densecl_size: int = 224  # of a view, pixels a side
+        densecl_learning_rate: float = 0.0375
+        densecl_key_momentum: float = 0.999
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            object.__setattr__(self, "stages", tuple(self.stages))
+            if not self.stages or self.stages != tuple(n for n in STAGES if n in self.stages):
+                raise UserError(
+                    f"stages are {','.join(map(str, self.stages)) or 'none'}; give some of 1,2,3, in order"
+                )
+            if self.stage3_steps < 1 or not self.stage3_rate > 0:
+                raise UserError(
+                    f"stage3_steps {self.stage3_steps} and stage3_rate {self.stage3_rate}: wanted above 0; "
+                    "--stages 1,2 leaves stage 3 out"
+                )
+            if not 0 < self.annotated <= 1:
+                raise UserError(f"option annotated is {self.annotated}; give a share above 0 and at most 1")
+
+    options: Options
+
+    @classmethod
+    def labels_of(cls, options: Options) -> str:
+        """Return "training-group" where stage 3 is trained, else "none"."""
+        return "training-group" if 3 in options.stages else "none"
+
+    @classmethod
+    def used_options(cls, options: Options, weights: str | None) -> dict[str, Any]:
+        """Leave out the numbers of stages that are not trained here."""
+        found = dataclasses.asdict(options)
+        if 1 not in options.stages or weights != "densecl":
+            found = {name: value for name, value in found.items() if not name.startswith("densecl_")}
+        if 3 not in options.stages:
+            found = {name: found[name] for name in found if not name.startswith(("stage3_", "annotated"))}
+        return found
+
+    @classmethod
+    def recipe(cls) -> Recipe:
+        """Return the published training of stage 2; weights "densecl" are made by stage 1."""
+        return Recipe(weights="densecl")

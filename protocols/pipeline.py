@@ -1,0 +1,212 @@
+"""A method trained in stages: the backbone, its base method's training, fine-tuning with labels.
+
+DenseMP (baselines/densemp.py; METHODS, section 4). Every stage is a training with a key of its own, and what
+is there is reused. Stage 2 is the base method's training and nothing else, so `fewshot run --method
+ssl-alpnet --weights FILE` shares it. Stage 3 takes labels of the training group, so it is trained once per
+group, in setting 1 too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs
+from episodes.plan import Plan
+from episodes.slices import Normalisation, SliceReader
+from episodes.store import Store
+from fewshot.backbone_file import Pretraining
+from fewshot.checkpoints import default_weights
+from fewshot.errors import UserError
+from fewshot.files import hash_of
+from fewshot.learner import Recipe
+from fewshot.registry import resolve_method
+from fewshot.seeds import seed_for
+from protocols.audits import audit_backbone
+from protocols.cells import Request
+from protocols.models import (
+    NAMED,
+    Method,
+    Model,
+    built,
+    ensure_model,
+    model_spec,
+    pretraining_of,
+    trained,
+)
+from protocols.pseudo_labels import KINDS
+
+DENSECL = "densecl"  # `--weights` that stage 1 makes
+STAGE_3 = 3
+
+
+def is_staged(learner: type[Any]) -> bool:
+    """Say whether a learner class is trained in stages."""
+    return getattr(learner, "base", None) is not None
+
+
+def first_weights(stages: tuple[int, ...], encoder: str, typed: str | None) -> str:
+    """Return what training starts from: made by stage 1 or a file of it, else as for other methods."""
+    if 1 in stages:
+        if typed in NAMED:
+            raise UserError(
+                f"--weights {typed}: stage 1 makes the weights itself; leave --weights out, give a file of "
+                "`fewshot pretrain densecl`, or leave stage 1 out (--stages 2,3)"
+            )
+        return typed or DENSECL
+    if typed == DENSECL:
+        raise UserError("--weights densecl: stage 1 makes them, and it is left out; name 1 among the stages")
+    return typed or default_weights(encoder)
+
+
+def row_weights(stages: tuple[int, ...], typed: str | None) -> str | None:
+    """Return those of the typed weights that an ablation's row takes: a file is stage 1, a name is none."""
+    return typed if (typed in NAMED) != (1 in stages) else None
+
+
+def check_pipeline(request: Request, method: Method) -> None:
+    """Refuse what can't be, before anything is trained."""
+    assert method.recipe is not None
+    stages, weights = method.options.stages, method.recipe.weights
+    if request.train_store is not None and STAGE_3 in stages:
+        raise UserError(
+            "--train-dataset: stage 3 needs the fold's support scan, which is of the asked dataset; leave it "
+            "out, or stage 3 (--stages 1,2)"
+        )
+    if weights != DENSECL and weights not in NAMED:
+        if not Path(weights).is_file():
+            raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain densecl`")
+        about = pretraining_of(weights)
+        if (about is not None) != (1 in stages):
+            raise UserError(
+                f"--weights {weights} is stage 1's ({about.kind} {about.key}); name 1 among the stages"
+                if about is not None
+                else f"--weights {weights} does not say how it was pre-trained, wanted a file of `fewshot "
+                "pretrain densecl` for stage 1; leave stage 1 out (--stages 2,3) to start from another"
+            )
+
+
+def check_labels(method: Method, plan: Plan, store: Store) -> None:
+    """Raise `UserError` where stage 3 would find no label of a training group, before stage 1 is trained."""
+    if STAGE_3 in method.options.stages:
+        annotated_pairs(store.index, store.spec, plan)
+
+
+def last_recipe(method: Method) -> Recipe:
+    """Return the recipe of the last stage: what snapshots and steps of the answering model go by."""
+    assert method.recipe is not None
+    options = method.options
+    if STAGE_3 not in options.stages:
+        return method.recipe
+    return dataclasses.replace(method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate)
+
+
+def ensure_pipeline(
+    request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation
+) -> Model:
+    """Return the model that the method's stages come to, training those that are missing.
+
+    `store` and `intensities` are of the training. Raises `UserError` where stage 1 saw a query, and where
+    no label of a training group is to be had.
+    """
+    assert method.recipe is not None
+    weights = method.recipe.weights
+    if weights == DENSECL:
+        weights = str(_backbone(request, method, plan, store, intensities))
+    about = pretraining_of(weights)
+    if about is not None:
+        audit_backbone(plan, request.store, about)
+    second = ensure_model(
+        stage_2(method, weights), plan, store, intensities, request.work, request.device,
+        request.checkpoint_every,
+    )  # fmt: skip
+    if STAGE_3 in method.options.stages:
+        return _stage_3(request, method, plan, store, intensities, second, about)
+    description = second.description | _told(method, second, about)
+    return dataclasses.replace(second, description=description)
+
+
+def stage_2(method: Method, weights: str) -> Method:
+    """Return the base method whose training stage 2 is, from `weights`; left out, it has no steps."""
+    assert method.recipe is not None
+    name = str(method.learner.base)
+    base = resolve_method(name)
+    own = {field.name: getattr(method.options, field.name) for field in dataclasses.fields(base.Options)}
+    recipe = dataclasses.replace(method.recipe, weights=weights)
+    return Method(name, base, base.Options(**own), recipe, method.seed, method.precision)
+
+
+def _backbone(request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation) -> Path:
+    """Return the file of stage 1 for the training scans of a plan."""
+    from protocols.pretraining import ensure_backbone
+
+    assert method.recipe is not None
+    path: Path = ensure_backbone(
+        method.options, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
+        request.device, method.seed,
+    )  # fmt: skip
+    return path
+
+
+def _stage_3(
+    request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation, second: Model,
+    about: Pretraining | None,
+) -> Model:  # fmt: skip
+    """Return the model of stage 2 trained on: superpixels, and labels of the training group among them."""
+    recipe = last_recipe(method)
+    third = dataclasses.replace(method, recipe=recipe)
+    pseudo = KINDS[recipe.episode](store)
+    pairs = annotated_pairs(store.index, store.spec, plan)
+    every = [(name, *pair) for name, some in pairs.items() for pair in some]
+    labels = {
+        "classes": list(pairs),
+        "support_scans": sorted({support.scan for _, _, supports in every for support in supports}),
+        "slices": len({query for _, query, _ in every}),
+        "hash": hash_of([[name, query, supports] for name, query, supports in every])[:16],
+    }
+    told = _told(method, second, about) | {"labels": labels}
+    spec = model_spec(third, told["initial_weights"], plan, store, intensities.rule, pseudo.description)
+    spec |= {"from": second.description["key"], "labels": labels, "told": told}
+    learner = built(third)
+    learner.load_state_dict(second.learner.state_dict())
+    reader = SliceReader(store, intensities)
+    seed = seed_for("stage 3", method.seed)  # other episodes than those that stage 2 began with
+    source = MixedEpisodes(
+        AnnotatedEpisodes(
+            reader, pairs, store.spec.classes, seed=seed, augmentation=recipe.augmentation,
+            batch=recipe.batch, prepare=learner.prepare,
+        ),
+        pseudo.episodes(reader, plan, recipe, seed, learner.prepare),
+        method.options.annotated,
+        seed=seed,
+    )  # fmt: skip
+    return trained(
+        third, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
+        f"fold {plan.fold} {plan.group} stage 3",
+    )  # fmt: skip
+
+
+def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str, Any]:
+    """Return what the `model` part of a record says of all stages together.
+
+    A backbone made here is another for every fold, so its weights go by stage 1's name and its key stands
+    among the stages. `steps` are those of stages 2 and 3, `recipe` is stage 2's; stage 3's numbers are
+    options of the method.
+    """
+    assert method.recipe is not None
+    stages: dict[str, Any] = {"2": {"key": second.description["key"], "steps": method.recipe.steps}}
+    if about is not None:
+        stages["1"] = {
+            "key": about.key, "steps": about.steps, "source": about.source, "images": len(about.images),
+        }  # fmt: skip
+    initial = second.description["initial_weights"]
+    if method.recipe.weights == DENSECL:
+        initial = {"name": DENSECL, "sha256": None}
+    more = method.options.stage3_steps if STAGE_3 in method.options.stages else 0
+    return {
+        "initial_weights": initial,
+        "steps": method.recipe.steps + more,
+        "recipe": second.description["recipe"],
+        "stages": stages,
+    }

@@ -1,0 +1,189 @@
+"""Backbones by what they were pre-trained from: stage 1 of DenseMP, trained where it is missing.
+
+DenseCL (METHODS, section 4) on pictures of a folder, or on the slices of a fold's training scans. A backbone
+is named by its spec, as a model is; the images in it are content hashes, so that a run can tell what it saw.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.contrast import ContrastBatches
+from episodes.pictures import Pictures, open_slices
+from episodes.prefetch import prefetched
+from episodes.slices import Normalisation
+from episodes.store import Store
+from fewshot.backbone_file import Pretraining, write_backbone
+from fewshot.checkpoints import load_weights
+from fewshot.densecl import DenseCL, DenseCLRecipe
+from fewshot.encoder import ResNetEncoder, build_backbone
+from fewshot.errors import UserError
+from fewshot.files import hash_of, write_json
+from fewshot.locks import locked
+from fewshot.together import Together
+from fewshot.training import train
+
+LOG = logging.getLogger("fewshot")
+SPEC_SCHEMA = 1
+PREFIX = "densecl_"  # of DenseMP's options that are stage 1's recipe
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """SGD under a learning rate that falls to 0 on a half cosine, moved every step."""
+
+    steps: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    snapshot_every: int = 0
+
+    def rate_after(self, moves: int) -> float:
+        """Return the learning rate after `moves` steps that moved the weights."""
+        return self.learning_rate * (1 + math.cos(math.pi * moves / self.steps)) / 2
+
+
+@dataclass(frozen=True)
+class Stage1:
+    """How a backbone is pre-trained, and on what machine; `weights` is where it begins."""
+
+    recipe: DenseCLRecipe
+    encoder: str
+    seed: int
+    device: torch.device
+    weights: str = "random"
+    precision: str = "float32"
+    checkpoint_every: int = 200
+
+
+def recipe_of(options: Any) -> DenseCLRecipe:
+    """Return stage 1's recipe from the options of a method that has them as `densecl_...`."""
+    named = {
+        name.removeprefix(PREFIX): value
+        for name, value in dataclasses.asdict(options).items()
+        if name.startswith(PREFIX)
+    }
+    return DenseCLRecipe(**named)
+
+
+def ensure_backbone(
+    options: Any, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation, work: Path,
+    device: torch.device, seed: int,
+) -> Path:  # fmt: skip
+    """Return the backbone file that stage 1 makes of the slices of `scans`, trained if it is missing."""
+    stage = Stage1(recipe_of(options), encoder, seed, device)
+    return pretrained(stage, open_slices(store, scans, intensities), intensities.rule, work)
+
+
+def pretrained(
+    stage: Stage1, pictures: Pictures, normalisation: str | None, work: Path, together: Together | None = None
+) -> Path:
+    """Return WORK/backbones/KEY/backbone.pt, trained from the last checkpoint on where it is missing.
+
+    `normalisation` names the rule of a store's intensities, None for picture files. Of several processes the
+    first writes. Two commands that want the same backbone take turns.
+    """
+    together = Together() if together is None else together
+    recipe = stage.recipe
+    if recipe.batch % together.size:
+        raise UserError(
+            f"a batch of {recipe.batch} pictures is no multiple of {together.size} processes; "
+            f"give a batch that is"
+        )
+    if recipe.queue > len(pictures) and together.rank == 0:
+        LOG.warning(
+            "queues of %d keys for %d pictures: earlier keys of a picture are among its own negatives; "
+            "give a queue below the number of pictures", recipe.queue, len(pictures),
+        )  # fmt: skip
+    learner, initial = _learner(stage, work, together)
+    batches = ContrastBatches(
+        pictures, batch=recipe.batch, size=recipe.size, seed=stage.seed, rank=together.rank,
+        processes=together.size,
+    )  # fmt: skip
+    steps = recipe.epochs * batches.steps_per_epoch
+    spec = {
+        "schema": SPEC_SCHEMA,
+        "kind": "densecl",
+        "encoder": stage.encoder,
+        "initial_weights": initial,
+        "recipe": dataclasses.asdict(recipe),
+        "images": {
+            "source": pictures.source,
+            "count": len(pictures),
+            "hash": hash_of(list(pictures.hashes))[:16],
+        },
+        "normalisation": normalisation,
+        "seed": stage.seed,
+        "processes": together.size,
+        "precision": stage.precision,
+    }
+    key = hash_of(spec)[:16]
+    folder = work / "backbones" / key
+    path = folder / "backbone.pt"
+    about = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
+    if together.rank > 0:
+        together.wait()  # until the first process has the lock and has written the spec
+        _train(stage, learner, batches, steps, folder, together)
+        together.wait()
+        return path
+    with locked(work / "locks" / f"{key}.lock"):
+        if not (folder / "spec.json").exists():
+            write_json(folder / "spec.json", spec)
+        together.wait()
+        _train(stage, learner, batches, steps, folder, together)
+        if not path.exists():
+            write_backbone(path, learner.encoder_q[0].state_dict(), about)
+        together.wait()
+    return path
+
+
+def progress_of(folder: Path) -> dict[str, tuple[float, float]]:
+    """Return name -> mean over the first and over the last tenth of a training's steps, from its losses.csv.
+
+    Steps before the queues are full count for nothing: random keys are easily told from pictures'. Nor do
+    steps at which a figure has no value; NaN where none has.
+    """
+    with (folder / "losses.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows = [row for row in rows if float(row["fill"]) == 1] or rows
+    tenth = max(1, len(rows) // 10)
+    names = [name for name in rows[0] if name not in ("step", "rate", "defined")]
+    return {name: (_mean(rows[:tenth], name), _mean(rows[-tenth:], name)) for name in names}
+
+
+def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    values = [float(row[name]) for row in rows if row[name]]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _learner(stage: Stage1, work: Path, together: Together) -> tuple[DenseCL, dict[str, Any]]:
+    """Return both encoders with their first weights, and what these are called."""
+    query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
+    carrier = ResNetEncoder(stage.encoder, seed=stage.seed)  # weights are loaded by an encoder's name
+    initial = load_weights(stage.weights, carrier, work / "weights")
+    query.load_state_dict(carrier.backbone.state_dict())
+    learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
+    return learner, {"name": initial.name, "sha256": initial.sha256}
+
+
+def _train(
+    stage: Stage1, learner: DenseCL, batches: ContrastBatches, steps: int, folder: Path, together: Together
+) -> None:
+    recipe = stage.recipe
+    schedule = Cosine(steps, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+
+    train(
+        learner, schedule, folder, seed=stage.seed, device=stage.device,
+        episodes=lambda wanted: prefetched(batches.batch, wanted, depth=4),
+        precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,
+        title=f"densecl {folder.name}", writes=together.rank == 0,
+    )  # fmt: skip

@@ -1,0 +1,239 @@
+"""DenseMP's stages on a tiny dataset: what is trained, shared, resumed, told, and whose labels are read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_backbones import MadeBackbones, slices_of
+from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run
+from tiny import tiny_store
+
+from episodes.annotated_sampler import MixedEpisodes
+from episodes.store import Store
+from fewshot.commands.main import main
+from protocols.audits import BACKBONE
+from protocols.methods import settle
+from protocols.own_model import find_model
+
+CLASSES = {"upper": {"liver", "spleen"}, "lower": {"left-kidney", "right-kidney"}}
+FILE = "outside.pth"
+VALUES = {"liver": 1, "right-kidney": 2, "left-kidney": 3, "spleen": 4}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_store(tmp_path_factory.mktemp("made") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[MadeBackbones]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield MadeBackbones().put(patch)
+
+
+@pytest.fixture
+def work(tmp_path: Path, store: Path, made: MadeBackbones) -> Path:
+    return new_work(tmp_path, store)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, store: Path, made: MadeBackbones) -> Path:
+    """All stages in setting 1, both groups of the first fold."""
+    work = new_work(tmp_path_factory.mktemp("done"), store)
+    assert run(work) == 0
+    assert made.calls == [tuple("3456789")] * 2
+    return work
+
+
+def weights(work: Path, key: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(work / "models" / key / "last.pt", weights_only=True)["model"]
+    return found
+
+
+def test_stage_2_is_shared_and_stage_3_is_of_its_group(done: Path) -> None:
+    first, second = of_group(done), of_group(done, "lower")
+    assert first["model"]["stages"] == second["model"]["stages"]
+    assert len({first["model"]["key"], second["model"]["key"], first["model"]["stages"]["2"]["key"]}) == 3
+    assert (
+        len(list((done / "models").iterdir())) == 3 and len(list((done / "weights/densecl").iterdir())) == 1
+    )
+    for record in (first, second):
+        model = record["model"]
+        assert (model["steps"], model["recipe"]["steps"], model["recipe"]["learning_rate"]) == (8, 2, 1e-3)
+        assert model["initial_weights"] == {"name": "densecl", "sha256": None}
+        assert model["stages"]["1"] == {"key": "k" * 16, "steps": 5, "source": "tiny", "images": 56}
+        assert record["method"]["labels_used"] == "training-group"
+        assert not set(model["labels"]["classes"]) & CLASSES[record["group"]]
+        assert model["labels"]["support_scans"] == ["2"] and BACKBONE in record["checks"]
+        spec = json.loads((done / "models" / model["key"] / "spec.json").read_text())
+        assert (spec["recipe"]["steps"], spec["recipe"]["learning_rate"]) == (6, 1e-4)
+        assert spec["from"] == model["stages"]["2"]["key"]
+
+
+def test_a_finished_pipeline_trains_nothing_more(done: Path) -> None:
+    before = {
+        path: path.stat().st_mtime_ns for path in done.rglob("*") if path.is_file() and path.suffix != ".lock"
+    }
+    assert run(done) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_labels_of_the_tested_group_are_never_drawn(done: Path) -> None:
+    for group, tested in CLASSES.items():
+        logged = labels_logged(done, of_group(done, group)["model"]["key"])
+        annotated = [label.split(":") for label in logged if label.startswith("annotated:")]
+        assert len(logged) == 6 and 0 < len(annotated) < 6
+        for _word, name, support, _z, query, _query_z in annotated:
+            assert name in set(VALUES) - tested and support == "2" and query in "3456789"
+        others = labels_logged(done, of_group(done)["model"]["stages"]["2"]["key"])
+        assert not [label for label in others if label.startswith("annotated:")]
+
+
+def test_garbage_for_the_tested_labels_gives_the_same_weights(done: Path, work: Path) -> None:
+    for path in (work / "stores" / "tiny" / "labels").iterdir():
+        labels = np.load(path)
+        for name in CLASSES["upper"]:
+            labels[labels == VALUES[name]] = 200 + VALUES[name] * (labels.sum() % 7)
+        np.save(path, labels)
+    assert run(work, "--groups", "upper") == 0
+    key = of_group(done)["model"]["key"]
+    assert (work / "models" / key / "last.pt").read_bytes() == (
+        done / "models" / key / "last.pt"
+    ).read_bytes()
+    other = new_work(work.parent / "lower", Path(work / "stores" / "tiny"))  # the other group reads them
+    assert run(other, "--groups", "lower") == 0
+    changed, same = (weights(where, of_group(done, "lower")["model"]["key"]) for where in (other, done))
+    assert any(not torch.equal(value, same[name]) for name, value in changed.items())
+
+
+def test_stage_3_resumes_to_the_same_bytes(done: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = MixedEpisodes.episode
+
+    def killed(self: MixedEpisodes, step: int) -> Any:
+        if step == 5:
+            raise InterruptedError("killed")
+        return whole(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MixedEpisodes, "episode", killed)
+        with pytest.raises(InterruptedError):
+            run(work, "--groups", "upper", "--checkpoint-every", "2")
+    key = of_group(done)["model"]["key"]
+    stopped = torch.load(work / "models" / key / "last.pt", weights_only=True)
+    assert stopped["step"] == 4 and not (work / "records").exists()
+    assert run(work, "--groups", "upper", "--checkpoint-every", "2") == 0
+    for name in ("last.pt", "losses.csv", "episodes.jsonl"):
+        there, here = (where / "models" / key / name for where in (done, work))
+        assert there.read_bytes() == here.read_bytes()
+
+
+def test_a_model_of_stage_3_is_asked_again_and_of_its_group_alone(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in (done / "records").iterdir()}
+    key = of_group(done)["model"]["key"]
+    assert main(["evaluate", "--work", str(done), key[:12], "--redo"]) == 0
+    assert before == {path: path.read_bytes() for path in (done / "records").iterdir()}
+    capsys.readouterr()
+    lower = ["evaluate", "--work", str(done), key, "--setting", "1", "--groups", "lower"]
+    for more in ([], ["--allow-mismatch"]):
+        assert main([*lower, *more]) == 2
+        assert "labels (training saw those of left-kidney, right-kidney)" in capsys.readouterr().err
+    # qnet-ep1 asks scan 2, whose labels supported stage 3: its training scans alone would fit
+    asked = ["evaluate", "--work", str(done), key, "--setting", "1", "--groups", "abdomen", "--folds", "0"]
+    assert main([*asked, "--protocol", "qnet-ep1", "--allow-mismatch"]) == 2
+    found = find_model(key, done, settle("ssl-alpnet", {}), torch.device("cpu"), 64)
+    assert type(found.learner).__name__ == "DenseMP" and found.dataset == "tiny"
+
+
+@pytest.fixture(scope="module")
+def beside(done: Path) -> Path:
+    """SSL-ALPNet, and then all stages, from the file of stage 1, in the same work folder."""
+    (file,) = (done / "weights" / "densecl").iterdir()
+    before = set((done / "models").iterdir())
+    assert run(done, "--weights", str(file), method="ssl-alpnet") == 0
+    assert set((done / "models").iterdir()) == before
+    # the same bytes under another name and path
+    shutil.copy(file, done / FILE)
+    assert run(done, "--weights", str(done / FILE), method="ssl-alpnet") == 0
+    moved = done / "moved" / FILE
+    moved.parent.mkdir()
+    shutil.move(done / FILE, moved)
+    assert run(done, "--weights", str(moved), "--groups", "upper") == 0
+    return done
+
+
+def test_stage_2_is_ssl_alpnet_from_that_file(beside: Path) -> None:
+    from_file = {
+        record["method"]["name"]: record
+        for record in records(beside)
+        if record["group"] == "upper" and record["model"]["initial_weights"]["name"] == FILE
+    }
+    alone, given, ours = from_file["ssl-alpnet"], from_file["densemp"], of_group(beside)
+    assert alone["model"]["key"] == given["model"]["stages"]["2"]["key"]
+    assert BACKBONE in alone["checks"] and "stages" not in alone["model"]
+    assert given["model"]["stages"]["1"] == ours["model"]["stages"]["1"]
+    assert "densecl_epochs" not in given["method"]["options"]
+
+
+def test_the_table_beside_ssl_alpnet_tells_of_labels(
+    beside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "--records", str(beside / "records")]) == 0
+    *folds, both = capsys.readouterr().out.split("\n\n")
+    label = "uses labels of the training group"
+    for part in folds:
+        assert (label in part) == part.startswith("densemp") != part.startswith("ssl-alpnet")
+    rows = [line for line in both.splitlines() if "seed 0" in line]
+    assert both.startswith("comparison") and len(rows) == 4
+    assert all((f"[{label}]" in row) == row.startswith("densemp") for row in rows)
+    assert any(row.startswith("ssl-alpnet") for row in rows)
+
+
+def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from protocols import pipeline
+
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def stop(_method: Any, learner: Any, *_: Any) -> Any:
+        seen.append({name: value.clone() for name, value in learner.state_dict().items()})
+        raise InterruptedError
+
+    monkeypatch.setattr(pipeline, "trained", stop)
+    with pytest.raises(InterruptedError):
+        run(done, "--set", "stage3_rate=0.5")
+    second = weights(done, of_group(done)["model"]["stages"]["2"]["key"])
+    assert seen[0].keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in seen[0].items())
+    third = weights(done, of_group(done)["model"]["key"])
+    assert any(not torch.equal(value, second[name]) for name, value in third.items())
+
+
+def test_a_model_whose_backbone_saw_a_query_is_refused_later_too(
+    done: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = of_group(done)["model"]["key"]
+    file = done / "models" / key / "pretraining.json"
+    kept = file.read_text()
+    about = json.loads(kept)
+    about["images"] += slices_of(Store.open(done / "stores" / "tiny"), ("1",))[-1:]
+    file.write_text(json.dumps(about))
+    assert main(["evaluate", "--work", str(done), key]) == 2
+    file.write_text(kept)
+    assert "saw slice 7 of scan 1" in capsys.readouterr().err
+
+
+def test_a_checkpoint_file_answers_for_the_method(done: Path, work: Path) -> None:
+    key = of_group(done)["model"]["key"]
+    torch.save(weights(done, key), work / "file_upper.pth")
+    pattern = ["--checkpoint", str(work / "file_{group}.pth"), "--groups", "upper"]
+    model = ["--method", "densemp", "--encoder", "resnet18"]
+    assert main(["run", "--work", str(work), *FOLD, *model, *pattern]) == 0
+    assert of_group(work)["scores"] == of_group(done)["scores"]

@@ -1,0 +1,200 @@
+"""DenseMP with stages left out or a backbone that saw too much: what runs, what is told, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_backbones import MadeBackbones, backbone_file, slices_of
+from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, records, run
+from tiny import tiny_store
+
+from episodes.store import Store
+from fewshot.commands.main import main
+from fewshot.errors import UserError
+from protocols.ablations import ABLATIONS, ablated
+from protocols.audits import BACKBONE
+from protocols.backbones import DROPPED
+from protocols.methods import settle
+from protocols.pipeline import check_pipeline
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[MadeBackbones]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield MadeBackbones().put(patch)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_store(tmp_path_factory.mktemp("made") / "tiny").path
+
+
+@pytest.fixture
+def work(tmp_path: Path, store: Path, made: MadeBackbones) -> Path:
+    return new_work(tmp_path, store)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, store: Path, made: MadeBackbones) -> Path:
+    return new_work(tmp_path_factory.mktemp("several"), store)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory, store: Path) -> dict[str, Path]:
+    """A backbone that saw nothing, one that saw a query of fold 0, and a file that says nothing."""
+    folder = tmp_path_factory.mktemp("files")
+    seen = slices_of(Store.open(store), ("5", "1"))[:9]
+    torch.save({}, folder / "plain.pth")
+    return {
+        "made": backbone_file(folder / "made.pth", ()),
+        "seen": backbone_file(folder / "seen.pth", seen),
+        "plain": folder / "plain.pth",
+    }
+
+
+STAGES = {
+    "1,2": ("none", 2, {"1", "2"}, "densecl"),
+    "1": ("none", 0, {"1", "2"}, "densecl"),
+    "1,3": ("training-group", 6, {"1", "2"}, "densecl"),
+    "2,3": ("training-group", 8, {"2"}, "random"),
+    "3": ("training-group", 6, {"2"}, "random"),
+    "2": ("none", 2, {"2"}, "random"),
+}
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_stages_may_be_left_out(stages: str, several: Path) -> None:
+    labels, steps, told, start = STAGES[stages]
+    begin = ["--weights", "random"] if start == "random" else []
+    assert run(several, "--stages", stages, "--groups", "upper", *begin) == 0
+    record = of_group(several, stages=stages)
+    model, options = record["model"], record["method"]["options"]
+    assert (record["method"]["labels_used"], model["steps"], set(model["stages"])) == (labels, steps, told)
+    assert model["initial_weights"]["name"] == start
+    assert ("stage3_steps" in options) == ("labels" in model) == ("3" in stages)
+    assert ("densecl_epochs" in options) == (BACKBONE in record["checks"]) == ("1" in stages)
+    assert (model["key"] == model["stages"]["2"]["key"]) == ("3" not in stages)
+
+
+def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
+    assert run(work, "--setting", "2") == 0
+    for record in records(work):
+        assert DROPPED in record["audits"]  # seven training scans, of which four slices show the group
+        assert record["training"]["excluded_seen"] == record["training"]["slices_excluded"] == 28
+        logged = labels_logged(work, record["model"]["key"])
+        support, query = ({int(x.split(":")[n]) for x in logged if x.startswith("ann")} for n in (3, 5))
+        shown = range(1, 5) if record["group"] == "upper" else range(3, 7)
+        assert support | query and not (support | query) & set(shown)
+
+
+def test_a_backbone_that_saw_a_query_is_refused(
+    work: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("ssl-alpnet", "densemp"):
+        assert run(work, "--weights", str(files["seen"]), method=method) == 2
+        assert "saw slice 0 of scan 1, which fold 0 of tiny asks" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        MadeBackbones(more=("0",)).put(patch)
+        assert run(work) == 2
+    assert "saw slice 0 of scan 0" in capsys.readouterr().err and not (work / "models").exists()
+
+
+def test_an_empty_slice_is_no_sign_of_a_query(tmp_path: Path, store: Path, made: MadeBackbones) -> None:
+    work = new_work(tmp_path, store)
+    for scan in ("1", "3"):  # one asked and one trained on begin with the same padding
+        path = work / "stores" / "tiny" / "images" / f"{scan}.npy"
+        image = np.load(path)
+        image[0] = 0
+        np.save(path, image)
+    assert run(work, "--stages", "1") == 0
+
+
+def test_the_best_step_on_the_test_fold_is_stage_3s(work: Path) -> None:
+    assert run(work, "--select", "oracle", "--set", "snapshot_every=3", "--groups", "upper") == 0
+    model = of_group(work)["model"]
+    assert model["checkpoint"] == "oracle" and model["selected"]["candidates"] == [3, 6]
+
+
+MISTAKES = [
+    (["--weights", "imagenet"], "--weights imagenet: stage 1 makes the weights itself"),
+    (
+        ["--weights", "densecl", "--stages", "2,3"],
+        "--weights densecl: stage 1 makes them, and it is left out",
+    ),
+    (["--weights", "no.pth"], "--weights 'no.pth' is no file"),
+    (["--weights", "{plain}"], "does not say how it was pre-trained"),
+    (["--weights", "{made}", "--stages", "2,3"], "is stage 1's (densecl kkkkkkkkkkkkkkkk); name 1 among"),
+    (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, wanted one of resnet50"),
+    (["--stages", "2,1"], "stages are 2,1; give some of 1,2,3"),
+    (["--stages", "0"], "stages are 0; give some of 1,2,3"),
+    (["--stages", ""], "stages are none; give some of 1,2,3"),
+    (["--stages", "1,x"], "stages='1,x'"),
+    (["--stages", "1", "--set", "stages=1"], "are the same: give one of them"),
+    (["--set", "annotated=0"], "option annotated is 0.0"),
+    (["--set", "stage3_steps=0"], "--stages 1,2 leaves stage 3 out"),
+    (["--protocol", "qnet-ep1", "--set", "stages=1,2,3"], "tests every class of dataset tiny"),
+    (["--select", "oracle"], "nothing to select from: a training of 6 steps"),
+]
+
+
+@pytest.mark.parametrize(("more", "said"), MISTAKES, ids=[said[:40] for _more, said in MISTAKES])
+def test_a_mistake_is_one_line_and_trains_nothing(
+    more: list[str], said: str, several: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = MODEL[:4] if more[0] == "--set" else MODEL
+    typed = [one.format(**files) for one in more]
+    before = sorted((several / "models").glob("*"))
+    assert main(["run", "--work", str(several), *FOLD, "--method", "densemp", *settings, *typed]) == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count("\n") == 1
+    assert sorted((several / "models").glob("*")) == before
+
+
+def test_stages_are_for_methods_that_have_them(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(work, "--stages", "1,2", method="panet") == 2
+    assert "--stages: panet is not trained in stages" in capsys.readouterr().err
+
+
+def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None:
+    """A file is stage 1's, so a row without it starts as usual; a name is what only that row starts from."""
+    rows = [label for label, _options in ABLATIONS["densemp"]]
+    for typed, wanted in (
+        (None, ["densecl", "imagenet", "densecl", "densecl"]),
+        ("random", ["densecl", "random", "densecl", "densecl"]),
+        ("made.pth", ["made.pth", "imagenet", "made.pth", "made.pth"]),
+    ):
+        methods = ablated(
+            "densemp", {}, (0,), encoder="resnet18", weights=typed, steps=7, precision="float32"
+        )
+        recipes = [methods[label][0].recipe for label in rows]
+        assert [recipe.weights for recipe in recipes if recipe] == wanted
+        assert [recipe.steps for recipe in recipes if recipe] == [7, 7, 7, 0]
+
+
+@pytest.mark.slow
+def test_the_ablation_prints_its_four_rows(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["ablate", "densemp", "--work", str(work), *FOLD, "--groups", "upper", "--seeds", "0", *MODEL]
+    assert main([*command, "--weights", "random"]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()[5:9]
+    names = ["all stages", "without stage 1", "without stage 3", "DenseCL only"]
+    assert [line.split("  ")[0] for line in lines] == names
+    labelled = [name for name in names if f"{name}: uses labels of the training group" in printed]
+    assert labelled == names[:2] and "minus all stages" in printed
+    assert "without stage 1: resnet18, random weights, 8 steps" in printed
+    # stage 2 from stage 1 is trained once: 3 zero- or two-step trainings, 2 of stage 3
+    assert len(list((work / "models").iterdir())) == 5
+
+
+def test_stage_3_has_no_support_scan_in_another_dataset(store: Path) -> None:
+    method = settle("densemp", {}, encoder="resnet18")
+    crossed: Any = SimpleNamespace(train_store=Store.open(store))
+    with pytest.raises(UserError, match="--train-dataset: stage 3 needs the fold's support scan"):
+        check_pipeline(crossed, method)
+    check_pipeline(crossed, settle("densemp", {"stages": "1,2"}, encoder="resnet18"))
