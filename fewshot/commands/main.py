@@ -20,6 +20,7 @@ COMMANDS = {
     "plan": "print what an evaluation will ask, without any model",
     "protocols": "list the protocols, explain one, count what two of them ask otherwise",
     "run": "train what is missing, evaluate, write records, print the fold table",
+    "pretrain": "pre-train a backbone on unlabelled images, for --weights of any method",
     "ablate": "train a method without each of its modules, and tell what each is worth",
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
