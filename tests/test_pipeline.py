@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,11 +17,14 @@ from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run
 from tiny import tiny_store
 
 from episodes.annotated_sampler import MixedEpisodes
+from episodes.plan import make_plan
 from episodes.store import Store
 from fewshot.commands.main import main
 from protocols.audits import BACKBONE
 from protocols.methods import settle
+from protocols.models import scans_seen, training_differences
 from protocols.own_model import find_model
+from protocols.spec import load_protocol
 
 CLASSES = {"upper": {"liver", "spleen"}, "lower": {"left-kidney", "right-kidney"}}
 FILE = "outside.pth"
@@ -146,9 +150,6 @@ def test_a_model_of_stage_3_is_asked_again_and_of_its_group_alone(
     for more in ([], ["--allow-mismatch"]):
         assert main([*lower, *more]) == 2
         assert "labels (training saw those of left-kidney, right-kidney)" in capsys.readouterr().err
-    # qnet-ep1 asks scan 2, whose labels supported stage 3: its training scans alone would fit
-    asked = ["evaluate", "--work", str(done), key, "--setting", "1", "--groups", "abdomen", "--folds", "0"]
-    assert main([*asked, "--protocol", "qnet-ep1", "--allow-mismatch"]) == 2
     found = find_model(key, done, settle("ssl-alpnet", {}), torch.device("cpu"), 64)
     assert type(found.learner).__name__ == "DenseMP" and found.dataset == "tiny"
 
@@ -237,3 +238,15 @@ def test_a_checkpoint_file_answers_for_the_method(done: Path, work: Path) -> Non
     model = ["--method", "densemp", "--encoder", "resnet18"]
     assert main(["run", "--work", str(work), *FOLD, *model, *pattern]) == 0
     assert of_group(work)["scores"] == of_group(done)["scores"]
+
+
+def test_a_scan_whose_labels_supported_stage_3_is_never_asked(done: Path) -> None:
+    """The training scans alone would fit: the support scan is not among them."""
+    store = Store.open(done / "stores" / "tiny")
+    spec = json.loads((done / "models" / of_group(done)["model"]["key"] / "spec.json").read_text())
+    rules = load_protocol("alpnet-ep1").evaluation
+    plan = make_plan(store.index, store.spec, store.hash, rules, 1, 0, "upper", ("liver", "spleen"))
+    assert training_differences(spec, plan, store, "per-scan") == []
+    asks_support = dataclasses.replace(plan, query_scans=("0", "2"), support_scans=("1",))
+    found = training_differences(spec, asks_support, store, "per-scan")
+    assert found == ["queries (training saw labels of scan 2)"] and "2" in scans_seen(spec)
