@@ -110,7 +110,8 @@ def test_colours_change_in_the_drawn_order() -> None:
     lit_last = (1.4 * (0.6 * view + 0.4 * mean)).clamp(max=1)
     assert (lit_first - lit_last).abs().max() > 0.05
     assert close(seen(view, jitter([BRIGHTNESS, HUE, CONTRAST, SATURATION], 1.4, 0.6, 1, 0)), lit_first)
-    assert close(seen(view, jitter([SATURATION, CONTRAST, HUE, BRIGHTNESS], 1.4, 0.6, 1, 0)), lit_last)
+    # the permutation's inverse would light it first
+    assert close(seen(view, jitter([CONTRAST, HUE, BRIGHTNESS, SATURATION], 1.4, 0.6, 1, 0)), lit_last)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
@@ -201,8 +202,9 @@ def test_a_crop_of_a_ramp_has_the_ramp_at_its_pixels() -> None:
 
 
 def test_a_shrinking_crop_is_antialiased() -> None:
-    stripes = (torch.arange(96) % 2).float().expand(3, 96, -1)
-    assert (crop(stripes, (0, 0, 96, 96), 12)[..., 1:-1] - 0.5).abs().max() < 0.07
+    lines = torch.isin(torch.arange(96) % 8, torch.tensor([3, 4])).float().expand(3, 96, -1)
+    # plain bilinear reads the lines alone, 1; the mean is 1/4
+    assert (crop(lines, (0, 0, 96, 96), 12)[..., 1:-1] - 0.25).abs().max() < 0.03
 
 
 def test_drawing_leaves_the_global_state_alone() -> None:
