@@ -74,6 +74,12 @@ def test_a_batch_is_a_function_of_seed_and_step() -> None:
     assert len(set(labels)) == 6 and labels[4].startswith("contrast:1:1:")
 
 
+def test_views_are_new_in_every_epoch_and_of_every_seed() -> None:
+    one = [ContrastBatches(Ramps(1), batch=1, size=16, seed=seed) for seed in (0, 1)]
+    drawn = {tuple(one[seed].batch(step).boxes.flatten().tolist()) for seed in (0, 1) for step in range(4)}
+    assert len(drawn) == 8
+
+
 def test_shapes_types_and_boxes() -> None:
     pair = ContrastBatches(Ramps(9), batch=5, size=24, seed=0).batch(7)
     assert pair.views.shape == (5, 2, 3, 24, 24) and pair.views.dtype == torch.float32
