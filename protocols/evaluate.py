@@ -7,7 +7,7 @@ slices of all plans that share a model go through the encoder one time each.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from episodes.plan import Plan
 from episodes.slices import SliceReader
 from fewshot.learner import PrototypeLearner, answer
+from fewshot.memory import Batches
 from fewshot.types import ScanScore, SliceRef, Support, Task
 from results.scores import count
 
@@ -51,6 +52,7 @@ def evaluate(
     one with `segment` alone is asked task by task. With `keep`, unscored slices are answered too and
     handed over; they count nowhere. `done` is told how many query scans are finished. A learner
     that adapts at test time says so (`adapts = True`) and keeps gradients; others run in inference mode.
+    Where memory does not hold a batch, it is halved; `UserError` where it does not hold one slice.
     """
     grading = contextlib.nullcontext() if getattr(learner, "adapts", False) else torch.inference_mode()
     with grading:
@@ -125,16 +127,11 @@ def _scores(plan: Plan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int
     )
 
 
-def _batches(refs: Sequence[SliceRef], size: int) -> Iterator[Sequence[SliceRef]]:
-    for start in range(0, len(refs), size):
-        yield refs[start : start + size]
-
-
 class _Asker:
     """Answers tasks: told all support slices first, then one query scan after the other."""
 
     def __init__(self, learner: Any, reader: SliceReader, device: torch.device, batch: int) -> None:
-        self.learner, self.reader, self.device, self.batch = learner, reader, device, batch
+        self.learner, self.reader, self.device, self.batches = learner, reader, device, Batches(batch)
 
     def supports(self, refs: Sequence[SliceRef]) -> None:
         """Get ready for these support slices."""
@@ -157,10 +154,12 @@ class _Segmenting(_Asker):
 
     def masks(self, task: Task, refs: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
         support = Support(self.reader.images(task.support).to(self.device), self.support_masks(task))
-        parts = [
-            self.learner.segment(support, self.reader.images(some).to(self.device)) > 0.5
-            for some in _batches(refs, self.batch)
-        ]
+
+        def answered(some: Sequence[SliceRef]) -> Tensor:
+            found: Tensor = self.learner.segment(support, self.reader.images(some).to(self.device)) > 0.5
+            return found
+
+        parts = list(self.batches.over(refs, answered))
         return torch.cat(parts), torch.ones((), dtype=torch.bool, device=self.device)
 
 
@@ -186,22 +185,23 @@ class _Encoded(_Asker):
         support_masks, prepared = self._prepared[key]
         support = _stacked([self._support[ref] for ref in task.support])
         size = (support_masks.shape[-2], support_masks.shape[-1])
-        parts, defined = [], torch.ones((), dtype=torch.bool, device=self.device)
-        for some in _batches(refs, self.batch):
+
+        def answered(some: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
             query = _stacked([self._query[ref] for ref in some])
-            difference, ok = answer(self.learner, support, support_masks, query, prepared, size)
-            parts.append(difference > 0)
-            defined = defined & ok.all()
-        return torch.cat(parts), defined
+            difference, defined = answer(self.learner, support, support_masks, query, prepared, size)
+            return difference > 0, defined
+
+        parts, flags = zip(*self.batches.over(refs, answered), strict=True)
+        return torch.cat(parts), torch.stack(flags).all()
 
     def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
-        features: dict[SliceRef, Features] = {}
-        for some in _batches(refs, self.batch):
+        def encoded(some: Sequence[SliceRef]) -> list[Features]:
             maps = self.learner.encode(self.reader.images(some).to(self.device))
             maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
-            for position, ref in enumerate(some):
-                features[ref] = tuple(one[position] for one in maps)
-        return features
+            return [tuple(one[position] for one in maps) for position in range(len(some))]
+
+        features = (one for batch in self.batches.over(refs, encoded) for one in batch)
+        return dict(zip(refs, features, strict=True))
 
 
 def _stacked(features: Sequence[Features]) -> Tensor | Features:
