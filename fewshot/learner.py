@@ -196,7 +196,7 @@ class PrototypeLearner(nn.Module):
         A method with other `loss_parts` overrides this and returns one number each.
         """
         scores, query_defined = scored(self, support, support_masks, query, prepared, "query")
-        weights = scores.new_tensor(self.class_weights)
+        weights = torch.stack([scores.new_full((), weight) for weight in self.class_weights])
         query_loss = F.cross_entropy(resized(scores, query_masks), query_masks.long(), weight=weights)
         predicted = scores.argmax(dim=1) == 1
         back, alignment_defined = scored(self, query, predicted, support, {}, "alignment")

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import nn
@@ -22,45 +21,14 @@ from torch import nn
 from fewshot.checkpoints import read_checkpoint
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import atomic_write, canonical_json
-from fewshot.learner import LossResult
 from fewshot.progress import Progress, progress
 from fewshot.seeds import seed_for
+from fewshot.stepping import Example, Schedule, Stepper, Told
 from fewshot.training_log import TrainingLog
 
 Precision = Literal["float32", "bf16"]
-CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
-
-
-class Example(Protocol):
-    """What a step learns from: an episode, or the views of some pictures."""
-
-    @property
-    def label(self) -> str: ...
-    def to(self, device: torch.device) -> Example: ...
-
-
 E = TypeVar("E", bound=Example)
-
-
-class Trainable(Protocol):
-    """What training asks of a learner, which is a `torch.nn.Module` as well."""
-
-    def loss(self, episode: Any) -> LossResult: ...
-    def parameter_groups(self) -> list[dict[str, Any]]: ...
-
-
-class Schedule(Protocol):
-    """What training asks of a recipe, which is a dataclass as well: `fewshot.learner.Recipe` has it."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def momentum(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def snapshot_every(self) -> int: ...
-    def rate_after(self, moves: int) -> float: ...
+CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
 
 
 @dataclass(frozen=True)
@@ -104,9 +72,10 @@ def train(
     "bf16" runs the loss under autocast. The caller's random state is left as it was. Of several processes
     that train together one alone `writes`; all go on from what it wrote.
 
-    The learner's own draws come from torch's default generator, seeded here and kept in last.pt. There is
-    one wait for the device a step, to learn whether the loss is defined and finite. Raises `UserError` for
-    a loss that is not finite, and for a last.pt that is damaged or of another training.
+    The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
+    the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's
+    clock one step late. Raises `UserError` for a loss that is not finite, and for a last.pt that is
+    damaged or of another training.
     """
     if precision not in get_args(Precision):
         raise unknown_name("precision", precision, get_args(Precision))
@@ -129,6 +98,11 @@ def train(
     return TrainingResult(run.at.step, run.at.skipped)
 
 
+def reads_later(device: torch.device) -> bool:
+    """Say whether steps are queued and read later: worth it where host and device run side by side."""
+    return device.type == "cuda"
+
+
 class _Run:
     """One training: learner, optimiser and position, and the checkpoints that hold them."""
 
@@ -143,19 +117,12 @@ class _Run:
         writes: bool,
     ) -> None:
         self._learner = learner
-        self._trainable = cast(Trainable, learner)
         self._recipe = recipe
         self._folder = folder
         self._identity = identity
         self._device = device
-        self._precision = precision
         self._writes = writes
-        self._optimiser = torch.optim.SGD(
-            self._trainable.parameter_groups(),
-            lr=recipe.rate_after(0),
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        self._stepper = Stepper(learner, recipe, device, precision, ahead=reads_later(device))
         self.at = _Position()
 
     def go(
@@ -168,6 +135,7 @@ class _Run:
         """Train from the position reached to the last step, writing log and checkpoints."""
         steps = self._recipe.steps
         self._learner.train()
+        self._stepper.settle()
         with ExitStack() as stack:
             log = stack.enter_context(TrainingLog(self._folder, marks)) if self._writes else None
             bar = stack.enter_context(
@@ -178,46 +146,36 @@ class _Run:
                 stack.callback(stream.close)
             for episode in stream:
                 self._step(episode, log, bar)
-                if log is not None:
-                    self._keep(log, checkpoint_every)
+                step = self.at.step + self._stepper.unread
+                every = self._recipe.snapshot_every
+                save = step % checkpoint_every == 0 and step < steps
+                snapshot = every > 0 and step % every == 0
+                if save or snapshot or step == steps:
+                    self._note(self._stepper.rest(), log, bar)
+                if save and log is not None:
+                    self._save(log)
+                if snapshot and log is not None:
+                    self._snapshot()
             if self.at.step != steps:
                 raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
             if log is not None:
                 self._save(log)
 
-    def _keep(self, log: TrainingLog, checkpoint_every: int) -> None:
-        """Write what the step reached asks for: a checkpoint to go on from, a snapshot to choose."""
-        if self.at.step % checkpoint_every == 0 and self.at.step < self._recipe.steps:
-            self._save(log)
-        every = self._recipe.snapshot_every
-        if every > 0 and self.at.step % every == 0:
-            self._snapshot()
-
     def _step(self, episode: Example, log: TrainingLog | None, bar: Progress) -> None:
-        rate = self._recipe.rate_after(self.at.moves)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
-            result = self._trainable.loss(episode.to(self._device))
-        total, parts, defined, skipped = _read(result)
-        self.at.step += 1
-        self.at.skipped += skipped
-        if defined:
-            if not math.isfinite(total):
-                shown = ", ".join(f"{name} {value}" for name, value in {**parts, "total": total}.items())
-                raise UserError(
-                    f"the loss of step {self.at.step} is not finite ({shown}; rate {rate:g}, episode "
-                    f"{episode.label!r}); lower learning_rate, or look at that episode's slice"
-                )
-            self._optimiser.zero_grad(set_to_none=True)
-            result.total.backward()  # type: ignore[no-untyped-call]
-            for group in self._optimiser.param_groups:
-                group["lr"] = rate * group.get("rate", 1.0)
-            self._optimiser.step()
-            self.at.moves += 1
-        if log is not None:
-            log.add(self.at.step, parts, total, rate, defined, episode.label)
-        shown = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-        bar.note(f"{shown} rate {rate:.2e} skipped {self.at.skipped}")
-        bar.update(1)
+        unread = self._stepper.unread
+        rate = self._recipe.rate_after(self.at.moves + unread)
+        self._note(self._stepper.take(episode, self.at.step + unread + 1, rate), log, bar)
+
+    def _note(self, steps: Sequence[Told], log: TrainingLog | None, bar: Progress) -> None:
+        for told in steps:
+            self.at.step = told.step
+            self.at.skipped += told.skipped
+            self.at.moves += told.defined
+            if log is not None:
+                log.add(told.step, told.parts, told.total, told.rate, told.defined, told.label)
+            shown = " ".join(f"{name} {value:.3f}" for name, value in told.parts.items())
+            bar.note(f"{shown} rate {told.rate:.2e} skipped {self.at.skipped}")
+            bar.update(1)
 
     def _save(self, log: TrainingLog) -> None:
         """Write last.pt; the log reaches the disk first, so that it is never behind the checkpoint."""
@@ -231,7 +189,7 @@ class _Run:
             "moves": self.at.moves,
             "skipped": self.at.skipped,
             "model": self._learner.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimiser": self._stepper.optimiser.state_dict(),
             "random": random,
         }
         _write(self._folder / "last.pt", state)
@@ -260,21 +218,13 @@ class _Run:
                 f"another shape, first {differing[0]!r}; use another folder, or delete it to train anew"
             )
         self._learner.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._stepper.optimiser.load_state_dict(state["optimiser"])
         self.at = _Position(state["step"], state["moves"], state["skipped"])
         torch.set_rng_state(state["random"]["cpu"])
         if self._device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"], self._device)
         marks: dict[str, int] = state["marks"]
         return marks
-
-
-def _read(result: LossResult) -> tuple[float, dict[str, float], bool, int]:
-    """Bring total, parts, defined and skipped from the device in one copy."""
-    numbers = [result.total, *result.parts.values(), result.defined, result.skipped]
-    together = torch.stack([number.detach().to(torch.float32) for number in numbers])
-    total, *parts, defined, skipped = together.tolist()
-    return total, dict(zip(result.parts, parts, strict=True)), bool(defined), int(skipped)
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:

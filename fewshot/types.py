@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fewshot.errors import UserError
+from fewshot.memory import to_device
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -71,13 +72,13 @@ class Episode:
     label: str = ""
 
     def to(self, device: torch.device) -> Episode:
-        """Return the episode with every tensor on `device`."""
+        """Return the episode with every tensor on `device`; a GPU's copies do not hold up the host."""
         return Episode(
-            self.support_images.to(device),
-            self.support_masks.to(device),
-            self.query_images.to(device),
-            self.query_masks.to(device),
-            {name: value.to(device) for name, value in self.prepared.items()},
+            to_device(self.support_images, device),
+            to_device(self.support_masks, device),
+            to_device(self.query_images, device),
+            to_device(self.query_masks, device),
+            {name: to_device(value, device) for name, value in self.prepared.items()},
             self.label,
         )
 

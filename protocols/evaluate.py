@@ -19,7 +19,7 @@ from torch import Tensor
 from episodes.plan import Plan
 from episodes.slices import SliceReader
 from fewshot.learner import PrototypeLearner, answer
-from fewshot.memory import Batches
+from fewshot.memory import Batches, to_device
 from fewshot.types import ScanScore, SliceRef, Support, Task
 from results.scores import count
 
@@ -81,11 +81,8 @@ def evaluate(
                     continue
                 masks, defined = asker.masks(task, refs)
                 key = _score_key(task)
-                hit = torch.tensor(scored, device=device)
-                truth = torch.from_numpy(np.stack([reader.mask(ref, task.class_value) for ref in refs])).to(
-                    device
-                )
-                counts = torch.stack(count(masks[hit], truth[hit]))
+                truth = np.stack([reader.mask(ref, task.class_value) for ref in refs])
+                counts = _counted(masks, to_device(torch.from_numpy(truth), device), scored)
                 sums[number][key] = sums[number].get(key, torch.zeros_like(counts)) + counts
                 slices[number][key] = slices[number].get(key, 0) + sum(scored)
                 fallbacks[number] += (~defined).to(torch.int64) * sum(scored)
@@ -104,6 +101,17 @@ def _wanted(task: Task, everything: bool) -> tuple[tuple[SliceRef, ...], tuple[b
         return task.queries, task.scored
     refs = tuple(ref for ref, scored in zip(task.queries, task.scored, strict=True) if scored)
     return refs, (True,) * len(refs)
+
+
+def _counted(masks: Tensor, truth: Tensor, scored: Sequence[bool]) -> Tensor:
+    """Return true positives, false positives and false negatives (3,) of the scored slices, (Q,H,W) bool.
+
+    Slices that do not count are emptied, not picked out: picking would make the host wait for the device.
+    """
+    if not all(scored):
+        counts = to_device(torch.tensor(scored), masks.device)[:, None, None]
+        masks, truth = masks & counts, truth & counts
+    return torch.stack(count(masks, truth))
 
 
 def _score_key(task: Task) -> ScoreKey:
@@ -146,17 +154,19 @@ class _Asker:
     def support_masks(self, task: Task) -> Tensor:
         """Return the task's support masks (S,H,W) bool on the device."""
         masks = np.stack([self.reader.mask(ref, task.class_value) for ref in task.support])
-        return torch.from_numpy(masks).to(self.device)
+        return to_device(torch.from_numpy(masks), self.device)
 
 
 class _Segmenting(_Asker):
     """For learners with `segment` alone: images in, probabilities out, nothing shared between tasks."""
 
     def masks(self, task: Task, refs: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
-        support = Support(self.reader.images(task.support).to(self.device), self.support_masks(task))
+        support = Support(to_device(self.reader.images(task.support), self.device), self.support_masks(task))
 
         def answered(some: Sequence[SliceRef]) -> Tensor:
-            found: Tensor = self.learner.segment(support, self.reader.images(some).to(self.device)) > 0.5
+            found: Tensor = (
+                self.learner.segment(support, to_device(self.reader.images(some), self.device)) > 0.5
+            )
             return found
 
         parts = list(self.batches.over(refs, answered))
@@ -180,7 +190,7 @@ class _Encoded(_Asker):
         key = (task.support, task.class_value)
         if key not in self._prepared:
             masks = self.support_masks(task)
-            prepared = {k: v.to(self.device) for k, v in self.learner.prepare(masks.cpu()).items()}
+            prepared = {k: to_device(v, self.device) for k, v in self.learner.prepare(masks.cpu()).items()}
             self._prepared[key] = (masks, prepared)
         support_masks, prepared = self._prepared[key]
         support = _stacked([self._support[ref] for ref in task.support])
@@ -196,7 +206,7 @@ class _Encoded(_Asker):
 
     def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
         def encoded(some: Sequence[SliceRef]) -> list[Features]:
-            maps = self.learner.encode(self.reader.images(some).to(self.device))
+            maps = self.learner.encode(to_device(self.reader.images(some), self.device))
             maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
             return [tuple(one[position] for one in maps) for position in range(len(some))]
 

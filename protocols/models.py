@@ -208,6 +208,7 @@ def trained(
     folder = work / "models" / key
     # by name, as in the spec: the same file under another path is the same training
     recipe = dataclasses.replace(method.recipe, weights=spec["initial_weights"]["name"])
+    workers = 4 if device.type == "cuda" else 1  # a GPU asks for more episodes than one thread can build
     with locked(work / "locks" / f"{key}.lock"):
         if not (folder / "spec.json").exists():
             if about is not None:
@@ -216,7 +217,7 @@ def trained(
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
             checkpoint_every=checkpoint_every, channels_last=True, title=f"{title} {key}",
-            episodes=lambda steps: prefetched(source.episode, steps, depth=4),
+            episodes=lambda steps: prefetched(source.episode, steps, 4 * workers, workers),
         )  # fmt: skip
     learner.eval()
     return Model(learner, _description(spec, key, result.skipped), folder)

@@ -26,6 +26,21 @@ def test_items_come_in_order_from_another_thread(depth: int) -> None:
     assert not threads()
 
 
+def test_several_threads_build_at_once_and_the_order_stays() -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def build(step: int) -> tuple[int, str]:
+        if step < 3:
+            together.wait()  # passed by three threads at once or not at all
+        time.sleep(0.002 * (step % 4))
+        return step, threading.current_thread().name
+
+    items = list(prefetched(build, range(20), 12, workers=3))
+    assert [step for step, _ in items] == list(range(20))
+    assert {name for _, name in items} == {"prefetch_0", "prefetch_1", "prefetch_2"}
+    assert not threads()
+
+
 def test_no_steps_no_items() -> None:
     assert list(prefetched(lambda step: step, range(4, 4), 2)) == []
 
