@@ -183,6 +183,7 @@ class _Encoded(_Asker):
         self._prepared: dict[tuple[tuple[SliceRef, ...], int], tuple[Tensor, Any]] = {}
 
     def scan(self, refs: Sequence[SliceRef]) -> None:
+        self._query: dict[SliceRef, Features] = {}  # the scan before goes before the next one comes
         new = self._encode([ref for ref in refs if ref not in self._support])
         self._query = {ref: self._support.get(ref) or new[ref] for ref in refs}
 

@@ -47,7 +47,8 @@ HEAVY = (
     "PIL",
     "kornia",
 )
-COMMANDS_MAY = {"fewshot.commands", "fewshot.errors"}  # at module level; the rest where it is used
+# at module level; the rest where it is used
+COMMANDS_MAY = {"fewshot.commands", "fewshot.errors", "fewshot.allocator"}
 
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from fewshot.allocator import keep_memory
 from fewshot.errors import UserError, unknown_name
 
 COMMANDS = {
@@ -90,6 +91,7 @@ def _dispatch(argv: list[str]) -> int:
     )  # fmt: skip
     module.add_arguments(parser)
     arguments = parser.parse_args(rest)
+    keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     status: int = module.run(arguments)
     return status
