@@ -106,8 +106,8 @@ def pretrained(
         )  # fmt: skip
     learner, initial = _learner(stage, work, together)
     batches = ContrastBatches(
-        pictures, batch=recipe.batch, size=recipe.size, seed=stage.seed, rank=together.rank,
-        processes=together.size,
+        pictures, batch=recipe.batch, size=recipe.size, seed=stage.seed, device=stage.device,
+        rank=together.rank, processes=together.size,
     )  # fmt: skip
     steps = recipe.epochs * batches.steps_per_epoch
     spec = {

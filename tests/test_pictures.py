@@ -274,6 +274,14 @@ def test_no_scan_an_unknown_one_and_no_slice(tmp_path: Path) -> None:
         open_slices(flat, ["1"], intensities)
 
 
+def test_values_that_are_one_when_normalised_are_one_value(tmp_path: Path) -> None:
+    image = small_scan(1)[0].astype(np.float64)
+    image[1], image[1, 0, 0] = 100, 100 + 1e-9
+    store = small_store(tmp_path / "s", scan1=image)
+    found = open_slices(store, ["1"], normalisation(store, "per-scan", ()))
+    assert found.left_out == {"of one value": 2} and found.refs[:2] == (("1", 0), ("1", 2))
+
+
 def test_slices_are_those_of_the_given_normalisation(tmp_path: Path) -> None:
     store = small_store(tmp_path / "s")
     found = open_slices(store, ["1"], Normalisation("per-scan", {"1": (0.0, -1.0)}))
