@@ -1,0 +1,96 @@
+"""What evaluation costs: a CHAOS fold of both groups, another protocol beside it, every support in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import Row, Sizes, best, row
+
+from episodes.slices import normalisation
+from episodes.store import Store
+from protocols.asking import Asked, ask
+from protocols.audits import audit_question
+from protocols.cells import Request
+from protocols.methods import settle
+from protocols.models import Model, built
+from protocols.runner import plan_cells
+from protocols.spec import load_protocol
+
+
+class Fold:
+    """Fold 0 of a store, asked with an untrained SSL-ALPNet: from the opened store to records."""
+
+    def __init__(self, store: Store, work: Path, sizes: Sizes, device: str = "cpu", batch: int = 2) -> None:
+        self._store, self._work, self._batch = store, work, batch
+        self.device = torch.device(device)
+        self.method = settle("ssl-alpnet", {}, encoder=sizes.encoder, weights="random", steps=0)
+        description = {
+            "key": "bench", "encoder": sizes.encoder, "initial_weights": None, "steps": 0, "seed": 0,
+            "checkpoint": "last", "skipped_episodes": 0,
+        }  # fmt: skip
+        self.learner = built(self.method).to(self.device).eval()
+        self.model = Model(self.learner, description, None)
+
+    def cells(self, *protocols: str) -> list[Asked]:
+        """Return the cells of every group under these protocols, audited as `fewshot run` does."""
+        return [
+            Asked(request, plan, (), audit_question(plan, self._store, request.protocol))
+            for request in map(self._request, protocols)
+            for plan in plan_cells(request)[0]
+        ]
+
+    def asked(self, *protocols: str) -> list[Path]:
+        """Plan, evaluate and write the records; return their paths."""
+        cells = self.cells(*protocols)
+        scans = cells[0].plan.training_scans
+        intensities = normalisation(self._store, "per-scan", scans)
+        return ask(cells, self.method, self.model, intensities)
+
+    def counts(self, *protocols: str) -> tuple[int, int, int]:
+        """Return slices of the query volumes, distinct slices encoded, and answers asked for."""
+        plans = [cell.plan for cell in self.cells(*protocols)]
+        tasks = [task for plan in plans for task in plan.tasks]
+        asked = [
+            (task, ref)
+            for task in tasks
+            for ref, scored in zip(task.queries, task.scored, strict=True)
+            if scored
+        ]
+        distinct = {ref for task in tasks for ref in task.support} | {ref for _task, ref in asked}
+        depths = self._store.index.depths
+        return sum(depths[scan] for scan in plans[0].query_scans), len(distinct), len(asked)
+
+    def _request(self, protocol: str) -> Request:
+        loaded = load_protocol(protocol)
+        return Request(
+            self._store, loaded, 1, (0,), tuple(loaded.groups_for(self._store.spec)), self._work, self.device,
+            self._batch, redo=True,
+        )  # fmt: skip
+
+
+def evaluation_rows(fold: Fold, unit: Callable[[], Any], sizes: Sizes) -> list[Row]:
+    """Return the costs of evaluation in U; `unit` is one U."""
+    volumes, distinct, _ = fold.counts("alpnet-ep1")
+    assert fold.counts("alpnet-ep1", "adnet-ep1")[1] == distinct, "the second protocol needs new slices"
+    _, every, answers = fold.counts("open-ep")
+    calls = {
+        "unit": unit,
+        "one": lambda: fold.asked("alpnet-ep1"),
+        "two": lambda: fold.asked("alpnet-ep1", "adnet-ep1"),
+        "open": lambda: fold.asked("open-ep"),
+    }
+    seconds = best(calls, sizes.rounds)
+    one, two, every_support = (seconds[name] / seconds["unit"] for name in ("one", "two", "open"))
+    allowed = every + 0.02 * answers
+    whole = f"evaluation of a fold, per query slice ({volumes} slices, {distinct} encoded; U)"
+    open_ep = f"open-ep, {every} slices and {answers} answers, of what is allowed (share)"
+    return [
+        row(whole, one / volumes, 0.8),
+        row("the same, per encoded slice (U)", one / distinct),
+        row("another protocol over encoded slices adds (share)", two / one - 1, 0.10),
+        row(open_ep, every_support / allowed, 1.0),
+        row("open-ep, per answer beyond 1 U a slice (U)", (every_support - every) / answers),
+    ]

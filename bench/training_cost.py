@@ -1,0 +1,127 @@
+"""What training costs: a step against the bare encoder, a random view, and the wait for the first step."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import Row, Sizes, best, row
+from skimage.segmentation import felzenszwalb
+from torch import nn
+
+from baselines.dspnet import DSPNet
+from baselines.ssl_alpnet import SSLALPNet
+from episodes.augment import augment, preset
+from episodes.sampler import SuperpixelEpisodes
+from episodes.slices import SliceReader, normalisation
+from episodes.store import Store
+from episodes.superpixels import volume_superpixels
+from fewshot.encoder import build_encoder
+from fewshot.learner import PrototypeLearner, Recipe
+from fewshot.stepping import Stepper
+from fewshot.types import Episode
+
+VIEWS = 8
+CPU = torch.device("cpu")
+
+
+def stepper(
+    learner: PrototypeLearner, store: Store, device: torch.device = CPU, precision: str = "float32"
+) -> tuple[Callable[[], Any], Episode]:
+    """Return a call that takes a training step on one superpixel episode, and that episode."""
+    learner.to(device)
+    nn.Module.to(learner, memory_format=torch.channels_last)
+    learner.train()
+    scans = store.index.scans
+    reader = SliceReader(store, normalisation(store, "per-scan", scans))
+    source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0, prepare=learner.prepare)
+    episode = source.episode(0)
+    moved = Stepper(learner, Recipe(), device, precision, ahead=device.type == "cuda")
+    moved.settle()
+    return lambda: moved.take(episode, 1, 1e-3), episode
+
+
+def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[Row]:
+    """Return the costs of a training step and of a view, in U; `unit` is one U."""
+    learner = SSLALPNet(build_encoder(sizes.encoder, 0))
+    step, episode = stepper(learner, store)
+    dual_step, _ = stepper(DSPNet(build_encoder(sizes.encoder, 0)), store)
+    images = torch.cat([episode.support_images[0], episode.query_images[0]])
+    views = images[:1].repeat(VIEWS, 1, 1, 1), episode.support_masks[0].repeat(VIEWS, 1, 1)
+
+    def bare() -> None:
+        learner.encoder.zero_grad(set_to_none=True)
+        learner.encoder(images).square().mean().backward()
+
+    def augmented() -> None:
+        augment(*views, preset("published"), torch.Generator().manual_seed(0))
+
+    calls = {"unit": unit, "bare": bare, "step": step, "dual": dual_step, "views": augmented}
+    seconds = best(calls, sizes.rounds)
+    bare_step, one_step, dual, view = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
+    return [
+        row("training step (SSL-ALPNet; U)", one_step, 6.0),
+        row("the same, to encoder forward and backward alone (ratio)", one_step / bare_step, 1.03),
+        row("training step (DSPNet; U)", dual),
+        row("DSPNet's step to SSL-ALPNet's (ratio)", dual / one_step, 1.15),
+        row(f"an augmented view in a batch of {VIEWS} (U)", view / VIEWS, 0.02),
+    ]
+
+
+def superpixel_row(store: Store, sizes: Sizes) -> Row:
+    """Return the time of a volume's superpixels on all cores to serial Felzenszwalb of the same slices."""
+    volume = np.array(store.scan("0").image)
+    least = store.spec.superpixel_min_size
+    calls = {
+        "ours": lambda: volume_superpixels(volume, 50.0, least, os.cpu_count() or 1),
+        "serial": lambda: [
+            felzenszwalb(one.astype(np.float64), scale=1, sigma=1, min_size=least) for one in volume
+        ],
+    }
+    seconds = best(calls, sizes.rounds)
+    return row("superpixels, all cores to serial (ratio)", seconds["ours"] / seconds["serial"], 0.7)
+
+
+def first_step_row(sizes: Sizes) -> Row:
+    """Return the seconds from typing `fewshot run` to the first training step's line in the log.
+
+    A process of its own on phantoms that are prepared already: imports, plans, encoder and first step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fewshot"]
+        where = ["--work", folder]
+        _quiet([*command, "prepare", "phantom-mri", *where, "--size", str(sizes.side), "--slices", "8"])
+        run = [*command, "run", *where, "--dataset", "phantom-mri", "--method", "ssl-alpnet", "--folds", "0"]
+        run += ["--groups", "upper", "--encoder", sizes.encoder, "--weights", "random", "--steps", "1"]
+        seconds = [_seconds_to_first_step([*run, "--seed", str(seed)], Path(folder)) for seed in range(3)]
+    return row("from the command to the end of the first training step (s)", min(seconds), 5.0)
+
+
+def _quiet(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def _seconds_to_first_step(command: list[str], work: Path) -> float:
+    before = set(work.glob("models/*/losses.csv"))
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None:
+            new = set(work.glob("models/*/losses.csv")) - before
+            if any(path.stat().st_size for path in new):
+                return time.perf_counter() - started
+            time.sleep(0.005)
+        raise RuntimeError(
+            f"{' '.join(command)} ended with status {process.returncode} before its first step"
+        )
+    finally:
+        process.kill()
+        process.wait()

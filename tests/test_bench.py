@@ -1,0 +1,110 @@
+"""The benchmark runs as a whole at tiny sizes, and its small parts do what their tables say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parent.parent / "bench"
+
+
+def part(name: str) -> ModuleType:
+    """Load one file of the benchmark, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def ran(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(BENCH.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(BENCH / program), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_a_row_is_held_to_its_target() -> None:
+    measuring = part("measuring")
+    assert measuring.row("a", 0.8, 0.8)["ok"] and not measuring.row("a", 0.81, 0.8)["ok"]
+    assert (
+        measuring.row("a", 101, 100, least=True)["ok"] and not measuring.row("a", 99, 100, least=True)["ok"]
+    )
+    assert measuring.row("a", 3.0) == {"name": "a", "value_U": 3.0, "target_U": None, "ok": True}
+    assert measuring.printed([measuring.row("a", 2, 1)]).endswith("MISSED")
+
+
+class Clock:
+    """Seconds that pass only where a test lets them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def takes(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_the_best_of_alternating_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring, clock = part("measuring"), Clock()
+    monkeypatch.setattr(measuring, "time", clock)
+    order: list[str] = []
+    waits = iter([0.5, 0.25, 3.0, 2.0, 1.0, 4.0])  # a warm-up of each, then two rounds
+
+    def call(name: str) -> None:
+        order.append(name)
+        clock.takes(next(waits))
+
+    seconds = measuring.best({"slow": lambda: call("slow"), "quick": lambda: call("quick")}, 2)
+    assert order == ["slow", "quick"] * 3
+    assert seconds == {"slow": 1.0, "quick": 2.0}
+
+
+def test_parts_of_the_time_leave_out_the_parts_within_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    where, clock = part("where"), Clock()
+    monkeypatch.setattr(where, "time", clock)
+
+    class Work:
+        def outer(self) -> None:
+            clock.takes(2)
+            self.inner()
+
+        def inner(self) -> None:
+            clock.takes(5)
+
+    before = dict(vars(Work))
+    with where.watched({"outer": (Work, "outer"), "inner": (Work, "inner")}) as seconds:
+        Work().outer()
+        Work().inner()
+        clock.takes(3)
+        other = threading.Thread(target=Work().inner)
+        other.start()
+        other.join()
+    assert dict(vars(Work)) == before
+    assert seconds == {"outer": 2, "inner": 10, "rest": 8}  # the other thread's 5 s are nobody's
+    assert "inner" in where.printed("work", seconds).splitlines()[1]
+
+
+@pytest.mark.slow
+def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
+    run = ran("bench.py", "--tiny", "--folder", str(tmp_path))
+    (written,) = tmp_path.glob("*.json")
+    rows: list[dict[str, Any]] = json.loads(written.read_text())
+    assert run.returncode == (0 if all(row["ok"] for row in rows) else 1), run.stderr
+    assert all(row.keys() == {"name", "value_U", "target_U", "ok"} for row in rows)
+    assert [row["target_U"] for row in rows if row["target_U"] is not None] == [
+        0.8, 0.1, 1.0, 6.0, 1.03, 1.15, 0.02, 0.7, 5.0, 300.0, 1500.0, 4000.0,
+    ]  # fmt: skip
+    table = written.with_suffix(".txt").read_text()
+    assert "encoder  " in table and "backward  " in table and table.count("%") >= 16
