@@ -37,7 +37,7 @@ PLACES = (
 
 def chaos_store(path: Path, sizes: Sizes) -> Store:
     """Write scans as deep as those of CHAOS whose organs span the same slices; a fold has four scans."""
-    spec = _spec("chaost2", (0, 4, sizes.scans), sizes)
+    spec = spec_like("chaost2", (0, 4, sizes.scans), sizes)
     shapes = [
         (
             -(-depth // sizes.thin),
@@ -45,17 +45,18 @@ def chaos_store(path: Path, sizes: Sizes) -> Store:
         )
         for depth, *ranges in CHAOS[: sizes.scans]
     ]
-    return _written(path, spec, shapes, felzenszwalb=True)
+    return written_store(path, spec, shapes, felzenszwalb=True)
 
 
 def ct_store(path: Path, sizes: Sizes) -> Store:
     """Write a CT set of the size of Synapse's, five folds; its superpixels are squares, to be quick."""
     scans, depth = sizes.large
-    spec = _spec("sabs", tuple(scans * fold // 5 for fold in range(6)), sizes)
-    return _written(path, spec, [(depth, [range(depth // 6, depth - depth // 6)] * 4)] * scans, False)
+    spec = spec_like("sabs", tuple(scans * fold // 5 for fold in range(6)), sizes)
+    return written_store(path, spec, [(depth, [range(depth // 6, depth - depth // 6)] * 4)] * scans, False)
 
 
-def _spec(like: str, borders: tuple[int, ...], sizes: Sizes) -> DatasetSpec:
+def spec_like(like: str, borders: tuple[int, ...], sizes: Sizes) -> DatasetSpec:
+    """Return the facts of a shipped dataset with other folds and slices of `sizes.side` pixels."""
     facts = load_dataset_spec(like)
     return DatasetSpec(
         name="bench", title="made for measuring", modality=facts.modality, classes=facts.classes,
@@ -64,9 +65,10 @@ def _spec(like: str, borders: tuple[int, ...], sizes: Sizes) -> DatasetSpec:
     )  # fmt: skip
 
 
-def _written(
+def written_store(
     path: Path, spec: DatasetSpec, shapes: Iterable[tuple[int, Sequence[range]]], felzenszwalb: bool
 ) -> Store:
+    """Write scans of (depth, range of slices of each tested class); superpixels are found, or squares."""
     with new_store(path, spec) as writer:
         for number, (depth, ranges) in enumerate(shapes):
             image, labels = _scan(number, depth, ranges, spec)

@@ -47,9 +47,9 @@ def row(name: str, value: float, target: float | None = None, least: bool = Fals
 
 def printed(rows: list[Row]) -> str:
     """Return rows as a table; what missed its target is marked."""
-    lines = [f"{'':64} {'value':>9} {'target':>9}"]
+    lines = [f"{'':76} {'value':>9} {'target':>9}"]
     for one in rows:
-        target = "" if one["target_U"] is None else f"{one['target_U']:9.2f}"
+        target = "" if one["target_U"] is None else f"{one['target_U']:9.4g}"
         marked = "" if one["ok"] else "MISSED"
-        lines.append(f"{one['name']:64} {one['value_U']:9.3f} {target:>9} {marked}".rstrip())
+        lines.append(f"{one['name']:76} {one['value_U']:9.4g} {target:>9} {marked}".rstrip())
     return "\n".join(lines)
