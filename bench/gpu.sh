@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# What a machine with a GPU is asked, in one command and within 8 minutes: does it agree with the CPU, how
+# fast is it, and five folds of CHAOS where the volumes are there.
+#
+#   bench/gpu.sh [FOLDER of results, default bench]
+#
+# PYTHON         the interpreter (default: .venv/bin/python)
+# CHAOS_FOLDER   the volumes as `fewshot prepare chaost2` takes them; unset: the five folds are left out
+# STEPS          training steps of each fold (default: 1000)
+# TINY=1         small sizes on whatever device there is, to try the script out
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+out=${1:-bench}
+steps=${STEPS:-1000}
+mkdir -p "$out"
+export PYTHONPATH=$PWD
+tiny=()
+speed=()
+if [[ -n ${TINY:-} ]]; then
+  tiny=(--tiny)
+  speed=(--steps 10)
+elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  echo 'gpu.sh: torch finds no GPU here; TINY=1 tries the script out on the CPU' >&2
+  exit 2
+fi
+
+status=0
+timeout 150 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
+timeout 90 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
+
+if [[ -n ${CHAOS_FOLDER:-} ]]; then
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+  timeout 60 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
+  timeout 180 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
+    --steps "$steps" --precision bf16 --work "$work" | tee "$out/gpu-chaos.txt" || status=1
+else
+  echo 'CHAOS_FOLDER is not set: the five folds are left out'
+fi
+exit "$status"

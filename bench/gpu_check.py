@@ -1,0 +1,133 @@
+"""Holds a device to the CPU: same weights, same questions; scores of pixels, Dice, and what a step waits for.
+
+On a machine without a GPU the device is the CPU itself, which tries the program out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from made import chaos_store
+from measuring import FULL, TINY, Row, Sizes, printed, row
+from torch import Tensor
+from training_cost import stepper
+
+from episodes.plan import Plan, make_plan
+from episodes.slices import SliceReader, normalisation
+from episodes.store import Store
+from fewshot.files import write_json
+from fewshot.learner import encoder_for
+from fewshot.registry import resolve_method
+from fewshot.types import Support
+from protocols.evaluate import evaluate
+from protocols.spec import load_protocol
+
+METHODS = ("ssl-alpnet", "dspnet")
+STEPS = 10  # of training on the CPU, so that the weights tell organs from the rest
+CPU = torch.device("cpu")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compare, print, write; return 0 if the device agrees with the CPU."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
+    parser.add_argument("--out", type=Path, required=True, help="file of the result")
+    args = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = TINY if args.tiny else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        store = chaos_store(Path(folder) / "store", sizes)
+        rows = [one for name in METHODS for one in compared(name, store, sizes, device)]
+    print(f"device: {device}\n{printed(rows)}")
+    write_json(args.out, rows)
+    return 0 if all(one["ok"] for one in rows) else 1
+
+
+def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> list[Row]:
+    """Return how far the device is from the CPU for one method, trained a little on the CPU."""
+    made = resolve_method(name)
+    learner = made(encoder_for(made, sizes.encoder, 0))
+    step, _episode = stepper(learner, store)
+    for _step in range(STEPS):
+        step()
+    learner.eval()
+    there = copy.deepcopy(learner).to(device)
+    protocol = load_protocol("alpnet-ep1")
+    plans = [
+        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, 0, group, classes)
+        for group, classes in protocol.groups_for(store.spec).items()
+    ]
+    reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
+    rounding = "float32 without TF32"
+    with _tf32(False):
+        probabilities = _probabilities(learner, plans[0], reader, CPU)
+        difference = (probabilities - _probabilities(there, plans[0], reader, device)).abs()
+        wanted = _dices(learner, plans, reader, CPU)
+        exact = _dices(there, plans, reader, device)
+    usual = _dices(there, plans, reader, device)
+    rows = [
+        row(f"{name}: mean difference of a probability ({rounding})", float(difference.mean()), 1e-4),
+        row(f"{name}: largest difference of a Dice ({rounding})", _largest(wanted, exact), 1e-3),
+        row(f"{name}: largest difference of a Dice (torch's defaults)", _largest(wanted, usual), 1e-2),
+    ]
+    if device.type == "cuda":
+        rows.append(row(f"{name}: waits for the device in a step", _waits(learner, store, device), 0))
+    return rows
+
+
+def _probabilities(learner: Any, plan: Plan, reader: SliceReader, device: torch.device) -> Tensor:
+    """Return the foreground probabilities (Q,H,W) of the first task's scored slices, on the CPU."""
+    task = plan.tasks[0]
+    masks = torch.stack([torch.from_numpy(reader.mask(ref, task.class_value)) for ref in task.support])
+    support = Support(reader.images(task.support).to(device), masks.to(device))
+    queries = [ref for ref, scored in zip(task.queries, task.scored, strict=True) if scored]
+    with torch.inference_mode():
+        found: Tensor = learner.segment(support, reader.images(queries).to(device)).cpu()
+    return found
+
+
+def _dices(learner: Any, plans: list[Plan], reader: SliceReader, device: torch.device) -> list[float]:
+    found = evaluate(learner, plans, reader, device=device, batch=8 if device.type == "cuda" else 2)
+    return [score.dice or 0.0 for one in found for score in one.scores]
+
+
+def _largest(wanted: list[float], found: list[float]) -> float:
+    return max(abs(a - b) for a, b in zip(wanted, found, strict=True))
+
+
+def _waits(learner: Any, store: Store, device: torch.device) -> int:
+    """Return how often torch sees the host wait for the device while a step is queued."""
+    step, _episode = stepper(copy.deepcopy(learner), store, device, "bf16")
+    for _step in range(3):
+        step()
+    torch.cuda.set_sync_debug_mode("warn")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        step()
+    torch.cuda.set_sync_debug_mode("default")
+    return len(caught)
+
+
+class _tf32:  # noqa: N801
+    """Allow or forbid TF32 while the block runs."""
+
+    def __init__(self, allowed: bool) -> None:
+        self._allowed = allowed
+
+    def __enter__(self) -> None:
+        self._before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self._allowed
+
+    def __exit__(self, *_error: object) -> None:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = self._before
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Steps a second, slices a second and memory of ResNet-101 at 256 x 256 on a GPU: bf16, channels-last.
+
+Training goes through `fewshot.training.train` with its background threads, evaluation through
+`protocols.evaluate`. On a machine without a GPU the device is the CPU, which tries the program out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from asking_cost import Fold
+from made import chaos_store
+from measuring import FULL, TINY, Row, Sizes, best, printed, row
+
+from baselines.ssl_alpnet import SSLALPNet
+from episodes.plan import Plan
+from episodes.prefetch import prefetched
+from episodes.sampler import SuperpixelEpisodes
+from episodes.slices import SliceReader, normalisation
+from episodes.store import Store
+from fewshot.encoder import build_encoder
+from fewshot.files import write_json
+from fewshot.learner import Recipe
+from fewshot.training import train
+from fewshot.types import Episode
+from protocols.evaluate import evaluate
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write; return 0 if the targets of an H200-class card are met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
+    parser.add_argument("--out", type=Path, required=True, help="file of the result")
+    parser.add_argument("--steps", type=int, default=500, help="training steps timed (default: 500)")
+    args = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    sizes = TINY if args.tiny else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        store = chaos_store(Path(folder) / "store", sizes)
+        rows = [
+            *training_rows(store, sizes, device, args.steps),
+            *evaluation_rows(store, Path(folder), sizes, device),
+        ]
+    print(f"device: {device} {_name(device)}\n{printed(rows)}")
+    write_json(args.out, rows)
+    return 0 if all(one["ok"] for one in rows) else 1
+
+
+def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int) -> list[Row]:
+    """Return steps a second in bf16 after a tenth of them to warm up, and the memory they take."""
+    learner = SSLALPNet(build_encoder(sizes.encoder, 0))
+    scans = store.index.scans
+    reader = SliceReader(store, normalisation(store, "per-scan", scans))
+    source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0, prepare=learner.prepare)
+    warm = steps // 10
+    started = [0.0]
+
+    def episodes(asked: range) -> Iterator[Episode]:
+        for step, episode in zip(asked, prefetched(source.episode, asked, 16, 4), strict=True):
+            if step == warm:
+                _finished(device)
+                started[0] = time.perf_counter()
+            yield episode
+
+    recipe = Recipe(steps=steps, encoder=sizes.encoder, weights="random", snapshot_every=0)
+    _forget(device)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            learner, recipe, Path(folder), seed=0, device=device, episodes=episodes, precision="bf16",
+            checkpoint_every=10**9, channels_last=True,
+        )  # fmt: skip
+        _finished(device)
+        seconds = time.perf_counter() - started[0]
+    return [
+        row("training, bf16 (steps/s)", (steps - warm) / seconds, 100.0, least=True),
+        row("training, bf16, memory of the device (MB)", _memory(device)),
+    ]
+
+
+def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device) -> list[Row]:
+    """Return the encoded slices a second of a fold, both groups, and the memory it takes."""
+    cuda = device.type == "cuda"
+    fold = Fold(store, work, sizes, device.type, 64 if cuda else 2)
+    plans: list[Plan] = [cell.plan for cell in fold.cells("alpnet-ep1")]
+    reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
+    _forget(device)
+
+    def asked() -> None:
+        evaluate(fold.learner, plans, reader, device=device, batch=64 if cuda else 2)
+        _finished(device)
+
+    seconds = best({"asked": asked}, sizes.rounds)["asked"]
+    _volumes, distinct, _answers = fold.counts("alpnet-ep1")
+    return [
+        row("evaluation (encoded slices/s)", distinct / seconds, 1500.0, least=True),
+        row("evaluation, memory of the device (MB)", _memory(device)),
+    ]
+
+
+def _finished(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _forget(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _memory(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else 0.0
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
