@@ -108,3 +108,50 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
     table = written.with_suffix(".txt").read_text()
     assert "encoder  " in table and "backward  " in table and table.count("%") >= 16
+
+
+@pytest.mark.slow
+def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
+    run = ran("growth.py", "--tiny", "--folder", str(tmp_path), "--pictures", str(tmp_path))
+    assert run.returncode in (0, 1), run.stderr
+    found = json.loads((tmp_path / "growth.json").read_text())
+    assert found["scans"].keys() == {"prepare", "run", "table"}
+    assert found["evaluation"].keys() == {"slices", "classes", "supports", "protocols"}
+    assert [point["x"] for point in found["scans"]["run"]] == [5, 10]
+    assert all(point["memory_mb"] > 50 for points in found["scans"].values() for point in points)
+    assert len(found["rows"]) == 3 * 2 + 4
+    assert (tmp_path / "growth.svg").stat().st_size > 5000 and (tmp_path / "growth.png").exists()
+
+
+@pytest.mark.slow
+def test_the_gpu_script_runs_on_a_cpu_too(tmp_path: Path) -> None:
+    environment = {**os.environ, "TINY": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    environment.pop("CHAOS_FOLDER", None)
+    command = ["bash", str(BENCH / "gpu.sh"), str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert "the five folds are left out" in run.stdout, run.stderr
+    check = json.loads((tmp_path / "gpu-check.json").read_text())
+    assert len(check) == 6 and all(row["ok"] and row["value_U"] == 0 for row in check)  # the CPU to itself
+    names = [row["name"] for row in json.loads((tmp_path / "gpu-speed.json").read_text())]
+    assert names[0] == "training, bf16 (steps/s)" and "evaluation (encoded slices/s)" in names
+
+
+def test_the_page_holds_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    measuring, page = part("measuring"), part("page")
+    rows = [measuring.row("a step (U)", 6.5, 6.0), measuring.row("a slice (U)", 0.7)]
+    (tmp_path / "some-cpu.json").write_text(json.dumps(rows))
+    (tmp_path / "some-cpu.txt").write_text("encoder 90 %\n")
+    assert page.main(tmp_path, tmp_path / "page.md") == 0
+    text = (tmp_path / "page.md").read_text()
+    assert "| a step (U) | 6.5 | 6 | **missed** by 0.5 |" in text and "| a slice (U) | 0.7 |  |  |" in text
+    assert "## some-cpu: `make bench`" in text and "encoder 90 %" in text
+    assert text.count("Not measured yet") == 2
+    (tmp_path / "growth.json").write_text(
+        json.dumps({"rows": [measuring.row("time of run (exponent)", 0.9)]})
+    )
+    (tmp_path / "gpu-speed.json").write_text(json.dumps([measuring.row("steps", 90, 100, least=True)]))
+    page.main(tmp_path, tmp_path / "page.md")
+    text = (tmp_path / "page.md").read_text()
+    assert "time of run (exponent) | 0.9" in text and "| steps | 90 | 100 | **missed** by 10 |" in text
+    assert "Not measured" not in text and text.count("growth.svg") == 1
