@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +29,10 @@ def run(args: argparse.Namespace) -> int:
     from results.ablation import ablation_table
 
     methods = ablated(
-        args.method, shared.settings(args.set), _seeds(args.seeds), encoder=args.encoder,
+        args.method, shared.settings(args.set), shared.different_seeds(args.seeds), encoder=args.encoder,
         weights=args.weights, steps=args.steps, precision=args.precision,
     )  # fmt: skip
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
     print(ablation_table(run_ablation(replace(request, select=args.select, train_store=other), methods)))
     return 0
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
-        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
-    return tuple(int(part) for part in parts)

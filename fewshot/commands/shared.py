@@ -96,6 +96,14 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def different_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of `--seeds 0,1,2`, in the order given; none twice."""
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
+        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
+    return tuple(int(part) for part in parts)
+
+
 def slice_numbers(text: str | None) -> tuple[int, int] | None:
     """Return first and last slice, both included, of `--slices A:B`; None where it was not given."""
     if text is None:
