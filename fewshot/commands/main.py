@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "train what is missing, evaluate, write records, print the fold table",
     "pretrain": "pre-train a backbone on unlabelled images, for --weights of any method",
     "ablate": "train a method without each of its modules, and tell what each is worth",
+    "probe": "tell what pre-training did to dense features: nearest neighbours before and after",
     "evaluate": "evaluate trained models or released checkpoints without training",
     "score": "score another program's masks under a plan and record them as external",
     "leaderboard": "methods side by side with intervals and ranks, published numbers beside",
