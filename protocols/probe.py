@@ -41,6 +41,7 @@ from protocols.dense_cells import (
     scan_classes,
 )
 from protocols.methods import settle
+from protocols.pretraining import ensure_backbone
 from protocols.spec import Protocol
 from results.probe import BACKGROUND, Probe, ScanRecall, Trial
 
@@ -94,8 +95,6 @@ def densecl(settings: Mapping[str, str], encoder: str) -> StageOne:
                 f"--set {name}: no option of stage 1; give one of those that begin with {STAGE_ONE}"
             )
     options = settle("densemp", settings, encoder=encoder).options
-    from protocols.pretraining import ensure_backbone  # type: ignore[import-not-found]
-
     told = {name: value for name, value in dataclasses.asdict(options).items() if name.startswith(STAGE_ONE)}
     return StageOne(told, partial(ensure_backbone, options))
 
