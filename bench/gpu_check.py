@@ -54,7 +54,7 @@ def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> lis
     """Return how far the device is from the CPU for one method, trained a little on the CPU."""
     made = resolve_method(name)
     learner = made(encoder_for(made, sizes.encoder, 0))
-    step, _episode = stepper(learner, store)
+    step, _episode = stepper(learner, store, rate=1e-3)
     for _step in range(STEPS):
         step()
     learner.eval()

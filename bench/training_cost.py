@@ -30,23 +30,40 @@ from fewshot.stepping import Stepper
 from fewshot.types import Episode
 
 VIEWS = 8
+EPISODES = 100  # tried until one has a loss
 CPU = torch.device("cpu")
 
 
 def stepper(
-    learner: PrototypeLearner, store: Store, device: torch.device = CPU, precision: str = "float32"
-) -> tuple[Callable[[], Any], Episode]:
-    """Return a call that takes a training step on one superpixel episode, and that episode."""
+    learner: PrototypeLearner, store: Store, device: torch.device = CPU, precision: str = "float32",
+    rate: float = 0.0,
+) -> tuple[Callable[[], None], Episode]:  # fmt: skip
+    """Return a call that takes a whole training step on one superpixel episode, and that episode.
+
+    The episode is the first whose loss is defined: others are skipped by training, so they cost no backward
+    pass. At a rate of 0 the weights stay, and with them the loss.
+    """
     learner.to(device)
     nn.Module.to(learner, memory_format=torch.channels_last)
     learner.train()
     scans = store.index.scans
     reader = SliceReader(store, normalisation(store, "per-scan", scans))
     source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0, prepare=learner.prepare)
-    episode = source.episode(0)
+    with torch.no_grad():
+        episode = next(
+            found
+            for found in map(source.episode, range(EPISODES))
+            if bool(learner.loss(found.to(device)).defined)
+        )
     moved = Stepper(learner, Recipe(), device, precision, ahead=device.type == "cuda")
     moved.settle()
-    return lambda: moved.take(episode, 1, 1e-3), episode
+
+    def step() -> None:
+        told = moved.take(episode, 1, rate)
+        if rate == 0 and not all(one.defined for one in told):
+            raise RuntimeError("the episode's loss has become undefined: its step would be no whole one")
+
+    return step, episode
 
 
 def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[Row]:
