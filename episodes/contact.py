@@ -1,4 +1,4 @@
-"""The contact sheet: one slice of every scan with its classes outlined, so that flipped labels show."""
+"""Contact sheets: one slice of every scan with its classes outlined, so that flipped labels show."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from episodes.superpixels import outlines
 from fewshot.files import atomic_write
 
 COLUMNS = 5
+MOST = 50  # scans on a sheet: more go onto further ones, for memory must not grow with a dataset
 PANEL_INCHES = 2.6
 
 
@@ -32,13 +33,26 @@ def middle_class_slice(labels: NDArray[Any], values: Sequence[int]) -> int:
     return int(slices[len(slices) // 2])
 
 
-def write_contact_sheet(store: Store, path: Path) -> None:
-    """Draw every scan of `store` in one PNG: its middle class slice, cut as the model sees it.
+def write_contact_sheet(store: Store, path: Path) -> list[Path]:
+    """Draw every scan of `store`: its middle class slice, cut as the model sees it; return the PNG files.
 
-    Rows of the array run upwards, columns to the right: nothing is flipped by the header. Tested classes
-    are outlined in full lines, the other stored classes in dotted ones.
+    The first 50 scans are in `path`, contact.png say, the next in contact-2.png beside it, and so on; `path`
+    is written last. Rows of the array run upwards, columns to the right: nothing is flipped by the header.
+    Tested classes are outlined in full lines, the other stored classes in dotted ones.
     """
-    spec, scans = store.spec, store.index.scans
+    scans = store.index.scans
+    sheets = {}
+    for number, start in enumerate(range(0, len(scans), MOST), start=1):
+        name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+        sheets[name] = scans[start : start + MOST]
+    for name, some in reversed(sheets.items()):
+        _write_sheet(store, some, name)
+    return list(sheets)
+
+
+def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
+    spec, count = store.spec, len(store.index.scans)
+    some = "" if len(scans) == count else f"{scans[0]} to {scans[-1]} of "
     colours = class_colours(spec.classes)
     rows = math.ceil(len(scans) / COLUMNS)
     figure = Figure(figsize=(COLUMNS * PANEL_INCHES, rows * (PANEL_INCHES + 0.25) + 1.3))
@@ -61,7 +75,7 @@ def write_contact_sheet(store: Store, path: Path) -> None:
     ]
     height = float(figure.get_size_inches()[1])
     figure.suptitle(
-        f"{spec.title}: {len(scans)} scans, the middle slice of those with most tested classes\n"
+        f"{spec.title}: {some}{count} scans, the middle slice of those with most tested classes\n"
         "array order: x to the right, y upwards; every scan should look alike",
         fontsize=11, y=1 - 0.1 / height,
     )  # fmt: skip

@@ -10,8 +10,10 @@ import pytest
 from matplotlib.image import imread
 from tiny import tiny_store
 
-from episodes.contact import class_colours
+from episodes import contact
+from episodes.contact import class_colours, write_contact_sheet
 from episodes.sheet import spread_out, superpixel_colours
+from episodes.store import Store
 from fewshot.commands.main import main
 
 
@@ -98,3 +100,22 @@ def test_a_mistake_is_one_line(
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(tmp_path), "0"]) == 2
     assert "holds no index.json" in capsys.readouterr().err
+
+
+def test_a_large_dataset_has_several_contact_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tiny_store(tmp_path / "three", scans=3)
+    (whole,) = write_contact_sheet(store, tmp_path / "whole.png")
+    monkeypatch.setattr(contact, "MOST", 2)
+    drawn: list[str] = []
+    draw = contact._draw_scan
+
+    def noted(panel: object, store: Store, scan: str, colours: dict[str, object]) -> None:
+        drawn.append(scan)
+        draw(panel, store, scan, colours)
+
+    monkeypatch.setattr(contact, "_draw_scan", noted)
+    sheets = write_contact_sheet(store, tmp_path / "contact.png")
+    assert [sheet.name for sheet in sheets] == ["contact.png", "contact-2.png"]
+    assert drawn == ["2", "0", "1"]  # the first sheet last: where it is, all are
+    assert all(imread(sheet).shape == imread(whole).shape for sheet in sheets)
+    assert not np.array_equal(imread(sheets[0]), imread(sheets[1]))

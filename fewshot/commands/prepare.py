@@ -2,8 +2,9 @@
 
 The published layout is image_ID.nii.gz beside label_ID.nii.gz; downloads are prepared by the rules of the
 published results. What was found is printed, with warnings; what can't be right stops the command. The
-store lies in WORK/stores/DATASET, with contact.png, a picture of every scan. A store that was made of the
-same files by the same facts is left as it is; of others, it is replaced with --overwrite alone.
+store lies in WORK/stores/DATASET, with contact.png, a picture of every scan (of the first 50; contact-2.png
+and so on show the others). A store that was made of the same files by the same facts is left as it is; of
+others, it is replaced with --overwrite alone.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset and print what was found; status 0."""
-    from episodes.contact import write_contact_sheet
+    from episodes.contact import MOST, write_contact_sheet
     from episodes.phantoms.make import KINDS
 
     if args.workers < 0:
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         write_contact_sheet(store, picture)
     print(f"{args.folder}: {name}")
     print(summary(store, facts))
-    print(f"look at {picture}: the organs must lie within their outlines, and alike in every scan")
+    more = " and those beside it" if len(store.index.scans) > MOST else ""
+    print(f"look at {picture}{more}: the organs must lie within their outlines, and alike in every scan")
     return 0
 
 
