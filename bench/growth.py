@@ -76,7 +76,7 @@ def draw(scans: dict[str, Series], question: dict[str, Series], stem: Path) -> l
             title="Commands", xlabel="scans of 64 x 64 x 8", ylabel="seconds", xscale="log", yscale="log"
         )
         _lines(memory, scans, "memory_mb")
-        memory.set(title="Memory", xlabel="scans", ylabel="most memory held, MB", xscale="log")
+        memory.set(title="Memory", xlabel="scans", ylabel="most memory of its own, MB", xscale="log")
         memory.set_ylim(bottom=0)
         _lines(asked, question, "seconds")
         _guide(asked, question["supports"])

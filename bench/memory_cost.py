@@ -47,9 +47,8 @@ def measured(store: Path, what: str, sizes: Sizes) -> float:
 
 
 def held(what: str, process: str = "self") -> float:
-    """Return the memory that a process holds ("VmRSS") or has held at most ("VmHWM"), in MB.
-
-    Pages of files that it reads are in it. Not from `getrusage`, which begins with the parent's peak.
+    """Return the memory that a process holds ("VmRSS"; without pages of files "RssAnon"),
+    or has held at most ("VmHWM"), in MB. Not from `getrusage`, which begins with the parent's peak.
     """
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024

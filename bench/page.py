@@ -54,7 +54,8 @@ def _growth(folder: Path) -> str:
     rows = _table(json.loads(path.read_text())["rows"])
     return f"""## Growth: `python bench/growth.py`
 Phantoms of 64 x 64 from the fewest to the most scans in the figure. An exponent of 1 is linear, below 1 is
-better; it is taken between the last two points. Memory is the most that the command's process held.
+better; it is taken between the last two points. Memory is the most of its own that the command's
+process held, without pages of mapped files.
 
 ![time and memory against scans, evaluation against what is asked](growth.svg)
 
