@@ -171,6 +171,27 @@ def test_slices_answered_by_the_fallback_are_counted(store: Store) -> None:
     assert evaluation.fallback_slices == sum(sum(task.scored) for task in plan.tasks)
 
 
+class LastUndefined(PrototypeLearner):
+    """A method that has no answer of its own where it is asked about a single slice."""
+
+    def logits(self, support_features, support_masks, query_features, *, prepared, branch):  # type: ignore[no-untyped-def]
+        scores = query_features.new_zeros((len(query_features), 2, *query_features.shape[-2:]))
+        return scores, torch.tensor(len(query_features) > 1)
+
+
+def test_one_undefined_batch_makes_its_task_a_fallback(store: Store) -> None:
+    plan = plans_of(store)[0]
+    task = next(task for task in plan.tasks if sum(task.scored) > 1)
+    three = (task.queries * 3)[:3]
+    one_task = dataclasses.replace(
+        plan, tasks=(dataclasses.replace(task, queries=three, scored=(True,) * 3),)
+    )
+    learner = LastUndefined(build_encoder("resnet18", 0)).eval()
+    for batch, expected in ((2, 3), (3, 0)):  # batches of 2 and 1, or all three at once
+        (evaluation,) = evaluate(learner, [one_task], reader_of(store, plan), device=CPU, batch=batch)
+        assert evaluation.fallback_slices == expected
+
+
 def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
     plan = plans_of(store)[0]
     learner = SSLALPNet(build_encoder("resnet18", 1)).eval()
