@@ -80,7 +80,7 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
     assert score(work, "--labels-used", "target") == 0
     printed = capsys.readouterr().out
     assert "MARKED: scored from files" in printed and "made elsewhere" in printed
-    assert "initial weights: not known" in printed and "labels used in training: target" in printed
+    assert "initial weights: not known" in printed and "uses labels of the tested classes" in printed
     assert "theirs on tiny, setting 1" in printed
     for path in (work / "records").glob("*.json"):
         record = read_record(path)
