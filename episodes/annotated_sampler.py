@@ -9,32 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
 
-from episodes.augment import Augmentation, preset
+from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
+from episodes.plan import DatasetFacts as PlanFacts
 from episodes.plan import Plan, scan_roles, training_slices
 from episodes.plan_rules import PART_RULES
 from episodes.plan_supports import support_slices
 from episodes.slices import SliceReader
-from episodes.views import Prepare, below, checked_batch, episode_of_views
+from episodes.views import Prepare, Source, ViewSampler, below
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef
 
 
-class DatasetFacts(Protocol):
-    """What is read of a dataset; `episodes.dataset.DatasetSpec` has it."""
+class DatasetFacts(PlanFacts, Protocol):
+    """What is read of a dataset: a plan's facts, and the classes that protocols may test."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def classes(self) -> Mapping[str, int]: ...
-    @property
     def tested(self) -> tuple[str, ...]: ...
-    @property
-    def fold_borders(self) -> tuple[int, ...]: ...
 
 
 class Pair(NamedTuple):
@@ -42,12 +36,6 @@ class Pair(NamedTuple):
 
     query: SliceRef
     supports: tuple[SliceRef, ...]
-
-
-class Source(Protocol):
-    """A sampler: the episode of a step depends on the step alone."""
-
-    def episode(self, step: int) -> Episode: ...
 
 
 def annotated_pairs(index: ClassSliceIndex, facts: DatasetFacts, plan: Plan) -> dict[str, tuple[Pair, ...]]:
@@ -106,7 +94,7 @@ def _nearest(slices: Sequence[int], z: int) -> int:
     return min(slices, key=lambda other: (abs(other - z), other))
 
 
-class AnnotatedEpisodes:
+class AnnotatedEpisodes(ViewSampler):
     """Episodes of `pairs` (see `annotated_pairs`); `episode(step)` depends on seed and step alone.
 
     The class is uniform over those of `pairs`, then the query over its slices, then the support over the
@@ -124,13 +112,9 @@ class AnnotatedEpisodes:
         batch: int = 1,
         prepare: Prepare | None = None,
     ) -> None:
-        self._reader = reader
+        super().__init__(reader, seed, augmentation, batch, prepare)
         self._pairs = dict(pairs)
         self._values = {name: classes[name] for name in pairs}
-        self._seed = seed
-        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
-        self._batch = checked_batch(batch)
-        self._prepare = prepare
 
     def episode(self, step: int) -> Episode:
         """Return the episode of a step, on the CPU: B episodes of one support and one query each.
@@ -142,14 +126,8 @@ class AnnotatedEpisodes:
         refs = [support for _, support, _ in chosen] + [query for _, _, query in chosen]
         names = [name for name, _, _ in chosen] * 2
         masks = [self._reader.mask(ref, self._values[name]) for ref, name in zip(refs, names, strict=True)]
-        return episode_of_views(
-            self._reader.images(refs),
-            torch.from_numpy(np.stack(masks)),
-            " ".join(f"annotated:{name}:{one.scan}:{one.z}:{two.scan}:{two.z}" for name, one, two in chosen),
-            self._augmentation,
-            generator,
-            self._prepare,
-        )
+        told = (f"annotated:{name}:{one.scan}:{one.z}:{two.scan}:{two.z}" for name, one, two in chosen)
+        return self._of_slices(refs, masks, " ".join(told), generator)
 
     def _choose(self, generator: torch.Generator) -> tuple[str, SliceRef, SliceRef]:
         """Draw class, support and query."""

@@ -37,6 +37,7 @@ __all__ = [
     "integer_sorted",
     "make_plan",
     "scan_roles",
+    "training_scans",
     "training_slices",
     "with_superpixel",
 ]
@@ -163,8 +164,8 @@ def make_plan(
                     undefined.append((class_name, scan, "class absent from the query scan"))
                     continue
                 tasks += _tasks(index, rules, class_name, facts.classes[class_name], scan, supports)
-    training_scans = tuple(scan for scan in integer_sorted(index.scans) if scan not in roles.held_out)
-    kept, dropped = training_slices(index, rules, setting, training_scans, class_names)
+    scans = training_scans(index.scans, roles)
+    kept, dropped = training_slices(index, rules, setting, scans, class_names)
     return Plan(
         dataset=facts.name,
         dataset_hash=dataset_hash,
@@ -175,7 +176,7 @@ def make_plan(
         rules=rules,
         query_scans=roles.queries,
         support_scans=tuple(used),
-        training_scans=training_scans,
+        training_scans=scans,
         training_slices=kept,
         excluded=dropped,
         tasks=tuple(tasks),
@@ -213,6 +214,11 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
             f"{fold} too; add it to its [supports]"
         )
     return rule(Fold(integer_sorted(scans), start, stop, rules.shots, listed[fold] if listed else ()))
+
+
+def training_scans(scans: Sequence[str], roles: ScanRoles) -> tuple[str, ...]:
+    """Return the scans that a fold leaves to train on, sorted as folds are cut."""
+    return tuple(scan for scan in integer_sorted(scans) if scan not in roles.held_out)
 
 
 def integer_sorted(scans: Sequence[str]) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.augment import Augmentation, preset
+from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
 from episodes.slices import SliceReader
-from episodes.views import Prepare, below, checked_batch, episode_of_views
+from episodes.views import Prepare, ViewSampler, below, episode_of_views
 from fewshot.errors import UserError, unknown_name
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef
@@ -38,7 +38,7 @@ def _released(superpixels: NDArray[np.int32], generator: torch.Generator) -> int
 DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
 
 
-class SuperpixelEpisodes:
+class SuperpixelEpisodes(ViewSampler):
     """Superpixel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
 
     A training item is a slice, uniform over all slices of `training_scans`; one without a superpixel
@@ -64,12 +64,8 @@ class SuperpixelEpisodes:
     ) -> None:
         if draw not in DRAWS:
             raise unknown_name("draw", draw, DRAWS)
-        self._reader = reader
-        self._seed = seed
+        super().__init__(reader, seed, augmentation, batch, prepare)
         self._draw = draw
-        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
-        self._batch = checked_batch(batch)
-        self._prepare = prepare
         self._items = _items(index, tuple(training_scans), allowed)
 
     def episode(self, step: int) -> Episode:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.augment import Augmentation, preset
+from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
 from episodes.slices import SliceReader
-from episodes.views import Prepare, below, checked_batch, episode_of_views
+from episodes.views import Prepare, ViewSampler, below
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef
@@ -39,7 +39,7 @@ class _Item:
     numbers: NDArray[np.int64]
 
 
-class SupervoxelEpisodes:
+class SupervoxelEpisodes(ViewSampler):
     """Supervoxel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
 
     A training item is a slice, uniform over the slices of `training_scans` in `allowed` (None: all are
@@ -62,12 +62,8 @@ class SupervoxelEpisodes:
         batch: int = 1,
         prepare: Prepare | None = None,
     ) -> None:
-        self._reader = reader
+        super().__init__(reader, seed, augmentation, batch, prepare)
         self._supervoxels = supervoxels
-        self._seed = seed
-        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
-        self._batch = checked_batch(batch)
-        self._prepare = prepare
         slices = index.all_slices(tuple(training_scans))
         kept = [ref for ref in slices if allowed is None or ref in allowed]
         self._items = self._paired(kept)
@@ -89,14 +85,8 @@ class SupervoxelEpisodes:
         refs = [support for support, _, _ in chosen] + [query for _, query, _ in chosen]
         numbers = [number for _, _, number in chosen] * 2
         masks = [self._map(ref) == number for ref, number in zip(refs, numbers, strict=True)]
-        return episode_of_views(
-            self._reader.images(refs),
-            torch.from_numpy(np.stack(masks)),
-            " ".join(f"{one.scan}:{one.z}>{other.z}:{number}" for one, other, number in chosen),
-            self._augmentation,
-            generator,
-            self._prepare,
-        )
+        told = (f"{one.scan}:{one.z}>{other.z}:{number}" for one, other, number in chosen)
+        return self._of_slices(refs, masks, " ".join(told), generator)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, SliceRef, int]:
         """Draw support, query and the number of a supervoxel that both show."""

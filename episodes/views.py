@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.augment import Augmentation, augment
+from episodes.augment import Augmentation, augment, preset
+from episodes.slices import SliceReader
 from fewshot.errors import UserError
-from fewshot.types import Episode
+from fewshot.types import Episode, SliceRef
 
 Prepare = Callable[[Tensor], dict[str, Tensor]]
+
+
+class Source(Protocol):
+    """A sampler: the episode of a step depends on the step alone."""
+
+    def episode(self, step: int) -> Episode: ...
+
+
+class ViewSampler:
+    """What samplers of random views have in common; `augmentation` is a preset's name or the ranges."""
+
+    def __init__(
+        self, reader: SliceReader, seed: int, augmentation: str | Augmentation, batch: int,
+        prepare: Prepare | None,
+    ) -> None:  # fmt: skip
+        self._reader = reader
+        self._seed = seed
+        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
+        self._batch = checked_batch(batch)
+        self._prepare = prepare
+
+    def _of_slices(
+        self, refs: Sequence[SliceRef], masks: Sequence[NDArray[Any]], label: str, generator: torch.Generator
+    ) -> Episode:
+        """Return the episode of 2B slices and their masks (H,W) bool, all supports before all queries."""
+        return episode_of_views(
+            self._reader.images(refs), torch.from_numpy(np.stack(masks)), label, self._augmentation,
+            generator, self._prepare,
+        )  # fmt: skip
 
 
 def episode_of_views(

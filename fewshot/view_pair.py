@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fewshot.memory import to_device
+
 
 @dataclass(frozen=True)
 class ViewPair:
@@ -22,9 +24,8 @@ class ViewPair:
     label: str = ""
 
     def to(self, device: torch.device) -> ViewPair:
-        """Return the same pair on `device`."""
-        views, boxes = (one.to(device, non_blocking=True) for one in (self.views, self.boxes))
-        return ViewPair(views, boxes, self.label)
+        """Return the same pair on `device`; a GPU's copies do not hold up the host."""
+        return ViewPair(to_device(self.views, device), to_device(self.boxes, device), self.label)
 
 
 def true_matches(boxes: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

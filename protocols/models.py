@@ -19,6 +19,7 @@ from episodes.plan import Plan
 from episodes.prefetch import prefetched
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
+from episodes.views import Source
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.checkpoints import load_weights, read_checkpoint
 from fewshot.errors import UserError
@@ -28,7 +29,7 @@ from fewshot.locks import locked
 from fewshot.registry import resolve_method, source_hash
 from fewshot.seeds import seed_for
 from fewshot.training import train
-from protocols.pseudo_labels import KINDS, Source
+from protocols.pseudo_labels import KINDS
 
 SPEC_SCHEMA = 1
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py

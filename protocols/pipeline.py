@@ -20,7 +20,6 @@ from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import default_weights
 from fewshot.errors import UserError
 from fewshot.files import hash_of
-from fewshot.learner import Recipe
 from fewshot.registry import resolve_method
 from fewshot.seeds import seed_for
 from protocols.audits import audit_backbone
@@ -87,19 +86,25 @@ def check_pipeline(request: Request, method: Method) -> None:
             )
 
 
+def learns_labels(method: Method) -> bool:
+    """Say whether a method has a stage 3: it takes labels of the training group."""
+    return is_staged(method.learner) and STAGE_3 in method.options.stages
+
+
 def check_labels(method: Method, plan: Plan, store: Store) -> None:
     """Raise `UserError` where stage 3 would find no label of a training group, before stage 1 is trained."""
-    if STAGE_3 in method.options.stages:
+    if learns_labels(method):
         annotated_pairs(store.index, store.spec, plan)
 
 
-def last_recipe(method: Method) -> Recipe:
-    """Return the recipe of the last stage: what snapshots and steps of the answering model go by."""
+def with_last_recipe(method: Method) -> Method:
+    """Return the method with the recipe of its last stage: what snapshots and steps of the model go by."""
+    if not learns_labels(method):
+        return method
     assert method.recipe is not None
     options = method.options
-    if STAGE_3 not in options.stages:
-        return method.recipe
-    return dataclasses.replace(method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate)
+    recipe = dataclasses.replace(method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate)
+    return dataclasses.replace(method, recipe=recipe)
 
 
 def ensure_pipeline(
@@ -121,7 +126,7 @@ def ensure_pipeline(
         stage_2(method, weights), plan, store, intensities, request.work, request.device,
         request.checkpoint_every,
     )  # fmt: skip
-    if STAGE_3 in method.options.stages:
+    if learns_labels(method):
         return _stage_3(request, method, plan, store, intensities, second, about)
     description = second.description | _told(method, second, about)
     return dataclasses.replace(second, description=description)
@@ -154,8 +159,9 @@ def _stage_3(
     about: Pretraining | None,
 ) -> Model:  # fmt: skip
     """Return the model of stage 2 trained on: superpixels, and labels of the training group among them."""
-    recipe = last_recipe(method)
-    third = dataclasses.replace(method, recipe=recipe)
+    third = with_last_recipe(method)
+    recipe = third.recipe
+    assert recipe is not None
     pseudo = KINDS[recipe.episode](store)
     pairs = annotated_pairs(store.index, store.spec, plan)
     every = [(name, *pair) for name, some in pairs.items() for pair in some]
@@ -203,7 +209,7 @@ def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str,
     initial = second.description["initial_weights"]
     if method.recipe.weights == DENSECL:
         initial = {"name": DENSECL, "sha256": None}
-    more = method.options.stage3_steps if STAGE_3 in method.options.stages else 0
+    more = method.options.stage3_steps if learns_labels(method) else 0
     return {
         "initial_weights": initial,
         "steps": method.recipe.steps + more,

@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,18 +131,15 @@ def pretrained(
     folder = work / "backbones" / key
     path = folder / "backbone.pt"
     about = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
-    if together.rank > 0:
-        together.wait()  # until the first process has the lock and has written the spec
-        _train(stage, learner, batches, steps, folder, together)
-        together.wait()
-        return path
-    with locked(work / "locks" / f"{key}.lock"):
-        if not (folder / "spec.json").exists():
+    first = together.rank == 0
+    with locked(work / "locks" / f"{key}.lock") if first else nullcontext():
+        if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
-        together.wait()
-        _train(stage, learner, batches, steps, folder, together)
+        together.wait()  # until the first process has the lock
         if not path.exists():
-            write_backbone(path, learner.encoder_q[0].state_dict(), about)
+            _train(stage, learner, batches, steps, folder, together)
+            if first:
+                write_backbone(path, learner.encoder_q[0].state_dict(), about)
         together.wait()
     return path
 

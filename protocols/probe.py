@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.plan import integer_sorted, scan_roles
+from episodes.plan import scan_roles, training_scans
 from episodes.slices import Normalisation, SliceReader, normalisation
 from episodes.store import Store
 from fewshot.checkpoints import load_weights
@@ -41,11 +41,10 @@ from protocols.dense_cells import (
     scan_classes,
 )
 from protocols.methods import settle
-from protocols.pretraining import ensure_backbone
+from protocols.pretraining import PREFIX, ensure_backbone
 from protocols.spec import Protocol
 from results.probe import BACKGROUND, Probe, ScanRecall, Trial
 
-STAGE_ONE = "densecl_"  # what the names of stage 1's options begin with
 # encoder, store, training scans, intensities, work folder, device, seed -> the backbone's file
 MakeBackbone = Callable[[str, Store, tuple[str, ...], Normalisation, Path, torch.device, int], Path]
 
@@ -90,12 +89,10 @@ class FoldCells:
 def densecl(settings: Mapping[str, str], encoder: str) -> StageOne:
     """Return stage 1 as DenseMP makes it, with `settings` (from `--set`) over its published recipe."""
     for name in settings:
-        if not name.startswith(STAGE_ONE):
-            raise UserError(
-                f"--set {name}: no option of stage 1; give one of those that begin with {STAGE_ONE}"
-            )
+        if not name.startswith(PREFIX):
+            raise UserError(f"--set {name}: no option of stage 1; give one of those that begin with {PREFIX}")
     options = settle("densemp", settings, encoder=encoder).options
-    told = {name: value for name, value in dataclasses.asdict(options).items() if name.startswith(STAGE_ONE)}
+    told = {name: value for name, value in dataclasses.asdict(options).items() if name.startswith(PREFIX)}
     return StageOne(told, partial(ensure_backbone, options))
 
 
@@ -171,7 +168,7 @@ def _fold_cells(request: ProbeRequest, fold: int, known: dict[str, Classes]) -> 
     """Return a fold's scans and their cells; classes of scans read already are in `known`, new ones join."""
     store, protocol = request.store, request.protocol
     roles = scan_roles(store.index.scans, store.spec, protocol.evaluation, fold)
-    training = tuple(scan for scan in integer_sorted(store.index.scans) if scan not in roles.held_out)
+    training = training_scans(store.index.scans, roles)
     intensities = normalisation(store, protocol.training.normalisation[store.spec.modality], training)
     reader = SliceReader(store, intensities)
     scans = (*training, *roles.queries)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from episodes.plan import Plan
 from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import SliceReader
 from episodes.store import Store
 from episodes.supervoxel_sampler import SupervoxelEpisodes
-from episodes.views import Prepare
+from episodes.views import Prepare, Source
 from fewshot.learner import Recipe
 from fewshot.progress import progress
-from fewshot.types import Episode
-
-
-class Source(Protocol):
-    """A sampler: the episode of a step depends on the step alone."""
-
-    def episode(self, step: int) -> Episode: ...
 
 
 @dataclass(frozen=True)

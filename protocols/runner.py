@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from episodes.plan import Plan, make_plan
 from episodes.slices import Normalisation, normalisation
+from fewshot.backbone_file import Pretraining
 from fewshot.errors import UserError, unknown_name
 from protocols.asking import Asked, ask
 from protocols.audits import audit_backbone, audit_question, audit_training
@@ -19,7 +19,14 @@ from protocols.crossed import audit_crossed, check_pair, crossed_intensities, cr
 from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.methods import settled_and_told
 from protocols.models import Method, Model, ensure_model, pretraining_of, untrained_yardstick
-from protocols.pipeline import STAGE_3, check_labels, check_pipeline, ensure_pipeline, is_staged, last_recipe
+from protocols.pipeline import (
+    check_labels,
+    check_pipeline,
+    ensure_pipeline,
+    is_staged,
+    learns_labels,
+    with_last_recipe,
+)
 from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
 
 LOG = logging.getLogger("fewshot")
@@ -51,11 +58,12 @@ def run(request: Request, method: Method) -> list[Path]:
     paths = []
     _check(request, method)
     method = settled_and_told(method, request.store.spec.region, request.setting)
+    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
     cells = {
-        fold: [_audited(request, method, plan) for plan in plans]
+        fold: [_audited(request, method, about, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()
     }
-    answering = replace(method, recipe=last_recipe(method)) if is_staged(method.learner) else method
+    answering = with_last_recipe(method)
     for fold, plans in cells.items():
         for shared in _by_training(plans, method):
             model = _model(request, method, shared[0].plan)
@@ -97,11 +105,12 @@ def run_external(requests: Sequence[Request], method: Method, pattern: str, same
     return paths
 
 
-def _audited(request: Request, method: Method, plan: Plan) -> Asked:
-    """Return a cell whose audits passed; those of the training where there is one."""
-    if is_staged(method.learner):
-        check_labels(method, plan, request.store)
-    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
+def _audited(request: Request, method: Method, about: Pretraining | None, plan: Plan) -> Asked:
+    """Return a cell whose audits passed; those of the training where there is one.
+
+    `about`: how the backbone of `--weights` was made, where that is known.
+    """
+    check_labels(method, plan, request.store)
     if about is not None:
         audit_backbone(plan, request.store, about)
     checks = audit_question(plan, request.store, request.protocol)
@@ -127,7 +136,9 @@ def _check(request: Request, method: Method) -> None:
             if given:
                 raise UserError(f"{method.name} has nothing to train: leave out {flag}")
     elif request.select != "last":
-        candidates(last_recipe(method) if is_staged(method.learner) else method.recipe)
+        recipe = with_last_recipe(method).recipe
+        assert recipe is not None
+        candidates(recipe)
     if is_staged(method.learner):
         check_pipeline(request, method)
     if request.train_store is not None:
@@ -146,7 +157,7 @@ def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
     """
     if method.recipe is None:
         return [list(cells)]
-    if is_staged(method.learner) and STAGE_3 in method.options.stages:
+    if learns_labels(method):
         return [[cell] for cell in cells]
     groups: dict[Any, list[Asked]] = {}
     for cell in cells:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_training import UNDEFINED, rows
-from toy_training import RECIPE, ToyEpisodes, ToyLearner, toy_train
+from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy_train
 
 from fewshot import training
 from fewshot.errors import UserError
@@ -47,15 +47,7 @@ def test_the_same_weights_whether_read_at_once_or_later(
 
 @pytest.mark.usefixtures("later")
 def test_what_is_undefined_never_touches_the_weights(tmp_path: Path) -> None:
-    class Undefined(ToyLearner):
-        def loss(self, episode):  # type: ignore[no-untyped-def]
-
-            result = super().loss(episode)
-            if episode.label == "undefined":
-                return dataclasses.replace(result, total=result.total * float("nan"))
-            return result
-
-    learner = Undefined()
+    learner = NanWhereUndefined()
     assert toy_train(tmp_path, ToyEpisodes(UNDEFINED), learner=learner) == TrainingResult(12, 4)
     assert all(parameter.isfinite().all() for parameter in learner.parameters())
     table = rows(tmp_path)

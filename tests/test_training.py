@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toy_training import RECIPE, ToyEpisodes, ToyLearner, toy_episode, toy_train
+from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy_episode, toy_train
 
 from fewshot.errors import UserError
 from fewshot.learner import Recipe
@@ -119,14 +119,7 @@ def test_a_skipped_step_counts_but_moves_neither_weights_nor_schedule(tmp_path: 
 
 
 def test_an_undefined_loss_may_be_anything(tmp_path: Path) -> None:
-    class Undefined(ToyLearner):
-        def loss(self, episode):  # type: ignore[no-untyped-def]
-            result = super().loss(episode)
-            if episode.label == "undefined":
-                return dataclasses.replace(result, total=result.total * float("nan"))
-            return result
-
-    learner = Undefined()
+    learner = NanWhereUndefined()
     assert toy_train(tmp_path, ToyEpisodes(UNDEFINED), learner=learner).skipped == 4
     assert all(parameter.isfinite().all() for parameter in learner.parameters())
 

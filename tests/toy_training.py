@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,16 @@ class ToyLearner(nn.Module):
             {"params": list(self.body.parameters()), "rate": 1.0},
             {"params": list(self.head.parameters()), "rate": 0.01},
         ]
+
+
+class NanWhereUndefined(ToyLearner):
+    """An undefined loss may be anything."""
+
+    def loss(self, episode: Episode) -> LossResult:
+        result = super().loss(episode)
+        if episode.label == "undefined":
+            return dataclasses.replace(result, total=result.total * float("nan"))
+        return result
 
 
 @dataclass

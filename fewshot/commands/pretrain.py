@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | None]]:
     """Yield what each backbone is made of: its title, images, and the intensity rule of a store's."""
     from episodes.pictures import JoinedPictures, open_folder, open_slices
-    from episodes.plan import integer_sorted, scan_roles
+    from episodes.plan import scan_roles, training_scans
     from episodes.slices import normalisation
     from protocols.spec import chosen_folds, load_protocol
 
@@ -101,10 +101,10 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | No
         for store in stores:
             roles = scan_roles(store.index.scans, store.spec, protocol.evaluation, fold)
             rule = protocol.training.normalisation[store.spec.modality]
-            scans = tuple(one for one in integer_sorted(store.index.scans) if one not in roles.held_out)
+            scans = training_scans(store.index.scans, roles)
             parts.append(open_slices(store, scans, normalisation(store, rule, scans)))
             rules.append(rule)
-        yield f"fold {fold}", JoinedPictures(parts) if len(parts) > 1 else parts[0], "+".join(rules)
+        yield f"fold {fold}", JoinedPictures(parts), "+".join(rules)
 
 
 def _table(folder: Path, recipe: DenseCLRecipe) -> str:
