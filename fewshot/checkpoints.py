@@ -74,21 +74,45 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
             f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, wanted "
             "for every start but --weights random; give it both, or ask for random"
         )
+    path = weights_file(weights, name_of_encoder, folder)
+    assert path is not None
+    sha256, name = sha256_of(path), path.name
     if weights in ("imagenet", "coco"):
-        path, sha256 = _known_file(weights, name_of_encoder, folder)
+        _check_known(path, sha256)
         name = weights
-    else:
-        path = Path(weights)
-        if not path.is_file():
-            raise UserError(
-                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
-                "or the path of a file"
-            )
-        sha256, name = sha256_of(path), path.name
     content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
     state = _without_heads(_tensors(content, path))
     _load_strictly(backbone, state, path, optional_counters=True)
     return InitialWeights(name, sha256)
+
+
+def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
+    """Return the file that random | imagenet | coco | FILE means for an encoder; None: there is none to read.
+
+    Raises `UserError` where the file is not there; nothing of it is read.
+    """
+    if weights == "random":
+        return None
+    if weights not in ("imagenet", "coco"):
+        if not Path(weights).is_file():
+            raise UserError(
+                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
+                "or the path of a file"
+            )
+        return Path(weights)
+    known = FILES.get(encoder, {})
+    if weights not in known:
+        raise UserError(
+            f"there are no {weights} weights for {encoder}; known for it: "
+            f"{', '.join([*sorted(known), 'random'])} or a file of your own"
+        )
+    path = folder / known[weights]
+    if not path.is_file():
+        raise UserError(
+            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{path.name} (sha256 begins "
+            f"with {path.stem.rpartition('-')[2]}) into {folder}, or ask for --weights random"
+        )
+    return path
 
 
 def load_released(path: Path, learner: nn.Module) -> None:
@@ -151,29 +175,14 @@ def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str,
     return dict(inner) if isinstance(inner, Mapping) else content
 
 
-def _known_file(weights: str, encoder: str, folder: Path) -> tuple[Path, str]:
-    """Return the path and sha256 of torchvision's file for the encoder, present and undamaged."""
-    known = FILES.get(encoder, {})
-    if weights not in known:
-        raise UserError(
-            f"there are no {weights} weights for {encoder}; known for it: "
-            f"{', '.join([*sorted(known), 'random'])} or a file of your own"
-        )
-    file = known[weights]
-    path = folder / file
+def _check_known(path: Path, sha256: str) -> None:
+    """Raise `UserError` where a file of torchvision's has not the sha256 that its name tells."""
     prefix = path.stem.rpartition("-")[2]
-    if not path.is_file():
-        raise UserError(
-            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{file} (sha256 begins with "
-            f"{prefix}) into {folder}, or ask for --weights random"
-        )
-    sha256 = sha256_of(path)
     if not sha256.startswith(prefix):
         raise UserError(
             f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
-            f"{prefix}; download {URL}{file} again"
+            f"{prefix}; download {URL}{path.name} again"
         )
-    return path, sha256
 
 
 def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:

@@ -12,11 +12,24 @@ from pathlib import Path
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting (and saying so) while another process holds it."""
+    with if_free(path) as ours:
+        if ours:
+            yield
+            return
+    logging.getLogger("fewshot").info("waiting for another process that holds %s", path)
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path` unless another process does, without waiting; say whether it is held."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logging.getLogger("fewshot").info("waiting for another process that holds %s", path)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+            yield False
+        else:
+            yield True

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
+
+ROW = "FEWSHOT_PROGRESS_ROW"  # the line below the cursor that a process draws on, of several on one terminal
 
 
 class Progress:
@@ -34,6 +37,7 @@ def progress(
     bar = tqdm(
         total=total, desc=description, unit=unit, initial=initial, mininterval=interval, maxinterval=interval,
         dynamic_ncols=True, smoothing=0.1, disable=not shown,
+        position=int(os.environ.get(ROW, 0)),
     )  # fmt: skip
     with bar:
         yield Progress(bar)

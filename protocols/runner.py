@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from episodes.plan import Plan, make_plan
 from episodes.slices import Normalisation, normalisation
 from fewshot.backbone_file import Pretraining
+from fewshot.checkpoints import weights_file
 from fewshot.errors import UserError, unknown_name
+from fewshot.files import hash_of
+from fewshot.locks import if_free, locked
 from protocols.asking import Asked, ask
 from protocols.audits import audit_backbone, audit_question, audit_training
 from protocols.backbones import with_backbone
@@ -20,6 +25,7 @@ from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.methods import settled_and_told
 from protocols.models import Method, Model, ensure_model, pretraining_of, untrained_yardstick
 from protocols.pipeline import (
+    DENSECL,
     check_labels,
     check_pipeline,
     ensure_pipeline,
@@ -54,8 +60,9 @@ def run(request: Request, method: Method) -> list[Path]:
     """Train what is missing and evaluate every fold and group; return the records' paths, fold by fold.
 
     A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
+    Cells that another process is at are left to it and looked at again at the end, so that the same run
+    started several times, on other devices or machines that share the work folder, is done together.
     """
-    paths = []
     _check(request, method)
     method = settled_and_told(method, request.store.spec.region, request.setting)
     about = None if method.recipe is None else pretraining_of(method.recipe.weights)
@@ -63,16 +70,46 @@ def run(request: Request, method: Method) -> list[Path]:
         fold: [_audited(request, method, about, plan) for plan in plans]
         for fold, plans in plan_cells(request).items()
     }
-    answering = with_last_recipe(method)
-    for fold, plans in cells.items():
-        for shared in _by_training(plans, method):
-            model = _model(request, method, shared[0].plan)
-            asked = [with_backbone(cell, model.folder) for cell in shared]
-            intensities = _intensities(request, shared[0].plan)
-            answer = ask if request.select == "last" else ask_selected
-            paths += answer(asked, answering, model, intensities)
-        LOG.info("fold %d done: %s", fold, ", ".join(path.name for path in paths[-len(plans) :]))
+    parcels = [shared for plans in cells.values() for shared in _by_training(plans, method)]
+    found: dict[int, list[Path]] = {}
+    for lock in (if_free, _waited_for):
+        for number, shared in enumerate(parcels):
+            if number not in found:
+                with lock(request.work / "locks" / f"{_parcel_name(method, shared)}.lock") as ours:
+                    if ours:
+                        found[number] = _answered(request, method, shared)
+    return [path for number in range(len(parcels)) for path in found[number]]
+
+
+def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:
+    """Return the records of cells of one fold that share a training, after whatever of it was missing."""
+    model = _model(request, method, shared[0].plan)
+    asked = [with_backbone(cell, model.folder) for cell in shared]
+    answer = ask if request.select == "last" else ask_selected
+    paths = answer(asked, with_last_recipe(method), model, _intensities(request, shared[0].plan))
+    fold = shared[0].plan.fold
+    LOG.info(
+        "fold %d %s done",
+        fold,
+        ", ".join(f"{c.plan.group} {p.name}" for c, p in zip(shared, paths, strict=True)),
+    )
     return paths
+
+
+@contextmanager
+def _waited_for(path: Path) -> Iterator[bool]:
+    with locked(path):
+        yield True
+
+
+def _parcel_name(method: Method, shared: Sequence[Asked]) -> str:
+    """Return a name for cells that one process works at: equal in every process that is asked the same."""
+    request = shared[0].request
+    recipe = None if method.recipe is None else dataclasses.asdict(method.recipe)
+    other = None if request.train_store is None else request.train_store.hash
+    plans = [cell.plan.hash for cell in shared]
+    asked = [request.protocol.hash, request.setting, request.select, other, plans]
+    return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *asked])[:16]
 
 
 def run_external(requests: Sequence[Request], method: Method, pattern: str, same_for_all: bool) -> list[Path]:
@@ -141,6 +178,8 @@ def _check(request: Request, method: Method) -> None:
         candidates(recipe)
     if is_staged(method.learner):
         check_pipeline(request, method)
+    if method.recipe is not None and method.recipe.weights != DENSECL:
+        weights_file(method.recipe.weights, method.recipe.encoder, request.work / "weights")
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
         if request.select == "validation":

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shared.add_question(parser)
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of training (default: 0,1,2)")
     shared.add_training(parser)
-    shared.add_machine(parser)
+    shared.add_machine(parser, several=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
         args.method, shared.settings(args.set), shared.different_seeds(args.seeds), encoder=args.encoder,
         weights=args.weights, steps=args.steps, precision=args.precision,
     )  # fmt: skip
+    devices = shared.several_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
+    shared.share_out(args, devices)
     other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
     print(ablation_table(run_ablation(replace(request, select=args.select, train_store=other), methods)))
     return 0

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--folds", default="all", metavar="F", help="all, or numbers with commas")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    shared.add_device(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace phantoms of another size")
 
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE",
         help="PNG (default: WORK/figures/<key>_<scan>_<class>_<slice>.png)",
     )  # fmt: skip
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    shared.add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:

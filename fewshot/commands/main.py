@@ -92,6 +92,7 @@ def _dispatch(argv: list[str]) -> int:
     )  # fmt: skip
     module.add_arguments(parser)
     arguments = parser.parse_args(rest)
+    arguments.typed = [name, *rest]
     keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     status: int = module.run(arguments)

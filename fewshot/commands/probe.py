@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most cells of a class among the keys, and asked of a scan (default: 2000)",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep counts, means and intervals there")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    shared.add_device(parser)
     parser.add_argument(
         "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
     )

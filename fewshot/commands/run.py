@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
     )
-    shared.add_machine(parser)
+    shared.add_machine(parser, several=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,14 +50,18 @@ def run(args: argparse.Namespace) -> int:
         args.method, options, encoder=args.encoder, weights=args.weights, steps=args.steps,
         seed=args.seed, precision=args.precision,
     )  # fmt: skip
+    devices = shared.several_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     if args.checkpoint is not None:
         if args.select != "last" or args.train_dataset is not None:
             raise UserError(
                 "--select and --train-dataset are for trainings here: leave them out with --checkpoint"
             )
+        if len(devices) > 1:
+            raise UserError("--checkpoint is asked on one device: give one --device")
         paths = run_external([request], method, args.checkpoint, args.same_checkpoint)
     else:
+        shared.share_out(args, devices)
         other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
         paths = run(replace(request, select=args.select, train_store=other), method)
     print(render([read_record(path) for path in paths]))

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-size", type=int, default=256, metavar="N", help="with a file: its input (default: 256)"
     )
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    shared.add_device(parser)
     parser.add_argument("--batch", type=int, default=0, metavar="N", help="slices encoded at once")
 
 

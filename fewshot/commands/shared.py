@@ -71,9 +71,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add where and how it is computed; nothing here changes what is asked."""
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add where and how it is computed; nothing here changes what is asked. `several`: devices at once."""
+    add_device(parser, "; several with commas share the cells" if several else "")
     parser.add_argument(
         "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
     )
@@ -81,6 +81,13 @@ def add_machine(parser: argparse.ArgumentParser) -> None:
         "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
     )
     parser.add_argument("--redo", action="store_true", help="evaluate again where a record exists")
+
+
+def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the device; `more`: what else the command takes."""
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help=f"auto, cpu, cuda or cuda:N{more} (default: auto)"
+    )
 
 
 def settings(pairs: Sequence[str]) -> dict[str, str]:
@@ -125,6 +132,23 @@ def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, .
     return names
 
 
+def several_devices(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the devices that `--device` names, each of them there; the command goes on with the first."""
+    devices = tuple(args.device.split(","))
+    for device in reversed(devices):
+        chosen_device(device)
+    args.device = devices[0]
+    return devices
+
+
+def share_out(args: argparse.Namespace, devices: Sequence[str]) -> None:
+    """Where several devices are named, have a process on each do the work, before the command does."""
+    if len(devices) > 1:
+        from fewshot.commands.devices import work_side_by_side
+
+        work_side_by_side(args.typed, devices, args.redo)
+
+
 def open_store(work: Path, dataset: str) -> Store:
     """Open the prepared dataset; a wrong name is answered with the near names.
 
@@ -161,11 +185,20 @@ def chosen_device(name: str) -> torch.device:
     """Return the device; `auto` takes the GPU where there is one, `cuda` without one is an error."""
     import torch
 
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no GPU here; use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    kind, colon, number = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise UserError(f"--device {name!r}: wanted auto, cpu, cuda, or one of several as cuda:1")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch finds no GPU here; use --device cpu")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if colon:
+        if int(number) >= torch.cuda.device_count():
+            raise UserError(
+                f"--device {name}: this machine has {torch.cuda.device_count()} GPUs, counted from 0"
+            )
+        torch.cuda.set_device(int(number))  # events and streams are those of the current device
+    return torch.device(kind, int(number)) if colon else torch.device(kind)
 
 
 def chosen_batch(batch: int, device: torch.device) -> int:
