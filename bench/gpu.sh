@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a machine with a GPU is asked, in one command and within 8 minutes: does it agree with the CPU, how
-# fast is it, and five folds of CHAOS where the volumes are there.
+# fast is it, do trainings in bf16 end as in float32, and five folds of CHAOS where the volumes are there.
 #
 #   bench/gpu.sh [FOLDER of results, default bench]
 #
@@ -26,14 +26,15 @@ elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 fi
 
 status=0
-timeout 150 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
+timeout 120 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
 timeout 90 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
+timeout 90 "$python" bench/precision.py "${tiny[@]}" --out "$out/gpu-precision.json" || status=1
 
 if [[ -n ${CHAOS_FOLDER:-} ]]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  timeout 60 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
-  timeout 180 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
+  timeout 40 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
+  timeout 140 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
     --steps "$steps" --precision bf16 --work "$work" | tee "$out/gpu-chaos.txt" || status=1
 else
   echo 'CHAOS_FOLDER is not set: the five folds are left out'

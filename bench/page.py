@@ -29,7 +29,7 @@ the evaluation goes on.
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
     """Write the page; return 0."""
-    parts = [TEXT, *_machines(folder), _growth(folder), _gpu(folder)]
+    parts = [TEXT, *_machines(folder), _growth(folder), _precision(folder), _gpu(folder)]
     with atomic_write(page) as stream:
         stream.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
     return 0
@@ -39,7 +39,7 @@ def _machines(folder: Path) -> list[str]:
     """Return a section for every machine that `make bench` was run on."""
     parts = []
     for path in sorted(folder.glob("*.json")):
-        if path.name != "growth.json" and not path.name.startswith("gpu-"):
+        if path.stem not in ("growth", "precision") and not path.name.startswith("gpu-"):
             where = path.with_suffix(".txt")
             parts.append(f"## {path.stem}: `make bench`\n{_table(json.loads(path.read_text()))}")
             if where.exists():
@@ -62,9 +62,22 @@ process held, without pages of mapped files.
 {rows}"""
 
 
+def _precision(folder: Path) -> str:
+    title = "## bf16 beside float32: `python bench/precision.py`"
+    path = folder / "precision.json"
+    if not path.exists():
+        return f"{title}\nNot measured yet."
+    rows = _table(json.loads(path.read_text()))
+    return f"{title}\nThe same trainings in both precisions, under several seeds each.\n\n{rows}"
+
+
 def _gpu(folder: Path) -> str:
     title = "## A GPU: `bench/gpu.sh`"
-    found = [path for name in ("gpu-check", "gpu-speed") if (path := folder / f"{name}.json").exists()]
+    found = [
+        path
+        for name in ("gpu-check", "gpu-speed", "gpu-precision")
+        if (path := folder / f"{name}.json").exists()
+    ]
     if not found:
         return f"{title}\nNot measured yet: no machine with a GPU has run it."
     return "\n\n".join([title, *(_table(json.loads(path.read_text())) for path in found)])

@@ -134,6 +134,21 @@ def test_the_gpu_script_runs_on_a_cpu_too(tmp_path: Path) -> None:
     assert len(check) == 6 and all(row["ok"] and row["value_U"] == 0 for row in check)  # the CPU to itself
     names = [row["name"] for row in json.loads((tmp_path / "gpu-speed.json").read_text())]
     assert names[0] == "training, bf16 (steps/s)" and "evaluation (encoded slices/s)" in names
+    precision = json.loads((tmp_path / "gpu-precision.json").read_text())
+    assert [row["name"].split(":")[0] for row in precision[:2]] == ["float32", "bf16"]
+    assert all(0 < row["value_U"] < 100 for row in precision[:2])
+
+
+def test_a_precision_is_held_to_the_other_ones_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    compared = part("precision").compared
+    *shown, last = compared({"float32": [40.0, 44.0], "bf16": [41.0, 45.0]}, "toy")
+    assert last["ok"] and [row["value_U"] for row in shown] == [42.0, 43.0]
+    assert "40.00 to 44.00" in shown[0]["name"]
+    last = compared({"float32": [40.0, 44.0], "bf16": [43.5, 46.5]}, "toy")[-1]  # 42 is below every bf16
+    assert not last["ok"] and last["value_U"] == 1.5
+    last = compared({"float32": [40.0, 50.0], "bf16": [39.0, 39.5]}, "toy")[-1]  # within by neither
+    assert not last["ok"] and last["value_U"] == 5.5
 
 
 def test_the_page_holds_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,12 +161,14 @@ def test_the_page_holds_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mo
     text = (tmp_path / "page.md").read_text()
     assert "| a step (U) | 6.5 | 6 | **missed** by 0.5 |" in text and "| a slice (U) | 0.7 |  |  |" in text
     assert "## some-cpu: `make bench`" in text and "encoder 90 %" in text
-    assert text.count("Not measured yet") == 2
+    assert text.count("Not measured yet") == 3
     (tmp_path / "growth.json").write_text(
         json.dumps({"rows": [measuring.row("time of run (exponent)", 0.9)]})
     )
     (tmp_path / "gpu-speed.json").write_text(json.dumps([measuring.row("steps", 90, 100, least=True)]))
+    (tmp_path / "precision.json").write_text(json.dumps([measuring.row("bf16: mean Dice", 41.5)]))
     page.main(tmp_path, tmp_path / "page.md")
     text = (tmp_path / "page.md").read_text()
+    assert "## bf16 beside float32" in text and "| bf16: mean Dice | 41.5 |" in text
     assert "time of run (exponent) | 0.9" in text and "| steps | 90 | 100 | **missed** by 10 |" in text
     assert "Not measured" not in text and text.count("growth.svg") == 1
