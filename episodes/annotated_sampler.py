@@ -14,7 +14,7 @@ import torch
 from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
 from episodes.plan import DatasetFacts as PlanFacts
-from episodes.plan import Plan, scan_roles, training_slices
+from episodes.plan import Plan, integer_sorted, scan_roles, training_slices
 from episodes.plan_rules import PART_RULES
 from episodes.plan_supports import support_slices
 from episodes.slices import SliceReader
@@ -45,7 +45,8 @@ def annotated_pairs(index: ClassSliceIndex, facts: DatasetFacts, plan: Plan) -> 
     slice of the plan; its support is, by the plan's rules, the slice of its part in a support scan of the
     fold (of several scans or sets, one of each). In setting 2 a slice that the plan would drop from training
     supports nothing: the nearest of the scan that shows the class and is kept does, the lower of two. A class
-    without such a slice is left out. Raises `UserError` where none is left.
+    without such a slice is left out. Where none is left, the first training scan after the fold's support
+    (circular) that has one stands in for it. Raises `UserError` where no scan has.
     """
     group = tuple(name for name in facts.tested if name not in plan.classes)
     if not group:
@@ -53,21 +54,34 @@ def annotated_pairs(index: ClassSliceIndex, facts: DatasetFacts, plan: Plan) -> 
             f"group {plan.group} tests every class of dataset {facts.name}, so there is no training group to "
             "take labels from; leave stage 3 out (--stages 1,2), or ask a group of some classes"
         )
+    own = fold_supports(index, facts, plan)
+    for scans in (own, *((scan,) for scan in _following(index.scans, own) if scan in plan.training_scans)):
+        found = {name: _pairs(index, plan, name, scans) for name in group}
+        kept = {name: pairs for name, pairs in found.items() if pairs}
+        if kept:
+            return kept
+    raise UserError(
+        f"no annotated episode for group {plan.group} in fold {plan.fold}, setting {plan.setting}: none "
+        f"of {', '.join(group)} has a training slice and a support slice without a tested class; use "
+        "setting 1, or leave stage 3 out"
+    )
+
+
+def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: Plan) -> tuple[str, ...]:
+    """Return the support scans of a plan's fold, without those that are held out for validation."""
     roles = scan_roles(index.scans, facts, plan.rules, plan.fold)
-    scans = [
+    return tuple(
         scan
         for scan in dict.fromkeys(scan for supports in roles.supports for scan in supports)
-        if scan in roles.held_out or scan in plan.training_scans  # not one held out for validation
-    ]
-    found = {name: _pairs(index, plan, name, scans) for name in group}
-    kept = {name: pairs for name, pairs in found.items() if pairs}
-    if not kept:
-        raise UserError(
-            f"no annotated episode for group {plan.group} in fold {plan.fold}, setting {plan.setting}: none "
-            f"of {', '.join(group)} has a training slice and a support slice without a tested class; use "
-            "setting 1, or leave stage 3 out"
-        )
-    return kept
+        if scan in roles.held_out or scan in plan.training_scans
+    )
+
+
+def _following(scans: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """Return `scans` in order of their ids from the first of `after` on, circular, and without these."""
+    ordered = integer_sorted(scans)
+    start = ordered.index(after[0]) if after else 0
+    return tuple(scan for scan in (*ordered[start:], *ordered[:start]) if scan not in after)
 
 
 def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) -> tuple[Pair, ...]:

@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs
+from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
 from episodes.plan import Plan
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
@@ -165,12 +165,15 @@ def _stage_3(
     pseudo = KINDS[recipe.episode](store)
     pairs = annotated_pairs(store.index, store.spec, plan)
     every = [(name, *pair) for name, some in pairs.items() for pair in some]
-    labels = {
+    labels: dict[str, Any] = {
         "classes": list(pairs),
         "support_scans": sorted({support.scan for _, _, supports in every for support in supports}),
         "slices": len({query for _, query, _ in every}),
         "hash": hash_of([[name, query, supports] for name, query, supports in every])[:16],
     }
+    own = fold_supports(store.index, store.spec, plan)
+    if not set(labels["support_scans"]) & set(own):
+        labels["in_place_of"] = list(own)  # tables say so: results/notes.py
     told = _told(method, second, about) | {"labels": labels}
     spec = model_spec(third, told["initial_weights"], plan, store, intensities.rule, pseudo.description)
     spec |= {"from": second.description["key"], "labels": labels, "told": told}

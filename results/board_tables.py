@@ -5,6 +5,7 @@ from __future__ import annotations
 from results.layout import Grid
 from results.leaderboard import MARKS, Board, Line, Number, Quoted
 from results.measures import MEASURES
+from results.notes import stand_in_notes
 from results.published import KINDS
 
 
@@ -46,6 +47,7 @@ def board_notes(board: Board) -> list[str]:
         if line.row.missing:
             cells = len(line.row.first.folds) * len(line.row.first.groups)
             lines.append(f"INCOMPLETE: {line.label}: {len(line.row.missing)} of {cells} cells are missing")
+    lines += [f"{line.label}: {note}" for line in board.lines for note in stand_in_notes(line.row.first)]
     lines += [f"MARKED: {audit}" for audit in board.audits]
     lines += [f"left out: {reason}" for reason in board.left_out]
     return lines

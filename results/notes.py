@@ -41,6 +41,20 @@ def labels_text(record: Record) -> str:
     return LABELS[record["method"]["labels_used"]]
 
 
+def stand_in_notes(block: Block) -> list[str]:
+    """Return which cells learned from annotated supports of another scan than the fold's, and which scan."""
+    told = []
+    for (fold, group), record in block.cells.items():
+        labels = record["model"].get("labels", {})
+        if labels.get("in_place_of"):
+            scans, others = ", ".join(labels["support_scans"]), ", ".join(labels["in_place_of"])
+            told.append(f"fold {fold} {group}: scan {scans} for {others}")
+    if not told:
+        return []
+    why = "no slice of the fold's shows a training class without a tested one"
+    return [f"annotated episodes supported by another scan, since {why}: {'; '.join(told)}"]
+
+
 def row_label(block: Block) -> str:
     """Return a short name of a block's configuration for a summary's row."""
     record, model = block.record, block.record["model"]
@@ -66,6 +80,7 @@ def notes(block: Block) -> list[str]:
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
     lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")
+    lines += stand_in_notes(block)
     lines += _selection_notes(block)
     lines += _undefined_notes(block)
     fallback = sum(cell["fallback_slices"] for cell in block.cells.values())

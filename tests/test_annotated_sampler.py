@@ -11,7 +11,13 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, Pair, annotated_pairs
+from episodes.annotated_sampler import (
+    AnnotatedEpisodes,
+    MixedEpisodes,
+    Pair,
+    annotated_pairs,
+    fold_supports,
+)
 from episodes.index import ClassSliceIndex
 from episodes.plan import Plan, make_plan
 from episodes.slices import SliceReader, normalisation
@@ -98,6 +104,26 @@ def test_supports_in_turn_leave_out_the_querys_own_scan_and_what_validation_hold
     )
     pairs = annotated_pairs(store.index, store.spec, held)["left-kidney"]
     assert "9" not in {ref.scan for pair in pairs for ref in (pair.query, *pair.supports)}
+
+
+@pytest.mark.parametrize(("without", "stands_in"), [("2", "3"), ("234", "5")])
+def test_a_training_scan_stands_in_where_the_folds_support_has_no_slice(
+    store: Store, without: str, stands_in: str
+) -> None:
+    """Scan 2 supports fold 0; where all of its slices show the liver, the next training scan supports."""
+    index = with_slices(store, liver=(1, 2, 3, 4))
+    liver = {**index.class_slices["liver"], **dict.fromkeys(without, tuple(range(8)))}
+    index = dataclasses.replace(index, class_slices={**index.class_slices, "liver": liver})
+    rules = load_protocol("alpnet-ep1").evaluation
+    plan = make_plan(index, store.spec, "0" * 64, rules, 2, 0, "upper", UPPER)
+    assert fold_supports(index, store.spec, plan) == ("2",)
+    for pairs in annotated_pairs(index, store.spec, plan).values():
+        assert {ref.scan for pair in pairs for ref in pair.supports} == {stands_in}
+        assert {pair.query.scan for pair in pairs} == set("3456789") - set(without) - {stands_in}
+        assert {ref.z for pair in pairs for ref in (pair.query, *pair.supports)} == {5, 6}
+    held = dataclasses.replace(plan, training_scans=(), training_slices=())
+    with pytest.raises(UserError, match="no annotated episode for group upper in fold 0, setting 2"):
+        annotated_pairs(index, store.spec, held)
 
 
 def test_no_training_group_and_no_slice_are_refused(store: Store) -> None:

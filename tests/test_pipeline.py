@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from made_backbones import MadeBackbones, slices_of
 from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run
@@ -87,6 +88,26 @@ def test_a_finished_pipeline_trains_nothing_more(done: Path) -> None:
     }
     assert run(done) == 0
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_another_scan_supports_where_the_folds_shows_tested_classes_everywhere(
+    tmp_path: Path, made: MadeBackbones, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tiny._scan
+
+    def with_liver_everywhere(number: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+        image, labels = scan(number, side)
+        if number == 2:
+            labels[:, :3, :3] = VALUES["liver"]
+        return image, labels
+
+    monkeypatch.setattr(tiny, "_scan", with_liver_everywhere)
+    work = tmp_path / "work"
+    tiny.tiny_store(work / "stores" / "tiny")
+    assert run(work, "--setting", "2", "--groups", "upper") == 0
+    labels = of_group(work)["model"]["labels"]
+    assert (labels["support_scans"], labels["in_place_of"]) == (["3"], ["2"])
+    assert "fold 0 upper: scan 3 for 2" in capsys.readouterr().out
 
 
 def test_labels_of_the_tested_group_are_never_drawn(done: Path) -> None:

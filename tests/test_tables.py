@@ -13,6 +13,8 @@ from making import record, score
 from fewshot.errors import UserError
 from fewshot.types import ScanScore
 from results.blocks import blocks
+from results.board_tables import board_notes
+from results.leaderboard import leaderboard
 from results.records import Record
 from results.tables import render
 
@@ -43,6 +45,20 @@ def test_means_and_deviations_worked_out_by_hand() -> None:
     assert (spread.mean, spread.std) == pytest.approx((0.55, math.sqrt(0.005)))
     assert (upper.mean, upper.std) == pytest.approx((0.575, math.sqrt(0.00125)))
     assert block.missing == ()
+
+
+def test_a_support_that_stood_in_is_told_and_splits_no_table() -> None:
+    records = complete(method={"labels_used": "training-group"})
+    told = {"classes": ["left-kidney"], "support_scans": ["2"]}
+    for number, labels in enumerate([told, {**told, "support_scans": ["3"], "in_place_of": ["1"]}]):
+        records[number]["model"]["labels"] = labels
+    (block,) = blocks(records)
+    assert not block.missing
+    (line,) = [line for line in render(records).splitlines() if "annotated episodes" in line]
+    assert line.endswith("since no slice of the fold's shows a training class without a tested one: "
+                         "fold 1 upper: scan 3 for 1")  # fmt: skip
+    board = leaderboard(records, "tiny", 2, replicates=50)
+    assert any("fold 1 upper: scan 3 for 1" in note for note in board_notes(board))
 
 
 def test_text_shows_numbers_exclusion_skips_and_random_weights() -> None:
