@@ -9,6 +9,7 @@ layer4 one of stride 8.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
@@ -209,20 +210,27 @@ def _architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-@torch.no_grad()
 def _initialise(encoder: nn.Module, encoder_name: str, seed: int) -> None:
-    """Backbone as torchvision does (Kaiming normal, fan out); the 1x1 after it as torch does (fan in)."""
-    for name, module in encoder.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()  # ones and zeros
-        elif isinstance(module, nn.Conv2d):
-            generator = torch.Generator().manual_seed(seed_for("encoder", encoder_name, name, seed))
-            if name.startswith("backbone."):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-                )
-            else:
-                nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
+    """Backbone as torchvision does (Kaiming normal, fan out); the 1x1 after it as torch does (fan in).
+
+    Every convolution has a generator of its own, so they are drawn side by side.
+    """
+    modules = list(encoder.named_modules())
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _drawn in pool.map(lambda named: _draw(named[0], named[1], encoder_name, seed), modules):
+            pass
+
+
+@torch.no_grad()
+def _draw(name: str, module: nn.Module, encoder_name: str, seed: int) -> None:
+    if isinstance(module, nn.BatchNorm2d):
+        module.reset_parameters()  # ones and zeros
+    elif isinstance(module, nn.Conv2d):
+        generator = torch.Generator().manual_seed(seed_for("encoder", encoder_name, name, seed))
+        if name.startswith("backbone."):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        else:
+            nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
 
 
 def _layer(

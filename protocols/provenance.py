@@ -13,16 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
-    from sacred import SETTINGS, Experiment
-    from sacred.observers import FileStorageObserver
-
-SETTINGS.CAPTURE_MODE = "no"
-SETTINGS.DISCOVER_SOURCES = "none"
-SETTINGS.DISCOVER_DEPENDENCIES = "none"
-SETTINGS.CONFIG.READ_ONLY_CONFIG = False
-
 
 def record_run(
     folder: Path,
@@ -33,8 +23,18 @@ def record_run(
 ) -> str:
     """Write one Sacred run into `folder` and return its id.
 
-    `result` is the cell's mean Dice in [0,1]; `losses` is the model's losses.csv, logged as metrics.
+    `result` is the cell's mean Dice in [0,1]; `losses` is the model's losses.csv, logged as metrics. Sacred
+    is imported here: it takes half a second, which no training need wait for.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+        from sacred import SETTINGS, Experiment
+        from sacred.observers import FileStorageObserver
+
+    SETTINGS.CAPTURE_MODE = "no"
+    SETTINGS.DISCOVER_SOURCES = "none"
+    SETTINGS.DISCOVER_DEPENDENCIES = "none"
+    SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = Experiment("fewshot", save_git_info=False)
     observer = FileStorageObserver(os.fspath(folder))
     experiment.observers.append(observer)

@@ -155,14 +155,15 @@ def open_store(work: Path, dataset: str) -> Store:
     Phantoms need nothing of the user's, so those that are not there yet are made, at their usual size.
     """
     from episodes.dataset import known_datasets
-    from episodes.phantoms.make import KINDS
     from episodes.store import Store
-    from fewshot.commands.phantoms import made_phantoms
 
     folder = work / "stores" / dataset
-    if not folder.is_dir() and dataset in KINDS:
-        return made_phantoms(work, dataset)[0]
     if not folder.is_dir():
+        from episodes.phantoms.make import KINDS
+        from fewshot.commands.phantoms import made_phantoms
+
+        if dataset in KINDS:
+            return made_phantoms(work, dataset)[0]
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
             raise unknown_name("dataset", dataset, prepared | set(known_datasets()))
