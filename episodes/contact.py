@@ -85,6 +85,7 @@ def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
     )
     with atomic_write(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=90)
+    figure.clear()  # its panels hold each other, and would hold memory until the next sheets are drawn
 
 
 def _draw_scan(panel: Any, store: Store, scan: str, colours: dict[str, Any]) -> None:
