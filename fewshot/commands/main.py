@@ -95,6 +95,7 @@ def _dispatch(argv: list[str]) -> int:
     arguments.typed = [name, *rest]
     keep_memory()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries
     status: int = module.run(arguments)
     return status
 
