@@ -23,9 +23,14 @@ step and 0.066 U an augmented view.
 What makes the difference: each distinct slice is encoded once for all classes, parts, supports, groups and
 protocols; channels-last memory; freed memory is used again (`fewshot/allocator.py`); a random view blurs its
 field by shifted sums. Where memory does not hold a batch of slices, the batch is halved, the log says so, and
-the evaluation goes on. A training step is the encoder's forward and backward pass of two slices and little more (the
-ratio below), so a step over its target is an encoder that takes so many U on that machine.
+the evaluation goes on. A training step is the encoder's forward and backward pass of two slices and little
+more (the ratio below), so a step over its target is an encoder that takes so many U on that machine.
 """
+
+
+NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a second
+are open. There: bf16 autocast, channels-last memory, no wait inside a step, a process per GPU. Not there: the
+step compiled or as a CUDA graph, views drawn on the device, evaluation in bf16."""
 
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
@@ -80,12 +85,7 @@ def _gpu(folder: Path) -> str:
         if (path := folder / f"{name}.json").exists()
     ]
     if not found:
-        return (
-            f"{title}\nNot measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 "
-            "slices a second are\nopen. There: bf16 autocast, channels-last memory, no wait inside a step, a "
-            "process per GPU. Not there: the step\ncompiled or as a CUDA graph, views drawn on the device, "
-            "evaluation in bf16."
-        )
+        return f"{title}\n{NO_GPU}"
     return "\n\n".join([title, *(_table(json.loads(path.read_text())) for path in found)])
 
 
