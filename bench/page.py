@@ -29,8 +29,8 @@ more (the ratio below), so a step over its target is an encoder that takes so ma
 
 
 NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a
-second are open. There: bf16 autocast, channels-last memory, no wait inside a step, a process per GPU. Not there:
-the step compiled or as a CUDA graph, views drawn on the device, evaluation in bf16."""
+second are open. There: bf16 autocast, channels-last memory, no wait inside a step, a process per GPU. Not
+there: the step compiled or as a CUDA graph, views drawn on the device, evaluation in bf16."""
 
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
