@@ -22,6 +22,7 @@ from training_cost import stepper
 from episodes.plan import Plan, make_plan
 from episodes.slices import SliceReader, normalisation
 from episodes.store import Store
+from fewshot.commands.shared import chosen_device
 from fewshot.files import write_json
 from fewshot.learner import encoder_for
 from fewshot.registry import resolve_method
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     args = parser.parse_args(argv)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device("auto")
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)

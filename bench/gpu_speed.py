@@ -24,6 +24,7 @@ from episodes.prefetch import prefetched
 from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import SliceReader, normalisation
 from episodes.store import Store
+from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.encoder import build_encoder
 from fewshot.files import write_json
 from fewshot.learner import Recipe
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     parser.add_argument("--steps", type=int, default=500, help="training steps timed (default: 500)")
     args = parser.parse_args(argv)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device("auto")
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
@@ -85,14 +86,14 @@ def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int) 
 
 def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device) -> list[Row]:
     """Return the encoded slices a second of a fold, both groups, and the memory it takes."""
-    cuda = device.type == "cuda"
-    fold = Fold(store, work, sizes, device.type, 64 if cuda else 2)
+    batch = chosen_batch(0, device)
+    fold = Fold(store, work, sizes, device.type, batch)
     plans: list[Plan] = [cell.plan for cell in fold.cells("alpnet-ep1")]
     reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
     _forget(device)
 
     def asked() -> None:
-        evaluate(fold.learner, plans, reader, device=device, batch=64 if cuda else 2)
+        evaluate(fold.learner, plans, reader, device=device, batch=batch)
         _finished(device)
 
     seconds = best({"asked": asked}, sizes.rounds)["asked"]

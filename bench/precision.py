@@ -17,6 +17,7 @@ from measuring import TINY, Row, printed, row
 
 from episodes.store import Store
 from fewshot.commands.phantoms import made_phantoms
+from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.files import write_json
 from protocols.cells import Request
 from protocols.methods import settle
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE / "precision.json", help="file of the result")
     args = parser.parse_args(argv)
     seeds, steps, side = (2, 3, TINY.side) if args.tiny else (args.seeds, args.steps, 96)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device("auto")
     with tempfile.TemporaryDirectory() as folder:
         store, _made = made_phantoms(Path(folder), "phantom-mri", size=side)
         dices = {
@@ -59,7 +60,7 @@ def dice(store: Store, work: Path, device: torch.device, precision: str, seed: i
     )  # fmt: skip
     protocol = load_protocol("alpnet-ep1")
     groups = tuple(protocol.groups_for(store.spec))
-    batch = 64 if device.type == "cuda" else 2
+    batch = chosen_batch(0, device)
     request = Request(store, protocol, 1, (0,), groups, work, device, batch, checkpoint_every=10**9)
     records = [read_record(path) for path in run(request, method)]
     return 100 * statistics.mean(score["dice"] for record in records for score in record["scores"])

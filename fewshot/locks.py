@@ -10,16 +10,16 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting (and saying so) while another process holds it."""
+def locked(path: Path) -> Iterator[bool]:
+    """Hold the lock file `path`, waiting (and saying so) while another process holds it; yield True."""
     with if_free(path) as ours:
         if ours:
-            yield
+            yield True
             return
     logging.getLogger("fewshot").info("waiting for another process that holds %s", path)
     with path.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+        yield True
 
 
 @contextmanager

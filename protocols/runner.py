@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,7 @@ def run(request: Request, method: Method) -> list[Path]:
     }
     parcels = [shared for plans in cells.values() for shared in _by_training(plans, method)]
     found: dict[int, list[Path]] = {}
-    for lock in (if_free, _waited_for):
+    for lock in (if_free, locked):
         for number, shared in enumerate(parcels):
             if number not in found:
                 with lock(request.work / "locks" / f"{_parcel_name(method, shared)}.lock") as ours:
@@ -94,12 +93,6 @@ def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list
         ", ".join(f"{c.plan.group} {p.name}" for c, p in zip(shared, paths, strict=True)),
     )
     return paths
-
-
-@contextmanager
-def _waited_for(path: Path) -> Iterator[bool]:
-    with locked(path):
-        yield True
 
 
 def _parcel_name(method: Method, shared: Sequence[Asked]) -> str:

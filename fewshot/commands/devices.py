@@ -48,4 +48,6 @@ def _threads(devices: Sequence[str]) -> dict[str, str]:
     on_cpu = sum(device == "cpu" for device in devices)
     if on_cpu < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    return {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // on_cpu))}
+    from episodes.superpixels import usable_cores
+
+    return {"OMP_NUM_THREADS": str(max(1, usable_cores() // on_cpu))}
