@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before a group is there: its defaults would keep the group for good
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,6 +35,10 @@ class Together:
         if module not in self._wrapped:
             self._wrapped[module] = DistributedDataParallel(module)
         return self._wrapped[module]
+
+    def leave(self) -> None:
+        """Let go of what was wrapped: it holds the group of processes, and with it the group's threads."""
+        self._wrapped.clear()
 
     def gathered(self, mine: Tensor) -> Tensor:
         """Return (size*N,...) of every process's (N,...), in the order of the ranks; no gradient."""
@@ -68,7 +74,12 @@ def joined(device: torch.device) -> Iterator[tuple[Together, torch.device]]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    together = Together(dist.get_rank(), dist.get_world_size())
     try:
-        yield Together(dist.get_rank(), dist.get_world_size()), device
+        yield together, device
     finally:
+        # The group's threads end with the last that holds it. Left alone they outlive the interpreter, and
+        # the one that then frees a tensor aborts the process.
+        together.leave()
+        gc.collect()
         dist.destroy_process_group()
