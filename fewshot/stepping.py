@@ -105,7 +105,7 @@ class Stepper:
             lr=recipe.rate_after(0),
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
-            fused=ahead or None,
+            fused=True,  # one pass over weight, gradient and momentum; it reads the flag that holds it back
         )
 
     @property
@@ -116,7 +116,7 @@ class Stepper:
     def settle(self) -> None:
         """Make the optimiser ready, after its state was loaded: a checkpoint may be of another device."""
         for group in self.optimiser.param_groups:
-            group["fused"] = self._ahead or None
+            group["fused"] = True
             for parameter in group["params"] if self._ahead else ():
                 # what SGD takes from the first step; it must be there, since that step may be held back
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
