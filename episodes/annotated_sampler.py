@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
@@ -18,7 +20,7 @@ from episodes.plan import Plan, integer_sorted, scan_roles, training_slices
 from episodes.plan_rules import PART_RULES
 from episodes.plan_supports import support_slices
 from episodes.slices import SliceReader
-from episodes.views import Prepare, Source, ViewSampler, below
+from episodes.views import Picks, Prepare, Source, ViewSampler, below
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef
@@ -130,18 +132,21 @@ class AnnotatedEpisodes(ViewSampler):
         self._pairs = dict(pairs)
         self._values = {name: classes[name] for name in pairs}
 
-    def episode(self, step: int) -> Episode:
-        """Return the episode of a step, on the CPU: B episodes of one support and one query each.
+    def picks(self, step: int) -> Picks:
+        """Return support slice, query slice and class of each of the step's episodes.
 
         `label` is `annotated:CLASS:support_scan:z:query_scan:z` of each, separated by spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("annotated-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
-        refs = [support for _, support, _ in chosen] + [query for _, _, query in chosen]
-        names = [name for name, _, _ in chosen] * 2
-        masks = [self._reader.mask(ref, self._values[name]) for ref, name in zip(refs, names, strict=True)]
+        refs = (*(support for _, support, _ in chosen), *(query for _, _, query in chosen))
+        values = tuple(self._values[name] for name, _, _ in chosen)
         told = (f"annotated:{name}:{one.scan}:{one.z}:{two.scan}:{two.z}" for name, one, two in chosen)
-        return self._of_slices(refs, masks, " ".join(told), generator)
+        return Picks(refs, values * 2, " ".join(told), generator)
+
+    def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
+        """Return where the slice shows the class stored as `number`, (H,W) bool."""
+        return self.reader.mask(ref, number)
 
     def _choose(self, generator: torch.Generator) -> tuple[str, SliceRef, SliceRef]:
         """Draw class, support and query."""

@@ -8,6 +8,7 @@ gamma is applied to the image alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.errors import unknown_name
+from fewshot.memory import to_device
 
 BLUR_SIGMA = 5.0
 BLUR_KERNEL = 21
@@ -88,9 +90,24 @@ def draw(
     zoom = _between(unit[:, 4], augmentation.zoom)
     gamma = _between(unit[:, 5], augmentation.gamma)
     seed = int(torch.randint(2**62, (), generator=generator))
-    noise_generator = torch.Generator(device).manual_seed(seed)
-    noise = torch.rand(count, 2, *size, generator=noise_generator, device=device).mul_(2).sub_(1)
+    noise = _noise((count, 2, *size), device, seed)
     return Draw(affine_map(angle, shift, shear, zoom), noise, augmentation.elastic_px, gamma)
+
+
+def _noise(shape: tuple[int, ...], device: torch.device, seed: int) -> Tensor:
+    """Return numbers uniform in (-1, 1), by a generator of the device's own kind."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.rand(shape, generator=generator, device=device).mul_(2).sub_(1)
+
+
+def joined(draws: Sequence[Draw]) -> Draw:
+    """Return the draws of several batches of views as those of one batch; all of one augmentation."""
+    return Draw(
+        torch.cat([one.affine for one in draws]),
+        torch.cat([one.noise for one in draws]),
+        draws[0].elastic_px,
+        torch.cat([one.gamma for one in draws]),
+    )
 
 
 def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> Tensor:
@@ -137,7 +154,7 @@ def augment(
 
 def apply_gamma(images: Tensor, gamma: Tensor) -> Tensor:
     """Return r ((x - min + 1e-5) / r)^gamma + min, r = max - min + 1e-5, of each of N images, gamma (N)."""
-    exponent = gamma.to(images).view(-1, 1, 1, 1)
+    exponent = to_device(gamma.to(images.dtype), images.device).view(-1, 1, 1, 1)
     low = images.amin((1, 2, 3), keepdim=True)
     span = images.amax((1, 2, 3), keepdim=True) - low + GAMMA_EPSILON
     return span * ((images - low + GAMMA_EPSILON) / span) ** exponent + low
@@ -181,7 +198,8 @@ def _affine_grid(forward: Tensor, images: Tensor) -> Tensor:
     """Return where each output pixel is read from, (N,H,W,2), in units of half the image."""
     linear = torch.linalg.inv(forward[:, :, :2])
     offset = -(linear @ forward[:, :, 2:])
-    inverse = torch.cat((linear, offset), dim=2).to(images.device, torch.float32).view(-1, 2, 3, 1, 1)
+    both = torch.cat((linear, offset), dim=2).to(torch.float32)
+    inverse = to_device(both, images.device).view(-1, 2, 3, 1, 1)
     height, width = images.shape[-2:]
     x, y = _axes(images)
     source_x = inverse[:, 0, 0] * x + inverse[:, 0, 1] * y + inverse[:, 0, 2]

@@ -14,31 +14,30 @@ from numpy.typing import NDArray
 from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
 from episodes.slices import SliceReader
-from episodes.views import Prepare, ViewSampler, below, episode_of_views
+from episodes.views import MappedSampler, Picks, Prepare, below, numbers_on
 from fewshot.errors import UserError, unknown_name
 from fewshot.seeds import seed_for
-from fewshot.types import Episode, SliceRef
+from fewshot.types import SliceRef
 
-Choose = Callable[[NDArray[np.int32], torch.Generator], int | None]
+# Draws one of the superpixels of a slice, whose numbers come ascending; None: there is none to take.
+Choose = Callable[[NDArray[np.int64], torch.Generator], int | None]
 
 
-def _present(superpixels: NDArray[np.int32], generator: torch.Generator) -> int | None:
+def _present(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
     """Draw uniformly over the numbers that occur on the slice."""
-    numbers = np.flatnonzero(np.bincount(superpixels.ravel()))
-    numbers = numbers[numbers > 0]
     return int(numbers[below(len(numbers), generator)]) if len(numbers) else None
 
 
-def _released(superpixels: NDArray[np.int32], generator: torch.Generator) -> int | None:
+def _released(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
     """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
-    largest = int(superpixels.max())
+    largest = int(numbers[-1]) if len(numbers) else 0
     return 1 + below(largest - 1, generator) if largest > 1 else None
 
 
 DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
 
 
-class SuperpixelEpisodes(ViewSampler):
+class SuperpixelEpisodes(MappedSampler):
     """Superpixel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
 
     A training item is a slice, uniform over all slices of `training_scans`; one without a superpixel
@@ -67,30 +66,35 @@ class SuperpixelEpisodes(ViewSampler):
         super().__init__(reader, seed, augmentation, batch, prepare)
         self._draw = draw
         self._items = _items(index, tuple(training_scans), allowed)
+        self.slices = tuple(dict.fromkeys(self._items))
+        self._numbers: dict[SliceRef, NDArray[np.int64]] = {}
 
-    def episode(self, step: int) -> Episode:
-        """Return the episode of a step, on the CPU: B episodes of one support and one query each.
+    def picks(self, step: int) -> Picks:
+        """Return slice and superpixel of each of the step's episodes, the same for support and query.
 
         `label` names scan, slice and superpixel of each, as `scan:z:number`, separated by spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("superpixel-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
-        images = self._reader.images([ref for ref, _, _ in chosen])
-        masks = torch.from_numpy(np.stack([mask for _, _, mask in chosen]))
-        label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number, _ in chosen)
-        twice = images.repeat(2, 1, 1, 1), masks.repeat(2, 1, 1)
-        return episode_of_views(*twice, label, self._augmentation, generator, self._prepare)
+        refs, numbers = tuple(ref for ref, _ in chosen), tuple(number for _, number in chosen)
+        label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number in chosen)
+        return Picks(refs * 2, numbers * 2, label, generator)
 
-    def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int, NDArray[np.bool_]]:
+    def map_of(self, ref: SliceRef) -> NDArray[np.int32]:
+        """Return the slice's superpixels (H,W)."""
+        return self.reader.superpixels(ref)
+
+    def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
         ref = self._items[below(len(self._items), generator)]
-        superpixels = self._reader.superpixels(ref)
-        number = DRAWS[self._draw](superpixels, generator)
+        if ref not in self._numbers:
+            self._numbers[ref] = numbers_on(self.map_of(ref))
+        number = DRAWS[self._draw](self._numbers[ref], generator)
         if number is None:
             raise UserError(
                 f"slice {ref.z} of scan {ref.scan} has no superpixel that draw={self._draw!r} can take; "
                 "use draw=present, or prepare the dataset again"
             )
-        return ref, number, superpixels == number
+        return ref, number
 
 
 def _items(

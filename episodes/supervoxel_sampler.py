@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from episodes.augment import Augmentation
 from episodes.index import ClassSliceIndex
 from episodes.slices import SliceReader
-from episodes.views import Prepare, ViewSampler, below
+from episodes.views import MappedSampler, Picks, Prepare, below, numbers_on
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
-from fewshot.types import Episode, SliceRef
+from fewshot.types import SliceRef
 
 
 class SupervoxelMaps(Protocol):
@@ -39,7 +39,7 @@ class _Item:
     numbers: NDArray[np.int64]
 
 
-class SupervoxelEpisodes(ViewSampler):
+class SupervoxelEpisodes(MappedSampler):
     """Supervoxel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
 
     A training item is a slice, uniform over the slices of `training_scans` in `allowed` (None: all are
@@ -67,6 +67,7 @@ class SupervoxelEpisodes(ViewSampler):
         slices = index.all_slices(tuple(training_scans))
         kept = [ref for ref in slices if allowed is None or ref in allowed]
         self._items = self._paired(kept)
+        self.slices = tuple(item.ref for item in self._items)
         if not self._items:
             raise UserError(
                 f"no slice to train on: of {len(slices)} slices of {len(training_scans)} training scans "
@@ -74,19 +75,22 @@ class SupervoxelEpisodes(ViewSampler):
                 "to it; use setting 1, other groups or more scans"
             )
 
-    def episode(self, step: int) -> Episode:
-        """Return the episode of a step, on the CPU: B episodes of one support and one query each.
+    def picks(self, step: int) -> Picks:
+        """Return two adjacent slices and a supervoxel that both show, of each of the step's episodes.
 
         `label` names scan, slices and supervoxel of each, as `scan:support>query:number`, separated by
         spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("supervoxel-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
-        refs = [support for support, _, _ in chosen] + [query for _, query, _ in chosen]
-        numbers = [number for _, _, number in chosen] * 2
-        masks = [self._map(ref) == number for ref, number in zip(refs, numbers, strict=True)]
+        refs = (*(support for support, _, _ in chosen), *(query for _, query, _ in chosen))
+        numbers = tuple(number for _, _, number in chosen)
         told = (f"{one.scan}:{one.z}>{other.z}:{number}" for one, other, number in chosen)
-        return self._of_slices(refs, masks, " ".join(told), generator)
+        return Picks(refs, numbers * 2, " ".join(told), generator)
+
+    def map_of(self, ref: SliceRef) -> NDArray[Any]:
+        """Return the slice's supervoxels (H,W)."""
+        return self.reader.cut(self._supervoxels.scan(ref.scan), ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, SliceRef, int]:
         """Draw support, query and the number of a supervoxel that both show."""
@@ -98,7 +102,7 @@ class SupervoxelEpisodes(ViewSampler):
 
     def _paired(self, kept: Sequence[SliceRef]) -> tuple[_Item, ...]:
         """Return the slices of `kept` that share a supervoxel with a slice of `kept` next to them."""
-        shown = {ref: _numbers_on(self._map(ref)) for ref in kept}
+        shown = {ref: numbers_on(self.map_of(ref)) for ref in kept}
         items = []
         for ref, here in shown.items():
             others, numbers = [], []
@@ -111,12 +115,3 @@ class SupervoxelEpisodes(ViewSampler):
             if sum(map(len, numbers)):
                 items.append(_Item(ref, np.concatenate(others), np.concatenate(numbers)))
         return tuple(items)
-
-    def _map(self, ref: SliceRef) -> NDArray[Any]:
-        return self._reader.cut(self._supervoxels.scan(ref.scan), ref)
-
-
-def _numbers_on(supervoxels: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the numbers that occur on a slice, ascending, without 0."""
-    numbers = np.flatnonzero(np.bincount(supervoxels.ravel()))
-    return numbers[numbers > 0]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.augment import Augmentation, augment, preset
+from episodes.augment import Augmentation, Draw, apply, draw, preset
 from episodes.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.types import Episode, SliceRef
@@ -24,43 +26,82 @@ class Source(Protocol):
     def episode(self, step: int) -> Episode: ...
 
 
-class ViewSampler:
+@dataclass(frozen=True)
+class Picks:
+    """What the B episodes of a step are made of: 2B slices, all supports before all queries.
+
+    `numbers[i]` is what the mask of `refs[i]` shows, as the sampler counts it; `generator` has drawn them
+    and goes on to draw the views.
+    """
+
+    refs: tuple[SliceRef, ...]
+    numbers: tuple[int, ...]
+    label: str
+    generator: torch.Generator
+
+
+class ViewSampler(ABC):
     """What samplers of random views have in common; `augmentation` is a preset's name or the ranges."""
 
     def __init__(
         self, reader: SliceReader, seed: int, augmentation: str | Augmentation, batch: int,
         prepare: Prepare | None,
     ) -> None:  # fmt: skip
-        self._reader = reader
+        self.reader = reader
+        self.augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
+        self.prepare = prepare
         self._seed = seed
-        self._augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
         self._batch = checked_batch(batch)
-        self._prepare = prepare
 
-    def _of_slices(
-        self, refs: Sequence[SliceRef], masks: Sequence[NDArray[Any]], label: str, generator: torch.Generator
-    ) -> Episode:
-        """Return the episode of 2B slices and their masks (H,W) bool, all supports before all queries."""
-        return episode_of_views(
-            self._reader.images(refs), torch.from_numpy(np.stack(masks)), label, self._augmentation,
-            generator, self._prepare,
-        )  # fmt: skip
+    @abstractmethod
+    def picks(self, step: int) -> Picks:
+        """Return what the episodes of a step are made of; no pixel of an image is read."""
+
+    @abstractmethod
+    def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
+        """Return the mask (H,W) that `number` stands for on a slice."""
+
+    def episode(self, step: int) -> Episode:
+        """Return the episode of a step, on the CPU: B episodes of one support and one query each.
+
+        `label` says of each what was picked, separated by spaces.
+        """
+        picks = self.picks(step)
+        places = {ref: place for place, ref in enumerate(dict.fromkeys(picks.refs))}
+        images = self.reader.images(list(places))[[places[ref] for ref in picks.refs]]
+        shown = [self.mask(ref, number) for ref, number in zip(picks.refs, picks.numbers, strict=True)]
+        masks = torch.from_numpy(np.stack(shown))
+        drawn = view_draw(picks, self.augmentation, images)
+        return episode_of_views(*apply(images, masks, drawn), picks.label, self.prepare)
 
 
-def episode_of_views(
-    images: Tensor,
-    masks: Tensor,
-    label: str,
-    augmentation: Augmentation,
-    generator: torch.Generator,
-    prepare: Prepare | None,
-) -> Episode:
-    """Return B episodes of one support and one query each, every slice seen in a random view of its own.
+class MappedSampler(ViewSampler):
+    """A sampler whose masks are numbers of one map (H,W) a slice, of the slices in `slices`."""
 
-    images (2B,1,H,W) float32 and masks (2B,H,W) bool, all supports before all queries. `prepare` is the
+    slices: tuple[SliceRef, ...]
+
+    @abstractmethod
+    def map_of(self, ref: SliceRef) -> NDArray[Any]:
+        """Return the map of a slice, (H,W) integers, 0 = no number."""
+
+    def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
+        """Return where the slice's map has `number`, (H,W) bool."""
+        shown: NDArray[np.bool_] = self.map_of(ref) == number
+        return shown
+
+
+def view_draw(picks: Picks, augmentation: Augmentation, images: Tensor) -> Draw:
+    """Draw a view of each of the 2B slices, for `images` (2B,1,H,W) or others of their size and device."""
+    size = (images.shape[-2], images.shape[-1])
+    return draw(augmentation, len(picks.refs), size, images.device, picks.generator)
+
+
+def episode_of_views(views: Tensor, view_masks: Tensor, label: str, prepare: Prepare | None) -> Episode:
+    """Return B episodes of one support and one query each from their views.
+
+    views (2B,1,H,W) float32 and view_masks (2B,H,W) bool, all supports before all queries. `prepare` is the
     learner's; it is given the support masks (1,H,W) of each episode.
     """
-    views, view_masks = augment(images, masks, augmentation, generator)
     support_images, query_images = views.unsqueeze(1).chunk(2)
     support_masks, query_masks = view_masks.unsqueeze(1).chunk(2)
     prepared = _prepared(support_masks, prepare)
@@ -72,6 +113,12 @@ def _prepared(support_masks: Tensor, prepare: Prepare | None) -> dict[str, Tenso
         return {}
     each = [prepare(masks) for masks in support_masks]
     return {name: torch.stack([prepared[name] for prepared in each]) for name in each[0]}
+
+
+def numbers_on(shown: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the numbers that occur on a map of integers from 0, ascending, without 0."""
+    numbers = np.flatnonzero(np.bincount(shown.ravel()))
+    return numbers[numbers > 0]
 
 
 def below(count: int, generator: torch.Generator) -> int:

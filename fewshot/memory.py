@@ -24,6 +24,12 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory that nobody holds."""
+    free, _whole = torch.cuda.mem_get_info(device)
+    return int(free)
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Say whether an error is that the device or the host has no memory left.
 

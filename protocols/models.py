@@ -16,10 +16,10 @@ from typing import Any, cast
 import torch
 
 from episodes.plan import Plan
-from episodes.prefetch import prefetched
+from episodes.resident import episodes_of
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
-from episodes.views import Source
+from episodes.views import Prepare, Source
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.checkpoints import load_weights, read_checkpoint
 from fewshot.errors import UserError
@@ -190,10 +190,15 @@ def ensure_model(
     labels = KINDS[method.recipe.episode](store)
     spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
-    source = labels.episodes(reader, plan, method.recipe, method.seed, learner.prepare)
+    source = labels.episodes(reader, plan, method.recipe, method.seed, host_work(learner))
     about = pretraining_of(method.recipe.weights)
     title = f"fold {plan.fold}"
     return trained(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def host_work(learner: PrototypeLearner) -> Prepare | None:
+    """Return what the learner works out on the host when an episode is built; None where that is nothing."""
+    return None if type(learner).prepare is PrototypeLearner.prepare else learner.prepare
 
 
 def trained(
@@ -209,7 +214,6 @@ def trained(
     folder = work / "models" / key
     # by name, as in the spec: the same file under another path is the same training
     recipe = dataclasses.replace(method.recipe, weights=spec["initial_weights"]["name"])
-    workers = 4 if device.type == "cuda" else 1  # a GPU asks for more episodes than one thread can build
     with locked(work / "locks" / f"{key}.lock"):
         if not (folder / "spec.json").exists():
             if about is not None:
@@ -218,7 +222,7 @@ def trained(
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
             checkpoint_every=checkpoint_every, channels_last=True, title=f"{title} {key}",
-            episodes=lambda steps: prefetched(source.episode, steps, 4 * workers, workers),
+            episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
     learner.eval()
     return Model(learner, _description(spec, key, result.skipped), folder)

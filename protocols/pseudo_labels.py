@@ -21,13 +21,15 @@ class PseudoLabels:
     """`description` goes into a model's spec; `episodes` makes the sampler of a training."""
 
     description: dict[str, Any]
-    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare], Source]
+    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare | None], Source]
 
 
 def superpixels(store: Store) -> PseudoLabels:
     """Return the superpixels that the store holds."""
 
-    def episodes(reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare) -> Source:
+    def episodes(
+        reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
+    ) -> Source:
         return SuperpixelEpisodes(
             reader, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
             draw=recipe.draw, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
@@ -46,7 +48,9 @@ def supervoxels(store: Store) -> PseudoLabels:
             found = ensure_supervoxels(store, done=bar.update)
     maps = found
 
-    def episodes(reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare) -> Source:
+    def episodes(
+        reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
+    ) -> Source:
         return SupervoxelEpisodes(
             reader, maps, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
             augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,

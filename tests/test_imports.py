@@ -13,7 +13,7 @@ PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
 BASE = {"fewshot.types", "fewshot.errors", "fewshot.seeds", "fewshot.files", "fewshot.locks"}
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
-    "episodes": BASE | {"fewshot.backbone_file", "fewshot.view_pair"},
+    "episodes": BASE | {"fewshot.backbone_file", "fewshot.memory", "fewshot.view_pair"},
     "results": BASE,
     "fewshot": set(),
     "baselines": {"fewshot"},
