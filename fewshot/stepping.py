@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fewshot.errors import UserError
 from fewshot.learner import LossResult
+from fewshot.precision import running_in
 
 UNREAD = 1  # steps whose numbers a GPU may still be computing while the next one is queued
 
@@ -97,7 +98,7 @@ class Stepper:
     ) -> None:
         self._trainable = cast(Trainable, learner)
         self._device = device
-        self._bf16 = precision == "bf16"
+        self._precision = precision
         self._ahead = ahead
         self._queue: deque[_Queued] = deque()
         self.optimiser = torch.optim.SGD(
@@ -123,7 +124,7 @@ class Stepper:
 
     def take(self, episode: Example, step: int, rate: float) -> list[Told]:
         """Take a step with this learning rate; return what was told by now, in order of steps."""
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+        with running_in(self._precision, self._device):
             result = self._trainable.loss(episode.to(self._device))
         numbers = _together(result)
         names = tuple(result.parts)

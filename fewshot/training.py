@@ -13,20 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 
 from fewshot.checkpoints import read_checkpoint
-from fewshot.errors import UserError, unknown_name
+from fewshot.errors import UserError
 from fewshot.files import atomic_write, canonical_json
+from fewshot.precision import checked_precision
 from fewshot.progress import Progress, progress
 from fewshot.seeds import seed_for
 from fewshot.stepping import Example, Schedule, Stepper, Told
 from fewshot.training_log import TrainingLog
 
-Precision = Literal["float32", "bf16"]
 E = TypeVar("E", bound=Example)
 CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
 
@@ -77,8 +77,7 @@ def train(
     clock one step late. Raises `UserError` for a loss that is not finite, and for a last.pt that is
     damaged or of another training.
     """
-    if precision not in get_args(Precision):
-        raise unknown_name("precision", precision, get_args(Precision))
+    checked_precision(precision)
     if checkpoint_every < 1:
         raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
     folder.mkdir(parents=True, exist_ok=True)

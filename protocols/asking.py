@@ -60,6 +60,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,
+            precision=first.answer_precision,
             keep=writer.keep if writer is not None else None, done=bar.update,
         )  # fmt: skip
     seconds = time.perf_counter() - started

@@ -39,6 +39,7 @@ class Request:
     save_predictions: bool = False
     redo: bool = False
     train_store: Store | None = None  # another dataset to train on: protocols/crossed.py
+    answer_precision: str = "float32"  # of the encoder that answers
     select: str = "last"  # which checkpoint of a training answers: protocols/selection.py
 
 
@@ -46,20 +47,30 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
     """Return what tells this cell from all others, as plain JSON values."""
     protocol = request.protocol
     crossed = {"train_dataset": _train_dataset(request)} if request.train_store is not None else {}
-    return crossed | {
-        "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
-        "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
-        "setting": request.setting,
-        "fold": plan.fold,
-        "group": plan.group,
-        "method": method.description,
-        "seed": method.seed,
-        "checkpoint": model.description["checkpoint"],
-        "shots": plan.rules.shots,
-        "parts": len(plan.rules.support_fractions),
-        "plan": plan.hash,
-        "model": model.description["key"],
-    }
+    return (
+        crossed
+        | answered(request)
+        | {
+            "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
+            "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
+            "setting": request.setting,
+            "fold": plan.fold,
+            "group": plan.group,
+            "method": method.description,
+            "seed": method.seed,
+            "checkpoint": model.description["checkpoint"],
+            "shots": plan.rules.shots,
+            "parts": len(plan.rules.support_fractions),
+            "plan": plan.hash,
+            "model": model.description["key"],
+        }
+    )
+
+
+def answered(request: Request) -> dict[str, str]:
+    """Return how the model answered, for key and record; nothing where that is in float32, as usual."""
+    precision = request.answer_precision
+    return {} if precision == "float32" else {"answer_precision": precision}
 
 
 def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
@@ -94,7 +105,7 @@ def cell_record(
         parts=identity["parts"],
         plan_hash=plan.hash,
         method=identity["method"],
-        model=model.description,
+        model=model.description | answered(request),
         training=training,
         audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
         checks=list(checks),

@@ -20,6 +20,7 @@ from episodes.plan import Plan
 from episodes.slices import SliceReader
 from fewshot.learner import PrototypeLearner, answer
 from fewshot.memory import Batches, to_device
+from fewshot.precision import checked_precision, running_in
 from fewshot.types import ScanScore, SliceRef, Support, Task
 from results.scores import count
 
@@ -43,6 +44,7 @@ def evaluate(
     *,
     device: torch.device,
     batch: int = 8,
+    precision: str = "float32",
     keep: Keep | None = None,
     done: Callable[[int], None] = lambda _count: None,
 ) -> list[Evaluation]:
@@ -50,16 +52,17 @@ def evaluate(
 
     A learner with `encode` and `logits` has each distinct slice encoded once, in batches of `batch`;
     one with `segment` alone is asked task by task. With `keep`, unscored slices are answered too and
-    handed over; they count nowhere. `done` is told how many query scans are finished. A learner
-    that adapts at test time says so (`adapts = True`) and keeps gradients; others run in inference mode.
+    handed over; they count nowhere. `precision`: of the encoder, in which its features are kept too. `done`
+    is told how many query scans are finished. A learner that adapts at test time says so (`adapts = True`)
+    and keeps gradients; others run in inference mode.
     Where memory does not hold a batch, it is halved; `UserError` where it does not hold one slice.
     """
     grading = contextlib.nullcontext() if getattr(learner, "adapts", False) else torch.inference_mode()
     with grading:
         asker = (
-            _Encoded(learner, reader, device, batch)
+            _Encoded(learner, reader, device, batch, precision)
             if isinstance(learner, PrototypeLearner)
-            else _Segmenting(learner, reader, device, batch)
+            else _Segmenting(learner, reader, device, batch, precision)
         )
         asker.supports(
             tuple(dict.fromkeys(ref for plan in plans for task in plan.tasks for ref in task.support))
@@ -138,8 +141,11 @@ def _scores(plan: Plan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int
 class _Asker:
     """Answers tasks: told all support slices first, then one query scan after the other."""
 
-    def __init__(self, learner: Any, reader: SliceReader, device: torch.device, batch: int) -> None:
+    def __init__(
+        self, learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
+    ) -> None:
         self.learner, self.reader, self.device, self.batches = learner, reader, device, Batches(batch)
+        self.precision = checked_precision(precision)
 
     def supports(self, refs: Sequence[SliceRef]) -> None:
         """Get ready for these support slices."""
@@ -164,9 +170,9 @@ class _Segmenting(_Asker):
         support = Support(to_device(self.reader.images(task.support), self.device), self.support_masks(task))
 
         def answered(some: Sequence[SliceRef]) -> Tensor:
-            found: Tensor = (
-                self.learner.segment(support, to_device(self.reader.images(some), self.device)) > 0.5
-            )
+            images = to_device(self.reader.images(some), self.device)
+            with running_in(self.precision, self.device):
+                found: Tensor = self.learner.segment(support, images) > 0.5
             return found
 
         parts = list(self.batches.over(refs, answered))
@@ -207,7 +213,9 @@ class _Encoded(_Asker):
 
     def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
         def encoded(some: Sequence[SliceRef]) -> list[Features]:
-            maps = self.learner.encode(to_device(self.reader.images(some), self.device))
+            images = to_device(self.reader.images(some), self.device)
+            with running_in(self.precision, self.device):
+                maps = self.learner.encode(images)
             maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
             return [tuple(one[position] for one in maps) for position in range(len(some))]
 

@@ -124,8 +124,8 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     """Return the blocks of records, one per distinct configuration, in a fixed order.
 
     Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
-    steps, seed, checkpoint policy, shots, parts or marks are never mixed. Two different records of one cell
-    are a `UserError`.
+    steps, seed, precisions, checkpoint policy, shots, parts or marks are never mixed. Two different records
+    of one cell are a `UserError`.
     """
     found: dict[str, dict[Cell, Record]] = {}
     for record in sorted(records, key=canonical_json):
@@ -156,6 +156,8 @@ def configuration(record: Record) -> dict[str, Any]:
         key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
     }
     model = {key: record["model"].get(key) for key in MODEL_FIELDS}
+    if "answer_precision" in record["model"]:  # absent where the encoder answered in float32
+        model["answer_precision"] = record["model"]["answer_precision"]
     if model["checkpoint"] == "external":  # every fold may have a file, and so a hash, of its own
         model["initial_weights"] = {"name": "external", "sha256": None}
     rest = {"train_dataset": record["train_dataset"], "audits": record["audits"]}

@@ -95,13 +95,17 @@ def notes(block: Block) -> list[str]:
 
 
 def training_text(model: dict[str, Any]) -> str:
-    """Return encoder, initial weights and steps of a model in words."""
+    """Return encoder, initial weights and steps of a model in words, and precisions other than float32."""
     if model["encoder"] is None:
         return "made elsewhere" if model["checkpoint"] == "external" else "nothing trained"
     weights = model["initial_weights"]
     texts = [model["encoder"], f"{weights['name']} weights" if weights else "given weights"]
     if model["steps"] is not None:
         texts.append("untrained" if model["steps"] == 0 else f"{model['steps']} steps")
+    if model.get("precision", "float32") != "float32":
+        texts.append(f"trained in {model['precision']}")
+    if "answer_precision" in model:
+        texts.append(f"answered in {model['answer_precision']}")
     return ", ".join(texts)
 
 

@@ -149,11 +149,12 @@ RECORD = Keys(
                 "skipped_episodes": OrNull(COUNT),
                 "recipe": OrNull(PLAIN),
                 "precision": TEXT,
+                "answer_precision": TEXT,
                 "stages": Each(dict, PLAIN),
                 "labels": PLAIN,
                 "selected": Keys({"step": COUNT, "candidates": Each(list, COUNT), "on": TEXT, "dice": RATIO}),
             },
-            optional=frozenset({"recipe", "precision", "selected", "stages", "labels"}),
+            optional=frozenset({"recipe", "precision", "answer_precision", "selected", "stages", "labels"}),
         ),
         "training": Keys(
             {

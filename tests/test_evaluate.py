@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from episodes.plan import Plan, make_plan
 from episodes.slices import SliceReader, normalisation
 from episodes.store import Store
 from fewshot.encoder import build_encoder
+from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner
 from fewshot.types import Support
 from protocols.evaluate import evaluate
@@ -90,6 +92,54 @@ LEARNERS = {
     "ssl-alpnet": lambda: SSLALPNet(build_encoder("resnet18", 3)),
     "qnet": lambda: QNet(TwoMaps(), QNet.Options(initial_threshold=-18.0)),
 }
+
+
+class Precisions(nn.Module):
+    """An encoder that remembers the type of the features it gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: set[torch.dtype] = set()
+        self.inner = build_encoder("resnet18", 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.inner(images)
+        self.given.add(features.dtype)
+        return features
+
+
+def test_an_encoder_that_answers_in_bf16_answers_nearly_the_same(store: Store) -> None:
+    """Features come in bf16, a step of which is 2**-8; scores are compared in float32 all the same."""
+    plans = plans_of(store)
+    reader = reader_of(store, plans[0])
+    learner = SSLALPNet(Precisions()).eval()
+    compared: set[torch.dtype] = set()
+    whole = learner.logits
+
+    def logits(support: Tensor, masks: Tensor, query: Tensor, **context: Any) -> tuple[Tensor, Tensor]:
+        compared.update({support.dtype, query.dtype})
+        return whole(support, masks, query, **context)
+
+    learner.logits = logits  # type: ignore[method-assign]
+    wanted = evaluate(learner, plans, reader, device=CPU)
+    assert learner.encoder.given == {torch.float32}
+    found = evaluate(learner, plans, reader, device=CPU, precision="bf16")
+    assert learner.encoder.given == {torch.float32, torch.bfloat16} and compared == {torch.float32}
+    pairs = [
+        (one, other)
+        for ours, theirs in zip(found, wanted, strict=True)
+        for one, other in zip(ours.scores, theirs.scores, strict=True)
+    ]
+    assert any(one.tp != other.tp or one.fp != other.fp for one, other in pairs)
+    for one, other in pairs:
+        assert one.tp + one.fn == other.tp + other.fn
+        assert one.dice is not None and other.dice is not None and abs(one.dice - other.dice) < 0.03
+
+
+def test_an_unknown_precision_is_refused(store: Store) -> None:
+    plans = plans_of(store)
+    with pytest.raises(UserError, match="unknown precision 'bf32'"):
+        evaluate(AllForeground(), plans, reader_of(store, plans[0]), device=CPU, precision="bf32")
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -77,6 +77,22 @@ def test_a_finished_run_trains_and_evaluates_nothing(done: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(done, work)
+    before = records_of(work)
+    models = set((work / "models").iterdir())
+    assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--answer-precision", "bf16"]) == 0
+    assert "2 steps, answered in bf16" in capsys.readouterr().out
+    new = {name: content for name, content in records_of(work).items() if name not in before}
+    assert len(new) == 4 and before.items() <= records_of(work).items()
+    assert all(json.loads(content)["model"]["answer_precision"] == "bf16" for content in new.values())
+    assert set((work / "models").iterdir()) == models
+    assert not any("answer_precision" in json.loads(content)["model"] for content in before.values())
+
+
 def test_the_table_is_rebuilt_from_records_alone(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

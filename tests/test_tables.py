@@ -125,6 +125,8 @@ def test_several_supports_are_averaged_before_scans() -> None:
         {"model": {"steps": 0}},
         {"model": {"seed": 1}},
         {"model": {"checkpoint": "oracle"}},
+        {"model": {"precision": "bf16"}},
+        {"model": {"answer_precision": "bf16"}},
         {"shots": 2},
         {"parts": 1},
         {"audits": ["leakage possible"]},

@@ -78,6 +78,10 @@ def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
     )
     parser.add_argument(
+        "--answer-precision", default="float32", choices=("float32", "bf16"),
+        help="of the encoder when it answers; bf16 is told in every table (default: float32)",
+    )  # fmt: skip
+    parser.add_argument(
         "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
     )
     parser.add_argument("--redo", action="store_true", help="evaluate again where a record exists")
@@ -234,4 +238,5 @@ def request(
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
         redo=args.redo,
+        answer_precision=args.answer_precision,
     )
