@@ -12,7 +12,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -114,6 +113,12 @@ class PrototypeLearner(nn.Module):
     support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
     loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
+
+    takes_context: ClassVar[bool]  # whether `logits` wants `prepared` and `branch`, or is the short form
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.takes_context = _takes_context(cls.logits)
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
         super().__init__()
@@ -289,7 +294,7 @@ def scored(
     """
     support = _as_given([one.float() for one in _as_tuple(support_features)])
     query = _as_given([one.float() for one in _as_tuple(query_features)])
-    context = {"prepared": prepared, "branch": branch} if _takes_context(type(learner).logits) else {}
+    context = {"prepared": prepared, "branch": branch} if learner.takes_context else {}
     kind = support_masks.device.type
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
         result: Any = learner.logits(support, support_masks, query, **context)  # type: ignore[arg-type]
@@ -304,9 +309,8 @@ def resized(scores: Tensor, masks: Tensor) -> Tensor:
     return F.interpolate(scores, size=masks.shape[-2:], mode="bilinear", align_corners=False)
 
 
-@cache
 def _takes_context(logits: Callable[..., Any]) -> bool:
-    """Say whether `logits` wants `prepared` and `branch`, or is the short form; looked up once a method."""
+    """Say whether `logits` wants `prepared` and `branch`, or is the short form."""
     parameters = inspect.signature(logits).parameters
     return "branch" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 

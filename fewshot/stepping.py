@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from fewshot.compiling import compiled
 from fewshot.errors import UserError
 from fewshot.learner import LossResult
 from fewshot.precision import running_in
@@ -91,12 +92,15 @@ class Stepper:
     With `ahead` the host never waits inside a step: an update that must not happen (no defined loss, or
     none that is finite) is held back on the device, by the flag that fused SGD reads, and the numbers of
     a step are read when the next one has been queued. Without, they are read before the weights move.
+    `whole`: the loss is compiled.
     """
 
     def __init__(
-        self, learner: nn.Module, recipe: Schedule, device: torch.device, precision: str, ahead: bool
-    ) -> None:
+        self, learner: nn.Module, recipe: Schedule, device: torch.device, precision: str, ahead: bool,
+        whole: bool = False,
+    ) -> None:  # fmt: skip
         self._trainable = cast(Trainable, learner)
+        self._loss = compiled(self._trainable.loss, device) if whole else self._trainable.loss
         self._device = device
         self._precision = precision
         self._ahead = ahead
@@ -125,7 +129,7 @@ class Stepper:
     def take(self, episode: Example, step: int, rate: float) -> list[Told]:
         """Take a step with this learning rate; return what was told by now, in order of steps."""
         with running_in(self._precision, self._device):
-            result = self._trainable.loss(episode.to(self._device))
+            result = self._loss(episode.to(self._device))
         numbers = _together(result)
         names = tuple(result.parts)
         if not self._ahead:
@@ -152,11 +156,11 @@ class Stepper:
         return [self._queue.popleft().told() for _ in range(len(self._queue) - left)]
 
     def _move(self, total: Tensor, rate: float) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)  # now: a compiled loss has them where it writes next
 
 
 def _together(result: LossResult) -> Tensor:

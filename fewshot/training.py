@@ -59,6 +59,7 @@ def train(
     precision: str = "float32",
     checkpoint_every: int = 1000,
     channels_last: bool = False,
+    whole: bool = False,
     title: str = "training",
     writes: bool = True,
 ) -> TrainingResult:
@@ -69,8 +70,9 @@ def train(
     schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
     `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
     last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
-    "bf16" runs the loss under autocast. The caller's random state is left as it was. Of several processes
-    that train together one alone `writes`; all go on from what it wrote.
+    "bf16" runs the loss under autocast; `whole` compiles it (`fewshot/compiling.py`). The caller's random
+    state is left as it was. Of several processes that train together one alone `writes`; all go on from what
+    it wrote.
 
     The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
     the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's
@@ -85,12 +87,12 @@ def train(
     if channels_last:
         cast(Any, learner).to(memory_format=torch.channels_last)
     settings = dataclasses.asdict(cast(Any, recipe))
-    identity = canonical_json(
-        {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
-    )
+    same = {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
+    identity = canonical_json(same | ({"compiled": True} if whole else {}))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_for("training", seed))
-        run = _Run(learner, recipe, folder, identity, device, precision, writes)
+        stepper = Stepper(learner, recipe, device, precision, reads_later(device), whole)
+        run = _Run(learner, recipe, folder, identity, device, stepper, writes)
         marks = run.resume()
         if marks is None or run.at.step < recipe.steps:
             run.go(episodes, marks or {}, checkpoint_every, title)
@@ -112,7 +114,7 @@ class _Run:
         folder: Path,
         identity: str,
         device: torch.device,
-        precision: str,
+        stepper: Stepper,
         writes: bool,
     ) -> None:
         self._learner = learner
@@ -121,7 +123,7 @@ class _Run:
         self._identity = identity
         self._device = device
         self._writes = writes
-        self._stepper = Stepper(learner, recipe, device, precision, ahead=reads_later(device))
+        self._stepper = stepper
         self.at = _Position()
 
     def go(

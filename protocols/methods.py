@@ -25,6 +25,7 @@ def settle(
     steps: int | None = None,
     seed: int = 0,
     precision: str = "float32",
+    compiled: bool = False,
 ) -> Method:
     """Return the method with every number settled: typed options over the method's published ones.
 
@@ -39,7 +40,7 @@ def settle(
             raise unknown_name(f"option of {name}", key, own | (of_recipe if trains(learner) else set()))
     options = options_from(learner.Options, {k: v for k, v in settings.items() if k in own})
     if not trains(learner):
-        typed = {"--encoder": encoder, "--weights": weights, "--steps": steps}
+        typed = {"--encoder": encoder, "--weights": weights, "--steps": steps, "--compile": compiled or None}
         given = [flag for flag, value in typed.items() if value is not None]
         if given:
             raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
@@ -59,7 +60,7 @@ def settle(
         changes["weights"] = first_weights(options.stages, changes["encoder"], weights)
         changes["steps"] = changes["steps"] if 2 in options.stages else 0
     recipe = Recipe(**changes)
-    return Method(name, learner, options, recipe, seed, precision)
+    return Method(name, learner, options, recipe, seed, precision, compiled)
 
 
 def settled_for(method: Method, region: str, setting: int) -> Method:

@@ -46,6 +46,7 @@ class Method:
     recipe: Recipe | None  # None: nothing to train
     seed: int
     precision: str = "float32"
+    compiled: bool = False  # whether the training step is: last bits differ, so it is another model
     marks: tuple[str, ...] = ()  # audits of every record made with it
 
     @property
@@ -137,7 +138,7 @@ def model_spec(
         "image_size": store.spec.image_size,
         "precision": method.precision,
         "channels_last": True,
-    }
+    } | ({"compiled": True} if method.compiled else {})
 
 
 def model_key(spec: dict[str, Any]) -> str:
@@ -221,7 +222,8 @@ def trained(
             write_json(folder / "spec.json", spec)
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
-            checkpoint_every=checkpoint_every, channels_last=True, title=f"{title} {key}",
+            checkpoint_every=checkpoint_every, channels_last=True, whole=method.compiled,
+            title=f"{title} {key}",
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
     learner.eval()
@@ -241,7 +243,9 @@ def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, An
     options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
     recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
-    method = Method(spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"])
+    method = Method(
+        spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"], _compiled(spec)
+    )
     if method.description["source_hash"] != spec["method"]["source_hash"]:
         raise UserError(
             f"model {folder.name} was trained with another version of {method.name} "
@@ -270,5 +274,10 @@ def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]
         "skipped_episodes": skipped,
         "recipe": spec["recipe"],
         "precision": spec["precision"],
+        **({"compiled": True} if _compiled(spec) else {}),
         **spec.get("told", {}),  # of the stages before this one: protocols/pipeline.py
     }
+
+
+def _compiled(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("compiled", False))

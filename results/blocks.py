@@ -19,6 +19,7 @@ Record = Mapping[str, Any]
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
 MODEL_FIELDS = ("encoder", "initial_weights", "steps", "seed", "checkpoint", "recipe", "precision")
+UNUSUAL_FIELDS = ("answer_precision", "compiled")  # there where they are not as usual
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,7 @@ def configuration(record: Record) -> dict[str, Any]:
         key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
     }
     model = {key: record["model"].get(key) for key in MODEL_FIELDS}
-    if "answer_precision" in record["model"]:  # absent where the encoder answered in float32
-        model["answer_precision"] = record["model"]["answer_precision"]
+    model |= {key: record["model"][key] for key in UNUSUAL_FIELDS if key in record["model"]}
     if model["checkpoint"] == "external":  # every fold may have a file, and so a hash, of its own
         model["initial_weights"] = {"name": "external", "sha256": None}
     rest = {"train_dataset": record["train_dataset"], "audits": record["audits"]}

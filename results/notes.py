@@ -104,6 +104,8 @@ def training_text(model: dict[str, Any]) -> str:
         texts.append("untrained" if model["steps"] == 0 else f"{model['steps']} steps")
     if model.get("precision", "float32") != "float32":
         texts.append(f"trained in {model['precision']}")
+    if model.get("compiled", False):
+        texts.append("compiled")
     if "answer_precision" in model:
         texts.append(f"answered in {model['answer_precision']}")
     return ", ".join(texts)

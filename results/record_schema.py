@@ -150,11 +150,14 @@ RECORD = Keys(
                 "recipe": OrNull(PLAIN),
                 "precision": TEXT,
                 "answer_precision": TEXT,
+                "compiled": BOOL,
                 "stages": Each(dict, PLAIN),
                 "labels": PLAIN,
                 "selected": Keys({"step": COUNT, "candidates": Each(list, COUNT), "on": TEXT, "dice": RATIO}),
             },
-            optional=frozenset({"recipe", "precision", "answer_precision", "selected", "stages", "labels"}),
+            optional=frozenset(
+                {"recipe", "precision", "answer_precision", "compiled", "selected", "stages", "labels"}
+            ),
         ),
         "training": Keys(
             {

@@ -93,6 +93,28 @@ def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
     assert not any("answer_precision" in json.loads(content)["model"] for content in before.values())
 
 
+@pytest.mark.slow
+def test_a_compiled_training_is_a_model_of_its_own_and_says_so(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", *TRAINED]
+    assert main(asked) == 0
+    plain = {path.name for path in (work / "models").iterdir()}
+    assert main([*asked, "--compile"]) == 0
+    assert "2 steps, compiled" in capsys.readouterr().out
+    (key,) = {path.name for path in (work / "models").iterdir()} - plain
+    assert json.loads((work / "models" / key / "spec.json").read_text())["compiled"] is True
+    made = [json.loads(content) for content in records_of(work).values()]
+    assert [record["model"].get("compiled") for record in made if record["model"]["key"] == key] == [True] * 2
+    assert main(["evaluate", key, "--work", str(work), "--dataset", "tiny", "--protocol", "adnet-ep2"]) == 0
+
+
+def test_a_yardstick_has_nothing_to_compile(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["run", "--work", str(work), "--dataset", "tiny", "--method", "copy-support", "--compile"]
+    assert main(asked) == 2
+    assert "leave out --compile" in capsys.readouterr().err
+
+
 def test_the_table_is_rebuilt_from_records_alone(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def test_several_supports_are_averaged_before_scans() -> None:
         {"model": {"checkpoint": "oracle"}},
         {"model": {"precision": "bf16"}},
         {"model": {"answer_precision": "bf16"}},
+        {"model": {"compiled": True}},
         {"shots": 2},
         {"parts": 1},
         {"audits": ["leakage possible"]},

@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     shared.add_training(parser)
     parser.add_argument(
+        "--compile", action="store_true",
+        help="compile the training step first: pays on a GPU, where it becomes CUDA graphs",
+    )  # fmt: skip
+    parser.add_argument(
         "--stages", metavar="N,N", help="stages of a method that is trained in several, e.g. densemp: 1,2,3"
     )
     parser.add_argument(
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         options["stages"] = args.stages
     method = settle(
         args.method, options, encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision,
+        seed=args.seed, precision=args.precision, compiled=args.compile,
     )  # fmt: skip
     devices = shared.several_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
