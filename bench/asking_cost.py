@@ -34,17 +34,17 @@ class Fold:
         self.learner = built(self.method).to(self.device).eval()
         self.model = Model(self.learner, description, None)
 
-    def cells(self, *protocols: str) -> list[Asked]:
+    def cells(self, *protocols: str, precision: str = "float32") -> list[Asked]:
         """Return the cells of every group under these protocols, audited as `fewshot run` does."""
         return [
             Asked(request, plan, (), audit_question(plan, self._store, request.protocol))
-            for request in map(self._request, protocols)
+            for request in (self._request(name, precision) for name in protocols)
             for plan in plan_cells(request)[0]
         ]
 
-    def asked(self, *protocols: str) -> list[Path]:
+    def asked(self, *protocols: str, precision: str = "float32") -> list[Path]:
         """Plan, evaluate and write the records; return their paths."""
-        cells = self.cells(*protocols)
+        cells = self.cells(*protocols, precision=precision)
         scans = cells[0].plan.training_scans
         intensities = normalisation(self._store, "per-scan", scans)
         return ask(cells, self.method, self.model, intensities)
@@ -63,11 +63,11 @@ class Fold:
         depths = self._store.index.depths
         return sum(depths[scan] for scan in plans[0].query_scans), len(distinct), len(asked)
 
-    def _request(self, protocol: str) -> Request:
+    def _request(self, protocol: str, precision: str) -> Request:
         loaded = load_protocol(protocol)
         return Request(
             self._store, loaded, 1, (0,), tuple(loaded.groups_for(self._store.spec)), self._work, self.device,
-            self._batch, redo=True,
+            self._batch, redo=True, answer_precision=precision,
         )  # fmt: skip
 
 
@@ -79,17 +79,19 @@ def evaluation_rows(fold: Fold, unit: Callable[[], Any], sizes: Sizes) -> list[R
     calls = {
         "unit": unit,
         "one": lambda: fold.asked("alpnet-ep1"),
+        "bf16": lambda: fold.asked("alpnet-ep1", precision="bf16"),
         "two": lambda: fold.asked("alpnet-ep1", "adnet-ep1"),
         "open": lambda: fold.asked("open-ep"),
     }
     seconds = best(calls, sizes.rounds)
-    one, two, every_support = (seconds[name] / seconds["unit"] for name in ("one", "two", "open"))
+    one, bf16, two, every_support = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
     allowed = every + 0.02 * answers
     whole = f"evaluation of a fold, per query slice ({volumes} slices, {distinct} encoded; U)"
     open_ep = f"open-ep, {every} slices and {answers} answers, of what is allowed (share)"
     return [
         row(whole, one / volumes, 0.8),
         row("the same, per encoded slice (U)", one / distinct),
+        row("the same, answered in bf16, per encoded slice (U)", bf16 / distinct),
         row("another protocol over encoded slices adds (share)", two / one - 1, 0.10),
         row(open_ep, every_support / allowed, 1.0),
         row("open-ep, per answer beyond 1 U a slice (U)", (every_support - every) / answers),

@@ -26,16 +26,16 @@ elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
 fi
 
 status=0
-timeout 120 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
-timeout 90 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
-timeout 90 "$python" bench/precision.py "${tiny[@]}" --out "$out/gpu-precision.json" || status=1
+timeout 150 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
+timeout 120 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
+timeout 60 "$python" bench/precision.py "${tiny[@]}" --out "$out/gpu-precision.json" || status=1
 
 if [[ -n ${CHAOS_FOLDER:-} ]]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  timeout 40 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
-  timeout 140 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
-    --steps "$steps" --precision bf16 --work "$work" | tee "$out/gpu-chaos.txt" || status=1
+  timeout 30 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
+  timeout 120 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
+    --steps "$steps" --precision bf16 --answer-precision bf16 --compile --work "$work" | tee "$out/gpu-chaos.txt" || status=1
 else
   echo 'CHAOS_FOLDER is not set: the five folds are left out'
 fi

@@ -1,4 +1,4 @@
-"""Holds a device to the CPU: same weights, same questions; scores of pixels, Dice, and what a step waits for.
+"""Holds a device to the CPU: same weights, same questions; scores of pixels, Dice, episodes, compiled steps.
 
 On a machine without a GPU the device is the CPU itself, which tries the program out.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import sys
 import tempfile
 import warnings
@@ -19,10 +20,15 @@ from measuring import FULL, TINY, Row, Sizes, printed, row
 from torch import Tensor
 from training_cost import stepper
 
+from baselines.ssl_alpnet import SSLALPNet
+from episodes.augment import preset
 from episodes.plan import Plan, make_plan
+from episodes.resident import ResidentEpisodes
+from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import SliceReader, normalisation
 from episodes.store import Store
 from fewshot.commands.shared import chosen_device
+from fewshot.encoder import build_encoder
 from fewshot.files import write_json
 from fewshot.learner import encoder_for
 from fewshot.registry import resolve_method
@@ -32,6 +38,7 @@ from protocols.spec import load_protocol
 
 METHODS = ("ssl-alpnet", "dspnet")
 STEPS = 10  # of training on the CPU, so that the weights tell organs from the rest
+EPISODES = 20  # drawn on the device and on the host
 CPU = torch.device("cpu")
 
 
@@ -46,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
         rows = [one for name in METHODS for one in compared(name, store, sizes, device)]
+        rows += [*drawn(store, sizes, device), compiled_row(store, sizes, device)]
     print(f"device: {device}\n{printed(rows)}")
     write_json(args.out, rows)
     return 0 if all(one["ok"] for one in rows) else 1
@@ -81,6 +89,43 @@ def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> lis
     if device.type == "cuda":
         rows.append(row(f"{name}: waits for the device in a step", _waits(learner, store, device), 0))
     return rows
+
+
+def drawn(store: Store, sizes: Sizes, device: torch.device) -> list[Row]:
+    """Return how far episodes drawn on the device are from those that the host builds for it.
+
+    The elastic field is left out: its noise is the device's own.
+    """
+    scans = store.index.scans
+    reader = SliceReader(store, normalisation(store, "per-scan", scans))
+    ranges = dataclasses.replace(preset("published"), elastic_px=0.0)
+    source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0, augmentation=ranges)
+    pixels, images = [], []
+    for step, found in enumerate(ResidentEpisodes(source, device).episodes(range(EPISODES))):
+        wanted = source.episode(step)
+        if found.label != wanted.label:
+            raise RuntimeError(f"step {step}: {found.label} was drawn on the device, {wanted.label} here")
+        images.append(float((found.query_images.cpu() - wanted.query_images).abs().mean()))
+        pixels.append(float((found.query_masks.cpu() ^ wanted.query_masks).float().mean()))
+    return [
+        row("episodes drawn on the device: mean difference of a pixel", max(images), 1e-3),
+        row("episodes drawn on the device: share of mask pixels that differ", max(pixels), 1e-3),
+    ]
+
+
+def compiled_row(store: Store, sizes: Sizes, device: torch.device) -> Row:
+    """Return how far weights after some compiled steps are from those after the same steps as written."""
+    ends = []
+    for whole in (False, True):
+        learner = SSLALPNet(build_encoder(sizes.encoder, 0))
+        with _tf32(False):
+            step, _episode = stepper(learner, store, device, rate=1e-3, whole=whole)
+            for _step in range(STEPS):
+                step()
+        ends.append(torch.cat([one.detach().flatten().cpu() for one in learner.parameters()]))
+    wanted, found = ends
+    far = float((found - wanted).norm() / wanted.norm())
+    return row(f"weights after {STEPS} compiled steps: relative difference", far, 1e-3)
 
 
 def _probabilities(learner: Any, plan: Plan, reader: SliceReader, device: torch.device) -> Tensor:

@@ -1,12 +1,14 @@
 """Steps a second, slices a second and memory of ResNet-101 at 256 x 256 on a GPU: bf16, channels-last.
 
-Training goes through `fewshot.training.train` with its background threads, evaluation through
-`protocols.evaluate`. On a machine without a GPU the device is the CPU, which tries the program out.
+Training goes through `fewshot.training.train` with its episodes drawn on the device, as written and compiled;
+evaluation through `protocols.evaluate`, in both precisions. On a machine without a GPU the device is the CPU,
+which tries the program out.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import tempfile
 import time
@@ -20,7 +22,7 @@ from measuring import FULL, TINY, Row, Sizes, best, printed, row
 
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.plan import Plan
-from episodes.prefetch import prefetched
+from episodes.resident import ResidentEpisodes
 from episodes.sampler import SuperpixelEpisodes
 from episodes.slices import SliceReader, normalisation
 from episodes.store import Store
@@ -28,6 +30,7 @@ from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.encoder import build_encoder
 from fewshot.files import write_json
 from fewshot.learner import Recipe
+from fewshot.precision import PRECISIONS
 from fewshot.training import train
 from fewshot.types import Episode
 from protocols.evaluate import evaluate
@@ -45,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
         rows = [
-            *training_rows(store, sizes, device, args.steps),
+            *training_rows(store, sizes, device, args.steps, whole=False),
+            *training_rows(store, sizes, device, args.steps, whole=True),
             *evaluation_rows(store, Path(folder), sizes, device),
         ]
     print(f"device: {device} {_name(device)}\n{printed(rows)}")
@@ -53,17 +57,20 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if all(one["ok"] for one in rows) else 1
 
 
-def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int) -> list[Row]:
-    """Return steps a second in bf16 after a tenth of them to warm up, and the memory they take."""
+def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int, whole: bool) -> list[Row]:
+    """Return steps a second in bf16 after a tenth of them to warm up, and the memory they take.
+
+    `whole`: the loss is compiled, which falls into the warming up. The target is the compiled step's.
+    """
     learner = SSLALPNet(build_encoder(sizes.encoder, 0))
     scans = store.index.scans
     reader = SliceReader(store, normalisation(store, "per-scan", scans))
-    source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0, prepare=learner.prepare)
+    source = SuperpixelEpisodes(reader, store.index, scans, None, seed=0)
     warm = steps // 10
     started = [0.0]
 
     def episodes(asked: range) -> Iterator[Episode]:
-        for step, episode in zip(asked, prefetched(source.episode, asked, 16, 4), strict=True):
+        for step, episode in zip(asked, ResidentEpisodes(source, device).episodes(asked), strict=True):
             if step == warm:
                 _finished(device)
                 started[0] = time.perf_counter()
@@ -74,32 +81,43 @@ def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int) 
     with tempfile.TemporaryDirectory() as folder:
         train(
             learner, recipe, Path(folder), seed=0, device=device, episodes=episodes, precision="bf16",
-            checkpoint_every=10**9, channels_last=True,
+            checkpoint_every=10**9, channels_last=True, whole=whole,
         )  # fmt: skip
         _finished(device)
         seconds = time.perf_counter() - started[0]
+    what = "training, bf16, compiled" if whole else "training, bf16"
     return [
-        row("training, bf16 (steps/s)", (steps - warm) / seconds, 100.0, least=True),
-        row("training, bf16, memory of the device (MB)", _memory(device)),
+        row(f"{what} (steps/s)", (steps - warm) / seconds, 100.0 if whole else None, least=True),
+        row(f"{what}, memory of the device (MB)", _memory(device)),
     ]
 
 
 def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device) -> list[Row]:
-    """Return the encoded slices a second of a fold, both groups, and the memory it takes."""
+    """Return the encoded slices a second of a fold, both groups, by precision, and the memory it takes."""
     batch = chosen_batch(0, device)
     fold = Fold(store, work, sizes, device.type, batch)
     plans: list[Plan] = [cell.plan for cell in fold.cells("alpnet-ep1")]
     reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
     _forget(device)
 
-    def asked() -> None:
-        evaluate(fold.learner, plans, reader, device=device, batch=batch)
+    def asked(precision: str) -> None:
+        evaluate(fold.learner, plans, reader, device=device, batch=batch, precision=precision)
         _finished(device)
 
-    seconds = best({"asked": asked}, sizes.rounds)["asked"]
+    calls = {name: functools.partial(asked, name) for name in PRECISIONS}
+    seconds = best(calls, sizes.rounds)
     _volumes, distinct, _answers = fold.counts("alpnet-ep1")
+    targets = {"bf16": 1500.0}
     return [
-        row("evaluation (encoded slices/s)", distinct / seconds, 1500.0, least=True),
+        *(
+            row(
+                f"evaluation, {name} (encoded slices/s)",
+                distinct / seconds[name],
+                targets.get(name),
+                least=True,
+            )
+            for name in PRECISIONS
+        ),
         row("evaluation, memory of the device (MB)", _memory(device)),
     ]
 

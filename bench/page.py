@@ -29,8 +29,10 @@ more (the ratio below), so a step over its target is an encoder that takes so ma
 
 
 NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a
-second are open. There: bf16 autocast, channels-last memory, no wait inside a step, a process per GPU. Not
-there: the step compiled or as a CUDA graph, views drawn on the device, evaluation in bf16."""
+second are open. What is there for it: bf16 autocast in training and in answering (`--answer-precision`),
+channels-last memory, pseudo-labels and views drawn on the device, no wait inside a step, the step compiled
+and replayed as CUDA graphs (`--compile`), a process per GPU. All of it is held to the plain way by tests on
+the CPU; that a step mixes no devices and asks for no number is tested on torch's `meta` device."""
 
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:

@@ -36,12 +36,12 @@ CPU = torch.device("cpu")
 
 def stepper(
     learner: PrototypeLearner, store: Store, device: torch.device = CPU, precision: str = "float32",
-    rate: float = 0.0,
+    rate: float = 0.0, whole: bool = False,
 ) -> tuple[Callable[[], None], Episode]:  # fmt: skip
     """Return a call that takes a whole training step on one superpixel episode, and that episode.
 
     The episode is the first whose loss is defined: others are skipped by training, so they cost no backward
-    pass. At a rate of 0 the weights stay, and with them the loss.
+    pass. At a rate of 0 the weights stay, and with them the loss. `whole`: the loss is compiled.
     """
     learner.to(device)
     nn.Module.to(learner, memory_format=torch.channels_last)
@@ -55,7 +55,7 @@ def stepper(
             for found in map(source.episode, range(EPISODES))
             if bool(learner.loss(found.to(device)).defined)
         )
-    moved = Stepper(learner, Recipe(), device, precision, ahead=device.type == "cuda")
+    moved = Stepper(learner, Recipe(), device, precision, device.type == "cuda", whole)
     moved.settle()
 
     def step() -> None:
@@ -71,6 +71,7 @@ def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[R
     learner = SSLALPNet(build_encoder(sizes.encoder, 0))
     step, episode = stepper(learner, store)
     dual_step, _ = stepper(DSPNet(build_encoder(sizes.encoder, 0)), store)
+    half_step, _ = stepper(SSLALPNet(build_encoder(sizes.encoder, 0)), store, precision="bf16")
     images = torch.cat([episode.support_images[0], episode.query_images[0]])
     views = images[:1].repeat(VIEWS, 1, 1, 1), episode.support_masks[0].repeat(VIEWS, 1, 1)
 
@@ -81,12 +82,20 @@ def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[R
     def augmented() -> None:
         augment(*views, preset("published"), torch.Generator().manual_seed(0))
 
-    calls = {"unit": unit, "bare": bare, "step": step, "dual": dual_step, "views": augmented}
+    calls = {
+        "unit": unit,
+        "bare": bare,
+        "step": step,
+        "dual": dual_step,
+        "half": half_step,
+        "views": augmented,
+    }
     seconds = best(calls, sizes.rounds)
-    bare_step, one_step, dual, view = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
+    bare_step, one_step, dual, half, view = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
     return [
         row("training step (SSL-ALPNet; U)", one_step, 6.0),
         row("the same, to encoder forward and backward alone (ratio)", one_step / bare_step, 1.03),
+        row("the same step in bf16 (U)", half),
         row("training step (DSPNet; U)", dual),
         row("DSPNet's step to SSL-ALPNet's (ratio)", dual / one_step, 1.15),
         row(f"an augmented view in a batch of {VIEWS} (U)", view / VIEWS, 0.02),

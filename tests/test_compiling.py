@@ -114,6 +114,29 @@ def test_a_loss_that_is_no_single_graph_is_refused_in_one_line() -> None:
     assert "\n" not in str(said.value)
 
 
+class Weight(nn.Module):
+    """One number to learn."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(start))
+
+    def loss(self, image: Tensor) -> LossResult:
+        total = (self.weight * image).square().mean()
+        return LossResult(total, {"query": total}, total >= 0, (total < 0).sum())
+
+
+def test_more_models_in_one_process_than_torch_compiles_of_one_function() -> None:
+    """As a run of two groups and five folds has them; torch's limit is 8."""
+    image = torch.ones(4)
+    for number in range(10):
+        made = Weight(float(number))
+        total = compiled(made.loss, CPU)(image).total
+        total.backward()  # type: ignore[no-untyped-call]
+        assert total.item() == number**2 and made.weight.grad is not None
+        assert made.weight.grad.item() == 2 * number
+
+
 def test_what_it_returns_is_a_loss() -> None:
     made = learner()
     found = compiled(made.loss, CPU)(episode(0, made))
