@@ -41,13 +41,16 @@ Verdict = Literal["good", "unreadable", "of one pixel", "CMYK"]
 class Pictures(Protocol):
     """A fixed sequence of pictures.
 
-    `hashes`: of each picture, 16 hex digits; `source`: the name of where they come from.
+    `hashes`: of each picture, 16 hex digits; `source`: the name of where they come from; `cuts`: of each
+    source the side in pixels to which some of its pictures are cut, None where all are seen whole.
     """
 
     @property
     def hashes(self) -> tuple[str, ...]: ...
     @property
     def source(self) -> str: ...
+    @property
+    def cuts(self) -> tuple[int | None, ...]: ...
     def __len__(self) -> int: ...
     def read(self, number: int, /) -> Tensor:
         """Return picture `number`, (3,H,W): uint8 of 0..255 or float32 in [0,1]; may be called by threads."""
@@ -65,6 +68,7 @@ class FolderPictures:
     names: tuple[str, ...]
     hashes: tuple[str, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    cuts: tuple[int | None, ...] = (None,)
 
     @property
     def source(self) -> str:
@@ -101,6 +105,7 @@ class SlicePictures:
     hashes: tuple[str, ...]
     reader: SliceReader
     left_out: Mapping[str, int] = field(default_factory=dict)
+    cuts: tuple[int | None, ...] = (None,)
 
     def __len__(self) -> int:
         return len(self.refs)
@@ -119,6 +124,7 @@ class JoinedPictures:
         self._places = [(part, number) for part in parts for number in range(len(part))]
         self.source = "+".join(part.source for part in parts)
         self.hashes = tuple(one for part in parts for one in part.hashes)
+        self.cuts = tuple(one for part in parts for one in part.cuts)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -162,10 +168,12 @@ def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) 
     if not scans:
         raise UserError(f"no scan of {store.spec.name} to learn from; choose a fold that leaves some")
     reader = SliceReader(store, intensities)
-    refs, hashes, slices = [], [], 0
+    refs, hashes, slices, cut = [], [], 0, None
     for scan in scans:
         image = store.scan(scan).image
         slices += len(image)
+        if max(image.shape[1:]) > reader.image_size:
+            cut = reader.image_size
         for z in range(len(image)):
             shown = reader.image(SliceRef(scan, z))  # values may be apart as stored and one in float32
             if shown.min() < shown.max():
@@ -179,7 +187,7 @@ def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) 
         )
     if left_out.total():
         LOG.info("left out %d of %d slices: %s", left_out.total(), slices, _reasons(left_out))
-    return SlicePictures(store.spec.name, tuple(refs), tuple(hashes), reader, dict(+left_out))
+    return SlicePictures(store.spec.name, tuple(refs), tuple(hashes), reader, dict(+left_out), (cut,))
 
 
 def _names(folder: Path) -> Iterator[str]:

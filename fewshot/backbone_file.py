@@ -29,7 +29,7 @@ class Pretraining:
 
     `kind`: "densecl"; `key`: names its recipe and data by hash; `encoder`: which ResNet; `source`: a store's
     name or a folder's base name; `images`: hashes of the images it saw (`image_hash`, or of picture files);
-    `steps`: optimiser steps.
+    `steps`: optimiser steps. `source` and `images` are also those of the backbones it was made from.
     """
 
     kind: str
@@ -38,6 +38,15 @@ class Pretraining:
     source: str
     images: tuple[str, ...]
     steps: int
+
+    def after(self, earlier: Pretraining) -> Pretraining:
+        """Return what is to be told of a backbone that began as an earlier one: it saw the images of both.
+
+        No image stands twice; the earlier ones come first.
+        """
+        sources = dict.fromkeys((*earlier.source.split("+"), *self.source.split("+")))
+        images = tuple(dict.fromkeys((*earlier.images, *self.images)))
+        return dataclasses.replace(self, source="+".join(sources), images=images)
 
 
 def image_hash(array: NDArray[Any]) -> str:

@@ -23,8 +23,8 @@ from episodes.pictures import Pictures, open_slices
 from episodes.prefetch import prefetched
 from episodes.slices import Normalisation
 from episodes.store import Store
-from fewshot.backbone_file import Pretraining, write_backbone
-from fewshot.checkpoints import load_weights
+from fewshot.backbone_file import Pretraining, read_pretraining, write_backbone
+from fewshot.checkpoints import load_weights, weights_file
 from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ResNetEncoder, build_backbone
 from fewshot.errors import UserError
@@ -90,8 +90,9 @@ def pretrained(
 ) -> Path:
     """Return WORK/backbones/KEY/backbone.pt, trained from the last checkpoint on where it is missing.
 
-    `normalisation` names the rule of a store's intensities, None for picture files. Of several processes the
-    first writes. Two commands that want the same backbone take turns.
+    `normalisation` names the rule of a store's intensities, None for picture files. A backbone that begins
+    as another saw what that one saw, too. Of several processes the first writes. Two commands that want the
+    same backbone take turns.
     """
     together = Together() if together is None else together
     recipe = stage.recipe
@@ -105,23 +106,26 @@ def pretrained(
             "queues of %d keys for %d pictures: earlier keys of a picture are among its own negatives; "
             "give a queue below the number of pictures", recipe.queue, len(pictures),
         )  # fmt: skip
-    learner, initial = _learner(stage, work, together)
+    learner, initial, earlier = _learner(stage, work, together)
     batches = ContrastBatches(
         pictures, batch=recipe.batch, size=recipe.size, seed=stage.seed, device=stage.device,
         rank=together.rank, processes=together.size,
     )  # fmt: skip
     steps = recipe.epochs * batches.steps_per_epoch
+    images: dict[str, Any] = {
+        "source": pictures.source,
+        "count": len(pictures),
+        "hash": hash_of(list(pictures.hashes))[:16],
+    }
+    if any(cut is not None for cut in pictures.cuts):  # a hash is of the whole slice
+        images["cuts"] = list(pictures.cuts)
     spec = {
         "schema": SPEC_SCHEMA,
         "kind": "densecl",
         "encoder": stage.encoder,
         "initial_weights": initial,
         "recipe": dataclasses.asdict(recipe),
-        "images": {
-            "source": pictures.source,
-            "count": len(pictures),
-            "hash": hash_of(list(pictures.hashes))[:16],
-        },
+        "images": images,
         "normalisation": normalisation,
         "seed": stage.seed,
         "processes": together.size,
@@ -130,7 +134,8 @@ def pretrained(
     key = hash_of(spec)[:16]
     folder = work / "backbones" / key
     path = folder / "backbone.pt"
-    about = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
+    own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
+    about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
     with locked(work / "locks" / f"{key}.lock") if first else nullcontext():
         if first and not (folder / "spec.json").exists():
@@ -163,14 +168,21 @@ def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _learner(stage: Stage1, work: Path, together: Together) -> tuple[DenseCL, dict[str, Any]]:
-    """Return both encoders with their first weights, and what these are called."""
+def _learner(
+    stage: Stage1, work: Path, together: Together
+) -> tuple[DenseCL, dict[str, Any], Pretraining | None]:
+    """Return both encoders with their first weights, what these are called, and how they were made."""
     query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
     carrier = ResNetEncoder(stage.encoder, seed=stage.seed)  # weights are loaded by an encoder's name
     initial = load_weights(stage.weights, carrier, work / "weights")
     query.load_state_dict(carrier.backbone.state_dict())
     learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
-    return learner, {"name": initial.name, "sha256": initial.sha256}
+    told: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
+    file = weights_file(stage.weights, stage.encoder, work / "weights")
+    earlier = None if file is None else read_pretraining(file)
+    if earlier is not None:  # in the name, since the file to be made has it
+        told["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
+    return learner, told, earlier
 
 
 def _train(
