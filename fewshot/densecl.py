@@ -6,6 +6,8 @@ section 4). No grid pooling: the dense branch has every position of the backbone
 
 from __future__ import annotations
 
+import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from fewshot.learner import LossResult
 from fewshot.seeds import seed_for
 from fewshot.together import Together
 from fewshot.view_pair import ViewPair, true_matches
+
+STRIDE = 32  # of a plain backbone's map
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,18 @@ class DenseCLRecipe:
             raise UserError(
                 f"learning_rate {self.learning_rate} and temperature {self.temperature}: wanted above 0"
             )
+        if min(self.momentum, self.weight_decay) < 0:
+            raise UserError(
+                f"momentum {self.momentum} and weight_decay {self.weight_decay}: wanted 0 or more"
+            )
         for name in ("key_momentum", "dense_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} is {getattr(self, name)}, wanted 0 to 1")
+
+    @property
+    def cells(self) -> int:
+        """Positions of a view's map: the backbone halves a side five times, and rounds up."""
+        return math.ceil(self.size / STRIDE) ** 2
 
 
 RECIPES = {
@@ -152,7 +165,8 @@ class DenseCL(nn.Module):
 
         Parts: the two losses, weighted; `match`, the share of positions seen in both views whose match is
         the true one (NaN where no position is); `first`, the share of dense positives above all negatives;
-        `fill`, the share of the queues that holds keys of pictures.
+        `fill`, the share of the queues that holds keys of pictures. Of several processes each tells the same:
+        what the whole batch comes to. The gradient is that of the process's own share.
         """
         self.move_key_encoder()
         found = self.contrast(pair.views[:, 0], pair.views[:, 1])
@@ -161,12 +175,18 @@ class DenseCL(nn.Module):
         side = int(found.matches.shape[1] ** 0.5)
         with torch.no_grad():
             true, shared = true_matches(pair.boxes, (side, side))
-            match = ((found.matches == true) & shared).sum() / shared.sum()
+            means = [found.global_loss, found.dense_loss, found.first, total]
+            counts = [((found.matches == true) & shared).sum().float(), shared.sum().float()]
+            if self._together.size > 1:
+                told = self._together.gathered(torch.stack([*means, *counts]).unsqueeze(0))
+                means, counts = list(told[:, :4].mean(0)), list(told[:, 4:].sum(0))
             fill = (self.seen[0] / self.recipe.queue).clamp(max=1)
         parts = {
-            "global": found.global_loss, "dense": found.dense_loss, "match": match, "first": found.first,
+            "global": means[0], "dense": means[1], "match": counts[0] / counts[1], "first": means[2],
             "fill": fill,
         }  # fmt: skip
+        if self._together.size > 1:
+            total = total + (means[3] - total).detach()
         defined = torch.ones((), dtype=torch.bool, device=total.device)
         return LossResult(total, parts, defined, (~defined).sum())
 
@@ -181,29 +201,32 @@ class DenseCL(nn.Module):
         """Return losses and keys of two views (N,3,H,W); no state changes but BatchNorm's statistics.
 
         A position's positive is the key position whose backbone feature has the largest cosine with its own;
-        its negatives are the queue of pooled dense keys.
+        its negatives are the queue of pooled dense keys. Features are compared in float32 whatever precision
+        the encoders run in.
         """
         backbone_q, whole_q, dense_q, _ = self._together.gradients_averaged(self.encoder_q)(queries)
         with torch.no_grad():
             backbone_k, whole_k, dense_k, pooled_k = self._keys(keys)
-            matches = torch.einsum("ncp,ncq->npq", backbone_q, backbone_k).argmax(2)
-            index = matches.unsqueeze(1).expand(-1, dense_k.shape[1], -1)
-            positives = dense_k.gather(2, index)
-        weight = self.recipe.dense_weight
-        whole = (whole_q * whole_k).sum(1, keepdim=True), whole_q @ self.queue.clone().detach()
-        ours = dense_q.transpose(1, 2).flatten(0, 1)
-        dense = (
-            (dense_q * positives).sum(1).reshape(-1, 1),
-            ours @ self.queue2.clone().detach(),
-        )
-        return Contrast(
-            (1 - weight) * self._loss_of_first(*whole),
-            weight * self._loss_of_first(*dense),
-            whole_k,
-            pooled_k,
-            matches,
-            (dense[0] > dense[1].amax(1, keepdim=True)).float().mean().detach(),
-        )
+        with _float32(queries.device):
+            with torch.no_grad():
+                matches = torch.einsum("ncp,ncq->npq", backbone_q, backbone_k).argmax(2)
+                index = matches.unsqueeze(1).expand(-1, dense_k.shape[1], -1)
+                positives = dense_k.gather(2, index)
+            weight = self.recipe.dense_weight
+            whole = (whole_q * whole_k).sum(1, keepdim=True), whole_q @ self.queue.clone().detach()
+            ours = dense_q.transpose(1, 2).flatten(0, 1)
+            dense = (
+                (dense_q * positives).sum(1).reshape(-1, 1),
+                ours @ self.queue2.clone().detach(),
+            )
+            return Contrast(
+                (1 - weight) * self._loss_of_first(*whole),
+                weight * self._loss_of_first(*dense),
+                whole_k,
+                pooled_k,
+                matches,
+                (dense[0] > dense[1].amax(1, keepdim=True)).float().mean().detach(),
+            )
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, dense_keys: Tensor) -> None:
@@ -236,3 +259,9 @@ class DenseCL(nn.Module):
         logits = torch.cat((positive, negatives), dim=1) / self.recipe.temperature
         wanted = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         return F.cross_entropy(logits, wanted)
+
+
+def _float32(device: torch.device) -> AbstractContextManager[None]:
+    """Return what turns autocast off on a device."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()

@@ -81,6 +81,8 @@ class Recipe:
                 raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
         if self.learning_rate <= 0 or self.decay <= 0:
             raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: wanted above 0")
+        if min(self.momentum, self.weight_decay) < 0:
+            raise UserError(f"momentum {self.momentum}, weight_decay {self.weight_decay}: wanted 0 or more")
         if self.episode not in EPISODES:
             raise unknown_name("episode kind", self.episode, EPISODES)
         if self.episode == "supervoxel" and self.draw != "present":

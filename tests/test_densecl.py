@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from processes import end_well, start_together
+from torch import Tensor
 
 from fewshot.commands import verify
 from fewshot.densecl import RECIPES, DenseCL, DenseCLRecipe
@@ -124,6 +123,8 @@ def test_nothing_shared_is_no_number() -> None:
         ({"batch": 1, "queue": 8}, "batch is 1, wanted 2 or more"),
         ({"temperature": 0.0}, "temperature 0.0: wanted above 0"),
         ({"dense_weight": 1.5}, "dense_weight is 1.5, wanted 0 to 1"),
+        ({"momentum": -0.1}, "momentum -0.1 and weight_decay 0.0001: wanted 0 or more"),
+        ({"weight_decay": -1.0}, "weight_decay -1.0: wanted 0 or more"),
     ],
 )
 def test_numbers_that_no_training_can_have(settings: dict[str, float], words: str) -> None:
@@ -138,47 +139,110 @@ def test_plain_backbone_begins_as_the_encoders_and_has_stride_32() -> None:
     assert plain(torch.zeros(1, 3, 64, 64)).shape == (1, 512, 2, 2)
 
 
+def test_features_are_compared_in_float32_whatever_the_encoders_run_in() -> None:
+    """From the encoders' outputs under autocast on, all is what the same numbers come to without it."""
+    learner, views = toy(DenseCLRecipe(batch=4, queue=64, size=64, hidden=12, out=6)), pair().views
+    told: dict[str, tuple[Tensor, ...]] = {}
+    for name in ("encoder_q", "encoder_k"):
+        getattr(learner, name).register_forward_hook(
+            lambda _module, _given, out, name=name: told.__setitem__(name, out)
+        )
+    with torch.autocast("cpu", torch.bfloat16):
+        found = learner.contrast(views[:, 0], views[:, 1])
+        conv = learner.encoder_q[0](views[:, 0])
+    assert conv.dtype == torch.bfloat16
+    for name, out in list(told.items()):
+        getattr(learner, name).forward = lambda _images, out=out: out
+    wanted = learner.contrast(views[:, 0], views[:, 1])
+    assert torch.equal(found.matches, wanted.matches)
+    assert found.global_loss.dtype == torch.float32
+    assert (found.global_loss, found.dense_loss) == (wanted.global_loss, wanted.dense_loss)
+    assert found.first == wanted.first
+
+
+def test_the_map_has_as_many_cells_as_the_recipe_says() -> None:
+    backbone = build_backbone("resnet18", 0).eval()
+    for size in (32, 33, 64, 72, 224):
+        cells = DenseCLRecipe(size=size).cells
+        assert backbone(torch.zeros(1, 3, size, size))[0, 0].numel() == cells
+
+
+def parted(step: int) -> ViewPair:
+    """A batch whose views show the same in the second half of it alone."""
+    boxes = torch.stack((WHOLE, WHOLE)).repeat(4, 1, 1)
+    boxes[:2, 1, :2] = 100
+    return ViewPair(pair(seed=step).views, boxes)
+
+
 PROGRAM = """
 import sys, torch
 from pathlib import Path
 from fewshot.together import joined
 from fewshot.densecl import DenseCL
 from fewshot.view_pair import ViewPair
-from tests.test_densecl import RECIPE, pair, toy
+from tests.test_densecl import parted, toy
 from protocols.conformance import densecl
 
 with joined(torch.device("cpu")) as (together, device):
     learner = toy()
     learner._together = together
+    given, told = [], []
+    learner.encoder_k.register_forward_pre_hook(lambda module, images: given.append(images[0].clone()))
     optimiser = torch.optim.SGD(learner.parameter_groups(), lr=0.1)
     for step in range(3):
-        whole = pair(seed=step)
+        whole = parted(step)
         views, boxes = (one.chunk(together.size)[together.rank] for one in (whole.views, whole.boxes))
         result = learner.loss(ViewPair(views, boxes))
         optimiser.zero_grad()
         result.total.backward()
         optimiser.step()
-    torch.save(learner.state_dict(), f"{sys.argv[1]}/{together.rank}.pt")
+        told.append({**result.parts, "total": result.total.detach()})
+    saved = {"state": learner.state_dict(), "given": given, "told": told}
+    torch.save(saved, f"{sys.argv[1]}/{together.rank}.pt")
 names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
 assert not any("gloo" in name for name in names), names  # one that outlives Python aborts the process
 """
 
 
-def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
-    """Without BatchNorm the shuffled halves of a batch are the batch: weights, queues and pointers agree."""
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    root = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, program, tmp_path], check=True, cwd=root, timeout=300, env=environment)
-    learner: nn.Module = toy()
-    optimiser = torch.optim.SGD(learner.parameter_groups(), lr=0.1)  # type: ignore[operator]
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes has after three steps: state, pictures of its key encoder, what it told."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "program.py").write_text(PROGRAM)
+    end_well(start_together([str(folder / "program.py"), str(folder)], 2))
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_two_processes_do_what_one_does(two: list[dict[str, Any]]) -> None:
+    """Without BatchNorm the shuffled halves of a batch are the batch: all that is kept or told agrees."""
+    learner = toy()
+    optimiser = torch.optim.SGD(learner.parameter_groups(), lr=0.1)
     for step in range(3):
         optimiser.zero_grad()
-        learner.loss(pair(seed=step)).total.backward()  # type: ignore[operator]
+        result = learner.loss(parted(step))
+        result.total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+        for told in (two[0]["told"][step], two[1]["told"][step]):
+            torch.testing.assert_close(told.pop("total"), result.total.detach(), rtol=1e-4, atol=1e-6)
+            assert told.keys() == result.parts.keys()
+            for name, value in result.parts.items():
+                torch.testing.assert_close(told[name], value.detach(), rtol=1e-4, atol=1e-6, msg=name)
+    states = [one["state"] for one in two]
     for name, value in learner.state_dict().items():
         assert torch.equal(states[0][name], states[1][name]), name
         torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_key_batches_are_shuffled_between_processes(two: list[dict[str, Any]]) -> None:
+    """Else BatchNorm's statistics would tell a query which keys are of its own half of the batch."""
+    mixed = 0
+    for step in range(3):
+        whole = pair(seed=step).views[:, 1]
+        places = []
+        for rank in range(2):
+            same = (two[rank]["given"][step][:, None] == whole).flatten(2).all(2)
+            assert same.sum(1).tolist() == [1, 1]
+            places.append(same.int().argmax(1).tolist())
+        assert sorted(places[0] + places[1]) == [0, 1, 2, 3]
+        mixed += {*places[0]} != {0, 1}
+    assert mixed >= 2  # of three orders of four pictures, one in three leaves the halves

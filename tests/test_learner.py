@@ -112,6 +112,12 @@ def test_the_comparison_runs_in_float32_after_a_bf16_encoder() -> None:
         assert Half(nn.Identity()).segment(support(), torch.zeros(1, 1, 8, 8)).dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["momentum", "weight_decay"])
+def test_a_recipe_has_no_negative_momentum_or_decay(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} -0.5.*: wanted 0 or more"):
+        Recipe(**{name: -0.5})  # type: ignore[arg-type]
+
+
 class OwnEncoder(Short):
     """Brings a convolution; its one weight is the seed."""
 
