@@ -1,7 +1,8 @@
-"""What was found of each picture file, kept in one JSON file so that a large folder is checked only once."""
+"""What was found of each picture file, one JSON file a folder, so that a large one is checked only once."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -22,9 +23,15 @@ class Checked(NamedTuple):
 
 
 class CheckCache:
-    """Relative path -> what was found; `path` None keeps nothing, and another `reader` begins anew."""
+    """Relative path -> what was found below `pictures`; another `reader` begins anew.
 
-    def __init__(self, path: Path | None, reader: str) -> None:
+    `kept` is the folder of such caches, None for none: folders of pictures may have files of one name, size
+    and time, so each has a cache of its own, named by where it lies.
+    """
+
+    def __init__(self, kept: Path | None, pictures: Path, reader: str) -> None:
+        place = str(pictures.resolve()).encode("utf-8", "surrogateescape")
+        path = None if kept is None else kept / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
         self._path, self._reader = path, reader
         self._entries: dict[str, Checked] = {}
         if path is None or not path.exists():

@@ -31,6 +31,7 @@ LOG = logging.getLogger("fewshot")
 ENDINGS = (".jpg", ".jpeg", ".png")
 FORMATS = ("JPEG", "PNG")
 DEEP = ("I;16", "I;16B", "I")  # what Pillow calls a grey PNG of 16 bits, by version and machine
+NO_RADIOLOGY = "non-radiology"  # ROCO: data/{train,test,validation}/{radiology,non-radiology}/images
 SAVED_AFTER = 4096  # files checked between two writes of the cache
 # what Pillow raises for bytes that are no whole picture, or one too large to be meant
 NO_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -139,20 +140,27 @@ def open_folder(folder: Path, cache: Path | None = None) -> FolderPictures:
     """Open all JPEG and PNG files below `folder`, links to folders followed; each is decoded once as a check.
 
     Left out and counted: files that are unreadable or cut short, with fewer than 2 pixels on a side, or
-    CMYK. `cache`, a JSON file, keeps what was found, so that only new and changed files are decoded the
-    next time. `UserError` where there is no folder, no picture, or no good one.
+    CMYK; those below a folder called non-radiology, which ROCO has beside its radiology, are only counted.
+    `cache`, a folder, keeps what was found, so that only new and changed files are decoded the next time.
+    `UserError` where there is no folder, no picture, or no good one.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one that holds JPEG or PNG files")
-    names = sorted(_names(folder))
+    walked, aside = set[Path](), list[Path]()
+    names = sorted(_names(folder, folder, walked, aside))
+    others = sum(1 for place in aside for _name in _names(folder, place, walked))
     if not names:
-        raise UserError(f"{folder} holds no file ending in {', '.join(ENDINGS)}; give a folder of pictures")
+        but = f" but {others} below {NO_RADIOLOGY}" if others else ""
+        raise UserError(
+            f"{folder} holds no file ending in {', '.join(ENDINGS)}{but}; give a folder of pictures"
+        )
     found = dict(zip(names, _checked(folder, names, cache), strict=True))
     good = {name: entry.hash for name, entry in found.items() if entry and entry.verdict == "good"}
     left_out = Counter(
         entry.verdict if entry else "unreadable" for name, entry in found.items() if name not in good
     )
-    told = f"left out {left_out.total()} of {len(names)} pictures: {_reasons(left_out)}"
+    left_out += Counter({NO_RADIOLOGY: others})
+    told = f"left out {left_out.total()} of {len(names) + others} pictures: {_reasons(left_out)}"
     if not good:
         raise UserError(f"{folder} has no picture to learn from: {told}; give RGB or grey JPEG or PNG files")
     if left_out:
@@ -190,16 +198,21 @@ def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) 
     return SlicePictures(store.spec.name, tuple(refs), tuple(hashes), reader, dict(+left_out), (cut,))
 
 
-def _names(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of what is named like a picture; a folder reached twice is walked once."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_cannot_list):
+def _names(folder: Path, top: Path, walked: set[Path], aside: list[Path] | None = None) -> Iterator[str]:
+    """Yield the paths, relative to `folder`, of what is named like a picture below `top`.
+
+    A folder reached twice is walked once (`walked`); with `aside`, those of no radiology are put there.
+    """
+    for parent, folders, names in os.walk(top, followlinks=True, onerror=_cannot_list):
         place = Path(parent)
         real = place.resolve()
-        if real in seen:
+        if real in walked:
             folders.clear()
             continue
-        seen.add(real)
+        walked.add(real)
+        if aside is not None:
+            aside += [place / name for name in folders if name == NO_RADIOLOGY]
+            folders[:] = [name for name in folders if name != NO_RADIOLOGY]
         folders.sort()
         for name in names:
             if name.lower().endswith(ENDINGS):
@@ -214,7 +227,7 @@ def _cannot_list(error: OSError) -> None:
 
 def _checked(folder: Path, names: Sequence[str], cache: Path | None) -> list[Checked | None]:
     """Return what was found of each file, in order, None of one that can't be read from the disk."""
-    known = CheckCache(cache, f"Pillow {PIL.__version__}")
+    known = CheckCache(cache, folder, f"Pillow {PIL.__version__}")
     found = {name: known.get(name, folder / name) for name in names}
     unknown = [name for name, entry in found.items() if entry is None]
     if unknown:

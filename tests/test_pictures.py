@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from PIL import Image
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, small_scan, small_spec
 
-from episodes import pictures
 from episodes.pictures import open_folder, open_slices
 from episodes.slices import Normalisation, normalisation
 from episodes.store import Source, Store, new_store
@@ -155,67 +153,24 @@ def test_a_file_that_goes_bad_later_is_told_of(tmp_path: Path) -> None:
         found.read(0)
 
 
-def test_the_cache_spares_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, cache = damaged_folder(tmp_path / "roco"), tmp_path / "work" / "pictures.json"
-    first = open_folder(folder, cache)
-    looked: list[str] = []
-    check = pictures._check
-
-    def counted(path: Path) -> pictures.Checked | None:
-        looked.append(path.name)
-        return check(path)
-
-    monkeypatch.setattr(pictures, "_check", counted)
-    assert open_folder(folder, cache) == first and looked == []
-    save(folder / "good.png", COLOUR[::-1])  # as many bytes or not, at another time
-    os.utime(folder / "good.png", ns=(1, 1))
-    save(folder / "new.png")
-    changed = open_folder(folder, cache)
-    assert sorted(looked) == ["good.png", "new.png"]
-    assert changed == open_folder(folder) and changed.hashes[0] != first.hashes[0]
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"files": {}}', '{"reader": "READER", "files": {"a": [1]}}'])
-def test_a_damaged_cache_is_told_of_and_made_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+def test_what_roco_has_beside_its_radiology_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder, cache = damaged_folder(tmp_path / "roco"), tmp_path / "pictures.json"
-    first = open_folder(folder, cache)
-    good = cache.read_text()
-    cache.write_text(content.replace("READER", json.loads(good)["reader"]))
+    for part in ("train", "test"):
+        save(tmp_path / "roco" / "data" / part / "radiology" / "images" / "1.jpg")
+        for name in ("2.jpg", "3.png"):
+            save(tmp_path / "roco" / "data" / part / "non-radiology" / "images" / name)
+    (tmp_path / "roco" / "data" / "train" / "non-radiology" / "all").symlink_to(tmp_path / "roco" / "data")
     with caplog.at_level(logging.WARNING, logger="fewshot"):
-        assert open_folder(folder, cache) == first
-    assert cache.read_text() == good
-    assert any(f"{cache} is damaged" in message for message in caplog.messages)
-
-
-def test_a_cache_of_another_decoder_is_not_believed(tmp_path: Path) -> None:
-    folder, cache = save(tmp_path / "roco" / "x.png").parent, tmp_path / "pictures.json"
-    first = open_folder(folder, cache)
-    cache.write_text(cache.read_text().replace('"good"', '"CMYK"'))
-    with pytest.raises(UserError, match="1 CMYK"):
-        open_folder(folder, cache)
-    cache.write_text(cache.read_text().replace("Pillow ", "Pillow 0."))
-    assert open_folder(folder, cache) == first
-
-
-def test_a_file_without_leave_to_read_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, cache = tmp_path / "roco", tmp_path / "pictures.json"
-    save(folder / "a.png")
-    save(folder / "b.png")
-    read = Path.read_bytes
-
-    def refused(path: Path) -> bytes:
-        if path.name == "b.png":
-            raise PermissionError(13, "Permission denied")
-        return read(path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refused)
-        assert open_folder(folder, cache).left_out == {"unreadable": 1}
-    assert open_folder(folder, cache).left_out == {}
+        found = open_folder(tmp_path / "roco")
+    assert found.names == ("data/test/radiology/images/1.jpg", "data/train/radiology/images/1.jpg")
+    assert found.left_out == {"non-radiology": 4}
+    assert "left out 4 of 6 pictures: 4 non-radiology" in caplog.messages
+    other = tmp_path / "roco" / "data" / "test" / "non-radiology"
+    assert len(open_folder(other)) == 2  # asked for by name
+    save(tmp_path / "alone" / "non-radiology" / "1.png")
+    with pytest.raises(UserError, match="but 1 below non-radiology"):
+        open_folder(tmp_path / "alone")
 
 
 def small_store(path: Path, **changed: np.ndarray) -> Store:

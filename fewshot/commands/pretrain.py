@@ -86,8 +86,13 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | No
     if args.images is not None:
         if args.folds != "all":
             raise UserError("--folds is for --store: one backbone of a folder serves every fold")
-        yield args.images.name, open_folder(args.images, args.work / "cache" / "pictures.json"), None
+        yield args.images.name, open_folder(args.images, args.work / "cache" / "pictures"), None
         return
+    if len(set(args.store)) < len(args.store):
+        raise UserError(
+            f"--store {' '.join(args.store)}: a dataset stands twice, so that its pictures would count "
+            "twice; name each once"
+        )
     protocol = load_protocol(args.protocol)
     stores = [shared.open_store(args.work, name) for name in args.store]
     folds = [chosen_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
@@ -111,8 +116,7 @@ def _table(folder: Path, recipe: DenseCLRecipe) -> str:
     """Return the means over the first and the last tenth of the steps with full queues, and chance."""
     from protocols.pretraining import progress_of
 
-    cells = (recipe.size // 32) ** 2
-    chance = {"match": 1 / cells, "first": 1 / (recipe.queue + 1)}
+    chance = {"match": 1 / recipe.cells, "first": 1 / (recipe.queue + 1)}
     lines = [f"{'':10}{'first tenth':>12}{'last tenth':>12}{'chance':>10}"]
     for name, (first, last) in progress_of(folder).items():
         by_chance = f"{chance[name]:10.4f}" if name in chance else ""
