@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ResNetEncoder, build_backbone
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
-from fewshot.locks import locked
 from fewshot.together import Together
 from fewshot.training import train
 
@@ -101,6 +99,11 @@ def pretrained(
             f"a batch of {recipe.batch} pictures is no multiple of {together.size} processes; "
             f"give a batch that is"
         )
+    if recipe.batch // together.size * recipe.cells < 2:
+        raise UserError(
+            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, wanted two "
+            f"or more; give a batch of {2 * together.size} or a larger size"
+        )
     if recipe.queue > len(pictures) and together.rank == 0:
         LOG.warning(
             "queues of %d keys for %d pictures: earlier keys of a picture are among its own negatives; "
@@ -137,10 +140,9 @@ def pretrained(
     own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
     about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
-    with locked(work / "locks" / f"{key}.lock") if first else nullcontext():
+    with together.holding(work / "locks" / f"{key}.lock"):
         if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
-        together.wait()  # until the first process has the lock
         if not path.exists():
             _train(stage, learner, batches, steps, folder, together)
             if first:

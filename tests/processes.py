@@ -32,15 +32,15 @@ def start_together(arguments: Sequence[str], count: int) -> list[subprocess.Pope
     ]  # fmt: skip
 
 
-def end_well(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
-    """Wait for all, and return what each printed; none may fail, and none outlives the test."""
+def end_well(processes: Sequence[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """Wait for all, and return what each wrote to both streams; none may fail or outlive the test."""
     try:
         ends = [process.communicate(timeout=200) for process in processes]
     finally:
         kill(processes)
     for process, (_printed, said) in zip(processes, ends, strict=True):
         assert process.returncode == 0, said
-    return [printed for printed, _said in ends]
+    return ends
 
 
 def kill(processes: Sequence[subprocess.Popen[str]]) -> None:

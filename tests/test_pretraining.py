@@ -179,7 +179,7 @@ def command(work: Path, pictures: Path, *launcher: str) -> list[str]:
 
 @pytest.mark.slow
 def test_two_processes_train_one_backbone(pictures: Path, tmp_path: Path) -> None:
-    """Each process has half of every batch; killed between checkpoints they go on to the same file."""
+    """Each process has half of every batch; torchrun's two give the same file whenever they are asked."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for work in ("once", "again"):
