@@ -1,8 +1,9 @@
 """Pre-train a backbone on unlabelled images by DenseCL, for `--weights` of any method.
 
-Images are the JPEG and PNG files of a folder (ROCO's layout, or any), or the slices of prepared datasets:
-then one backbone for every fold, from its training scans alone. `fewshot run` refuses a backbone that saw a
-query scan. Prints where each backbone lies, its losses, and how often positions were matched and told apart,
+Images are the JPEG and PNG files of a folder (any, or ROCO's, whose non-radiology is left out), or the
+slices of prepared datasets: then one backbone for every fold, from its training scans alone. `fewshot run`
+refuses a backbone that saw a query scan, itself or as the file that it began with (`--weights FILE`).
+Prints where each backbone lies, its losses, and how often positions were matched and told apart,
 beside chance. Several processes of one machine: torchrun --nproc-per-node N -m fewshot pretrain densecl ...
 """
 
@@ -88,13 +89,13 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | No
             raise UserError("--folds is for --store: one backbone of a folder serves every fold")
         yield args.images.name, open_folder(args.images, args.work / "cache" / "pictures"), None
         return
-    if len(set(args.store)) < len(args.store):
+    protocol = load_protocol(args.protocol)
+    stores = [shared.open_store(args.work, name) for name in args.store]
+    if len({store.hash for store in stores}) < len(stores):
         raise UserError(
             f"--store {' '.join(args.store)}: a dataset stands twice, so that its pictures would count "
             "twice; name each once"
         )
-    protocol = load_protocol(args.protocol)
-    stores = [shared.open_store(args.work, name) for name in args.store]
     folds = [chosen_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
     if len(set(folds)) > 1:
         raise UserError(
