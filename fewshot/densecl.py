@@ -7,7 +7,6 @@ section 4). No grid pooling: the dense branch has every position of the backbone
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from fewshot.errors import UserError
 from fewshot.learner import LossResult
+from fewshot.precision import in_float32
 from fewshot.seeds import seed_for
 from fewshot.together import Together
 from fewshot.view_pair import ViewPair, true_matches
@@ -207,7 +207,7 @@ class DenseCL(nn.Module):
         backbone_q, whole_q, dense_q, _ = self._together.gradients_averaged(self.encoder_q)(queries)
         with torch.no_grad():
             backbone_k, whole_k, dense_k, pooled_k = self._keys(keys)
-        with _float32(queries.device):
+        with in_float32(queries.device):
             with torch.no_grad():
                 matches = torch.einsum("ncp,ncq->npq", backbone_q, backbone_k).argmax(2)
                 index = matches.unsqueeze(1).expand(-1, dense_k.shape[1], -1)
@@ -259,9 +259,3 @@ class DenseCL(nn.Module):
         logits = torch.cat((positive, negatives), dim=1) / self.recipe.temperature
         wanted = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         return F.cross_entropy(logits, wanted)
-
-
-def _float32(device: torch.device) -> AbstractContextManager[None]:
-    """Return what turns autocast off on a device."""
-    known = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if known else nullcontext()

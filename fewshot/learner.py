@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -19,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.encoder import build_encoder
-from fewshot.errors import UserError, unknown_name
 from fewshot.options import options_from as options_from
+from fewshot.precision import in_float32
+from fewshot.recipe import Recipe as Recipe
 from fewshot.types import Episode, Support
 
-EPISODES = ("superpixel", "supervoxel")
 Branch = Literal["query", "alignment"]
 Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images
 
@@ -50,50 +49,6 @@ class LossResult:
     parts: dict[str, Tensor]
     defined: Tensor
     skipped: Tensor
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a method is trained as published; every number is an option.
-
-    `decay` multiplies the learning rate every `decay_every` steps; `batch` is episodes a step; `episode`
-    is where labels come from, one of `EPISODES`; `draw` is how a superpixel is drawn.
-    """
-
-    steps: int = 100_100
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    decay: float = 0.95
-    decay_every: int = 1000
-    snapshot_every: int = 25_000
-    batch: int = 1
-    episode: str = "superpixel"
-    augmentation: str = "published"
-    draw: str = "present"
-    encoder: str = "resnet101"
-    weights: str = "coco"
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no training can have."""
-        for name, least in (("steps", 0), ("batch", 1), ("decay_every", 1), ("snapshot_every", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
-        if self.learning_rate <= 0 or self.decay <= 0:
-            raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: wanted above 0")
-        if min(self.momentum, self.weight_decay) < 0:
-            raise UserError(f"momentum {self.momentum}, weight_decay {self.weight_decay}: wanted 0 or more")
-        if self.episode not in EPISODES:
-            raise unknown_name("episode kind", self.episode, EPISODES)
-        if self.episode == "supervoxel" and self.draw != "present":
-            raise UserError(
-                f"draw is {self.draw!r} but episode is 'supervoxel', which takes what is there alone; "
-                "leave draw=present, or use episode=superpixel"
-            )
-
-    def rate_after(self, moves: int) -> float:
-        """Return the learning rate after `moves` steps that moved the weights: x decay every decay_every."""
-        return self.learning_rate * self.decay ** (moves // self.decay_every)
 
 
 class PrototypeLearner(nn.Module):
@@ -297,8 +252,7 @@ def scored(
     support = _as_given([one.float() for one in _as_tuple(support_features)])
     query = _as_given([one.float() for one in _as_tuple(query_features)])
     context = {"prepared": prepared, "branch": branch} if learner.takes_context else {}
-    kind = support_masks.device.type
-    with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+    with in_float32(support_masks.device):
         result: Any = learner.logits(support, support_masks, query, **context)  # type: ignore[arg-type]
     if isinstance(result, tuple):
         scores, defined = result

@@ -21,3 +21,9 @@ def checked_precision(name: str) -> str:
 def running_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Run what is inside in `precision` on `device`: bf16 by autocast, float32 as it is written."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def in_float32(device: torch.device) -> AbstractContextManager[object]:
+    """Turn autocast off for what is inside, on a device that has it."""
+    has = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if has else nullcontext()

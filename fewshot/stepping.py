@@ -34,7 +34,7 @@ class Trainable(Protocol):
 
 
 class Schedule(Protocol):
-    """What training asks of a recipe, which is a dataclass as well: `fewshot.learner.Recipe` has it."""
+    """What training asks of a recipe, which is a dataclass as well: `fewshot.recipe.Recipe` has it."""
 
     @property
     def steps(self) -> int: ...

@@ -60,5 +60,5 @@ def supervoxels(store: Store) -> PseudoLabels:
     return PseudoLabels(description, episodes)
 
 
-# By `Recipe.episode`; the kinds are those of `fewshot.learner.EPISODES`.
+# By `Recipe.episode`; the kinds are those of `fewshot.recipe.EPISODES`.
 KINDS: dict[str, Callable[[Store], PseudoLabels]] = {"superpixel": superpixels, "supervoxel": supervoxels}

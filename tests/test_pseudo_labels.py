@@ -15,7 +15,7 @@ from episodes.supervoxels import stored_supervoxels
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.files import hash_of
-from fewshot.learner import EPISODES, Recipe
+from fewshot.recipe import EPISODES, Recipe
 from protocols.methods import settle
 from protocols.models import model_key, model_spec
 from protocols.pseudo_labels import KINDS, superpixels, supervoxels
