@@ -71,7 +71,7 @@ class PrototypeLearner(nn.Module):
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
     loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
 
-    takes_context: ClassVar[bool]  # whether `logits` wants `prepared` and `branch`, or is the short form
+    takes_context: ClassVar[bool] = True  # whether `logits` wants `prepared` and `branch`
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
