@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewshot.errors import UserError
-    from fewshot.learner import Learner, LossResult, PrototypeLearner, Recipe
+    from fewshot.learner import Learner, LossResult, PrototypeLearner
     from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
+    from fewshot.recipe import Recipe
     from fewshot.seeds import seed_for
     from fewshot.types import Episode, Support
 
@@ -48,8 +49,9 @@ __all__ = [
 
 _HOMES = {
     "errors": ("UserError",),
-    "learner": ("Learner", "LossResult", "PrototypeLearner", "Recipe"),
+    "learner": ("Learner", "LossResult", "PrototypeLearner"),
     "prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
+    "recipe": ("Recipe",),
     "seeds": ("seed_for",),
     "types": ("Episode", "Support"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,8 @@ def folder_of(path: Path, good: int) -> Path:
 def test_bad_files_are_counted_and_chance_goes_by_the_map(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert pretrain(tmp_path / "work", "--images", str(folder_of(tmp_path / "roco", 8))) == 0
+    with caplog.at_level(logging.INFO, logger="fewshot"):
+        assert pretrain(tmp_path / "work", "--images", str(folder_of(tmp_path / "roco", 8))) == 0
     assert "left out 2 of 10 pictures: 1 non-radiology, 1 unreadable" in caplog.messages
     lines = capfd.readouterr().out.splitlines()
     assert lines[0].startswith("roco: 8 images, ")
