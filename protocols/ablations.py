@@ -10,7 +10,7 @@ from protocols.cells import Request
 from protocols.methods import settle
 from protocols.models import Method
 from protocols.pipeline import row_weights
-from protocols.runner import run
+from protocols.runner import checked, run
 from results.ablation import Row
 from results.records import read_record
 
@@ -75,7 +75,13 @@ def _weights(options: Mapping[str, str], typed: str | None) -> str | None:
 
 
 def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:
-    """Train what is missing, ask every row and seed on the cells of `request`, and return their records."""
+    """Train what is missing, ask every row and seed on the cells of `request`, and return their records.
+
+    Rows may begin from different weights, so each is checked before the first is trained.
+    """
+    for seeds in methods.values():
+        for method in seeds:
+            checked(request, method)
     rows = []
     for label, seeds in methods.items():
         records = {}

@@ -21,7 +21,7 @@ from protocols.backbones import with_backbone
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
-from protocols.methods import settled_and_told
+from protocols.methods import settled_and_told, settled_for
 from protocols.models import Method, Model, ensure_model, pretraining_of, untrained_yardstick
 from protocols.pipeline import (
     DENSECL,
@@ -62,13 +62,8 @@ def run(request: Request, method: Method) -> list[Path]:
     Cells that another process is at are left to it and looked at again at the end, so that the same run
     started several times, on other devices or machines that share the work folder, is done together.
     """
-    _check(request, method)
+    cells = checked(request, method)
     method = settled_and_told(method, request.store.spec.region, request.setting)
-    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
-    cells = {
-        fold: [_audited(request, method, about, plan) for plan in plans]
-        for fold, plans in plan_cells(request).items()
-    }
     parcels = [shared for plans in cells.values() for shared in _by_training(plans, method)]
     found: dict[int, list[Path]] = {}
     for lock in (if_free, locked):
@@ -78,6 +73,20 @@ def run(request: Request, method: Method) -> list[Path]:
                     if ours:
                         found[number] = _answered(request, method, shared)
     return [path for number in range(len(parcels)) for path in found[number]]
+
+
+def checked(request: Request, method: Method) -> dict[int, list[Asked]]:
+    """Return the cells of a run, fold by fold, after every check that needs no training.
+
+    Raises `UserError` for what can't be: a file that is missing, labels that are not there, a failed audit.
+    """
+    _check(request, method)
+    method = settled_for(method, request.store.spec.region, request.setting)
+    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
+    return {
+        fold: [_audited(request, method, about, plan) for plan in plans]
+        for fold, plans in plan_cells(request).items()
+    }
 
 
 def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:

@@ -192,6 +192,19 @@ def test_the_ablation_prints_its_four_rows(work: Path, capsys: pytest.CaptureFix
     assert len(list((work / "models").iterdir())) == 5
 
 
+def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
+    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second row starts from torchvision's weights, which are not there."""
+    calls = MadeBackbones().put(monkeypatch).calls
+    work = new_work(tmp_path, store)
+    command = ["ablate", "densemp", "--work", str(work), *FOLD, "--groups", "upper", *MODEL]
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert "no imagenet weights for resnet18" in message and message.count("\n") == 1
+    assert calls == [] and not (work / "models").exists()
+
+
 def test_stage_3_has_no_support_scan_in_another_dataset(store: Path) -> None:
     method = settle("densemp", {}, encoder="resnet18")
     crossed: Any = SimpleNamespace(train_store=Store.open(store))
