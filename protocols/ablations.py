@@ -55,23 +55,20 @@ def ablated(
     for key in settings:
         if any(key in options for _label, options in rows):
             raise UserError(f"--set {key}: the rows of the ablation set it themselves; leave it out")
-    return {
-        label: [
-            settle(
-                name, {**settings, **options}, encoder=encoder, weights=_weights(options, weights),
-                steps=steps, seed=seed, precision=precision,
-            )
+    found = {}
+    for label, options in rows:
+        more, begin, long = {**settings, **options}, weights, steps
+        if "stages" in options:  # what is typed for a stage is for the rows that have it
+            stages = tuple(int(stage) for stage in options["stages"].split(","))
+            begin = row_weights(stages, weights)
+            if 2 not in stages:
+                long = None
+                more.pop("steps", None)
+        found[label] = [
+            settle(name, more, encoder=encoder, weights=begin, steps=long, seed=seed, precision=precision)
             for seed in seeds
         ]
-        for label, options in rows
-    }  # fmt: skip
-
-
-def _weights(options: Mapping[str, str], typed: str | None) -> str | None:
-    """Return the weights of a row: where rows differ in stages, those that are meant for its first."""
-    if "stages" not in options:
-        return typed
-    return row_weights(tuple(int(stage) for stage in options["stages"].split(",")), typed)
+    return found
 
 
 def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:

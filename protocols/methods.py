@@ -11,7 +11,7 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.learner import Recipe, options_from
 from fewshot.registry import resolve_method, trains
 from protocols.models import Method
-from protocols.pipeline import first_weights, is_staged
+from protocols.pipeline import first_weights, is_staged, stage_2_steps
 
 LOG = logging.getLogger("fewshot")
 
@@ -58,7 +58,7 @@ def settle(
         changes["steps"] = steps
     if is_staged(learner):
         changes["weights"] = first_weights(options.stages, changes["encoder"], weights)
-        changes["steps"] = changes["steps"] if 2 in options.stages else 0
+        changes["steps"] = stage_2_steps(options.stages, changes["steps"], steps, settings)
     recipe = Recipe(**changes)
     return Method(name, learner, options, recipe, seed, precision, compiled)
 

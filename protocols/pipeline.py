@@ -9,6 +9,7 @@ group, in setting 1 too.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ def first_weights(stages: tuple[int, ...], encoder: str, typed: str | None) -> s
     if typed == DENSECL:
         raise UserError("--weights densecl: stage 1 makes them, and it is left out; name 1 among the stages")
     return typed or default_weights(encoder)
+
+
+def stage_2_steps(
+    stages: tuple[int, ...], steps: int, typed: int | None, settings: Mapping[str, str]
+) -> int:
+    """Return the steps of stage 2, none where it is left out; `UserError` where some were asked of it then."""
+    if 2 in stages:
+        return steps
+    if typed is not None or "steps" in settings:
+        raise UserError(
+            f"--steps {settings.get('steps', typed)}: they are stage 2's, which is left out; leave --steps "
+            "out, or name 2 among the stages (stage 3 has --set stage3_steps=N)"
+        )
+    return 0
 
 
 def row_weights(stages: tuple[int, ...], typed: str | None) -> str | None:

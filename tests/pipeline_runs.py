@@ -20,6 +20,8 @@ def new_work(folder: Path, store: Path) -> Path:
 
 def run(work: Path, *more: str, method: str = "densemp") -> int:
     model = MODEL if method == "densemp" else MODEL[:4]
+    if "--stages" in more and "2" not in more[more.index("--stages") + 1]:
+        model = [*model[:2], *model[4:]]
     return main(["run", "--work", str(work), *FOLD, "--method", method, *model, *more])
 
 

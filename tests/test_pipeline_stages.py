@@ -131,6 +131,7 @@ MISTAKES = [
     (["--weights", "{plain}"], "does not say how it was pre-trained"),
     (["--weights", "{made}", "--stages", "2,3"], "is stage 1's (densecl kkkkkkkkkkkkkkkk); name 1 among"),
     (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, wanted one of resnet50"),
+    (["--stages", "1,3"], "--steps 2: they are stage 2's, which is left out"),
     (["--stages", "2,1"], "stages are 2,1; give some of 1,2,3"),
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),
     (["--stages", ""], "stages are none; give some of 1,2,3"),
@@ -175,6 +176,14 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
         recipes = [methods[label][0].recipe for label in rows]
         assert [recipe.weights for recipe in recipes if recipe] == wanted
         assert [recipe.steps for recipe in recipes if recipe] == [7, 7, 7, 0]
+
+
+@pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])
+def test_steps_of_a_stage_that_is_left_out_are_refused(typed: int | None, settings: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="--steps 7: they are stage 2's, which is left out"):
+        settle("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
+    rows = ablated("densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16")
+    assert [row[0].recipe.steps for row in rows.values() if row[0].recipe] == [7, 7, 7, 0]
 
 
 @pytest.mark.slow
