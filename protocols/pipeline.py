@@ -60,10 +60,8 @@ def first_weights(stages: tuple[int, ...], encoder: str, typed: str | None) -> s
     return typed or default_weights(encoder)
 
 
-def stage_2_steps(
-    stages: tuple[int, ...], steps: int, typed: int | None, settings: Mapping[str, str]
-) -> int:
-    """Return the steps of stage 2, none where it is left out; `UserError` where some were asked of it then."""
+def stage_2_steps(stages: tuple[int, ...], steps: int, typed: int | None, settings: Mapping[str, str]) -> int:
+    """Return the steps of stage 2; left out it has none, and those asked of it are a `UserError`."""
     if 2 in stages:
         return steps
     if typed is not None or "steps" in settings:

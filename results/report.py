@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
+from results.blocks import Record
 from results.board_formats import board_sheets
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
@@ -58,15 +59,34 @@ def _command(line: Line, seed: int) -> str:
         words += ["--encoder", model["encoder"]]
     if model["initial_weights"] is not None and model["checkpoint"] != "external":
         words += ["--weights", model["initial_weights"]["name"]]
-    if model["encoder"] is not None and model["steps"] is not None:
-        words += ["--steps", str(model["steps"])]
+    steps = _typed_steps(record)
+    if steps is not None:
+        words += ["--steps", str(steps)]
     words += ["--seed", str(seed)]
     if model["checkpoint"] == "external":
         words += ["--checkpoint", "PATTERN"]
+    if model["checkpoint"] in ("validation", "oracle"):
+        words += ["--select", model["checkpoint"]]
+    if model.get("precision", "float32") != "float32":
+        words += ["--precision", model["precision"]]
+    if record["train_dataset"] is not None:
+        words += ["--train-dataset", record["train_dataset"]["name"]]
     recipe = {name: value for name, value in (model.get("recipe") or {}).items() if name != "steps"}
     for name, value in sorted({**method["options"], **recipe}.items()):
-        words += ["--set", f"{name}={value}"]
+        text = ",".join(map(str, value)) if isinstance(value, list) else value
+        words += ["--set", f"{name}={text}"]
     return shlex.join(words)
+
+
+def _typed_steps(record: Record) -> int | None:
+    """Return what `--steps` was: of a method in stages those of stage 2, None where that is left out."""
+    model = record["model"]
+    if model["encoder"] is None:
+        return None
+    if "stages" in model:
+        model = model["stages"]["2"] if 2 in record["method"]["options"]["stages"] else {"steps": None}
+    steps: int | None = model["steps"]
+    return steps
 
 
 def _audits(board: Board) -> Prose:

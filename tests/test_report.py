@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,11 +14,14 @@ from pathlib import Path
 import pytest
 from making import record, score
 
+from fewshot.commands import run as run_command
+from fewshot.commands import shared
 from fewshot.commands.main import main
+from protocols.methods import settle
 from results.html import Prose, Sheet, page
 from results.layout import Grid
 from results.leaderboard import leaderboard
-from results.records import Record, write_record
+from results.records import Record, read_records, write_record
 from results.report import commands, picture, report_parts
 
 EVIL = """<img src=x onerror="document.title='broken'">'&"""
@@ -71,6 +78,47 @@ def test_a_picture_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_page_marks_text_and_number_columns() -> None:
     text = page("x", [Sheet("t", Grid(("a", "b"), (("word", "1.5"), ("8e", "2 (1-3)")), None), ())])
     assert '<td class="text">word</td><td>1.5</td>' in text and "<td>2 (1-3)</td>" in text
+
+
+def densemp_of(setting: int, stages: list[int]) -> Record:
+    """Return a committed record of DenseMP, told as with other stages where it was trained in all three."""
+    every = read_records(Path(__file__).resolve().parent.parent / "results" / "records")
+    made = next(r for r in every if r["method"]["name"] == "densemp" and r["setting"] == setting)
+    assert made["method"]["options"]["stages"] == [1, 2, 3] and made["model"]["steps"] == 360
+    if stages != [1, 2, 3]:
+        left_out = ("stage3_", "annotated") if 3 not in stages else ()
+        options = {n: v for n, v in made["method"]["options"].items() if not n.startswith(left_out or " ")}
+        made["method"]["options"] = options | {"stages": stages}
+        steps = 300 if 2 in stages else 0
+        made["model"]["recipe"]["steps"] = made["model"]["stages"]["2"]["steps"] = steps
+        made["model"]["steps"] = steps + (60 if 3 in stages else 0)
+    return made
+
+
+@pytest.mark.parametrize("setting", [1, 2])
+@pytest.mark.parametrize("stages", [[1, 2, 3], [1, 2], [1, 3]])
+def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, stages: list[int]) -> None:
+    """Read by the command's own parser, as a user's shell hands it over."""
+    made = densemp_of(setting, stages)
+    made["model"] |= {"precision": "bf16", "checkpoint": "oracle"}
+    board = leaderboard([made], "chaost2", setting, replicates=2)
+    program, command, *words = shlex.split(commands(board).lines[0])
+    parser = argparse.ArgumentParser()
+    run_command.add_arguments(parser)
+    args = parser.parse_args(words)
+    method = settle(
+        args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
+        seed=args.seed, precision=args.precision,
+    )  # fmt: skip
+    assert (program, command, args.dataset, args.setting) == ("fewshot", "run", "chaost2", setting)
+    assert json.loads(json.dumps(method.description["options"])) == made["method"]["options"]
+    assert method.recipe is not None and (method.recipe.encoder, method.recipe.weights) == (
+        "resnet18",
+        "densecl",
+    )
+    recipe = dataclasses.asdict(method.recipe)
+    assert {name: recipe[name] for name in made["model"]["recipe"]} == made["model"]["recipe"]
+    assert (method.seed, method.precision, args.select) == (0, "bf16", "oracle")
 
 
 PROBE = """<script>
