@@ -162,7 +162,7 @@ def _backbone(request: Request, method: Method, plan: Plan, store: Store, intens
     assert method.recipe is not None
     path: Path = ensure_backbone(
         method.options, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
-        request.device, method.seed,
+        request.device, method.seed, precision=method.precision, checkpoint_every=request.checkpoint_every,
     )  # fmt: skip
     return path
 

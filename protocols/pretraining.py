@@ -76,10 +76,12 @@ def recipe_of(options: Any) -> DenseCLRecipe:
 
 def ensure_backbone(
     options: Any, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation, work: Path,
-    device: torch.device, seed: int,
+    device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
 ) -> Path:  # fmt: skip
     """Return the backbone file that stage 1 makes of the slices of `scans`, trained if it is missing."""
-    stage = Stage1(recipe_of(options), encoder, seed, device)
+    stage = Stage1(
+        recipe_of(options), encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every
+    )
     return pretrained(stage, open_slices(store, scans, intensities), intensities.rule, work)
 
 

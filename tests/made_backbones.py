@@ -33,14 +33,16 @@ class MadeBackbones:
     """Stands for `protocols.pretraining`; keeps the scans of every call."""
 
     calls: list[tuple[str, ...]] = field(default_factory=list)
+    told: list[tuple[str, int]] = field(default_factory=list)  # precision and steps between checkpoints
     more: tuple[str, ...] = ()  # scans seen beside those asked for
 
     def ensure_backbone(
         self, method_options: Any, encoder: str, store: Store, scans: tuple[str, ...], intensities: Any,
-        work: Path, device: Any, seed: int,
+        work: Path, device: Any, seed: int, *, precision: str, checkpoint_every: int,
     ) -> Path:  # fmt: skip
         assert method_options.densecl_queue == 65536 and set(scans) <= set(intensities.mean_std)
         self.calls.append(scans)
+        self.told.append((precision, checkpoint_every))
         images = slices_of(store, (*scans, *self.more))
         key = hashlib.sha256("".join(images).encode()).hexdigest()[:16]
         path = work / "weights" / "densecl" / f"{key}.pth"
