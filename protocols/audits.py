@@ -114,18 +114,23 @@ def check_intensities(
 
 
 def audit_backbone(plan: Plan, asked: Store, about: Pretraining) -> None:
-    """Raise `AuditError` where one of the images is a slice of a query scan of the plan, in store `asked`.
+    """Raise `AuditError` where one of the images is a slice of a query scan of the plan, in store `asked`."""
+    audit_images(plan.query_scans, asked, about, f"fold {plan.fold} of {plan.dataset} asks")
 
-    A slice of one value shows nothing and looks like every other such slice, so it is not compared.
+
+def audit_images(scans: Sequence[str], asked: Store, about: Pretraining, why: str) -> None:
+    """Raise `AuditError` where one of the images is a slice of `scans` in store `asked`.
+
+    `why` says who needs such a scan unseen. A slice of one value shows nothing and looks like every other
+    such slice, so it is not compared.
     """
     seen = frozenset(about.images)
-    for scan in plan.query_scans:
+    for scan in scans:
         for z, stored in enumerate(asked.scan(scan).image):
             if image_hash(stored) in seen and stored.min() != stored.max():
                 raise AuditError(
                     f"audit failed, {BACKBONE}: the backbone of {about.kind} {about.key} ({about.source}) "
-                    f"saw slice {z} of scan {scan}, which fold {plan.fold} of {plan.dataset} asks; pre-train "
-                    "without that scan"
+                    f"saw slice {z} of scan {scan}, which {why}; pre-train without that scan"
                 )
 
 

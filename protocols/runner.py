@@ -16,7 +16,7 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from fewshot.locks import if_free, locked
 from protocols.asking import Asked, ask
-from protocols.audits import audit_backbone, audit_question, audit_training
+from protocols.audits import audit_question, audit_training
 from protocols.backbones import with_backbone
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
@@ -32,7 +32,15 @@ from protocols.pipeline import (
     learns_labels,
     with_last_recipe,
 )
-from protocols.selection import HELD_OUT, ORACLE, POLICIES, ask_selected, candidates, without_validation
+from protocols.selection import (
+    HELD_OUT,
+    ORACLE,
+    POLICIES,
+    ask_selected,
+    audit_unseen,
+    candidates,
+    without_validation,
+)
 
 LOG = logging.getLogger("fewshot")
 
@@ -67,8 +75,9 @@ def run(request: Request, method: Method) -> list[Path]:
     parcels = [shared for plans in cells.values() for shared in _by_training(plans, method)]
     found: dict[int, list[Path]] = {}
     for lock in (if_free, locked):
-        for number, shared in enumerate(parcels):
+        for number in _turns(parcels, method):
             if number not in found:
+                shared = parcels[number]
                 with lock(request.work / "locks" / f"{_parcel_name(method, shared)}.lock") as ours:
                     if ours:
                         found[number] = _answered(request, method, shared)
@@ -149,12 +158,13 @@ def _audited(request: Request, method: Method, about: Pretraining | None, plan: 
 
     `about`: how the backbone of `--weights` was made, where that is known.
     """
+    held_out: tuple[str, ...] = ()
+    if request.select == "validation":
+        plan, held_out = without_validation(request, plan), (HELD_OUT,)
     check_labels(method, plan, request.store)
     if about is not None:
-        audit_backbone(plan, request.store, about)
-    checks = audit_question(plan, request.store, request.protocol)
-    if request.select == "validation":
-        plan, checks = without_validation(request, plan), (*checks, HELD_OUT)
+        audit_unseen(request, plan, about)
+    checks = (*audit_question(plan, request.store, request.protocol), *held_out)
     marks = (ORACLE,) if request.select == "oracle" else ()
     if request.train_store is not None:
         ours, _theirs, told = crossed_intensities(request.protocol, request.train_store, request.store)
@@ -204,6 +214,19 @@ def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
     for cell in cells:
         groups.setdefault((cell.plan.training_scans, cell.plan.training_slices), []).append(cell)
     return list(groups.values())
+
+
+def _turns(parcels: Sequence[Sequence[Asked]], method: Method) -> list[int]:
+    """Return the numbers of the parcels in the order in which they are taken.
+
+    Parcels of a fold share stages of a training, for which a second process would only wait: of a method in
+    stages every fold's first comes first, then every fold's second.
+    """
+    if not is_staged(method.learner):
+        return list(range(len(parcels)))
+    folds = [shared[0].plan.fold for shared in parcels]
+    turns = [folds[:number].count(fold) for number, fold in enumerate(folds)]
+    return sorted(range(len(parcels)), key=lambda number: turns[number])
 
 
 def _intensities(request: Request, plan: Plan) -> Normalisation:

@@ -16,10 +16,12 @@ from typing import Any
 from episodes.plan import Plan, integer_sorted, make_plan
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
+from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import read_checkpoint
 from fewshot.errors import UserError
 from fewshot.learner import Recipe
 from protocols.asking import Asked, ask
+from protocols.audits import audit_backbone, audit_images
 from protocols.cells import Request, key_of
 from protocols.evaluate import evaluate
 from protocols.models import Method, Model
@@ -54,6 +56,14 @@ def held_out(plan: Plan, scan: str) -> Plan:
         training_slices=tuple(ref for ref in plan.training_slices if ref.scan != scan),
         excluded=tuple(ref for ref in plan.excluded if ref.scan != scan),
     )
+
+
+def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
+    """Raise `AuditError` where a backbone saw a query of the plan, or of the scan that chooses the step."""
+    audit_backbone(plan, request.store, about)
+    if request.select == "validation":
+        scan = scan_before(request, plan)
+        audit_images((scan,), request.store, about, f"--select validation holds out for fold {plan.fold}")
 
 
 def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:

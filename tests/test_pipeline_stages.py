@@ -17,11 +17,16 @@ from tiny import tiny_store
 from episodes.store import Store
 from fewshot.commands.main import main
 from fewshot.errors import UserError
+from protocols import pipeline, runner
 from protocols.ablations import ABLATIONS, ablated
 from protocols.audits import BACKBONE
 from protocols.backbones import DROPPED
+from protocols.cells import Request
 from protocols.methods import settle
 from protocols.pipeline import check_pipeline
+from protocols.spec import load_protocol
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,31 @@ def test_stages_may_be_left_out(stages: str, several: Path) -> None:
     assert (model["key"] == model["stages"]["2"]["key"]) == ("3" not in stages)
 
 
+def test_stage_1_is_told_precision_and_checkpoints(
+    work: Path, made: MadeBackbones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made, "told", [])
+    assert run(work, "--stages", "1", "--groups", "upper", "--checkpoint-every", "70") == 0
+    assert run(work, "--stages", "1", "--groups", "upper", "--precision", "bf16") == 0
+    assert made.told == [("float32", 70), ("bf16", 200)]
+
+
+def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of a fold share stages 1 and 2, for which a process would wait; records come fold by fold."""
+    asked: list[tuple[int, str]] = []
+
+    def answered(_request: Any, _method: Any, shared: Any) -> list[Path]:
+        asked.extend((cell.plan.fold, cell.plan.group) for cell in shared)
+        return [Path(f"{cell.plan.fold} {cell.plan.group}") for cell in shared]
+
+    monkeypatch.setattr(runner, "_answered", answered)
+    store, protocol = Store.open(work / "stores" / "tiny"), load_protocol("alpnet-ep1")
+    request = Request(store, protocol, 1, (0, 3), ("lower", "upper"), work, CPU, 2)
+    paths = runner.run(request, settle("densemp", {}, encoder="resnet18"))
+    assert asked == [(0, "lower"), (3, "lower"), (0, "upper"), (3, "upper")]
+    assert [path.name for path in paths] == ["0 lower", "0 upper", "3 lower", "3 upper"]
+
+
 def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
     assert run(work, "--setting", "2") == 0
     for record in records(work):
@@ -103,6 +133,37 @@ def test_a_backbone_that_saw_a_query_is_refused(
         MadeBackbones(more=("0",)).put(patch)
         assert run(work) == 2
     assert "saw slice 0 of scan 0" in capsys.readouterr().err and not (work / "models").exists()
+
+
+def test_a_backbone_that_saw_the_scan_held_out_is_refused(
+    work: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fold 0 holds out scan 9: its Dice would choose among steps that all began from its slices."""
+    file = backbone_file(work / "saw.pth", slices_of(Store.open(store), ("9",)))
+    ask = ["--weights", str(file), "--set", "snapshot_every=1"]
+    for method in ("ssl-alpnet", "densemp"):
+        assert run(work, *ask, "--select", "validation", method=method) == 2
+        message = capsys.readouterr().err
+        assert "saw slice 0 of scan 9, which --select validation holds out for fold 0" in message
+        assert message.count("\n") == 1 and not (work / "models").exists()
+    assert run(work, *ask, "--select", "oracle", "--groups", "upper") == 0
+
+
+def test_labels_that_only_the_held_out_scan_has_are_missed_before_stage_1(
+    work: Path, made: MadeBackbones, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(made, "calls", [])
+    whole = pipeline.annotated_pairs
+
+    def of_scan_9(index: Any, facts: Any, plan: Any) -> Any:
+        if "9" not in plan.training_scans:
+            raise UserError("no annotated episode without scan 9")
+        return whole(index, facts, plan)
+
+    monkeypatch.setattr(pipeline, "annotated_pairs", of_scan_9)
+    assert run(work, "--select", "validation", "--set", "snapshot_every=1") == 2
+    assert "no annotated episode without scan 9" in capsys.readouterr().err
+    assert made.calls == [] and not (work / "models").exists()
 
 
 def test_an_empty_slice_is_no_sign_of_a_query(tmp_path: Path, store: Path, made: MadeBackbones) -> None:
