@@ -33,6 +33,7 @@ from protocols.pseudo_labels import KINDS
 
 SPEC_SCHEMA = 1
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py
+TOLD = "told.json"  # beside it too: what records say of a model and its key does not depend on
 NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
 
 
@@ -260,7 +261,22 @@ def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, An
         )
     learner.load_state_dict(state["model"])
     learner.to(device).eval()
-    return method, spec, Model(learner, _description(spec, folder.name, int(state["skipped"])), folder)
+    description = _description(spec, folder.name, int(state["skipped"])) | _told_beside(folder)
+    return method, spec, Model(learner, description, folder)
+
+
+def keep_told(model: Model, told: dict[str, Any]) -> Model:
+    """Return the model with `told` in the `model` part of its records, those of `fewshot evaluate` too."""
+    assert model.folder is not None
+    if _told_beside(model.folder) != told:
+        write_json(model.folder / TOLD, told)
+    return dataclasses.replace(model, description=model.description | told)
+
+
+def _told_beside(folder: Path) -> dict[str, Any]:
+    path = folder / TOLD
+    told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return told
 
 
 def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from fewshot.registry import resolve_method
 from fewshot.seeds import seed_for
 from protocols.audits import audit_backbone
 from protocols.cells import Request
+from protocols.fold_weights import filled_in, is_pattern, told_of
 from protocols.models import (
     NAMED,
     Method,
@@ -129,9 +130,10 @@ def ensure_pipeline(
     no label of a training group is to be had.
     """
     assert method.recipe is not None
-    weights = method.recipe.weights
-    if weights == DENSECL:
+    if method.recipe.weights == DENSECL:
         weights = str(_backbone(request, method, plan, store, intensities))
+    else:
+        weights = filled_in(method.recipe.weights, plan.fold)
     about = pretraining_of(weights)
     if about is not None:
         audit_backbone(plan, request.store, about)
@@ -188,7 +190,10 @@ def _stage_3(
     if not set(labels["support_scans"]) & set(own):
         labels["in_place_of"] = list(own)  # tables say so: results/notes.py
     told = _told(method, second, about) | {"labels": labels}
-    spec = model_spec(third, told["initial_weights"], plan, store, intensities.rule, pseudo.description)
+    initial = told["initial_weights"]
+    if is_pattern(recipe.weights):
+        initial = second.description["initial_weights"]
+    spec = model_spec(third, initial, plan, store, intensities.rule, pseudo.description)
     spec |= {"from": second.description["key"], "labels": labels, "told": told}
     learner = built(third)
     learner.load_state_dict(second.learner.state_dict())
@@ -213,8 +218,8 @@ def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str,
     """Return what the `model` part of a record says of all stages together.
 
     A backbone made here is another for every fold, so its weights go by stage 1's name and its key stands
-    among the stages. `steps` are those of stages 2 and 3, `recipe` is stage 2's; stage 3's numbers are
-    options of the method.
+    among the stages; files of a pattern go by the pattern's name. `steps` are those of stages 2 and 3,
+    `recipe` is stage 2's; stage 3's numbers are options of the method.
     """
     assert method.recipe is not None
     stages: dict[str, Any] = {"2": {"key": second.description["key"], "steps": method.recipe.steps}}
@@ -223,8 +228,8 @@ def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str,
             "key": about.key, "steps": about.steps, "source": about.source, "images": len(about.images),
         }  # fmt: skip
     initial = second.description["initial_weights"]
-    if method.recipe.weights == DENSECL:
-        initial = {"name": DENSECL, "sha256": None}
+    if method.recipe.weights == DENSECL or is_pattern(method.recipe.weights):
+        initial = told_of(method.recipe.weights)
     more = method.options.stage3_steps if learns_labels(method) else 0
     return {
         "initial_weights": initial,

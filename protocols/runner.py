@@ -21,8 +21,9 @@ from protocols.backbones import with_backbone
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
+from protocols.fold_weights import different, is_pattern, of_fold, told_of
 from protocols.methods import settled_and_told, settled_for
-from protocols.models import Method, Model, ensure_model, pretraining_of, untrained_yardstick
+from protocols.models import Method, Model, ensure_model, keep_told, pretraining_of, untrained_yardstick
 from protocols.pipeline import (
     DENSECL,
     check_labels,
@@ -91,11 +92,12 @@ def checked(request: Request, method: Method) -> dict[int, list[Asked]]:
     """
     _check(request, method)
     method = settled_for(method, request.store.spec.region, request.setting)
-    about = None if method.recipe is None else pretraining_of(method.recipe.weights)
-    return {
-        fold: [_audited(request, method, about, plan) for plan in plans]
-        for fold, plans in plan_cells(request).items()
-    }
+    cells = {}
+    for fold, plans in plan_cells(request).items():
+        recipe = of_fold(method, fold).recipe
+        about = None if recipe is None else pretraining_of(recipe.weights)
+        cells[fold] = [_audited(request, method, about, plan) for plan in plans]
+    return cells
 
 
 def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:
@@ -188,10 +190,11 @@ def _check(request: Request, method: Method) -> None:
         recipe = with_last_recipe(method).recipe
         assert recipe is not None
         candidates(recipe)
-    if is_staged(method.learner):
-        check_pipeline(request, method)
-    if method.recipe is not None and method.recipe.weights != DENSECL:
-        weights_file(method.recipe.weights, method.recipe.encoder, request.work / "weights")
+    for one in different(method, request.folds):
+        if is_staged(one.learner):
+            check_pipeline(request, one)
+        if one.recipe is not None and one.recipe.weights != DENSECL:
+            weights_file(one.recipe.weights, one.recipe.encoder, request.work / "weights")
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
         if request.select == "validation":
@@ -248,6 +251,9 @@ def _model(request: Request, method: Method, plan: Plan) -> Model:
         )
     if is_staged(method.learner):
         return ensure_pipeline(request, method, plan, store, intensities)
-    return ensure_model(
-        method, plan, store, intensities, request.work, request.device, request.checkpoint_every
-    )
+    model = ensure_model(
+        of_fold(method, plan.fold), plan, store, intensities, request.work, request.device,
+        request.checkpoint_every,
+    )  # fmt: skip
+    weights = method.recipe.weights
+    return keep_told(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model

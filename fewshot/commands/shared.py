@@ -49,7 +49,9 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--encoder", metavar="E", help="resnet18, resnet50 or resnet101 (default: the method's)"
     )
     parser.add_argument(
-        "--weights", metavar="W", help="random, imagenet, coco or a file (default: the encoder's)"
+        "--weights",
+        metavar="W",
+        help="random, imagenet, coco or a file; {fold} is filled in (default: the encoder's)",
     )
     parser.add_argument(
         "--steps", type=int, metavar="N", help="training steps; 0: untrained (default: published)"
