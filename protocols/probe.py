@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from episodes.plan import scan_roles, training_scans
 from episodes.slices import Normalisation, SliceReader, normalisation
 from episodes.store import Store
-from fewshot.checkpoints import load_weights
+from fewshot.backbone_file import Pretraining
+from fewshot.checkpoints import load_weights, weights_file
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
 from fewshot.nearest import nearest
 from fewshot.progress import progress
 from fewshot.types import SliceRef
+from protocols.audits import audit_images
 from protocols.dense_cells import (
     NO_CLASS,
     Classes,
@@ -40,7 +42,9 @@ from protocols.dense_cells import (
     features_at,
     scan_classes,
 )
+from protocols.fold_weights import filled_in
 from protocols.methods import settle
+from protocols.models import pretraining_of
 from protocols.pretraining import PREFIX, ensure_backbone
 from protocols.spec import Protocol
 from results.probe import BACKGROUND, Probe, ScanRecall, Trial
@@ -59,7 +63,10 @@ class StageOne:
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What is probed, names resolved. `weights`: what "before" has; `cells`: most cells of a class drawn."""
+    """What is probed, names resolved.
+
+    `weights`: what "before" has, `{fold}` filled in; `cells`: most cells of a class drawn.
+    """
 
     store: Store
     protocol: Protocol
@@ -101,7 +108,7 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
 
     Which cells are drawn depends on seed, fold and scan, and is the same before and after. Everything is
     checked before stage 1 begins: raises `UserError` for numbers below 1, a tested class that no cell of
-    the training scans shows, and more neighbours than keys.
+    the training scans shows, more neighbours than keys, and a file that is missing or saw a query.
     """
     for flag, value in (("--neighbours", request.neighbours), ("--cells", request.cells)):
         if value < 1:
@@ -114,6 +121,9 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
     folds = [_fold_cells(request, fold, known) for fold in request.folds]
     for cells in folds:
         _keys_per_class(request, cells)
+        weights = filled_in(request.weights, cells.fold)
+        weights_file(weights, request.encoder, request.work / "weights")
+        _audit(request, cells, pretraining_of(weights))
     trials = []
     with progress(len(request.seeds) * len(folds), "probe", unit="backbone") as bar:
         for seed in request.seeds:
@@ -211,16 +221,25 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     queries = [
         _drawn(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in asked.items()
     ]
-    before, before_hash = _answered(request, cells, seed, request.weights, keys, queries)
+    begin = filled_in(request.weights, cells.fold)
+    before, before_hash = _answered(request, cells, seed, begin, keys, queries)
     path = stage_one.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
+    _audit(request, cells, pretraining_of(str(path)))
     after, after_hash = _answered(request, cells, seed, str(path), keys, queries)
     scans = tuple(
         ScanRecall(scan, counts, *hits)
         for (scan, counts), *hits in zip(asked.items(), before, after, strict=True)
     )
     return Trial(seed, cells.fold, each, before_hash, str(after_hash), scans)
+
+
+def _audit(request: ProbeRequest, cells: FoldCells, about: Pretraining | None) -> None:
+    """Raise `AuditError` where a backbone whose making is known saw a slice that the fold asks."""
+    if about is not None:
+        why = f"fold {cells.fold} of {request.store.spec.name} asks"
+        audit_images(cells.queries, request.store, about, why)
 
 
 def _answered(

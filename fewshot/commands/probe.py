@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", required=True, metavar="E", help="resnet18, resnet50 or resnet101")
     parser.add_argument(
         "--weights", default="random", metavar="W",
-        help="before: random, imagenet, coco or a file; stage 1 begins from random ones (default: random)",
+        help="before: random, imagenet, coco or a file, {fold} filled in; stage 1 begins from random ones "
+        "(default: random)",
     )  # fmt: skip
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of stage 1 (default: 0,1,2)")
     parser.add_argument(
