@@ -30,6 +30,7 @@ from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
 from fewshot.together import Together
 from fewshot.training import train
+from protocols.finished_backbones import tell_of_others
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 1
@@ -79,10 +80,10 @@ def ensure_backbone(
     device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
 ) -> Path:  # fmt: skip
     """Return the backbone file that stage 1 makes of the slices of `scans`, trained if it is missing."""
-    stage = Stage1(
-        recipe_of(options), encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every
-    )
-    return pretrained(stage, open_slices(store, scans, intensities), intensities.rule, work)
+    recipe, pictures = recipe_of(options), open_slices(store, scans, intensities)
+    tell_of_others(work, recipe, encoder, pictures, intensities.rule, seed, precision)
+    stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
+    return pretrained(stage, pictures, intensities.rule, work)
 
 
 def pretrained(
