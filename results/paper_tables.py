@@ -82,8 +82,8 @@ def measured_cells(
 ) -> tuple[Cells, list[str]]:
     """Return what is measured for a layout, and in words which rows were taken and what was left out.
 
-    Where a method has several rows on a board, that of the longest training is taken; two as long are a
-    `UserError`.
+    Where a method has several rows on a board, that of the longest training is taken, and of several as long
+    that of most stages; two alike in both are a `UserError`.
     """
     found: dict[tuple[str, str, int], dict[str, float | str]] = {}
     told = []
@@ -98,7 +98,8 @@ def measured_cells(
             line = _line(board, name)
             if line is not None:
                 found[printed, dataset, setting] = _numbers(board, line)
-                told.append(f"{printed}, {TITLES[dataset]}, setting {setting}: {line.label} [{line.marks}]")
+                where = f"{printed}, {TITLES[dataset]}, setting {setting}"
+                told.append(f"{where}: {_told(line)} [{line.marks}]")
     return found, told
 
 
@@ -146,17 +147,29 @@ def _grid(layout: Layout, table: Table, cells: Cells, missing: str) -> Grid:
 
 
 def _line(board: Board, name: str | None) -> Line | None:
-    """Return the method's row of the longest training; None where it has none."""
+    """Return the method's row of the longest training, of these that of most stages; None without any."""
 
-    def steps(line: Line) -> int:
-        return int(line.row.first.record["model"]["steps"] or 0)
+    def size(line: Line) -> tuple[int, int]:
+        return int(line.row.first.record["model"]["steps"] or 0), len(_stages(line))
 
     same = [line for line in board.lines if line.row.method == name]
-    longest = [line for line in same if steps(line) == max(map(steps, same))]
+    longest = [line for line in same if size(line) == max(map(size, same))]
     if len(longest) > 1:
-        known = "; ".join(f"#{line.row.short_hash} {line.label}" for line in longest)
+        known = "; ".join(f"#{line.row.short_hash} {_told(line)}" for line in longest)
         raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
     return longest[0] if longest else None
+
+
+def _stages(line: Line) -> list[int]:
+    """Return the stages that were trained of a method in stages; none of another."""
+    stages: list[int] = line.row.first.record["method"]["options"].get("stages", [])
+    return stages if "stages" in line.row.first.record["model"] else []
+
+
+def _told(line: Line) -> str:
+    """Return the row's label, and its stages where the label may be that of others."""
+    stages = _stages(line)
+    return f"{line.label}, stages {','.join(map(str, stages))}" if stages else line.label
 
 
 def _numbers(board: Board, line: Line) -> dict[str, float | str]:

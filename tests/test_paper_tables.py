@@ -55,6 +55,24 @@ def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
         measured_cells(layout, long + other)
 
 
+def test_an_ablation_of_stages_leaves_one_row_to_take() -> None:
+    """Stage 1 counts no step: with all stages and without the first a training is as long."""
+
+    def staged(percent: int, stages: list[int], weights: str, steps: int) -> list[Record]:
+        every = answers(
+            "densemp", "sabs", (percent,) * 4, steps=steps, stages={"2": {"key": "k" * 16, "steps": 300}},
+            initial_weights={"name": weights, "sha256": None},
+        )  # fmt: skip
+        return [r | {"method": r["method"] | {"options": {"stages": stages}}} for r in every]
+
+    every, second = staged(71, [1, 2, 3], "densecl", 360), staged(72, [2, 3], "imagenet", 360)
+    cells, told = measured_cells(layout_of("densemp"), every + second + staged(73, [1, 2], "densecl", 300))
+    assert cells["DenseMP", "sabs", 2]["mean"] == pytest.approx(71.0)
+    assert any("360 steps" in line and ", stages 1,2,3 [" in line for line in told)
+    with pytest.raises(UserError, match=r"longest training: .*, stages 2,3; .*, stages 2,3; leave"):
+        measured_cells(layout_of("densemp"), second + staged(74, [2, 3], "random", 360))
+
+
 def test_published_numbers_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["paper", "densemp", "--published", "--format", "md"]) == 0
     out = capsys.readouterr().out
