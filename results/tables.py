@@ -181,7 +181,7 @@ def _csv(found: Sequence[Block]) -> str:
         "method",
         "encoder",
     ]
-    keys += ["weights", "steps", "seed", "checkpoint", "configuration"]
+    keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used"]
     writer.writerow([*keys, "row", "kind", "column", "dice_percent", "state"])
     for block in found:
         record = block.record
@@ -194,7 +194,7 @@ def _csv(found: Sequence[Block]) -> str:
         ]
         head += [record["dataset"]["hash"], record["setting"], record["shots"], record["parts"]]
         head += [record["method"]["name"], model["encoder"], weights, model["steps"], model["seed"]]
-        head += [model["checkpoint"], block.short_hash]
+        head += [model["checkpoint"], block.short_hash, record["method"]["labels_used"]]
         for row in _csv_rows(block):
             writer.writerow([*head, *row])
     return stream.getvalue().rstrip("\n")

@@ -177,6 +177,13 @@ def test_markdown_and_csv_hold_the_same_numbers() -> None:
     assert states["1", "left-kidney"] == "missing" and states["mean", "mean"] == "incomplete"
 
 
+def test_csv_says_which_labels_were_used() -> None:
+    records = complete() + complete(method={"name": "densemp", "labels_used": "training-group"})
+    rows = list(csv.DictReader(io.StringIO(render(records, "csv"))))
+    used = {(row["method"], row["labels_used"]) for row in rows}
+    assert used == {("ssl-alpnet", "none"), ("densemp", "training-group")}
+
+
 def test_no_records_and_unknown_formats_say_so() -> None:
     assert render([]) == "no records"
     with pytest.raises(UserError, match="unknown table format 'txt': did you mean 'text'"):
