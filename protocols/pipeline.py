@@ -111,13 +111,21 @@ def check_labels(method: Method, plan: Plan, store: Store) -> None:
         annotated_pairs(store.index, store.spec, plan)
 
 
-def with_last_recipe(method: Method) -> Method:
-    """Return the method with the recipe of its last stage: what snapshots and steps of the model go by."""
+def with_last_recipe(method: Method, select: str) -> Method:
+    """Return the method with the recipe of its last stage: what snapshots and steps of the model go by.
+
+    Where a checkpoint is to be selected and the recipe's snapshots are too far apart for stage 3 to keep any,
+    it keeps one whenever the rate would decay: other snapshots of stage 2 would be another stage 2.
+    """
     if not learns_labels(method):
         return method
     assert method.recipe is not None
-    options = method.options
-    recipe = dataclasses.replace(method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate)
+    options, every = method.options, method.recipe.snapshot_every
+    if select != "last" and every >= options.stage3_steps:
+        every = method.recipe.decay_every
+    recipe = dataclasses.replace(
+        method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate, snapshot_every=every
+    )
     return dataclasses.replace(method, recipe=recipe)
 
 
@@ -174,7 +182,7 @@ def _stage_3(
     about: Pretraining | None,
 ) -> Model:  # fmt: skip
     """Return the model of stage 2 trained on: superpixels, and labels of the training group among them."""
-    third = with_last_recipe(method)
+    third = with_last_recipe(method, request.select)
     recipe = third.recipe
     assert recipe is not None
     pseudo = KINDS[recipe.episode](store)

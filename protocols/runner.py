@@ -105,7 +105,9 @@ def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list
     model = _model(request, method, shared[0].plan)
     asked = [with_backbone(cell, model.folder) for cell in shared]
     answer = ask if request.select == "last" else ask_selected
-    paths = answer(asked, with_last_recipe(method), model, _intensities(request, shared[0].plan))
+    paths = answer(
+        asked, with_last_recipe(method, request.select), model, _intensities(request, shared[0].plan)
+    )
     fold = shared[0].plan.fold
     LOG.info(
         "fold %d %s done",
@@ -187,9 +189,9 @@ def _check(request: Request, method: Method) -> None:
             if given:
                 raise UserError(f"{method.name} has nothing to train: leave out {flag}")
     elif request.select != "last":
-        recipe = with_last_recipe(method).recipe
+        recipe = with_last_recipe(method, request.select).recipe
         assert recipe is not None
-        candidates(recipe)
+        candidates(recipe, " (which trains stage 2 anew too)" if learns_labels(method) else "")
     for one in different(method, request.folds):
         if is_staged(one.learner):
             check_pipeline(request, one)

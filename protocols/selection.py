@@ -127,14 +127,17 @@ def ask_selected(
     return paths
 
 
-def candidates(recipe: Recipe) -> tuple[int, ...]:
-    """Return the steps to choose from, the last one included; `UserError` where it is alone."""
+def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
+    """Return the steps to choose from, the last one included; `UserError` where it is alone.
+
+    `cost`: what the remedy costs beside a training.
+    """
     every, last = recipe.snapshot_every, recipe.steps
     steps = tuple(range(every, last, every)) if every else ()
     if not steps:
         raise UserError(
             f"nothing to select from: a training of {last} steps with snapshot_every={every} keeps its last "
-            "step alone; use --set snapshot_every=N with N below the steps, or --select last"
+            f"step alone; use --set snapshot_every=N with N below the steps{cost}, or --select last"
         )
     return (*steps, last)
 
