@@ -32,6 +32,7 @@ from protocols.models import (
     Model,
     built,
     ensure_model,
+    keep_told,
     model_spec,
     pretraining_of,
     trained,
@@ -151,8 +152,9 @@ def ensure_pipeline(
     )  # fmt: skip
     if learns_labels(method):
         return _stage_3(request, method, plan, store, intensities, second, about)
-    description = second.description | _told(method, second, about)
-    return dataclasses.replace(second, description=description)
+    told = _told(method, second, about)
+    stages = _with_skipped(told["stages"], {"2": second})
+    return dataclasses.replace(second, description=second.description | told | {"stages": stages})
 
 
 def stage_2(method: Method, weights: str) -> Method:
@@ -216,10 +218,24 @@ def _stage_3(
         method.options.annotated,
         seed=seed,
     )  # fmt: skip
-    return trained(
+    model = trained(
         third, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
         f"fold {plan.fold} {plan.group} stage 3",
     )  # fmt: skip
+    stages = {**told["stages"], "3": {"steps": recipe.steps}}
+    return keep_told(model, {"stages": _with_skipped(stages, {"2": second, "3": model})})
+
+
+def _with_skipped(stages: Mapping[str, Any], models: Mapping[str, Model]) -> dict[str, Any]:
+    """Return the stages, each that draws episodes with how many of them its whole training skipped.
+
+    No spec has these numbers: they are what a training came to. Stage 1 draws no episodes.
+    """
+    counts = {name: model.description["skipped_episodes"] for name, model in models.items()}
+    return {
+        name: told | ({"skipped_episodes": counts[name]} if name in counts else {})
+        for name, told in stages.items()
+    }
 
 
 def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str, Any]:

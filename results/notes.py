@@ -41,6 +41,31 @@ def labels_text(record: Record) -> str:
     return LABELS[record["method"]["labels_used"]]
 
 
+def skipped_episodes(record: Record) -> int | None:
+    """Return the training episodes that a model skipped, those of the stages before its last included.
+
+    None where it is not known. Records that don't tell of a stage count their last alone:
+    `counts_all_stages`.
+    """
+    own: int | None = record["model"]["skipped_episodes"]
+    if own is None:
+        return None
+    before: int = sum(stage.get("skipped_episodes", 0) for stage in _before_stage_3(record))
+    return own + before
+
+
+def counts_all_stages(record: Record) -> bool:
+    """Say whether `skipped_episodes` counts every stage of a record's model, not stage 3 alone."""
+    return all("skipped_episodes" in stage for stage in _before_stage_3(record))
+
+
+def _before_stage_3(record: Record) -> list[dict[str, Any]]:
+    """Return the stage whose episodes a model's own number leaves out: stage 2 where stage 3 followed it."""
+    model = record["model"]
+    followed = "stages" in model and "labels" in model
+    return [model["stages"]["2"]] if followed else []
+
+
 def stand_in_notes(block: Block) -> list[str]:
     """Return which cells learned from annotated supports of another scan than the fold's, and which scan."""
     told = []
@@ -79,7 +104,8 @@ def notes(block: Block) -> list[str]:
     lines.append(labels_text(record) or "labels used in training: none")
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
-    lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")
+    told = "" if all(counts_all_stages(cell) for cell in block.cells.values()) else " of stage 3"
+    lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{told}{split}")
     lines += stand_in_notes(block)
     lines += _selection_notes(block)
     lines += _undefined_notes(block)

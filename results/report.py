@@ -15,6 +15,7 @@ from results.board_formats import board_sheets
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
 from results.leaderboard import Board, Line
+from results.notes import counts_all_stages, skipped_episodes
 
 
 def report_parts(
@@ -102,9 +103,11 @@ def _audits(board: Board) -> Prose:
         fallback = sum(r["fallback_slices"] for b in line.row.blocks for r in b.cells.values())
         if fallback:
             lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
-        skipped = sum(r["model"]["skipped_episodes"] or 0 for b in line.row.blocks for r in b.cells.values())
+        cells = [cell for block in line.row.blocks for cell in block.cells.values()]
+        skipped = sum(skipped_episodes(cell) or 0 for cell in cells)
         if skipped:
-            lines.append(f"{line.label}: {skipped} training episodes skipped, over all cells")
+            told = "" if all(map(counts_all_stages, cells)) else " of stage 3"
+            lines.append(f"{line.label}: {skipped} training episodes{told} skipped, over all cells")
     return Prose("Audits", tuple(lines) or ("No record carries a mark, nothing was left out or undefined.",))
 
 

@@ -11,7 +11,7 @@ from fewshot.errors import unknown_name
 from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
 from results.blocks import Block, Record, Spread, blocks, question
 from results.layout import FORMATS, Grid
-from results.notes import heading, notes, row_label, subheading
+from results.notes import heading, notes, row_label, skipped_episodes, subheading
 from results.sensitivity import COLUMNS, over_folds, several_supports, spread_of_supports, worst_support
 
 UNDEFINED = "undefined"
@@ -73,8 +73,8 @@ def fold_table(block: Block) -> Grid:
         whole = all((fold, group) in block.cells for group in block.groups)
         row += [_dice(block.fold_dice(fold)) if whole else INCOMPLETE]
         row += [_dice(measure(block, fold)) if whole else INCOMPLETE for measure in MEASURES if turns]
-        row += [_per_group(block, fold, "training", "slices_excluded")]
-        row += [_per_group(block, fold, "model", "skipped_episodes")]
+        row += [_per_group(block, fold, lambda cell: cell["training"]["slices_excluded"])]
+        row += [_per_group(block, fold, skipped_episodes)]
         rows.append(row)
     last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread())]
     last += [*(_sensitivity(block) if turns else ()), "", ""]
@@ -135,10 +135,10 @@ def _dice(dice: float | None) -> str:
     return UNDEFINED if dice is None else f"{100 * dice:.2f}"
 
 
-def _per_group(block: Block, fold: int, part: str, key: str) -> str:
+def _per_group(block: Block, fold: int, number: Callable[[Record], int | None]) -> str:
     """Return a number of a fold's cells: once if all groups agree, else in the groups' order with slashes."""
     found = [
-        str(block.cells[fold, group][part][key]) if (fold, group) in block.cells else "?"
+        str(number(block.cells[fold, group])) if (fold, group) in block.cells else "?"
         for group in block.groups
     ]
     shown = found if len(set(found)) > 1 else found[:1]

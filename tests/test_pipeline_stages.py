@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from tiny import tiny_store
 from episodes.store import Store
 from fewshot.commands.main import main
 from fewshot.errors import UserError
-from protocols import runner
+from protocols import pipeline, runner
 from protocols.ablations import ABLATIONS, ablated
 from protocols.audits import BACKBONE
 from protocols.backbones import DROPPED
@@ -66,9 +67,9 @@ def files(tmp_path_factory: pytest.TempPathFactory, store: Path) -> dict[str, Pa
 STAGES = {
     "1,2": ("none", 2, {"1", "2"}, "densecl"),
     "1": ("none", 0, {"1", "2"}, "densecl"),
-    "1,3": ("training-group", 6, {"1", "2"}, "densecl"),
-    "2,3": ("training-group", 8, {"2"}, "random"),
-    "3": ("training-group", 6, {"2"}, "random"),
+    "1,3": ("training-group", 6, {"1", "2", "3"}, "densecl"),
+    "2,3": ("training-group", 8, {"2", "3"}, "random"),
+    "3": ("training-group", 6, {"2", "3"}, "random"),
     "2": ("none", 2, {"2"}, "random"),
 }
 
@@ -94,6 +95,32 @@ def test_stage_1_is_told_precision_and_checkpoints(
     assert run(work, "--stages", "1", "--groups", "upper", "--checkpoint-every", "70") == 0
     assert run(work, "--stages", "1", "--groups", "upper", "--precision", "bf16") == 0
     assert made.told == [("float32", 70), ("bf16", 200)]
+
+
+@pytest.mark.parametrize("stages", ["1,2,3", "1,2"])
+def test_every_stage_has_its_own_count_of_skipped_episodes(
+    stages: str, several: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stage 2 claims four. No key depends on it, and records of `fewshot evaluate` tell it all the same."""
+    whole = pipeline.ensure_model
+
+    def claimed(*given: Any) -> Any:
+        model = whole(*given)
+        return dataclasses.replace(model, description=model.description | {"skipped_episodes": 4})
+
+    monkeypatch.setattr(pipeline, "ensure_model", claimed)
+    assert run(several, "--stages", stages, "--groups", "lower", "--seed", "5") == 0
+    lines = capsys.readouterr().out.splitlines()
+    skipped = next(line for line in lines if line.startswith("0 ")).split()[-1]
+    model = of_group(several, "lower", stages)["model"]
+    found = {name: one.get("skipped_episodes") for name, one in model["stages"].items()}
+    if stages == "1,2":
+        assert (model["skipped_episodes"], found, skipped) == (4, {"1": None, "2": 4}, "4/?")
+        return
+    assert (model["skipped_episodes"], found, skipped) == (0, {"1": None, "2": 4, "3": 0}, "4/?")
+    before = {path: path.read_bytes() for path in (several / "records").iterdir()}
+    assert main(["evaluate", "--work", str(several), model["key"], "--redo"]) == 0
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

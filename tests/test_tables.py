@@ -184,6 +184,30 @@ def test_csv_says_which_labels_were_used() -> None:
     assert used == {("ssl-alpnet", "none"), ("densemp", "training-group")}
 
 
+def test_skipped_episodes_of_stage_2_are_counted_where_told() -> None:
+    """Fold 0 skipped 1 in stage 3 and 4 in stage 2; without the latter the note names the stage."""
+    told: dict[str, object] = {
+        "2": {"key": "k" * 16, "steps": 300, "skipped_episodes": 4},
+        "3": {"steps": 60},
+    }
+    untold: dict[str, object] = {"2": {"key": "k" * 16, "steps": 300}}
+    for stages, number, words in ((told, "5", "training episodes ("), (untold, "1", "episodes of stage 3 (")):
+        records = complete(model={"stages": stages, "labels": {"classes": ["left-kidney"]}})
+        lines = render(records).splitlines()
+        assert next(line for line in lines if line.startswith("0 ")).split()[-1] == number
+        assert any(words in line for line in lines)
+    records = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 1}}})
+    assert next(line for line in render(records).splitlines() if line.startswith("0 ")).split()[-1] == "1"
+
+
+def test_a_record_that_tells_no_counts_of_stages_is_of_the_same_cell() -> None:
+    told = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 4}, "3": {"steps": 60}}})
+    untold = complete(model={"stages": {"2": {"steps": 300}}})
+    assert len(blocks([*told, *untold])) == 1
+    with pytest.raises(UserError, match="two different records"):
+        blocks([*told, *complete(model={"stages": {"2": {"steps": 301}}})])
+
+
 def test_no_records_and_unknown_formats_say_so() -> None:
     assert render([]) == "no records"
     with pytest.raises(UserError, match="unknown table format 'txt': did you mean 'text'"):
