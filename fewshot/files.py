@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,12 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def copy_to(path: Path, source: Path) -> None:
+    """Copy a file to `path`, whole or not at all."""
+    with atomic_write(path, "wb") as stream, source.open("rb") as content:
+        shutil.copyfileobj(content, stream)
 
 
 @contextmanager

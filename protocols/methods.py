@@ -46,9 +46,13 @@ def settle(
             raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
         return Method(name, learner, options, None, seed, precision)
     published: Recipe = learner.recipe()
-    changes = dataclasses.asdict(
-        options_from(Recipe, {k: v for k, v in settings.items() if k not in own}, published)
-    )
+    rest = {key: value for key, value in settings.items() if key not in own}
+    changes = dataclasses.asdict(options_from(Recipe, rest, published))
+    for flag, value in (("encoder", encoder), ("weights", weights), ("steps", steps)):
+        if flag in rest and value is not None:
+            raise UserError(f"--{flag} and --set {flag}= are the same: give one of them")
+    encoder = changes["encoder"] if "encoder" in rest else encoder
+    weights = changes["weights"] if "weights" in rest else weights
     if encoder is not None:
         changes["encoder"] = encoder
         changes["weights"] = default_weights(encoder)

@@ -164,7 +164,9 @@ def stage_2(method: Method, weights: str) -> Method:
     base = resolve_method(name)
     own = {field.name: getattr(method.options, field.name) for field in dataclasses.fields(base.Options)}
     recipe = dataclasses.replace(method.recipe, weights=weights)
-    return Method(name, base, base.Options(**own), recipe, method.seed, method.precision)
+    return dataclasses.replace(
+        method, name=name, learner=base, options=base.Options(**own), recipe=recipe, marks=()
+    )
 
 
 def _backbone(request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation) -> Path:

@@ -110,7 +110,10 @@ def ask_selected(
     dices: list[list[float]] = []
     for step in steps:
         _load(model, step, method)
-        found = evaluate(model.learner, asked, reader, device=request.device, batch=request.batch)
+        found = evaluate(
+            model.learner, asked, reader, device=request.device, batch=request.batch,
+            precision=request.answer_precision,
+        )  # fmt: skip
         dices.append([_mean(one.scores, plan) for one, plan in zip(found, asked, strict=True)])
     for number, cell in enumerate(cells):
         own = [of_step[number] for of_step in dices]

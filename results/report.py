@@ -70,6 +70,10 @@ def _command(line: Line, seed: int) -> str:
         words += ["--select", model["checkpoint"]]
     if model.get("precision", "float32") != "float32":
         words += ["--precision", model["precision"]]
+    if "answer_precision" in model:
+        words += ["--answer-precision", model["answer_precision"]]
+    if model.get("compiled", False):
+        words += ["--compile"]
     if record["train_dataset"] is not None:
         words += ["--train-dataset", record["train_dataset"]["name"]]
     recipe = {name: value for name, value in (model.get("recipe") or {}).items() if name != "steps"}

@@ -24,7 +24,7 @@ from protocols.audits import BACKBONE
 from protocols.backbones import DROPPED
 from protocols.cells import Request
 from protocols.methods import settle
-from protocols.pipeline import check_pipeline
+from protocols.pipeline import check_pipeline, stage_2
 from protocols.spec import load_protocol
 
 CPU = torch.device("cpu")
@@ -227,6 +227,24 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
         recipes = [methods[label][0].recipe for label in rows]
         assert [recipe.weights for recipe in recipes if recipe] == wanted
         assert [recipe.steps for recipe in recipes if recipe] == [7, 7, 7, 0]
+
+
+def test_stage_2_is_trained_as_the_method_is_asked_to_be() -> None:
+    method = settle("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
+    second = stage_2(method, "random")
+    assert (second.name, second.seed, second.precision, second.compiled) == ("ssl-alpnet", 3, "bf16", True)
+
+
+def test_what_is_set_is_what_a_flag_says() -> None:
+    """`--set encoder=` brings that encoder's weights, `--set weights=` overrides them; never both ways."""
+    for name in ("ssl-alpnet", "densemp"):
+        flags = {} if name == "ssl-alpnet" else {"stages": "2,3"}
+        found = settle(name, {**flags, "encoder": "resnet18"}).recipe
+        assert found == settle(name, flags, encoder="resnet18").recipe and found.weights == "imagenet"
+        found = settle(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
+        assert found == settle(name, flags, encoder="resnet18", weights="random").recipe
+    with pytest.raises(UserError, match="--weights and --set weights= are the same: give one of them"):
+        settle("ssl-alpnet", {"weights": "random"}, weights="random")
 
 
 @pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])

@@ -87,6 +87,44 @@ def test_stores_that_do_not_go_together(
     assert not (tmp_path / "backbones").exists()
 
 
+def test_files_of_every_fold_are_what_weights_take(
+    stores: tuple[Store, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "made" / "tiny_{fold}.pt")
+    assert pretrain(tmp_path, "--store", "tiny", "--folds", "0,1", "--out", out) == 0
+    kept = {path.read_bytes() for path in (tmp_path / "backbones").glob("*/backbone.pt")}
+    files = [tmp_path / "made" / f"tiny_{fold}.pt" for fold in (0, 1)]
+    assert {file.read_bytes() for file in files} == kept and len(kept) == 2
+    words = [
+        "run",
+        "--work",
+        str(tmp_path),
+        "--dataset",
+        "tiny",
+        "--method",
+        "ssl-alpnet",
+        "--groups",
+        "upper",
+    ]
+    words += ["--encoder", "resnet18", "--steps", "1", "--folds", "0,1", "--weights", out]
+    assert main(words) == 0
+    assert "initial weights: tiny_{fold}.pt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "words"),
+    [
+        (["--store", "tiny"], "one.pt", "wanted {fold} in the name"),
+        (["--images", "ROCO"], "{fold}.pt", "leave {fold} out"),
+    ],
+)
+def test_out_names_a_file_for_every_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: list[str], out: str, words: str
+) -> None:
+    assert pretrain(tmp_path, *source, "--out", out) == 2
+    assert words in capsys.readouterr().err
+
+
 def folder_of(path: Path, good: int) -> Path:
     """Return a folder of ROCO's layout: some good pictures, one that is none and one of no radiology."""
     draw = np.random.Generator(np.random.PCG64(0))

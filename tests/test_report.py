@@ -100,7 +100,12 @@ def densemp_of(setting: int, stages: list[int]) -> Record:
 def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, stages: list[int]) -> None:
     """Read by the command's own parser, as a user's shell hands it over."""
     made = densemp_of(setting, stages)
-    made["model"] |= {"precision": "bf16", "checkpoint": "oracle"}
+    made["model"] |= {
+        "precision": "bf16",
+        "answer_precision": "bf16",
+        "compiled": True,
+        "checkpoint": "oracle",
+    }
     board = leaderboard([made], "chaost2", setting, replicates=2)
     program, command, *words = shlex.split(commands(board).lines[0])
     parser = argparse.ArgumentParser()
@@ -108,7 +113,7 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     args = parser.parse_args(words)
     method = settle(
         args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision,
+        seed=args.seed, precision=args.precision, compiled=args.compile,
     )  # fmt: skip
     assert (program, command, args.dataset, args.setting) == ("fewshot", "run", "chaost2", setting)
     assert json.loads(json.dumps(method.description["options"])) == made["method"]["options"]
@@ -119,6 +124,7 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     recipe = dataclasses.asdict(method.recipe)
     assert {name: recipe[name] for name in made["model"]["recipe"]} == made["model"]["recipe"]
     assert (method.seed, method.precision, args.select) == (0, "bf16", "oracle")
+    assert args.answer_precision == "bf16" and method.compiled
 
 
 PROBE = """<script>

@@ -53,32 +53,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
     )
+    parser.add_argument(
+        "--out", metavar="FILE",
+        help="copy each backbone there too; with --store {fold} in the name is filled in, as by --weights",
+    )  # fmt: skip
     shared.add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train what is missing and print what came of it."""
     from fewshot.densecl import RECIPES
+    from fewshot.files import copy_to
     from fewshot.options import options_from
     from fewshot.together import joined
+    from protocols.fold_weights import FOLD, filled_in
     from protocols.pretraining import Stage1, pretrained
 
+    if args.out is not None and (args.images is None) != (FOLD in args.out):
+        wanted = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
+        raise UserError(f"--out {args.out}: {wanted}")
     base = RECIPES[args.recipe]
     recipe = options_from(type(base), shared.settings(args.set), base)
     with joined(shared.chosen_device(args.device)) as (together, device):
         stage = Stage1(
             recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
         )
-        for title, pictures, rule in _sources(args):
+        for fold, pictures, rule in _sources(args):
             path = pretrained(stage, pictures, rule, args.work, together)
             if together.rank == 0:
+                title = args.images.name if fold is None else f"fold {fold}"
                 print(f"{title}: {len(pictures)} images, {path}")
+                if args.out is not None:
+                    copy_to(Path(args.out if fold is None else filled_in(args.out, fold)), path)
                 print(_table(path.parent, recipe))
     return 0
 
 
-def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | None]]:
-    """Yield what each backbone is made of: its title, images, and the intensity rule of a store's."""
+def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
+    """Yield what each backbone is made of: fold, images, and the intensity rule of a store's."""
     from episodes.pictures import JoinedPictures, open_folder, open_slices
     from episodes.plan import scan_roles, training_scans
     from episodes.slices import normalisation
@@ -87,7 +99,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | No
     if args.images is not None:
         if args.folds != "all":
             raise UserError("--folds is for --store: one backbone of a folder serves every fold")
-        yield args.images.name, open_folder(args.images, args.work / "cache" / "pictures"), None
+        yield None, open_folder(args.images, args.work / "cache" / "pictures"), None
         return
     protocol = load_protocol(args.protocol)
     stores = [shared.open_store(args.work, name) for name in args.store]
@@ -110,7 +122,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[str, Pictures, str | No
             scans = training_scans(store.index.scans, roles)
             parts.append(open_slices(store, scans, normalisation(store, rule, scans)))
             rules.append(rule)
-        yield f"fold {fold}", JoinedPictures(parts), "+".join(rules)
+        yield fold, JoinedPictures(parts), "+".join(rules)
 
 
 def _table(folder: Path, recipe: DenseCLRecipe) -> str:
