@@ -22,7 +22,7 @@ from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed
 from memory_cost import memory_rows
 from profiles import of_evaluation, of_training
-from training_cost import first_step_row, superpixel_row, training_rows
+from training_cost import first_step_rows, superpixel_row, training_rows
 from where import printed as printed_parts
 
 from fewshot.allocator import keep_memory
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 def measured(sizes: Sizes) -> tuple[list[Row], list[str]]:
     """Return all rows, and where the time goes as tables."""
     unit = one_forward(sizes)
-    rows = [first_step_row(sizes), *memory_rows(sizes)]
+    rows = [*first_step_rows(sizes), *memory_rows(sizes)]
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "stores" / "bench", sizes)
         print(f"U = {1000 * best({'unit': unit}, sizes.rounds)['unit']:.0f} ms\n", flush=True)
