@@ -33,8 +33,9 @@ faster where the processor knows the type; records and tables say so.
 NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a
 second are open. What is there for it: bf16 autocast in training and in answering (`--answer-precision`),
 channels-last memory, pseudo-labels and views drawn on the device, no wait inside a step, the step compiled
-and replayed as CUDA graphs (`--compile`), a process per GPU. All of it is held to the plain way by tests on
-the CPU; that a step mixes no devices and asks for no number is tested on torch's `meta` device."""
+and replayed as CUDA graphs (`--compile`), a process per GPU. Tests on the CPU hold drawn episodes, compiled
+steps and answers in bf16 to the plain way, and torch's `meta` device shows that a step mixes no devices and
+asks for no number; CUDA graphs and the kernels themselves no test here can reach."""
 
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:

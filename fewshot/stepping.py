@@ -100,7 +100,7 @@ class Stepper:
         whole: bool = False,
     ) -> None:  # fmt: skip
         self._trainable = cast(Trainable, learner)
-        self._loss = compiled(self._trainable.loss, device) if whole else self._trainable.loss
+        self._whole = compiled(self._trainable.loss, device) if whole else None
         self._device = device
         self._precision = precision
         self._ahead = ahead
@@ -128,8 +128,9 @@ class Stepper:
 
     def take(self, episode: Example, step: int, rate: float) -> list[Told]:
         """Take a step with this learning rate; return what was told by now, in order of steps."""
+        loss = self._trainable.loss if self._whole is None else self._whole
         with running_in(self._precision, self._device):
-            result = self._loss(episode.to(self._device))
+            result = loss(episode.to(self._device))
         numbers = _together(result)
         names = tuple(result.parts)
         if not self._ahead:

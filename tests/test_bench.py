@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -108,6 +109,7 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
     table = written.with_suffix(".txt").read_text()
     assert "encoder  " in table and "backward  " in table and table.count("%") >= 16
+    assert "prototypes and loss, forward" in table and not re.search(r"and loss, forward +0\.000 s", table)
 
 
 @pytest.mark.slow
