@@ -19,6 +19,7 @@ from episodes.store import Store
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.files import write_json
+from fewshot.precision import PRECISIONS
 from protocols.cells import Request
 from protocols.methods import settle
 from protocols.runner import run
@@ -26,7 +27,6 @@ from protocols.spec import load_protocol
 from results.records import read_record
 
 HERE = Path(__file__).resolve().parent
-PRECISIONS = ("float32", "bf16")
 RATE = "0.005"  # as results/phantoms.md: the published rate is for many more steps
 
 

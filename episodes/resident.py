@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.augment import apply, joined
+from episodes.augment import apply, draw, joined
 from episodes.prefetch import prefetched
-from episodes.views import MappedSampler, Source, episode_of_views, view_draw
+from episodes.views import MappedSampler, Source, episode_of_views
 from fewshot.memory import free_memory, to_device
 from fewshot.types import Episode
 
@@ -56,9 +56,10 @@ class ResidentEpisodes:
         numbers = self._there([number for one in picked for number in one.numbers])
         images = self._images.index_select(0, places)
         masks = self._maps.index_select(0, places) == numbers[:, None, None]
-        drawn = [view_draw(one, self._sampler.augmentation, images) for one in picked]
+        each, size = len(picked[0].refs), (images.shape[-2], images.shape[-1])
+        ranges = self._sampler.augmentation
+        drawn = [draw(ranges, each, size, self._device, one.generator) for one in picked]
         views, view_masks = apply(images, masks, joined(drawn))
-        each = len(picked[0].refs)
         return [
             episode_of_views(some, some_masks, one.label, None)
             for one, some, some_masks in zip(

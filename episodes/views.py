@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.augment import Augmentation, Draw, apply, draw, preset
+from episodes.augment import Augmentation, augment, preset
 from episodes.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.types import Episode, SliceRef
@@ -71,8 +71,8 @@ class ViewSampler(ABC):
         images = self.reader.images(list(places))[[places[ref] for ref in picks.refs]]
         shown = [self.mask(ref, number) for ref, number in zip(picks.refs, picks.numbers, strict=True)]
         masks = torch.from_numpy(np.stack(shown))
-        drawn = view_draw(picks, self.augmentation, images)
-        return episode_of_views(*apply(images, masks, drawn), picks.label, self.prepare)
+        views = augment(images, masks, self.augmentation, picks.generator)
+        return episode_of_views(*views, picks.label, self.prepare)
 
 
 class MappedSampler(ViewSampler):
@@ -88,12 +88,6 @@ class MappedSampler(ViewSampler):
         """Return where the slice's map has `number`, (H,W) bool."""
         shown: NDArray[np.bool_] = self.map_of(ref) == number
         return shown
-
-
-def view_draw(picks: Picks, augmentation: Augmentation, images: Tensor) -> Draw:
-    """Draw a view of each of the 2B slices, for `images` (2B,1,H,W) or others of their size and device."""
-    size = (images.shape[-2], images.shape[-1])
-    return draw(augmentation, len(picks.refs), size, images.device, picks.generator)
 
 
 def episode_of_views(views: Tensor, view_masks: Tensor, label: str, prepare: Prepare | None) -> Episode:

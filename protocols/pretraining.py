@@ -22,8 +22,8 @@ from episodes.pictures import Pictures, open_slices
 from episodes.prefetch import prefetched
 from episodes.slices import Normalisation
 from episodes.store import Store
-from fewshot.backbone_file import Pretraining, read_pretraining, write_backbone
-from fewshot.checkpoints import load_weights, weights_file
+from fewshot.backbone_file import Pretraining, write_backbone
+from fewshot.checkpoints import load_weights
 from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ResNetEncoder, build_backbone
 from fewshot.errors import UserError
@@ -31,6 +31,7 @@ from fewshot.files import hash_of, write_json
 from fewshot.together import Together
 from fewshot.training import train
 from protocols.finished_backbones import tell_of_others
+from protocols.models import pretraining_of
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 1
@@ -183,8 +184,7 @@ def _learner(
     query.load_state_dict(carrier.backbone.state_dict())
     learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
     told: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
-    file = weights_file(stage.weights, stage.encoder, work / "weights")
-    earlier = None if file is None else read_pretraining(file)
+    earlier = pretraining_of(stage.weights)
     if earlier is not None:  # in the name, since the file to be made has it
         told["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
     return learner, told, earlier
