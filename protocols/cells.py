@@ -15,9 +15,13 @@ import torch
 from episodes.plan import Plan
 from episodes.store import Store
 from fewshot.files import write_json
+from fewshot.learner import PrototypeLearner
+from fewshot.method_identity import method_key_part
+from fewshot.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
 from protocols.environment import environment
 from protocols.evaluate import Evaluation
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 from protocols.provenance import record_run
 from protocols.spec import Protocol
 from results.records import cell_key, make_record
@@ -44,19 +48,24 @@ class Request:
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
-    """Return what tells this cell from all others, as plain JSON values."""
+    """Return what tells this cell from all others, as plain JSON values.
+
+    The model's key covers what its training depended on. Names of files are left out: their content counts.
+    """
     protocol = request.protocol
     crossed = {"train_dataset": _train_dataset(request)} if request.train_store is not None else {}
     return (
         crossed
         | answered(request)
         | {
-            "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
-            "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
+            "protocol": _protocol(protocol),
+            "dataset": _dataset(request.store),
             "setting": request.setting,
             "fold": plan.fold,
             "group": plan.group,
-            "method": method.description,
+            "versions": shared_versions(method, model),
+            "method": method_key_part(method.description)
+            | {"labels_used": method.description["labels_used"]},
             "seed": method.seed,
             "checkpoint": model.description["checkpoint"],
             "shots": plan.rules.shots,
@@ -65,6 +74,16 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
             "model": model.description["key"],
         }
     )
+
+
+def shared_versions(method: Method, model: Model) -> dict[str, int]:
+    """Return the versions of the shared parts that a cell's numbers depend on."""
+    if not (isinstance(method.learner, type) and issubclass(method.learner, PrototypeLearner)):
+        return versions_of(SEGMENTATION)
+    if model.description["checkpoint"] == "external":
+        return versions_of(INFERENCE)
+    pretrained = "1" in model.description.get("stages", {})
+    return versions_of(INFERENCE, TRAINING, PRETRAINING if pretrained else ())
 
 
 def answered(request: Request) -> dict[str, str]:
@@ -93,18 +112,18 @@ def cell_record(
     training: dict[str, Any] = {"scans": list(scans), "slices": slices, "slices_excluded": excluded}
     if excluded_seen:
         training["excluded_seen"] = excluded_seen
-    identity = cell_identity(request, method, model, plan)
     return make_record(
-        protocol=identity["protocol"],
-        dataset=identity["dataset"],
+        protocol=_protocol(request.protocol),
+        dataset=_dataset(request.store),
         setting=request.setting,
         fold=plan.fold,
         group=plan.group,
         grid=_grid(request),
-        shots=identity["shots"],
-        parts=identity["parts"],
+        shots=plan.rules.shots,
+        parts=len(plan.rules.support_fractions),
         plan_hash=plan.hash,
-        method=identity["method"],
+        versions=shared_versions(method, model),
+        method=method.description,
         model=model.description | answered(request),
         training=training,
         audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
@@ -117,8 +136,15 @@ def cell_record(
 
 
 def _train_dataset(request: Request) -> dict[str, str] | None:
-    store = request.train_store
-    return None if store is None else {"name": store.spec.name, "hash": store.hash}
+    return None if request.train_store is None else _dataset(request.train_store)
+
+
+def _dataset(store: Store) -> dict[str, str]:
+    return {"name": store.spec.name, "hash": store.hash}
+
+
+def _protocol(protocol: Protocol) -> dict[str, Any]:
+    return {"name": protocol.name, "version": protocol.version, "hash": protocol.hash}
 
 
 def _grid(request: Request) -> dict[str, Any]:

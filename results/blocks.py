@@ -154,7 +154,8 @@ def question(record: Record) -> dict[str, Any]:
 def configuration(record: Record) -> dict[str, Any]:
     """Return everything that all cells of a block share."""
     method = {
-        key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
+        key: record["method"][key]
+        for key in ("name", "options", "version", "source", "files", "regime", "labels_used")
     }
     model = {key: record["model"].get(key) for key in MODEL_FIELDS}
     model |= {key: record["model"][key] for key in UNUSUAL_FIELDS if key in record["model"]}

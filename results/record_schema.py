@@ -127,11 +127,14 @@ RECORD = Keys(
         "shots": POSITIVE,
         "parts": POSITIVE,
         "plan_hash": HEX,
+        "versions": Each(dict, POSITIVE),
         "method": Keys(
             {
                 "name": TEXT,
                 "options": PLAIN,
-                "source_hash": HEX,
+                "version": OrNull(POSITIVE),
+                "source": OrNull(HEX),
+                "files": Each(dict, HEX),
                 "regime": TEXT,
                 "labels_used": _one_of(*LABELS_USED),
             }
@@ -147,6 +150,7 @@ RECORD = Keys(
                 ),
                 "checkpoint": _one_of(*CHECKPOINTS),
                 "skipped_episodes": OrNull(COUNT),
+                "trained_on": Each(list, PLAIN),
                 "recipe": OrNull(PLAIN),
                 "precision": TEXT,
                 "answer_precision": TEXT,
@@ -195,6 +199,8 @@ RECORD = Keys(
                 "python": TEXT,
                 "torch": TEXT,
                 "device": TEXT,
+                "threads": POSITIVE,
+                "processor": TEXT,
             }
         ),
     },

@@ -23,7 +23,7 @@ from episodes.store import Store
 from fewshot.commands.main import main
 from protocols.audits import BACKBONE
 from protocols.methods import settle
-from protocols.models import scans_seen, training_differences
+from protocols.model_spec import scans_seen, training_differences
 from protocols.own_model import find_model
 from protocols.spec import load_protocol
 

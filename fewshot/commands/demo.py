@@ -18,7 +18,7 @@ from fewshot.commands import shared
 from fewshot.errors import UserError
 
 if TYPE_CHECKING:
-    from protocols.models import Method
+    from protocols.method import Method
     from protocols.runner import Request
 
 PHANTOMS = "phantom-mri"
