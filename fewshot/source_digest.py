@@ -59,6 +59,8 @@ def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]
     Imports inside functions count, and so do literal names given to `importlib.import_module` and
     `__import__`. A name computed at run time is not seen.
     """
+    levels = module.count(".") + (path.name == "__init__.py")
+    home = [path.parent, *path.parent.parents][levels]  # where `import` finds the module by its dotted name
     files = {module: path}
     queue = [(module, path)]
     while queue:
@@ -69,7 +71,7 @@ def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]
         for imported in sorted(set(_imports(file, name, is_package))):
             if imported in files:
                 continue
-            origin = module_file(imported, file.parent)
+            origin = module_file(imported, home)
             if origin is not None and follows(imported, origin):
                 files[imported] = origin
                 queue.append((imported, origin))

@@ -11,10 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-
 from fewshot.method_identity import is_project_file, method_version
 from fewshot.registry import METHODS, resolve_method
 from fewshot.source_digest import combined_digest, file_digest, imported_files, module_file
@@ -52,9 +48,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 def digests() -> dict[str, dict[str, Any]]:
     """Return part or method -> its version and the digest of its code."""
-    parts = {
-        name: {"version": PARTS[name], "digest": _digest(modules)} for name, modules in MODULES.items()
-    }
+    parts = {name: {"version": PARTS[name], "digest": _digest(modules)} for name, modules in MODULES.items()}
     methods = {
         f"method {name}": {
             "version": method_version(resolve_method(name)),
@@ -84,7 +78,7 @@ def faults(recorded: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) 
             lines.append(f"{name} is {'new' if before is None else 'gone'}: record the digests anew")
         elif before["version"] != after["version"]:
             lines.append(
-                f"{name} is version {after['version']}, recorded {before['version']}: write \"Numbers "
+                f'{name} is version {after["version"]}, recorded {before["version"]}: write "Numbers '
                 'change" in CHANGELOG.md, then record digests and fingerprint anew'
             )
         elif before["digest"] != after["digest"]:
