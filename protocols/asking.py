@@ -16,6 +16,7 @@ from protocols.method import Method
 from protocols.methods import settled_for
 from protocols.models import Model
 from protocols.predictions import PredictionWriter
+from protocols.spot_check import spot_check
 from results.records import write_record
 
 
@@ -58,6 +59,10 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
     reader = SliceReader(first.store, intensities)
+    spot_check(
+        model.learner, todo[0], reader, device=first.device, batch=first.batch,
+        precision=first.answer_precision,
+    )  # fmt: skip
     with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,

@@ -17,7 +17,7 @@ from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from episodes.views import Prepare, Source
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.checkpoints import load_weights, read_checkpoint
+from fewshot.checkpoints import load_state, load_weights, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, write_json
 from fewshot.learner import PrototypeLearner, Recipe, encoder_for
@@ -180,7 +180,7 @@ def open_model(
             f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
             "finish it with the `fewshot run` command that began it"
         )
-    learner.load_state_dict(state["model"])
+    load_state(learner, state["model"], folder / "last.pt")
     learner.to(device).eval()
     description = _description(spec, folder.name, int(state["skipped"]))
     return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)

@@ -17,7 +17,7 @@ from episodes.plan import Plan, integer_sorted, make_plan
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import read_checkpoint
+from fewshot.checkpoints import load_state, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.learner import Recipe
 from protocols.asking import Asked, ask
@@ -153,7 +153,7 @@ def _load(model: Model, step: int, method: Method) -> int:
     if not path.is_file():
         raise UserError(f"snapshot {path} is missing; delete its folder to train again, or use --select last")
     state: Mapping[str, Any] = read_checkpoint(path)
-    model.learner.load_state_dict(state["model"])
+    load_state(model.learner, state["model"], path)
     return int(state["skipped"])
 
 
