@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,33 @@ import torch
 
 from episodes.plan import Plan
 from episodes.store import Store
-from fewshot.files import write_json
+from fewshot.files import canonical_json, write_json
+from fewshot.registry import METHODS
+from fewshot.types import ScanScore
 from protocols.environment import environment
 from protocols.evaluate import Evaluation
 from protocols.models import Method, Model
 from protocols.provenance import record_run
 from protocols.spec import Protocol
-from results.records import cell_key, make_record
+from results.record import (
+    SCHEMA,
+    DatasetPart,
+    GridPart,
+    MethodPart,
+    ModelPart,
+    ProtocolPart,
+    Record,
+    Score,
+    TrainingPart,
+    checked_record,
+)
+from results.record_json import part_json, read_part
+from results.records import cell_key
+
+# versions of the shared parts that move numbers: a change of one makes other configurations
+VERSIONS = dict.fromkeys(
+    ("preparation", "pseudo_labels", "sampling", "encoder", "prototypes", "training", "evaluation"), 1
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +67,8 @@ class Request:
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
     """Return what tells this cell from all others, as plain JSON values."""
     protocol = request.protocol
-    crossed = {"train_dataset": _train_dataset(request)} if request.train_store is not None else {}
+    home = request.train_store
+    crossed = {} if home is None else {"train_dataset": {"name": home.spec.name, "hash": home.hash}}
     return (
         crossed
         | answered(request)
@@ -81,7 +103,7 @@ def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
 def cell_record(
     request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, marks: Sequence[str],
     checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None, excluded_seen: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> Record:  # fmt: skip
     """Return the checked record of a cell: only what its inputs determine.
 
     `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
@@ -90,58 +112,89 @@ def cell_record(
     """
     ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
     scans, slices, excluded = ours if trained is None else trained
-    training: dict[str, Any] = {"scans": list(scans), "slices": slices, "slices_excluded": excluded}
-    if excluded_seen:
-        training["excluded_seen"] = excluded_seen
-    identity = cell_identity(request, method, model, plan)
-    return make_record(
-        protocol=identity["protocol"],
-        dataset=identity["dataset"],
-        setting=request.setting,
+    protocol, train_store = request.protocol, request.train_store
+    record = Record(
+        schema=SCHEMA,
+        protocol=ProtocolPart(protocol.name, protocol.version, protocol.hash),
+        dataset=_dataset_part(request.store),
+        train_dataset=None if train_store is None else _dataset_part(train_store),
+        grid=_grid_part(request),
+        setting=1 if request.setting == 1 else 2,
         fold=plan.fold,
         group=plan.group,
-        grid=_grid(request),
-        shots=identity["shots"],
-        parts=identity["parts"],
+        shots=plan.rules.shots,
+        parts=len(plan.rules.support_fractions),
         plan_hash=plan.hash,
-        method=identity["method"],
-        model=model.description | answered(request),
-        training=training,
-        audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
-        checks=list(checks),
-        train_dataset=_train_dataset(request),
+        method=_method_part(method),
+        versions=VERSIONS,
+        queries="together" if getattr(method.learner, "transductive", False) else "alone",
+        model=_model_part(model, answered(request)),
+        training=TrainingPart(scans, slices, excluded, excluded_seen or None),
+        audits=(*marks, *protocol.marks(request.setting, plan.group)),
+        checks=tuple(checks),
         fallback_slices=evaluation.fallback_slices,
-        scores=evaluation.scores,
+        scores=tuple(_score(score) for score in evaluation.scores),
         environment=environment(request.device),
+    )
+    return checked_record(record)
+
+
+def _dataset_part(store: Store) -> DatasetPart:
+    return DatasetPart(store.spec.name, store.hash, prepared_by="unknown")
+
+
+def _grid_part(request: Request) -> GridPart:
+    """Return the cells of a complete table: the number of folds, and every group with its classes."""
+    groups = request.protocol.groups_for(request.store.spec)
+    folds = len(request.protocol.fold_borders_for(request.store.spec)) - 1
+    return GridPart(folds, {name: tuple(classes) for name, classes in groups.items()})
+
+
+def _method_part(method: Method) -> MethodPart:
+    """Return the method as configured: a built-in one by its version, any other by its source's digest."""
+    about, learner = method.description, method.learner
+    built_in = f"{learner.__module__}:{learner.__qualname__}" in METHODS.values()
+    return MethodPart(
+        name=about["name"],
+        version=getattr(learner, "version", 1) if built_in else None,
+        source=None if built_in else about["source_hash"],
+        options=about["options"],
+        files=about.get("files", {}),
+        regime=about["regime"],
+        labels_used=about["labels_used"],
     )
 
 
-def _train_dataset(request: Request) -> dict[str, str] | None:
-    store = request.train_store
-    return None if store is None else {"name": store.spec.name, "hash": store.hash}
+def _model_part(model: Model, more: Mapping[str, Any]) -> ModelPart:
+    """Return the model's description, completed by what is known of every model, and `more`."""
+    known = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
+    text = canonical_json({**known, **model.description, **more})
+    return read_part(ModelPart, json.loads(text))
 
 
-def _grid(request: Request) -> dict[str, Any]:
-    """Return what a complete table has: the number of folds, and every group with its classes."""
-    groups = request.protocol.groups_for(request.store.spec)
-    return {
-        "folds": len(request.protocol.fold_borders_for(request.store.spec)) - 1,
-        "groups": {name: list(classes) for name, classes in groups.items()},
-    }
+def _is_finite(learner: Any) -> bool | None:
+    """Say whether all weights of a learner are finite; None for a learner without weights."""
+    if not isinstance(learner, torch.nn.Module):
+        return None
+    weights = [value for value in learner.state_dict().values() if value.is_floating_point()]
+    return bool(torch.stack([value.isfinite().all() for value in weights]).all()) if weights else None
 
 
-def log_cell(
-    request: Request, key: str, model: Model, record: dict[str, Any], seconds: float, path: Path
-) -> None:
+def _score(score: ScanScore) -> Score:
+    return Score(
+        score.class_name, score.scan, score.supports, score.slices, score.tp, score.fp, score.fn, score.dice,
+        score.undefined,
+    )  # fmt: skip
+
+
+def log_cell(request: Request, key: str, model: Model, record: Record, seconds: float, path: Path) -> None:
     """Keep what the inputs do not determine (time, host, Sacred's run id) beside the record, not in it."""
-    dices = [score["dice"] for score in record["scores"] if score["dice"] is not None]
+    dices = [score.dice for score in record.scores if score.dice is not None]
     losses = model.folder / "losses.csv" if model.folder is not None else None
+    parts = ("protocol", "dataset", "setting", "fold", "group", "method", "model")
     run_id = record_run(
         request.work / "runs",
-        {
-            name: record[name]
-            for name in ("protocol", "dataset", "setting", "fold", "group", "method", "model")
-        },
+        {name: part_json(getattr(record, name)) for name in parts},
         sum(dices) / len(dices) if dices else None,
         losses,
         [path],

@@ -6,25 +6,38 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from results.record import EnvironmentPart
 
 _HOME = Path(__file__).resolve().parent.parent
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> EnvironmentPart:
     """Return the `environment` part of a record; `commit` is None outside a git checkout."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit is not None else None
-    return {
-        "fewshot": importlib.metadata.version("fewshot-medseg"),
-        "commit": commit,
-        "dirty": bool(changes) if commit is not None else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-    }
+    return EnvironmentPart(
+        fewshot=importlib.metadata.version("fewshot-medseg"),
+        commit=commit,
+        dirty=bool(changes) if commit is not None else None,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        threads=torch.get_num_threads(),
+        processor=processor_name(),
+    )
+
+
+def processor_name() -> str | None:
+    """Return the name of the machine's processor, as Linux or Python give it; None where neither does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (names[0] if names else platform.processor()) or None
 
 
 def _git(*arguments: str) -> str | None:

@@ -110,7 +110,7 @@ def ranked(line: Line) -> str:
 
 def _line(line: Line) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
-    last = (f"{line.undefined}/{line.scores}", f"#{line.row.short_hash}")
+    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
     return (
         ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean), *last
     )  # fmt: skip
