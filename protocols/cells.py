@@ -167,7 +167,7 @@ def _method_part(method: Method) -> MethodPart:
 
 def _model_part(model: Model, more: Mapping[str, Any]) -> ModelPart:
     """Return the model's description, completed by what is known of every model, and `more`."""
-    known = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
+    known: dict[str, Any] = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
     text = canonical_json({**known, **model.description, **more})
     return read_part(ModelPart, json.loads(text))
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fewshot.seeds import seed_for
 from results.layout import Grid, as_text
+from results.machines import machine_notes
 from results.notes import labels_text, training_text, weights_note
 from results.record import Record
 
@@ -146,7 +147,7 @@ def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
 
 
 def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
-    """Return how a row was trained where that is not as the first, and which rows used labels."""
+    """Return how a row was trained where that is not as the first, which rows used labels or mix machines."""
     lines = []
     for row in rows:
         record = next(iter(row.records.values()))[0]
@@ -154,6 +155,8 @@ def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
             lines.append(f"{row.label}: {training_text(record.model)}")
         if labels_text(record):
             lines.append(f"{row.label}: {labels_text(record)}")
+        cells = (cell for records in row.records.values() for cell in records)
+        lines += [f"{row.label}: {note}" for note in machine_notes(cells)]
     return lines
 
 

@@ -9,6 +9,7 @@ from fewshot.files import canonical_json
 from results.blocks import Block
 from results.configuration import configuration
 from results.layout import Grid
+from results.machines import machine_notes
 from results.notes import labels_text
 
 ABSENT = "-"  # the protocol does not test the class
@@ -53,6 +54,7 @@ def protocols_notes(some: Sequence[Block]) -> list[str]:
     lines.append("all: mean ± standard deviation over folds (n-1), only where every fold and group is there")
     lines += [labels_text(some[0].record)] if labels_text(some[0].record) else []
     for block in some:
+        lines += [f"{_protocol(block)}: {note}" for note in machine_notes(block.cells.values())]
         lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in block.record.audits]
     return lines
 

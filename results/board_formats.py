@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.errors import unknown_name
 from results.board_tables import board_grid, board_notes, published_grid, published_notes
+from results.configuration import question
 from results.html import Sheet, page
 from results.layout import FORMATS as LAYOUTS
 from results.leaderboard import Board, Line
@@ -94,10 +95,8 @@ def _csv(board: Board) -> str:
 
 def _json(board: Board) -> str:
     """Return everything the board holds; ratios in [0, 1], published numbers in percent."""
-    keys = ("protocol", "dataset", "setting", "shots", "parts", "grid")
-    shared = board.record.to_json()
     value = {
-        "question": {key: shared[key] for key in keys},
+        "question": question(board.record),
         "measure": board.measure,
         "columns": [{"kind": kind, "name": name} for kind, name in board.columns],
         "rows": [_json_line(board, line) for line in board.lines],

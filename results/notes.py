@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from results.blocks import Block
+from results.machines import machine_notes
 from results.record import ModelPart, Record, StagePart
 from results.sensitivity import several_supports
 
@@ -111,6 +112,7 @@ def notes(block: Block) -> list[str]:
     fallback = sum(cell.fallback_slices for cell in block.cells.values())
     if fallback:
         lines.append(f"answered by the method's fallback: {fallback} query slices")
+    lines += machine_notes(block.cells.values())
     lines += [f"MARKED: {mark}" for mark in record.audits]
     if block.missing:
         folds = {group: [str(f) for f, other in block.missing if other == group] for group in block.groups}

@@ -54,7 +54,7 @@ def read_part(part: type[Part], value: Any, where: str = "") -> Part:
     if not isinstance(value, dict):
         raise FormError(f"{where or 'the record'} is {value!r}, wanted an object")
     prefix = f"{where}." if where else ""
-    fields = {field.key: field for field in _fields(cast("type[Any]", part))}
+    fields = {field.key: field for field in _fields(cast(Any, part))}
     required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
     for key in sorted(required - value.keys()):
         raise FormError(f"key {prefix}{key} is missing")
