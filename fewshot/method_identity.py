@@ -11,7 +11,7 @@ import functools
 import hashlib
 import inspect
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_origin, get_type_hints
@@ -122,34 +122,6 @@ def option_files(options: Any) -> dict[str, str]:
                 whole if isinstance(value, str) else hashlib.sha256(whole.encode()).hexdigest()
             )
     return digests
-
-
-def method_key_part(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a key holds of a method, from the `method` part of a record or a spec.
-
-    Names of files are left out: a user's method goes by class and digest, an option that names a file by the
-    file's content. So a file that moves leaves every key as it was.
-    """
-    files = method.get("files", {})
-    options = {name: value for name, value in method["options"].items() if name not in files}
-    name = method["name"]
-    if method["version"] is None:
-        name = name.rpartition(":")[2]
-    return {
-        "name": name,
-        "version": method["version"],
-        "source": method["source"],
-        "options": options,
-        "files": dict(files),
-    }
-
-
-def weights_key_part(initial: Mapping[str, Any] | None) -> Any:
-    """Return what a key holds of initial weights: the content of a file, else the name."""
-    if initial is None:
-        return None
-    rest = {name: value for name, value in initial.items() if name not in ("name", "sha256")}
-    return {"sha256": initial["sha256"], **rest} if initial["sha256"] else {"name": initial["name"], **rest}
 
 
 def _is_fixed_word(hint: Any) -> bool:

@@ -11,21 +11,23 @@ from typing import Any
 
 import torch
 
+from results.record import EnvironmentPart
+
 _HOME = Path(__file__).resolve().parent.parent
 _CPU_FILE = Path("/proc/cpuinfo")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> EnvironmentPart:
     """Return the `environment` part of a record; `commit` is None outside a git checkout."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit is not None else None
-    return {
-        "fewshot": importlib.metadata.version("fewshot-medseg"),
-        "commit": commit,
-        "dirty": bool(changes) if commit is not None else None,
-        "python": platform.python_version(),
+    return EnvironmentPart(
+        fewshot=importlib.metadata.version("fewshot-medseg"),
+        commit=commit,
+        dirty=bool(changes) if commit is not None else None,
+        python=platform.python_version(),
         **machine(device),
-    }
+    )
 
 
 def machine(device: torch.device) -> dict[str, Any]:

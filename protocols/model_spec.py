@@ -13,7 +13,7 @@ from typing import Any
 from episodes.plan import Plan
 from episodes.store import Store
 from fewshot.files import hash_of
-from fewshot.method_identity import method_key_part, weights_key_part
+from fewshot.key_parts import method_key_part, weights_key_part
 from fewshot.versions import TRAINING, versions_of
 from protocols.method import Method
 

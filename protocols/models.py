@@ -20,11 +20,9 @@ from fewshot.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.checkpoints import load_state, load_weights, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, write_json
+from fewshot.key_parts import method_key_part
 from fewshot.learner import PrototypeLearner, Recipe, encoder_for
 from fewshot.locks import locked
-from fewshot.method_identity import (
-    method_key_part,
-)
 from fewshot.registry import known_methods, resolve_method
 from fewshot.seeds import seed_for
 from fewshot.training import train

@@ -28,7 +28,7 @@ from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ResNetEncoder, build_backbone
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
-from fewshot.method_identity import weights_key_part
+from fewshot.key_parts import weights_key_part
 from fewshot.together import Together
 from fewshot.training import train
 from fewshot.versions import PRETRAINING, versions_of
