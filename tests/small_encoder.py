@@ -1,4 +1,4 @@
-"""A small encoder for tests: one convolution of stride 8 with batch statistics."""
+"""Small encoders for tests: one convolution of stride 8 with batch statistics, or two of stride 4 and 8."""
 
 from __future__ import annotations
 
@@ -22,3 +22,19 @@ class SmallEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.norm(self.convolution(images))
         return features
+
+
+class SmallTwoScales(nn.Module):
+    """Maps of stride 4 and 8, one small encoder each: the first sees slices of twice the size."""
+
+    out_channels = 8
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.fine, self.coarse = SmallEncoder(seed), SmallEncoder(seed + 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
+
+
+SMALL = {"qnet": SmallTwoScales}  # for methods that are not built on one map of stride 8

@@ -10,30 +10,13 @@ from typing import Any
 import pytest
 import torch
 from broken_learners import FAULTS, ComparesPartsTogether, SegmentOnly, SegmentsPartsTogether, Sound
-from small_encoder import SmallEncoder
-from torch import Tensor, nn
+from small_encoder import SMALL, SmallEncoder
 
 from fewshot.commands.main import main
 from fewshot.contract import CHECKS, check_method
 from fewshot.registry import METHODS, resolve_method
 
 BROKEN = Path(__file__).resolve().parent / "broken_learners.py"
-
-
-class SmallTwoScales(nn.Module):
-    """Maps of stride 4 and 8, one small encoder each: the first sees slices of twice the size."""
-
-    out_channels = 8
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.fine, self.coarse = SmallEncoder(seed), SmallEncoder(seed + 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
-
-
-SMALL = {"qnet": SmallTwoScales}  # for methods that are not built on one map of stride 8
 
 
 def statuses(method: type[Any]) -> dict[str, str]:

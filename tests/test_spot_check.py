@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from broken_learners import ComparesPartsTogether, EncodesByTheBatch, NormalisesByTheQueryBatch, Sound
-from small_encoder import SmallEncoder
+from broken_learners import ComparesPartsTogether, EncodesByTheBatch, NormalisesByTheQueryBatch
+from small_encoder import SMALL, SmallEncoder
 from test_evaluate import CPU, LEARNERS, LastUndefined, plans_of, reader_of
 from tiny import tiny_store
 from torch import Tensor
 
 from baselines.yardsticks import CopySupport
 from episodes.store import Store
-from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
+from fewshot.registry import METHODS, resolve_method, trains
 from fewshot.types import Support
 from protocols.predictors import Prediction
 from protocols.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
@@ -74,18 +74,29 @@ def test_the_part_is_fixed_by_the_plan_and_has_two_slices(store: Store) -> None:
     assert spot_check(CopySupport(), plan, reader_of(store, plan), device=CPU) is None
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", [*LEARNERS, "sound", "copy-support", "together"])
-def test_sound_learners_pass(store: Store, name: str, precision: str) -> None:
-    made: dict[str, Any] = {
-        **LEARNERS,
-        "sound": lambda: Sound(build_encoder("resnet18", 1)),
-        "together": lambda: ComparesPartsTogether(build_encoder("resnet18", 1)),
-    }
-    learner = made[name]().eval() if name in made else CopySupport()
+@pytest.mark.parametrize("name", LEARNERS)
+def test_real_encoders_pass(store: Store, name: str) -> None:
+    learner = LEARNERS[name]().eval()
     for plan in plans_of(store):
-        task = spot_check(learner, plan, reader_of(store, plan), device=CPU, precision=precision)
+        task = spot_check(learner, plan, reader_of(store, plan), device=CPU)
         assert task == spot_task(plan)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_registered_methods_pass(store: Store, name: str, precision: str) -> None:
+    method = resolve_method(name)
+    encoder = [SMALL.get(name, SmallEncoder)(0)] if trains(method) else []
+    learner = method(*encoder, method.Options())
+    learner = learner.eval() if trains(method) else learner
+    for plan in plans_of(store):
+        assert spot_check(learner, plan, reader_of(store, plan), device=CPU, precision=precision) is not None
+
+
+def test_a_transductive_learner_passes(store: Store) -> None:
+    plan = plans_of(store)[0]
+    learner = ComparesPartsTogether(SmallEncoder(0)).eval()
+    assert spot_check(learner, plan, reader_of(store, plan), device=CPU) is not None
 
 
 @pytest.mark.parametrize("batch", [1, 64])
