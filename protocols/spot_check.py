@@ -1,8 +1,13 @@
 """Spot check: one part of a fold, its query slices alone and in a batch, must give equal masks.
 
-A learner that uses statistics of its query batch gives scores that depend on `--batch`. Rounding may depend
-on it too: other batch sizes choose other kernels. A pixel may therefore differ if its score lies within
-rounding of zero, which is `ROUNDING` times the largest absolute logit of its slice (1 for probabilities).
+A learner that uses statistics of its query batch gives scores that depend on `--batch`. Rounding depends on
+it too, because other batch sizes choose other kernels. Rounding is a share of the largest absolute logit of
+the slice (of 1 for probabilities): `ROUNDING`, or `DEVICE_ROUNDING` where convolutions run again on a GPU
+(TF32) or in bf16. Two rules follow:
+
+- A pixel may change its mask only if its two scores differ by at most rounding, so both are near zero.
+- Scores may change without a change of the mask, but no `SHIFTED` share of a slice's pixels by ten times
+  rounding: statistics of the batch move all scores, and another part's masks would show it.
 """
 
 from __future__ import annotations
@@ -24,8 +29,9 @@ from fewshot.types import SliceRef, Task
 from protocols.predictors import Prediction, gradient_mode, join_predictions, predictor_for
 
 CHECK = "query slices alone and in a batch: equal masks"
-ROUNDING = 1e-4  # of the largest logit; the learner gets the same features twice
-ENCODER_ROUNDING = 1e-2  # the same, for features encoded twice on a GPU (TF32) or in bf16
+ROUNDING = 1e-4  # of the largest logit
+DEVICE_ROUNDING = 1e-2  # of the largest logit
+SHIFTED = 1e-2  # share of a slice's pixels
 HARD_PIXELS = 1e-4  # share of a slice's pixels that may differ where all scores are equally large
 SCORED, ENCODED = "same features", "encoded again"
 BATCH = 4  # fewest slices in a batch that is compared
@@ -57,7 +63,7 @@ def spot_check(
         The task that was compared; None if no task of the plan has two query slices.
 
     Raises:
-        UserError: a mask differs by more than rounding; names class, scan and slice.
+        UserError: masks or scores differ by more than rounding; names class, scan and slice.
     """
     task = spot_task(plan)
     if task is None:
@@ -65,6 +71,9 @@ def spot_check(
     refs, size = task.queries, max(batch, BATCH)
     with gradient_mode(learner):
         predictor = predictor_for(learner, reader, device, size, precision)
+        exact = device.type == "cpu" and precision == "float32"
+        encoder_rounding = ROUNDING if exact else DEVICE_ROUNDING
+        has_logits = isinstance(learner, PrototypeLearner)
         predictor.load_supports(task.support)
         predictor.load_scan(refs)
         call = partial(predictor.predict_in_one_call, task)
@@ -73,14 +82,12 @@ def spot_check(
         else:
             batched = join_predictions(list(Batches(size).over(refs, call)))
             single = [call((ref,)) for ref in refs]
-            _compare(learner, task, batched, single, ROUNDING, SCORED)
-        if isinstance(learner, PrototypeLearner):
+            _compare(learner, task, batched, single, ROUNDING if has_logits else encoder_rounding, SCORED)
+        if has_logits:
             alone = predictor_for(learner, reader, device, 1, precision)
             alone.load_supports(task.support)
             alone.load_scan(refs)
-            exact = device.type == "cpu" and precision == "float32"
-            rounding = ROUNDING if exact else ENCODER_ROUNDING
-            _compare(learner, task, batched, [alone.predict(task, refs)], rounding, ENCODED)
+            _compare(learner, task, batched, [alone.predict(task, refs)], encoder_rounding, ENCODED)
     return task
 
 
@@ -94,10 +101,14 @@ def _compare(
     learner: Any, task: Task, batched: Prediction, single: Sequence[Prediction], rounding: float, step: str
 ) -> None:
     """Raise `UserError` for the first slice whose masks, or whose `defined`, differ by more than rounding."""
-    counts = differing_pixels(batched, join_predictions(single), rounding).tolist()
-    for ref, pixels in zip(task.queries, counts, strict=True):
-        if pixels:
-            raise _error(learner, task, ref, step, f"{pixels} pixels of its mask differ")
+    alone = join_predictions(single)
+    changed = changed_pixels(batched, alone, rounding).tolist()
+    shifted = shifted_pixels(batched, alone, rounding).tolist()
+    for ref, masks, scores in zip(task.queries, changed, shifted, strict=True):
+        if masks:
+            raise _error(learner, task, ref, step, f"{masks} pixels of its mask differ")
+        if scores:
+            raise _error(learner, task, ref, step, f"the scores of {scores} pixels differ")
     for ref, one in zip(task.queries, single, strict=False):
         if bool(one.defined) != bool(batched.defined):
             raise _error(learner, task, ref, step, "`defined` differs")
@@ -116,20 +127,31 @@ def _error(learner: Any, task: Task, ref: SliceRef, step: str, difference: str) 
     )
 
 
-def differing_pixels(one: Prediction, other: Prediction, rounding: float) -> Tensor:
-    """Return how many pixels of each slice differ by more than rounding: (Q,) int64.
+def changed_pixels(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+    """Return how many pixels of each slice change their mask by more than rounding: (Q,) int64.
 
-    A pixel counts if its masks differ and its scores differ by more than `rounding` times the slice's
-    largest logit. If the learner gives hard scores (one absolute value in the whole slice, such as
-    probabilities of 0 and 1), no score shows how near it was to zero; then up to `HARD_PIXELS` of the
-    slice's pixels may differ.
+    If the learner gives hard scores (one absolute value in the whole slice, such as probabilities of 0 and
+    1), no score shows how near it was to zero; then up to `HARD_PIXELS` of the slice's pixels may change.
     """
-    largest = torch.maximum(one.largest, other.largest)[:, None, None]
-    apart = (one.scores - other.scores).abs() > rounding * largest
-    counts = ((one.masks != other.masks) & apart).flatten(1).sum(dim=1)
+    counts = ((one.masks != other.masks) & _apart(one, other, rounding)).flatten(1).sum(dim=1)
     hard = _is_hard(one.scores) & _is_hard(other.scores)
     few = counts <= HARD_PIXELS * one.scores[0].numel()
     return torch.where(hard & few, 0, counts)
+
+
+def shifted_pixels(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+    """Return how many pixels of each slice change their score by ten times rounding: (Q,) int64.
+
+    0 where it is at most a `SHIFTED` share of the slice.
+    """
+    counts = _apart(one, other, 10 * rounding).flatten(1).sum(dim=1)
+    return torch.where(counts > SHIFTED * one.scores[0].numel(), counts, 0)
+
+
+def _apart(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+    """Return where scores differ by more than `rounding` times the slice's largest logit: (Q,H,W) bool."""
+    largest = torch.maximum(one.largest, other.largest)[:, None, None]
+    return (one.scores - other.scores).abs() > rounding * largest
 
 
 def _is_hard(scores: Tensor) -> Tensor:

@@ -112,6 +112,12 @@ class NormalisesByTheQueryBatch(Sound):
         return super().logits(support, masks, (query - mean) / (deviation + 1e-5))
 
 
+class ComparesPartsTogether(NormalisesByTheQueryBatch):
+    """No fault: it declares that the query slices of a part change each other's masks."""
+
+    transductive = True
+
+
 class EncodesByTheBatch(Sound):
     """Its encoder uses the statistics of the batch in evaluation mode too."""
 
@@ -225,6 +231,12 @@ class SegmentsByTheQueryBatch(SegmentOnly):
     def segment(self, support: Support, query: Tensor) -> Tensor:
         deviation, mean = torch.std_mean(query)
         return torch.sigmoid((query[:, 0] - mean) / (deviation + 1e-5))
+
+
+class SegmentsPartsTogether(SegmentsByTheQueryBatch):
+    """No fault: it declares that the query slices of a part change each other's masks."""
+
+    transductive: ClassVar[bool] = True
 
 
 # learner -> the check that must fail, and words of its message
