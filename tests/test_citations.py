@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import tokenize
+import typing
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,3 +155,29 @@ def test_a_citation_of_what_is_shipped_is_let_be(text: str) -> None:
 
 def test_code_names_are_no_citations() -> None:
     assert list(prose("METHODS = {}  # by name\n")) == ["# by name"]
+
+
+def record_keys(part: type[Any], prefix: str = "") -> Iterator[str]:
+    """Yield every key of a record, with those of its parts as part.key."""
+    kinds = typing.get_type_hints(part)
+    for field in dataclasses.fields(part):
+        key = prefix + field.metadata.get("key", field.name)
+        yield key
+        for inner in _parts(kinds[field.name]):
+            yield from record_keys(inner, f"{key}.")
+
+
+def _parts(kind: Any) -> list[Any]:
+    if dataclasses.is_dataclass(kind):
+        return [kind]
+    return [part for inner in typing.get_args(kind) for part in _parts(inner)]
+
+
+def test_the_page_describes_every_key_of_a_record_and_no_other() -> None:
+    record = pytest.importorskip("results.record", reason="records are still schema 1")
+    text = (DOCS / "records.md").read_text(encoding="utf-8")
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    described = {key for cell in cells for key in re.findall(r"`([a-z0-9_.]+)`", cell)}
+    objects = {"protocol", "dataset", "grid", "method", "model", "training", "scores", "environment"}
+    keys = set(record_keys(record.Record))
+    assert described == keys - objects
