@@ -147,8 +147,13 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def question(record: Record) -> dict[str, Any]:
     """Return what blocks must share to stand in one summary: protocol, data, setting, shots, parts."""
-    keys = ("protocol", "dataset", "setting", "shots", "parts", "grid")
-    return {key: record[key] for key in keys}
+    keys = ("protocol", "setting", "shots", "parts", "grid")
+    return {key: record[key] for key in keys} | {"dataset": dataset_identity(record)}
+
+
+def dataset_identity(record: Record) -> dict[str, Any]:
+    """Return what names a record's data: its hash covers them, so who prepared them is left out."""
+    return {key: value for key, value in record["dataset"].items() if key != "prepared_by"}
 
 
 def configuration(record: Record) -> dict[str, Any]:
@@ -167,7 +172,8 @@ def configuration(record: Record) -> dict[str, Any]:
 def same_result(one: Record, other: Record) -> bool:
     """Tell whether two records differ in nothing but the program's environment and what it tells beside.
 
-    That are the audits it made, and of a model in stages the episodes skipped before the last.
+    That are the audits it made, who prepared data of one hash, and of a model in stages the episodes skipped
+    before the last.
     """
     return _result(one) == _result(other)
 
@@ -179,7 +185,8 @@ def _result(record: Record) -> dict[str, Any]:
         for name, stage in stages.items()
         if name != "3"
     }
-    return {**record, "environment": None, "checks": None, "model": {**record["model"], "stages": kept}}
+    plain = {"environment": None, "checks": None, "dataset": dataset_identity(record)}
+    return {**record, **plain, "model": {**record["model"], "stages": kept}}
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
-from results.blocks import Block, configuration
+from results.blocks import Block, configuration, question
 from results.notes import row_label
 
 Json = dict[str, Any]
@@ -45,7 +45,7 @@ def compare(a: Block, b: Block, found: Sequence[Block]) -> Json:
     Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
     """
     for key in SHARED:
-        if a.record[key] != b.record[key]:
+        if question(a.record)[key] != question(b.record)[key]:
             raise UserError(
                 f"A and B differ in {key} ({_plain(a.record[key])} and {_plain(b.record[key])}): their "
                 "difference means nothing; compare numbers of one dataset and setting"
@@ -103,10 +103,15 @@ def comparison_text(result: Json) -> str:
 
 
 def _corner(method_of: Block, rules_of: Block, found: Sequence[Block]) -> Block | None:
-    """Return the complete, unmarked block of one's method under the other's rules, or None."""
+    """Return the complete block of one's method under the other's rules, or None.
+
+    It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
+    each of its blocks, but a hybrid of a method that has no other mark is no corner.
+    """
+    marks = {*method_of.record["audits"], *rules_of.record["audits"]}
     for block in found:
         right = _method(block) == _method(method_of) and _rules(block) == _rules(rules_of)
-        if right and not block.record["audits"] and block.spread() is not None:
+        if right and marks.issuperset(block.record["audits"]) and block.spread() is not None:
             return block
     return None
 

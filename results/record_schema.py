@@ -111,7 +111,7 @@ BOOL = Is("true or false", lambda value: isinstance(value, bool))
 PLAIN = Is("a plain JSON object", lambda value: isinstance(value, dict) and _is_plain(value))
 RATIO = Is("a number in 0..1", lambda value: _is_finite(value) and 0 <= value <= 1)
 CHECKPOINTS = ("last", "validation", "oracle", "external", "none")
-LABELS_USED = ("none", "training-group", "target")
+LABELS_USED = ("none", "training-group", "target", "external")
 DATASET = Keys({"name": NAME, "hash": HEX})
 
 RECORD = Keys(

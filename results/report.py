@@ -12,6 +12,7 @@ from fewshot.errors import UserError
 from fewshot.files import canonical_json
 from results.blocks import Record
 from results.board_formats import board_sheets
+from results.comparability import prepared_by_text
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
 from results.leaderboard import Board, Line
@@ -130,6 +131,7 @@ def _environment(board: Board) -> Sheet:
         f"protocol {record['protocol']['name']} version {record['protocol']['version']}, hash "
         f"{record['protocol']['hash']}",
         f"dataset {record['dataset']['name']}, store hash {record['dataset']['hash']}",
+        prepared_by_text(records),
     )
     return Sheet("Environment", Grid((*keys, "records"), rows, None), notes)
 
