@@ -18,7 +18,8 @@ from results.comparability import RECIPE_MARK
 Difference = tuple[str, object]  # what the record has, in words, and what is published
 FLOAT32 = "float32"
 NAMED_APART = ("steps", "batch", "encoder", "weights", "snapshot_every")  # a snapshot moves no weight
-# published weights that a first stage makes -> the images that the paper makes them from
+# published weights that a first stage makes -> the images that the paper makes them from; here it takes the
+# training scans of the fold
 PRETRAINING_IMAGES = {"densecl": "ROCO"}
 
 
@@ -73,16 +74,18 @@ def recipe_differences(model: Mapping[str, Any], published: Recipe) -> Iterator[
 
 
 def _weights_difference(model: Mapping[str, Any], published: str) -> Iterator[Difference]:
-    """Yield the initial weights where neither their name nor their file's hash is the published one."""
+    """Yield the initial weights where neither their name nor their file's hash is the published one.
+
+    The text names no fold's file or images, so that all cells of a table carry one mark.
+    """
     weights = model["initial_weights"]
     if weights is None:
         return
-    first_stage = model.get("stages", {}).get("1")
-    if first_stage is not None:
-        images = PRETRAINING_IMAGES.get(published, published)
-        yield f"{weights['name']} weights pre-trained on {first_stage['source']}", images
-    elif weights["name"] != published and not is_file_of(weights["sha256"], model["encoder"], published):
-        yield f"{weights['name']} weights", published
+    name, images = weights["name"], PRETRAINING_IMAGES.get(published)
+    if images is not None and name == published:
+        yield f"{name} weights from training scans", images
+    elif name != published and not is_file_of(weights["sha256"], model["encoder"], published):
+        yield f"{name} weights", published if images is None else f"{published} from {images}"
 
 
 def is_file_of(sha256: str | None, encoder: str, published: str) -> bool:
