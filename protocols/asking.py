@@ -10,12 +10,13 @@ from pathlib import Path
 from episodes.plan import Plan
 from episodes.slices import Normalisation, SliceReader
 from fewshot.progress import progress
-from protocols.cells import Request, cell_record, key_of, log_cell
+from protocols.cells import Request, answered, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
 from protocols.method import Method
 from protocols.methods import settled_for
 from protocols.models import Model
 from protocols.predictions import PredictionWriter
+from protocols.recipe_marks import recipe_mark
 from protocols.spot_check import spot_check
 from results.records import write_record
 
@@ -74,11 +75,18 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         cell = cells[n]
         if writer is not None:
             writer.write(cell.plan, folders[n])
-        chosen = settled_for(method, cell.request.store.spec.region, cell.request.setting).marks
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, (*cell.marks, *chosen), cell.checks,
+            cell.request, method, model, cell.plan, evaluation, _marks(cell, method, model), cell.checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
         log_cell(cell.request, keys[n], model, record, seconds, paths[n])
     return paths
+
+
+def _marks(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
+    """Return the marks of a cell, of its method's constants and of another recipe than the published one."""
+    request = cell.request
+    constants = settled_for(method, request.store.spec.region, request.setting).marks
+    part, options = model.description | answered(request), method.description["options"]
+    return (*cell.marks, *constants, *recipe_mark(method.learner, part, options))

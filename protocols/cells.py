@@ -156,7 +156,8 @@ def cell_record(
 
 
 def _dataset_part(store: Store) -> DatasetPart:
-    return DatasetPart(store.spec.name, store.hash, store.prepared_by)
+    about = {"name": store.spec.name, "hash": store.hash, "prepared_by": store.prepared_by}
+    return read_part(DatasetPart, about)
 
 
 def _grid_part(request: Request) -> GridPart:

@@ -1,21 +1,55 @@
-"""Checkpoint files that were not trained here: one file per fold and group, strictly loaded."""
+"""Weights that were not trained here: checkpoint files, strictly loaded, and the labels behind them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from episodes.plan import Plan
-from fewshot.checkpoints import load_released
+from fewshot.checkpoints import FILES, load_released
 from fewshot.errors import UserError
 from fewshot.files import sha256_of
 from protocols.method import Method
-from protocols.models import Model, built
+from protocols.models import NAMED, PRETRAINING, Model, built
+from protocols.recipe_marks import is_file_of
 
 LEAKAGE = "leakage possible: one checkpoint for several folds"
+
+
+@dataclass(frozen=True)
+class ExternallyTrained(Method):
+    """A method whose weights come from elsewhere, so that the labels behind them are not known."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return the `method` part of a record."""
+        return super().description | {"labels_used": "external"}
+
+
+def with_external_labels(method: Method) -> Method:
+    """Return the method with `labels_used` "external" in its records; labels that its class declares stay."""
+    if method.description["labels_used"] != "none":
+        return method
+    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(Method)}
+    return ExternallyTrained(**fields)
+
+
+def with_labels_of_start(method: Method, model: Model) -> Method:
+    """Return the method with `labels_used` "external" where a model began from a file of unknown training.
+
+    A file of torchvision's, by its hash, and a backbone that says how it was pre-trained are known.
+    """
+    weights, folder = model.description["initial_weights"], model.folder
+    if weights is None or weights["name"] in NAMED or folder is None or (folder / PRETRAINING).is_file():
+        return method
+    encoder = model.description["encoder"]
+    is_known = any(is_file_of(weights["sha256"], encoder, name) for name in FILES.get(encoder, {}))
+    return method if is_known else with_external_labels(method)
 
 
 def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:

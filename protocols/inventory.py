@@ -14,6 +14,8 @@ from typing import Any
 from episodes.dataset import known_datasets, load_dataset_spec
 from fewshot.errors import UserError
 from fewshot.registry import METHODS, known_methods
+from results.configuration import configuration_id
+from results.record import Record
 
 Row = dict[str, Any]
 
@@ -59,13 +61,16 @@ def list_models(work: Path) -> list[Row]:
 
 def list_cells(work: Path) -> list[Row]:
     """Return a row per record under WORK/records: the cell's key, what it evaluates, its mean Dice."""
-    from results.records import read_records
-    from results.summary import cell_row
+    from results.records import parse_record, record_files, record_texts
 
     folder = work / "records"
     if not folder.is_dir():
         return []
-    return [cell_row(record) for record in read_records(folder)]
+    return [
+        _cell_row(path.stem, parse_record(text, source))
+        for path in record_files(folder)
+        for source, text in record_texts(path)
+    ]
 
 
 def list_methods(_work: Path) -> list[Row]:
@@ -112,6 +117,23 @@ LISTS: dict[str, Callable[[Path], list[Row]]] = {
     "protocols": list_protocols,
     "datasets": list_datasets,
 }
+
+
+def _cell_row(key: str, record: Record) -> Row:
+    dices = [score.dice for score in record.scores if score.dice is not None]
+    return {
+        "key": key,
+        "configuration": configuration_id(record),
+        "method": record.method.name,
+        "dataset": record.dataset.name,
+        "protocol": record.protocol.name,
+        "setting": record.setting,
+        "fold": record.fold,
+        "group": record.group,
+        "seed": record.model.seed,
+        "model": record.model.key,
+        "mean_dice": sum(dices) / len(dices) if dices else None,
+    }
 
 
 def _read(file: Path) -> Any:

@@ -20,7 +20,13 @@ from protocols.audits import audit_question, audit_training
 from protocols.backbones import with_backbone
 from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
-from protocols.external import LEAKAGE, checkpoint_files, external_model
+from protocols.external import (
+    LEAKAGE,
+    checkpoint_files,
+    external_model,
+    with_external_labels,
+    with_labels_of_start,
+)
 from protocols.fold_weights import different, is_pattern, of_fold, told_of
 from protocols.method import Method
 from protocols.methods import settled_and_told, settled_for
@@ -36,7 +42,7 @@ from protocols.pipeline import (
 )
 from protocols.selection import (
     HELD_OUT,
-    ORACLE,
+    MARKS,
     POLICIES,
     ask_selected,
     audit_unseen,
@@ -104,6 +110,7 @@ def checked(request: Request, method: Method) -> dict[int, list[Asked]]:
 def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:
     """Return the records of cells of one fold that share a training, after whatever of it was missing."""
     model = _model(request, method, shared[0].plan)
+    method = with_labels_of_start(method, model)
     asked = [with_backbone(cell, model.folder) for cell in shared]
     answer = ask if request.select == "last" else ask_selected
     paths = answer(
@@ -136,6 +143,7 @@ def run_external(requests: Sequence[Request], method: Method, pattern: str, same
     """
     if method.recipe is None:
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
+    method = with_external_labels(method)
     folds_of: dict[Path, set[int]] = {}
     asked: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
     for request in requests:
@@ -170,7 +178,7 @@ def _audited(request: Request, method: Method, about: Pretraining | None, plan: 
     if about is not None:
         audit_unseen(request, plan, about)
     checks = (*audit_question(plan, request.store, request.protocol), *held_out)
-    marks = (ORACLE,) if request.select == "oracle" else ()
+    marks = MARKS[request.select]
     if request.train_store is not None:
         ours, _theirs, told = crossed_intensities(request.protocol, request.train_store, request.store)
         plan = crossed_plan(plan, request.train_store)

@@ -53,7 +53,7 @@ class ExternalMethod(Method):
     """A method known by name alone; `files_hash` (hex) stands for the source that is not here."""
 
     files_hash: str = ""
-    labels_used: str = "none"
+    labels_used: str = ""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -77,13 +77,14 @@ def score_files(
     name: str,
     work: Path,
     *,
-    labels_used: str = "none",
+    labels_used: str,
     redo: bool = False,
 ) -> list[Path]:
     """Score every cell of a plan file and return the records' paths; a record that exists is left as it is.
 
-    `pattern` as in `prediction_files`; `name`: what tables call the method. Raises `UserError` where plan,
-    store, protocol and files do not belong together; no record is written before all are scored.
+    `pattern` as in `prediction_files`; `name`: what tables call the method; `labels_used`: the labels its
+    training saw, a key of `results.notes.LABELS`. Raises `UserError` where plan, store, protocol and files do
+    not belong together; no record is written before all are scored.
     """
     started = time.perf_counter()
     plans = plans_of(file, store, protocol)

@@ -1,8 +1,9 @@
 """Which checkpoint answers: the last, the best on a held-out training scan, or the best on the test fold.
 
 `validation` takes the scan before the fold (circular) out of training and asks it as a query, from the fold's
-own support; its labels choose the step. `oracle` looks at the answers on the test fold, as some released
-scripts do: its numbers are off the main board. Candidates are the recipe's snapshots and the last step.
+own support; its labels of the tested classes choose the step, and every record says so. `oracle` looks at the
+answers on the test fold, as some released scripts do: its numbers are off the main board. Candidates are the
+recipe's snapshots and the last step.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from protocols.models import Model
 
 POLICIES = ("last", "validation", "oracle")
 ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"
+VALIDATION = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+MARKS = {"last": (), "validation": (VALIDATION,), "oracle": (ORACLE,)}
 HELD_OUT = "validation scan held out of training"
 
 

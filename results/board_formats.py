@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.errors import unknown_name
 from results.board_tables import board_grid, board_notes, published_grid, published_notes
+from results.comparability import prepared_by
 from results.configuration import question
 from results.html import Sheet, page
 from results.layout import FORMATS as LAYOUTS
@@ -98,6 +99,7 @@ def _json(board: Board) -> str:
     value = {
         "question": question(board.record),
         "measure": board.measure,
+        "prepared_by": sorted({prepared_by(record) for line in board.lines for record in line.row.cells}),
         "columns": [{"kind": kind, "name": name} for kind, name in board.columns],
         "rows": [_json_line(board, line) for line in board.lines],
         "published": [
@@ -106,7 +108,7 @@ def _json(board: Board) -> str:
                 "dice_percent": {**one.row.dice, "mean": one.row.mean}, "kind": one.row.kind,
                 "reported_by": one.row.reported_by, "source_url": one.row.source_url,
                 "caveat": one.row.caveat, "marks": list(one.row.marks), "reason": one.reason,
-                "measured_minus_published": dict(one.differences),
+                "measured_minus_published": dict(one.differences), "not_comparable": dict(one.refused),
             }
             for one in board.quoted
         ],

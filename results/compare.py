@@ -106,10 +106,16 @@ def comparison_text(result: Json) -> str:
 
 
 def _corner(method_of: Row, rules_of: Row, found: Sequence[Row]) -> Row | None:
-    """Return the complete, unmarked row of one's method and seeds under the other's rules, or None."""
+    """Return the complete row of one's method and seeds under the other's rules, or None.
+
+    It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
+    each of its rows, but a hybrid of a method that has no other mark is no corner.
+    """
+    marks = {*method_of.first.record.audits, *rules_of.first.record.audits}
     for row in found:
         fits = _method(row) == _method(method_of) and _rules(row) == _rules(rules_of)
-        if fits and row.seeds == method_of.seeds and not row.first.record.audits and _mean(row) is not None:
+        allowed = marks.issuperset(row.first.record.audits)
+        if fits and allowed and row.seeds == method_of.seeds and _mean(row) is not None:
             return row
     return None
 

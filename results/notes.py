@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from results.blocks import Block
+from results.comparability import prepared_by_text
 from results.machines import machine_notes
 from results.record import ModelPart, Record, StagePart
 from results.sensitivity import several_supports
@@ -13,6 +14,7 @@ LABELS = {
     "none": "",
     "training-group": "uses labels of the training group",
     "target": "uses labels of the tested classes",
+    "external": "uses weights trained elsewhere, with masks or in an unknown way",
 }
 
 
@@ -100,7 +102,7 @@ def notes(block: Block) -> list[str]:
             "supports in turn: the mean is over supports, then scans; worst and spread (n-1) are over "
             "supports, mean over classes"
         )
-    lines.append(weights_note(record.model))
+    lines += [weights_note(record.model), prepared_by_text(block.cells.values())]
     lines.append(labels_text(record) or "labels used in training: none")
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fewshot.errors import UserError, unknown_name
 from results.board_tables import percent, signed
+from results.comparability import reason_of_cells
 from results.layout import FORMATS, Grid
 from results.leaderboard import Board, Line, leaderboard
 from results.published import PublishedRow
@@ -99,7 +100,7 @@ def measured_cells(
             if line is not None:
                 found[printed, dataset, setting] = _numbers(board, line)
                 where = f"{printed}, {TITLES[dataset]}, setting {setting}"
-                told.append(f"{where}: {_told(line)} [{line.marks}]")
+                told.append(f"{where}: {_told(line)} [{line.marks}]{_not_comparable(line)}")
     return found, told
 
 
@@ -170,6 +171,12 @@ def _told(line: Line) -> str:
     """Return the row's label, and its stages where the label may be that of others."""
     stages = _stages(line)
     return f"{line.label}, stages {','.join(map(str, stages))}" if stages else line.label
+
+
+def _not_comparable(line: Line) -> str:
+    """Return the end of a row's note: why it may not stand beside the paper's numbers, or ""."""
+    reason = reason_of_cells(line.row.cells)
+    return "" if reason is None else f"; not comparable with the paper's numbers: {reason}"
 
 
 def _numbers(board: Board, line: Line) -> dict[str, float | str]:

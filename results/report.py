@@ -11,6 +11,7 @@ from pathlib import Path
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
 from results.board_formats import board_sheets
+from results.comparability import prepared_by_text
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
 from results.leaderboard import Board, Line
@@ -128,6 +129,7 @@ def _environment(board: Board) -> Sheet:
     notes = (
         f"protocol {record.protocol.name} version {record.protocol.version}, hash {record.protocol.hash}",
         f"dataset {record.dataset.name}, store hash {record.dataset.hash}",
+        prepared_by_text(records),
     )
     return Sheet("Environment", Grid((*keys, "records"), rows, None), notes)
 

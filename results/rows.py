@@ -41,6 +41,11 @@ class Row:
         return tuple(cell for block in self.blocks for cell in block.missing)
 
     @property
+    def cells(self) -> tuple[Record, ...]:
+        """Return the records of all seeds."""
+        return tuple(record for block in self.blocks for record in block.cells.values())
+
+    @property
     def method(self) -> str:
         """Return the method's name."""
         return self.first.record.method.name

@@ -10,6 +10,7 @@ from typing import Any
 from fewshot.errors import unknown_name
 from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
 from results.blocks import Block, Spread, blocks
+from results.comparability import prepared_by
 from results.configuration import question
 from results.layout import FORMATS, Grid
 from results.notes import heading, notes, row_label, skipped_episodes, subheading
@@ -181,7 +182,7 @@ def _csv(found: Sequence[Block]) -> str:
         "method",
         "encoder",
     ]
-    keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used"]
+    keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used", "prepared_by"]
     writer.writerow([*keys, "row", "kind", "column", "dice_percent", "state"])
     for block in found:
         record = block.record
@@ -194,7 +195,7 @@ def _csv(found: Sequence[Block]) -> str:
         ]
         head += [record.dataset.hash, record.setting, record.shots, record.parts]
         head += [record.method.name, model.encoder, weights, model.steps, model.seed]
-        head += [model.checkpoint, block.configuration_id, record.method.labels_used]
+        head += [model.checkpoint, block.configuration_id, record.method.labels_used, prepared_by(record)]
         for row in _csv_rows(block):
             writer.writerow([*head, *row])
     return stream.getvalue().rstrip("\n")

@@ -75,6 +75,19 @@ def test_without_a_corner_nothing_is_split() -> None:
     assert split(A, B, hybrid)["protocol"] is None
 
 
+def test_a_corner_may_carry_the_marks_that_a_and_b_show() -> None:
+    """A method's recipe mark stands in each of its blocks, so it must not keep them from being corners."""
+    recipe = ["not the published recipe: 300 steps (published 100100)"]
+    a, corner = (
+        cells("alpnet", "alpnet-ep1", 50, audits=recipe),
+        cells("alpnet", "qnet-ep1", 60, audits=recipe),
+    )
+    found = split(a, B, corner)
+    assert (found["protocol"], found["method"]) == pytest.approx((10, 20))
+    worse = cells("alpnet", "qnet-ep1", 60, audits=[*recipe, "hybrid: off the main board"])
+    assert split(a, B, worse)["protocol"] is None
+
+
 def test_equal_methods_or_protocols_need_no_corner() -> None:
     same = split(A, FIRST, b="alpnet@qnet-ep1")
     assert (same["protocol"], same["method"]) == pytest.approx((10, 0))

@@ -74,6 +74,7 @@ def test_the_documented_example_works_as_typed(
         assert main(command[1:]) == 0
         printed.append(capsys.readouterr().out)
     store = Store.open(tmp_path / "work" / "stores" / "pelvis")
+    assert store.prepared_by == "unknown"
     assert store.spec.fold_borders == (0, 2, 4, 6) and store.scan("6").image.shape == (4, 256, 256)
     assert store.spec.groups == {"pelvis": ("prostate", "bladder"), "prostate-alone": ("prostate",)}
     assert (store.path / "contact.png").stat().st_size > 10_000

@@ -41,7 +41,13 @@ def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> Non
     assert "| SSL-ALPNet | 50.00 | 40.00 | 70.00 | 60.00 | 55.00 |" in second
     bracketed = "| DenseMP | 50.00 (0.00) | 44.00 (+4.00) | 75.00 (+5.00) | 55.00 (-5.00) | 56.00 (+1.00) |"
     assert bracketed in second and "incomplete" in second
-    assert any(line.startswith("SSL-ALPNet, Abd-CT, setting 2: ssl-alpnet") for line in told)
+    (line,) = (line for line in told if line.startswith("SSL-ALPNet, Abd-CT, setting 2: ssl-alpnet"))
+    why = "not comparable with the paper's numbers: random initial weights, dataset prepared by: not known"
+    assert line.endswith(why)
+    about = {"name": "sabs", "hash": "b" * 64, "prepared_by": "fewshot"}
+    coco = {"initial_weights": {"name": "coco", "sha256": None}}
+    same = [one | {"dataset": about} for one in answers("ssl-alpnet", "sabs", (70, 60, 50, 40), **coco)]
+    assert not any("not comparable" in line for line in measured_cells(layout, same)[1])
 
 
 def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:

@@ -219,6 +219,7 @@ def one_thread() -> Iterator[None]:
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
     """The calibration: three trainings of 300 steps (folds 0, 2 and 4), seed 0."""
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
+    assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
     untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, THREE_FOLDS)

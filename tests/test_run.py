@@ -216,7 +216,9 @@ def test_released_checkpoints_are_evaluated_by_pattern(work: Path) -> None:
     records = [read_record(path) for path in (work / "records").glob("*.json")]
     assert len(records) == 4
     assert {record.model.checkpoint for record in records} == {"external"}
-    assert all(record.audits == () for record in records)
+    mark = "not the published recipe: encoder resnet18 (published resnet101)"
+    assert all(record.audits == (mark,) for record in records)
+    assert {record.method.labels_used for record in records} == {"external"}
 
 
 def test_one_checkpoint_for_several_folds_is_refused_unless_asked_for(

@@ -69,6 +69,10 @@ def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 
 
+DIFFERENCES = "encoder resnet18 (published resnet101), 3 steps (100100), random weights (coco)"
+RECIPE = f"not the published recipe: {DIFFERENCES}"
+
+
 def run(work: Path, select: str, *more: str) -> int:
     at = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper", "--select", select]
     return main(["run", *at, *TRAINED, "--set", "snapshot_every=1", *more])
@@ -91,8 +95,10 @@ def test_three_policies_give_three_cells(
     assert oracle.model.key == last.model.key != validation.model.key
     assert set(last.training.scans) - set(validation.training.scans) == {"9"}
     assert last.plan_hash == oracle.plan_hash == validation.plan_hash
-    assert last.model.selected is None and last.audits == validation.audits == ()
-    assert oracle.audits == ("off the main board: checkpoint picked on the test fold (oracle)",)
+    assert last.model.selected is None and last.audits == (RECIPE,)
+    assert oracle.audits == ("off the main board: checkpoint picked on the test fold (oracle)", RECIPE)
+    mark = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+    assert validation.audits == (mark, RECIPE) and f"MARKED: {mark}" in printed
     assert oracle.model.selected is not None and validation.model.selected is not None
     assert oracle.model.selected.candidates == (1, 2, 3)
     assert validation.model.selected.on == "scan 9"
