@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,8 @@ STAND_IN: Preset = "setting2-abdomen"
 
 class DSPNet(SSLALPNet):
     """The dual semantic prototypes network on an encoder of stride 8 that tells its `out_channels`."""
+
+    version: ClassVar[int] = 1
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):

@@ -130,7 +130,8 @@ class PrototypeLearner(nn.Module):
         alignment branch the query's argmax at h x w is the mask, query features are the support and
         each support shot is a query; its plain cross-entropy is divided by the shots. Both are taken
         after bilinear upsampling to the image. An episode undefined in either branch counts for
-        nothing. Source: Ouyang et al., ECCV 2020, section 3.4.
+        nothing. Rules M-LSS-1 to M-LSS-5 of docs/methods.md. Source: Ouyang et al., ECCV 2020,
+        section 3.4.
         """
         episodes, shots = episode.support_images.shape[:2]
         images = torch.cat([episode.support_images.flatten(0, 1), episode.query_images.flatten(0, 1)])

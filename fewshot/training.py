@@ -1,6 +1,6 @@
 """The episodic training loop: one optimiser step an episode, resumable, byte-repeatable on the CPU.
 
-METHODS, "Optimisation" and "Skipped episodes". A step whose episode has no defined loss counts as a step
+Rules M-OPT-1 to M-OPT-6 of docs/methods.md. A step whose episode has no defined loss counts as a step
 but moves neither optimiser nor schedule. Its forward pass has been run by then, so BatchNorm's running
 statistics do move, as they do in the released programs.
 """

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from fewshot.errors import UserError
 from protocols.cells import Request
+from protocols.method import Method
 from protocols.methods import settle
-from protocols.models import Method
 from protocols.pipeline import row_weights
 from protocols.runner import checked, run
 from results.ablation import Row

@@ -12,8 +12,9 @@ from episodes.slices import Normalisation, SliceReader
 from fewshot.progress import progress
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
+from protocols.method import Method
 from protocols.methods import settled_for
-from protocols.models import Method, Model
+from protocols.models import Model
 from protocols.predictions import PredictionWriter
 from protocols.spot_check import spot_check
 from results.records import write_record

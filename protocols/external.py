@@ -12,7 +12,8 @@ from episodes.plan import Plan
 from fewshot.checkpoints import load_released
 from fewshot.errors import UserError
 from fewshot.files import sha256_of
-from protocols.models import Method, Model, built
+from protocols.method import Method
+from protocols.models import Model, built
 
 LEAKAGE = "leakage possible: one checkpoint for several folds"
 
@@ -62,5 +63,6 @@ def external_model(method: Method, path: Path, device: torch.device) -> Model:
         "seed": method.seed,
         "checkpoint": "external",
         "skipped_episodes": None,
+        "trained_on": [],
     }
     return Model(learner, description, None)

@@ -22,8 +22,9 @@ from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import LEAKAGE, checkpoint_files, external_model
 from protocols.fold_weights import different, is_pattern, of_fold, told_of
+from protocols.method import Method
 from protocols.methods import settled_and_told, settled_for
-from protocols.models import Method, Model, ensure_model, keep_told, pretraining_of, untrained_yardstick
+from protocols.models import Model, ensure_model, pretraining_of, untrained_yardstick, with_record_extras
 from protocols.pipeline import (
     DENSECL,
     check_labels,
@@ -258,4 +259,4 @@ def _model(request: Request, method: Method, plan: Plan) -> Model:
         request.checkpoint_every,
     )  # fmt: skip
     weights = method.recipe.weights
-    return keep_told(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model
+    return with_record_extras(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model

@@ -21,7 +21,8 @@ from fewshot.types import ScanScore, Task, checked_name
 from protocols.audits import audit_question
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import Evaluation
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 from protocols.plan_file import PlanFile, plans_of
 from protocols.spec import Protocol
 from results.records import write_record
@@ -41,6 +42,7 @@ EXTERNAL = Model(  # nothing is known of what made the masks
         "seed": 0,
         "checkpoint": "external",
         "skipped_episodes": None,
+        "trained_on": [],
     },
     None,
 )
@@ -58,8 +60,10 @@ class ExternalMethod(Method):
         """Return the `method` part of a record."""
         return {
             "name": self.name,
+            "version": None,
+            "source": self.files_hash,
             "options": {},
-            "source_hash": self.files_hash,
+            "files": {},
             "regime": "external",
             "labels_used": self.labels_used,
         }

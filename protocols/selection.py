@@ -24,7 +24,8 @@ from protocols.asking import Asked, ask
 from protocols.audits import audit_backbone, audit_images
 from protocols.cells import Request, key_of
 from protocols.evaluate import evaluate
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 
 POLICIES = ("last", "validation", "oracle")
 ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"

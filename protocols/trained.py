@@ -16,8 +16,10 @@ from protocols.audits import SLICES, audit_question, audit_training
 from protocols.backbones import with_backbone
 from protocols.cells import Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
+from protocols.method import Method
 from protocols.methods import settled_and_told
-from protocols.models import Method, Model, labels_seen, scans_seen, training_differences
+from protocols.model_spec import labels_seen, scans_seen, training_differences
+from protocols.models import Model
 from protocols.runner import plan_cells
 
 HYBRID = "hybrid: off the main board, trained with other"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from results.layout import Grid
 from results.leaderboard import MARKS, Board, Line, Number, Quoted
+from results.machines import machine_notes
 from results.measures import MEASURES
 from results.notes import stand_in_notes
 from results.published import KINDS
@@ -48,6 +49,9 @@ def board_notes(board: Board) -> list[str]:
             cells = len(line.row.first.folds) * len(line.row.first.groups)
             lines.append(f"INCOMPLETE: {line.label}: {len(line.row.missing)} of {cells} cells are missing")
     lines += [f"{line.label}: {note}" for line in board.lines for note in stand_in_notes(line.row.first)]
+    for line in board.lines:
+        cells = (cell for block in line.row.blocks for cell in block.cells.values())
+        lines += [f"{line.label}: {note}" for note in machine_notes(cells)]
     lines += [f"MARKED: {audit}" for audit in board.audits]
     lines += [f"left out: {reason}" for reason in board.left_out]
     return lines
@@ -110,7 +114,7 @@ def ranked(line: Line) -> str:
 
 def _line(line: Line) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
-    last = (f"{line.undefined}/{line.scores}", f"#{line.row.short_hash}")
+    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
     return (
         ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean), *last
     )  # fmt: skip

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import UserError, unknown_name
-from results.blocks import Record, blocks
+from results.blocks import blocks
 from results.measures import MEASURES
 from results.published import PublishedRow
 from results.questions import choose, in_words
+from results.record import Record
 from results.rows import Row, Values, labels, rows_of, values_of
 from results.statistics import REPLICATES, Floats, interval, mean_of_defined, rank_intervals, resampled
 
@@ -124,7 +125,7 @@ def leaderboard(
         for one in published
         if measure == "dice" and (one.dataset, one.setting) == (dataset, setting)
     ]
-    audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record["audits"])
+    audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record.audits)
     return Board(
         first.record, measure, columns, tuple(lines), tuple(quoted), tuple(audits), (*left_out, *more)
     )
@@ -132,7 +133,7 @@ def leaderboard(
 
 def fold_weights(values: Values, record: Record, replicates: int = REPLICATES) -> list[Floats]:
     """Return weights (replicates, scans) per fold; rows that answered the same scans share them."""
-    dataset = record["dataset"]["hash"]
+    dataset = record.dataset.hash
     return [
         resampled(fold.scans, dataset, number, replicates=replicates)
         for number, fold in enumerate(values.folds)
@@ -200,29 +201,29 @@ def _ranked(lines: Sequence[Line], samples: Sequence[Floats | None]) -> list[Lin
 
 
 def _marks(row: Row) -> str:
-    record, model = row.first.record, row.first.record["model"]
-    weights = model["initial_weights"]
+    record, model = row.first.record, row.first.record.model
+    weights = model.initial_weights
     told: list[tuple[str, Any]] = [
         ("I", row.missing),
-        ("L", record["method"]["labels_used"] == "training-group"),
-        ("T", record["method"]["labels_used"] == "target"),
-        ("O", model["checkpoint"] == "oracle"),
-        ("R", weights is not None and weights["name"] == "random"),
-        ("W", model["checkpoint"] == "external" and weights is None),
-        ("Y", record["method"]["regime"] == "yardstick"),
-        ("!", record["audits"]),
+        ("L", record.method.labels_used == "training-group"),
+        ("T", record.method.labels_used == "target"),
+        ("O", model.checkpoint == "oracle"),
+        ("R", weights is not None and weights.name == "random"),
+        ("W", model.checkpoint == "external" and weights is None),
+        ("Y", record.method.regime == "yardstick"),
+        ("!", record.audits),
     ]
     return "".join(mark for mark, holds in told if holds)
 
 
 def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
     """Return differences to the board's rows of the same method, where its protocol is the board's."""
-    protocol = record["protocol"]["name"]
+    protocol = record.protocol.name
     same = [
         line for line in lines
         if one.learner is not None
         and line.row.method == one.learner
-        and line.row.first.record["train_dataset"] is None
+        and line.row.first.record.train_dataset is None
     ]  # fmt: skip
     if one.protocol is None:
         return Quoted(one, (), "its protocol is not known")
@@ -231,6 +232,8 @@ def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
     if not same:
         return Quoted(one, (), "not measured here")
     differences = tuple(
-        (line.row.short_hash, 100 * line.mean.mean - one.mean) for line in same if line.mean.mean is not None
+        (line.row.configuration_id, 100 * line.mean.mean - one.mean)
+        for line in same
+        if line.mean.mean is not None
     )
     return Quoted(one, differences, "" if differences else "measured here, but incomplete")

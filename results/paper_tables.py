@@ -10,7 +10,7 @@ from results.board_tables import percent, signed
 from results.layout import FORMATS, Grid
 from results.leaderboard import Board, Line, leaderboard
 from results.published import PublishedRow
-from results.records import Record
+from results.record import Record
 
 NOT_MEASURED = "not measured"
 NOT_PRINTED = "not printed"
@@ -88,7 +88,7 @@ def measured_cells(
     found: dict[tuple[str, str, int], dict[str, float | str]] = {}
     told = []
     asked = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
-    held = {(record["dataset"]["name"], record["setting"]) for record in records}
+    held = {(record.dataset.name, record.setting) for record in records}
     for dataset, setting in asked:
         if (dataset, setting) not in held:
             continue
@@ -150,20 +150,20 @@ def _line(board: Board, name: str | None) -> Line | None:
     """Return the method's row of the longest training, of these that of most stages; None without any."""
 
     def size(line: Line) -> tuple[int, int]:
-        return int(line.row.first.record["model"]["steps"] or 0), len(_stages(line))
+        return line.row.first.record.model.steps or 0, len(_stages(line))
 
     same = [line for line in board.lines if line.row.method == name]
     longest = [line for line in same if size(line) == max(map(size, same))]
     if len(longest) > 1:
-        known = "; ".join(f"#{line.row.short_hash} {_told(line)}" for line in longest)
+        known = "; ".join(f"#{line.row.configuration_id} {_told(line)}" for line in longest)
         raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
     return longest[0] if longest else None
 
 
 def _stages(line: Line) -> list[int]:
     """Return the stages that were trained of a method in stages; none of another."""
-    stages: list[int] = line.row.first.record["method"]["options"].get("stages", [])
-    return stages if "stages" in line.row.first.record["model"] else []
+    stages: list[int] = line.row.first.record.method.options.get("stages", [])
+    return stages if line.row.first.record.model.stages is not None else []
 
 
 def _told(line: Line) -> str:

@@ -17,7 +17,7 @@ from results.blocks import blocks
 from results.board_formats import BOARD_FORMATS, render_board
 from results.leaderboard import Board, leaderboard
 from results.published import PublishedRow
-from results.records import Record
+from results.record import Record
 
 
 def complete(shift: int = 0, **changes: Any) -> list[Record]:

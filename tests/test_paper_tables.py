@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from results.paper_tables import NOT_MEASURED, PAPERS, layout_of, measured_cells, render_paper
-from results.records import Record
+from results.record import Record
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
 
@@ -63,7 +63,7 @@ def test_an_ablation_of_stages_leaves_one_row_to_take() -> None:
             "densemp", "sabs", (percent,) * 4, steps=steps, stages={"2": {"key": "k" * 16, "steps": 300}},
             initial_weights={"name": weights, "sha256": None},
         )  # fmt: skip
-        return [r | {"method": r["method"] | {"options": {"stages": stages}}} for r in every]
+        return [changed(r, method={"options": {"stages": stages}}) for r in every]
 
     every, second = staged(71, [1, 2, 3], "densecl", 360), staged(72, [2, 3], "imagenet", 360)
     cells, told = measured_cells(layout_of("densemp"), every + second + staged(73, [1, 2], "densecl", 300))
