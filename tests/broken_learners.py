@@ -230,7 +230,7 @@ class SegmentsByTheQueryBatch(SegmentOnly):
 
     def segment(self, support: Support, query: Tensor) -> Tensor:
         deviation, mean = torch.std_mean(query)
-        return torch.sigmoid((query[:, 0] - mean) / (deviation + 1e-5))
+        return torch.sigmoid((query[:, 0] - mean) / (deviation + 1e-5) - 0.6)
 
 
 class SegmentsPartsTogether(SegmentsByTheQueryBatch):
