@@ -151,6 +151,7 @@ def cell_record(
         fallback_slices=evaluation.fallback_slices,
         scores=tuple(_score(score) for score in evaluation.scores),
         environment=environment(request.device),
+        key=key_of(request, method, model, plan),
     )
     return checked_record(record)
 

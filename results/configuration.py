@@ -95,6 +95,7 @@ def _result(record: Record) -> dict[str, Any]:
     return vars(record) | {
         "environment": None,
         "checks": None,
+        "key": None,
         "dataset": _dataset(record.dataset),
         "train_dataset": None if trained is None else _dataset(trained),
         "model": dataclasses.replace(record.model, stages=stages, trained_on=()),

@@ -68,6 +68,22 @@ def _before_stage_3(record: Record) -> list[StagePart]:
     return [model.stages["2"]] if model.stages is not None and model.labels is not None else []
 
 
+def key_notes(block: Block) -> list[str]:
+    """Return the line that names every cell and its model by the beginning of their keys."""
+    groups: dict[int, list[str]] = {}
+    for (fold, group), record in block.cells.items():
+        if record.key is not None:
+            model = "no model" if record.model.key is None else f"model {_short(record.model.key)}"
+            groups.setdefault(fold, []).append(f"{group} {record.key[:8]} ({model})")
+    folds = "; ".join(f"fold {fold} {', '.join(cells)}" for fold, cells in groups.items())
+    return [f"cells: {folds}"] if folds else []
+
+
+def _short(key: str) -> str:
+    """Return the beginning of a model's key, as commands accept it."""
+    return key[:8] if not key.startswith("external-") else key[: len("external-") + 8]
+
+
 def stand_in_notes(block: Block) -> list[str]:
     """Return which cells learned from annotated supports of another scan than the fold's, and which scan."""
     told = []
@@ -111,6 +127,7 @@ def notes(block: Block) -> list[str]:
     lines += stand_in_notes(block)
     lines += _selection_notes(block)
     lines += _undefined_notes(block)
+    lines += key_notes(block)
     fallback = sum(cell.fallback_slices for cell in block.cells.values())
     if fallback:
         lines.append(f"answered by the method's fallback: {fallback} query slices")

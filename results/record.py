@@ -228,7 +228,8 @@ class Record:
     `grid` tells a table made of records alone which cells are missing. `versions`: shared part of the program
     -> its number, for those parts that move numbers. `queries`: whether the learner saw one query slice a
     call, or all of a part together. `fallback_slices`: query slices segmented by the method's fallback.
-    `audits`: marks that a reader must see; `checks`: audits that passed.
+    `audits`: marks that a reader must see; `checks`: audits that passed. `key` names the cell and its file in
+    a work folder; records of schema 1 had other keys, so those carried over have none.
     """
 
     schema: Literal[2]
@@ -252,6 +253,7 @@ class Record:
     scores: tuple[Score, ...]
     environment: EnvironmentPart
     checks: tuple[Text, ...] = ()
+    key: Hex | None = None
 
     @classmethod
     def from_json(cls, value: Any, source: str = "record") -> Record:
