@@ -45,7 +45,7 @@ PUBLISHED = {"encoder": "resnet101", "initial_weights": {"name": "coco", "sha256
 def comparable(shift: int = 0, prepared: str = "fewshot", **changes: Any) -> list[Record]:
     """Records of the published recipe on a dataset that this program prepared from the download."""
     about = {"name": "tiny", "hash": "b" * 64, "prepared_by": prepared}
-    return [one | {"dataset": about} for one in complete(shift, **{"model": PUBLISHED, **changes})]
+    return complete(shift, dataset=about, **{"model": PUBLISHED, **changes})
 
 
 def published(protocol: str | None = "alpnet-ep1", learner: str | None = "ssl-alpnet") -> PublishedRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from making import changed, record, score
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from results.paper_tables import NOT_MEASURED, PAPERS, layout_of, measured_cells, render_paper
-from results.record import Record
+from results.record import DatasetPart, Record
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
 
@@ -46,7 +47,10 @@ def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> Non
     assert line.endswith(why)
     about = {"name": "sabs", "hash": "b" * 64, "prepared_by": "fewshot"}
     coco = {"initial_weights": {"name": "coco", "sha256": None}}
-    same = [one | {"dataset": about} for one in answers("ssl-alpnet", "sabs", (70, 60, 50, 40), **coco)]
+    same = [
+        replace(one, dataset=DatasetPart(**about))
+        for one in answers("ssl-alpnet", "sabs", (70, 60, 50, 40), **coco)
+    ]
     assert not any("not comparable" in line for line in measured_cells(layout, same)[1])
 
 

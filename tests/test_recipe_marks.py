@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from made_backbones import backbone_file
+from making import record, score
 from tiny import tiny_store
 
 from baselines.densemp import DenseMP
@@ -114,15 +115,15 @@ def test_the_stages_of_densemp_are_compared_too() -> None:
 
 
 def test_a_start_is_random_only_where_no_stage_pre_trained() -> None:
-    def record(weights: dict[str, Any]) -> dict[str, Any]:
-        model = {"initial_weights": weights, "checkpoint": "last"}
+    def begun(weights: dict[str, Any]) -> Record:
         dataset = {"name": "x", "hash": "b" * 64, "prepared_by": "fewshot"}
-        return {"model": model, "audits": [], "train_dataset": None, "dataset": dataset}
+        scores = [score("left-kidney", "3", 50)]
+        return record(0, "lower", scores, dataset=dataset, model={"initial_weights": weights})
 
-    assert has_random_start(record(NONE))
-    assert not has_random_start(record({"name": "densecl", "sha256": None}))
-    assert reason_not_comparable(record(NONE)) == "random initial weights"
-    assert reason_not_comparable(record({"name": "coco", "sha256": "a" * 64})) is None
+    assert has_random_start(begun(NONE))
+    assert not has_random_start(begun({"name": "densecl", "sha256": None}))
+    assert reason_not_comparable(begun(NONE)) == "random initial weights"
+    assert reason_not_comparable(begun({"name": "coco", "sha256": "a" * 64})) is None
 
 
 def test_all_that_holds_measured_and_published_numbers_goes_through_the_one_function() -> None:
