@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[list[Record], str]] = {
         "dataset prepared by: not known",
     ),
     "training on another dataset": (
-        comparable(train_dataset={"name": "sabs", "hash": "c" * 64}),
+        comparable(train_dataset={"name": "sabs", "hash": "c" * 64, "prepared_by": "fewshot"}),
         "trained on sabs",
     ),
     "two reasons": (

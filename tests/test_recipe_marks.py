@@ -141,13 +141,13 @@ def test_all_that_holds_measured_and_published_numbers_goes_through_the_one_func
 def test_every_committed_training_differs_from_its_recipe() -> None:
     """The function that marks new cells serves records that were written without the mark."""
     found = set()
-    for record in (*read_records(RESULTS / "records"), *read_records(RESULTS / "phantom_records")):
-        learner, model = resolve_method(record.method.name), part_json(record.model)
-        marks = recipe_mark(learner, model, record.method.options)
+    for committed in (*read_records(RESULTS / "records"), *read_records(RESULTS / "phantom_records")):
+        learner, model = resolve_method(committed.method.name), part_json(committed.model)
+        marks = recipe_mark(learner, model, committed.method.options)
         assert len(marks) == (1 if model["encoder"] else 0)
-        assert tuple(mark for mark in record.audits if mark.startswith(RECIPE_MARK)) == marks
-        assert reason_not_comparable(record) is not None
-        found |= {(record.method.name, mark) for mark in marks}
+        assert tuple(mark for mark in committed.audits if mark.startswith(RECIPE_MARK)) == marks
+        assert reason_not_comparable(committed) is not None
+        found |= {(committed.method.name, mark) for mark in marks}
     start = "not the published recipe: encoder resnet18 (published resnet101), 300 steps ("
     assert ("dspnet", f"{start}50000), random weights (coco)") in found
     (staged,) = {mark for name, mark in found if name == "densemp"}  # one for all folds and groups
