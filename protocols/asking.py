@@ -68,11 +68,16 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         cell = cells[n]
         if writer is not None:
             writer.write(cell.plan, folders[n])
-        chosen = settled_for(method, cell.request.store.spec.region, cell.request.setting).marks
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, (*cell.marks, *chosen), cell.checks,
+            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method), cell.checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
         log_cell(cell.request, keys[n], model, record, seconds, paths[n])
     return paths
+
+
+def marks_of(cell: Asked, method: Method) -> tuple[str, ...]:
+    """Return the marks of a cell's record: the cell's own, and those of the method's constants."""
+    region = cell.request.store.spec.region
+    return (*cell.marks, *settled_for(method, region, cell.request.setting).marks)

@@ -50,6 +50,7 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
     return (
         crossed
         | answered(request)
+        | named(model)
         | {
             "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
             "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
@@ -73,6 +74,12 @@ def answered(request: Request) -> dict[str, str]:
     return {} if precision == "float32" else {"answer_precision": precision}
 
 
+def named(model: Model) -> dict[str, str]:
+    """Return the name of a model's checkpoint, for the key; nothing where it has none."""
+    name = model.description.get("name")
+    return {} if name is None else {"checkpoint_name": name}
+
+
 def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
     """Return the key under which the cell's record, predictions and log lie."""
     return cell_key(cell_identity(request, method, model, plan))
@@ -93,27 +100,36 @@ def cell_record(
     training: dict[str, Any] = {"scans": list(scans), "slices": slices, "slices_excluded": excluded}
     if excluded_seen:
         training["excluded_seen"] = excluded_seen
-    identity = cell_identity(request, method, model, plan)
     return make_record(
-        protocol=identity["protocol"],
-        dataset=identity["dataset"],
-        setting=request.setting,
-        fold=plan.fold,
-        group=plan.group,
-        grid=_grid(request),
-        shots=identity["shots"],
-        parts=identity["parts"],
-        plan_hash=plan.hash,
-        method=identity["method"],
-        model=model.description | answered(request),
+        **cell_header(request, method, model, plan, marks),
         training=training,
-        audits=[*marks, *request.protocol.marks(request.setting, plan.group)],
         checks=list(checks),
-        train_dataset=_train_dataset(request),
         fallback_slices=evaluation.fallback_slices,
         scores=evaluation.scores,
         environment=environment(request.device),
     )
+
+
+def cell_header(
+    request: Request, method: Method, model: Model, plan: Plan, marks: Sequence[str]
+) -> dict[str, Any]:
+    """Return the part of a cell's record that is known before anything is evaluated."""
+    identity = cell_identity(request, method, model, plan)
+    return {
+        "protocol": identity["protocol"],
+        "dataset": identity["dataset"],
+        "setting": request.setting,
+        "fold": plan.fold,
+        "group": plan.group,
+        "grid": _grid(request),
+        "shots": identity["shots"],
+        "parts": identity["parts"],
+        "plan_hash": plan.hash,
+        "method": identity["method"],
+        "model": model.description | answered(request),
+        "audits": [*marks, *request.protocol.marks(request.setting, plan.group)],
+        "train_dataset": _train_dataset(request),
+    }
 
 
 def _train_dataset(request: Request) -> dict[str, str] | None:

@@ -19,7 +19,7 @@ Record = Mapping[str, Any]
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
 MODEL_FIELDS = ("encoder", "initial_weights", "steps", "seed", "checkpoint", "recipe", "precision")
-UNUSUAL_FIELDS = ("answer_precision", "compiled")  # there where they are not as usual
+UNUSUAL_FIELDS = ("answer_precision", "compiled", "name")  # there where they are not as usual
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     """Return the blocks of records, one per distinct configuration, in a fixed order.
 
     Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
-    steps, seed, precisions, checkpoint policy, shots, parts or marks are never mixed. Two different records
-    of one cell are a `UserError`.
+    steps, seed, precisions, checkpoint policy and name, shots, parts or marks are never mixed. Two different
+    records of one cell are a `UserError`.
     """
     found: dict[str, dict[Cell, Record]] = {}
     for record in sorted(records, key=canonical_json):
@@ -136,13 +136,20 @@ def blocks(records: Iterable[Record]) -> list[Block]:
             raise UserError(
                 f"two different records of {record['method']['name']}, {record['dataset']['name']} setting "
                 f"{record['setting']}, fold {cell[0]}, group {cell[1]}: models {cells[cell]['model']['key']} "
-                f"and {record['model']['key']}; keep one of them in the folder of records"
+                f"and {record['model']['key']}; {remedy([cells[cell], record])}"
             )
         cells.setdefault(cell, record)
     made = [Block(next(iter(cells.values())), dict(sorted(cells.items()))) for cells in found.values()]
     return sorted(
         made, key=lambda block: canonical_json([question(block.record), configuration(block.record)])
     )
+
+
+def remedy(records: Sequence[Record]) -> str:
+    """Return what to do about different records of one cell, for an error."""
+    if all(record["model"]["checkpoint"] == "external" for record in records):
+        return "keep one of them, or evaluate one of the checkpoints again with --name NAME"
+    return "keep one of them in the folder of records"
 
 
 def question(record: Record) -> dict[str, Any]:
@@ -157,7 +164,7 @@ def configuration(record: Record) -> dict[str, Any]:
         key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
     }
     model = {key: record["model"].get(key) for key in MODEL_FIELDS}
-    model |= {key: record["model"][key] for key in UNUSUAL_FIELDS if key in record["model"]}
+    model |= {key: record["model"][key] for key in UNUSUAL_FIELDS if record["model"].get(key) is not None}
     if model["checkpoint"] == "external":  # every fold may have a file, and so a hash, of its own
         model["initial_weights"] = {"name": "external", "sha256": None}
     rest = {"train_dataset": record["train_dataset"], "audits": record["audits"]}

@@ -139,6 +139,7 @@ RECORD = Keys(
         "model": Keys(
             {
                 "key": OrNull(TEXT),
+                "name": OrNull(NAME),
                 "encoder": OrNull(TEXT),
                 "initial_weights": OrNull(Keys({"name": TEXT, "sha256": OrNull(HEX)})),
                 "steps": OrNull(COUNT),
@@ -156,7 +157,16 @@ RECORD = Keys(
                 "selected": Keys({"step": COUNT, "candidates": Each(list, COUNT), "on": TEXT, "dice": RATIO}),
             },
             optional=frozenset(
-                {"recipe", "precision", "answer_precision", "compiled", "selected", "stages", "labels"}
+                {
+                    "name",
+                    "recipe",
+                    "precision",
+                    "answer_precision",
+                    "compiled",
+                    "selected",
+                    "stages",
+                    "labels",
+                }
             ),
         ),
         "training": Keys(

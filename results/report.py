@@ -66,6 +66,8 @@ def _command(line: Line, seed: int) -> str:
     words += ["--seed", str(seed)]
     if model["checkpoint"] == "external":
         words += ["--checkpoint", "PATTERN"]
+        if model.get("name") is not None:
+            words += ["--name", model["name"]]
     if model["checkpoint"] in ("validation", "oracle"):
         words += ["--select", model["checkpoint"]]
     if model.get("precision", "float32") != "float32":

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
-from results.blocks import configuration, same_result
+from results.blocks import configuration, remedy, same_result
 from results.records import Record, read_record
 
 MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
@@ -85,6 +85,7 @@ def _without_contradictions(found: Iterable[tuple[Path, Record]]) -> tuple[list[
         names = " and ".join(str(path) for path, _record in some)
         faults.append(
             f"{names}: two different records of {first['method']['name']}, {first['dataset']['name']} "
-            f"setting {first['setting']}, fold {first['fold']}, group {first['group']}; keep the right one"
+            f"setting {first['setting']}, fold {first['fold']}, group {first['group']}; "
+            f"{remedy([record for _path, record in some])}"
         )
     return kept, faults
