@@ -20,9 +20,18 @@ from typing import Any, ClassVar
 
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.errors import UserError
-from fewshot.learner import Recipe
+from fewshot.learner import Ablations, Recipe
+from fewshot.paper_layout import PaperLayout, PaperTable
 
 STAGES = (1, 2, 3)
+KIDNEYS_FIRST = ("right-kidney", "left-kidney", "liver", "spleen")
+PAPER = PaperLayout(
+    paper="DenseMP (Fan et al. 2023, arXiv 2307.09604)",
+    source="DenseMP repo",
+    tables=tuple(PaperTable(setting, ("sabs", "chaost2"), KIDNEYS_FIRST) for setting in (1, 2)),
+    methods={"SSL-ALPNet": "ssl-alpnet", "DenseMP": "densemp"},
+    baseline="SSL-ALPNet",
+)
 
 
 class DenseMP(SSLALPNet):
@@ -32,6 +41,13 @@ class DenseMP(SSLALPNet):
     regime = "pre-trained in stages"
     labels_used = "training-group"
     base: ClassVar[str | None] = "ssl-alpnet"
+    ablations: ClassVar[Ablations] = {
+        "all stages": {"stages": "1,2,3"},
+        "without stage 1": {"stages": "2,3"},
+        "without stage 3": {"stages": "1,2"},
+        "DenseCL only": {"stages": "1"},
+    }
+    paper_layout: ClassVar[PaperLayout | None] = PAPER
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):

@@ -19,17 +19,23 @@ Behaviour is that of the released program, from which published checkpoints and 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from baselines.dspnet_bcma import ChannelAttention
+from baselines.dspnet_explanation import VARIANTS, explain
+from baselines.dspnet_published import PAPER, PRESETS, ROWS, STAND_IN, Constants, Preset
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.errors import UserError
-from fewshot.learner import Branch, Recipe
+from fewshot.explanation import Explanation
+from fewshot.learner import Ablations, Branch, Recipe
+from fewshot.paper_layout import PaperLayout
 from fewshot.prototypes import (
     masked_average,
     own_similarities,
@@ -39,45 +45,26 @@ from fewshot.prototypes import (
     similarities,
 )
 from fewshot.semantic import (
+    Clusters,
     check_grid,
-    detail_prototypes,
     seeds_of_masks,
     semantic_prototypes,
-    steep_softmax,
+    soft_clusters,
 )
+from fewshot.types import Support
 
 CAL_RATE = 1e-4  # the channel matrix learns this much slower
-
-Preset = Literal["auto", "setting1-abdomen", "setting1-cmr", "setting2-abdomen", "released"]
-
-
-class Constants(NamedTuple):
-    """What the authors change between settings: alpha of each branch, and the matrix's first weights."""
-
-    alpha_foreground: float
-    alpha_background: float
-    w: tuple[float, ...]
-
-
-PRESETS: dict[str, Constants] = {
-    "setting1-abdomen": Constants(0.3, 0.2, (0.2, 0.8, 0.2)),
-    "setting1-cmr": Constants(0.3, 0.2, (0.1, 0.9, 0.1)),
-    "setting2-abdomen": Constants(0.2, 0.2, (0.3, 0.6, 0.3)),
-    "released": Constants(0.2, 0.2, (0.3, 0.8, 0.3)),
-}
-# The authors' row of each region and setting; they give none for the heart in setting 2.
-ROWS: dict[tuple[str, int], Preset] = {
-    ("abdomen", 1): "setting1-abdomen",
-    ("abdomen", 2): "setting2-abdomen",
-    ("heart", 1): "setting1-cmr",
-}
-STAND_IN: Preset = "setting2-abdomen"
 
 
 class DSPNet(SSLALPNet):
     """The dual semantic prototypes network on an encoder of stride 8 that tells its `out_channels`."""
 
     version: ClassVar[int] = 1
+    ablations: ClassVar[Ablations] = {
+        label: {"fspa": str(fspa).lower(), "bcma": str(bcma).lower()}
+        for label, (fspa, bcma) in VARIANTS.items()
+    }
+    paper_layout: ClassVar[PaperLayout | None] = PAPER
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):
@@ -169,25 +156,34 @@ class DSPNet(SSLALPNet):
 
         The query branch wants `prepared` from `prepare`; the alignment branch has no seeds.
         """
+        sets = self.prototype_sets(
+            support_features, support_masks, query_features, prepared=prepared, branch=branch
+        )
+        similar = self.candidate_similarities(sets, query_features)
+        return set_scores(similar, sets.members.float(), self.options.scale), sets.defined
+
+    def prototype_sets(
+        self,
+        support_features: Tensor,
+        support_masks: Tensor,
+        query_features: Tensor,
+        *,
+        prepared: Mapping[str, Tensor],
+        branch: Branch,
+    ) -> PrototypeSets:
+        """Return the prototype sets of both classes for every query; the arguments are those of `logits`."""
         options = self.options
         size = (support_features.shape[-2], support_features.shape[-1])
         foreground = resize_masks(support_masks, size)
         background = 1.0 - foreground
         window = self._window(size, branch)
 
-        # Candidates: both classes' cells and the fallback serve every query, FSPA's are each query's own.
-        background_cells, foreground_cells = self._cells(support_features, window)
+        background_cells, foreground_cells = self.cells(support_features, window)
         fallback = masked_average(support_features, background).mean(dim=0, keepdim=True)
-        semantic = self._semantic(support_features, support_masks, query_features, prepared, branch)
-        own = torch.cat([semantic, semantic.mean(dim=1, keepdim=True)], dim=1)
-        shared = torch.cat([background_cells, foreground_cells, fallback])
-        distances = torch.cat(
-            [
-                similarities(shared, query_features, options.scale),
-                own_similarities(own, query_features, options.scale),
-            ],
-            dim=1,
+        semantic = self._semantic(
+            support_features, foreground, support_masks, query_features, prepared, branch
         )
+        own = torch.cat([semantic, semantic.mean(dim=1, keepdim=True)], dim=1)
 
         # Members, in the order of the candidates.
         is_background = pooled_cells(background[:, None], window)[:, 0] > options.threshold
@@ -202,10 +198,25 @@ class DSPNet(SSLALPNet):
                 torch.cat([no_cell, is_foreground & local, no_own[:1], each_shot, ~local[None]]),
             ]
         )
-        return set_scores(distances, members.float(), options.scale), defined
+        return PrototypeSets(background_cells, foreground_cells, fallback, own, members, defined)
 
-    def _cells(self, features: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Return cells (S*n,C) of features (S,C,h,w): those of the background, those of the foreground."""
+    def candidate_similarities(self, sets: PrototypeSets, query_features: Tensor) -> Tensor:
+        """Return scale * cosine (Q,P,h,w) of every candidate and every position of queries (Q,C,h,w)."""
+        scale = self.options.scale
+        shared = torch.cat([sets.background_cells, sets.foreground_cells, sets.fallback])
+        return torch.cat(
+            [
+                similarities(shared, query_features, scale),
+                own_similarities(sets.own, query_features, scale),
+            ],
+            dim=1,
+        )
+
+    def cells(self, features: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return pooled cells (S*n,C) of features (S,C,h,w): for the background, for the foreground.
+
+        BCMA multiplies their channels, with the alpha of each class; without it both are the plain cells.
+        """
         cells = pooled_cells(features, window)
         if not self.options.bcma:
             return cells, cells
@@ -214,46 +225,63 @@ class DSPNet(SSLALPNet):
         of_background, of_foreground = self.cls_unit(cells.view(len(features), -1, cells.shape[1]), alphas)
         return of_background.flatten(0, 1), of_foreground.flatten(0, 1)
 
-    def _semantic(
-        self, support: Tensor, masks: Tensor, query: Tensor, prepared: Mapping[str, Tensor], branch: Branch
-    ) -> Tensor:
-        """Return the prototype (Q,S,C) of every shot for every query; the alignment branch has no seeds."""
-        size = (support.shape[-2], support.shape[-1])
-        small = resize_masks(masks, size)
-        if not self.options.fspa:
-            return masked_average(support, small).expand(len(query), -1, -1)
-        if branch == "alignment":
-            return semantic_prototypes(support, small, query, None)
-        check_grid(size, (masks.shape[-2], masks.shape[-1]))
-        details = detail_prototypes(support, small, prepared)
-        return semantic_prototypes(support, small, query, details)
+    def clusters(
+        self, features: Tensor, foreground: Tensor, prepared: Mapping[str, Tensor], pixels: tuple[int, int]
+    ) -> Clusters:
+        """Return FSPA's clusters of features (S,C,h,w), grown from the seeds of `prepare`.
 
+        Args:
+            features: Support features (S,C,h,w).
+            foreground: Support masks at their size, float (S,h,w) in [0, 1].
+            prepared: What `prepare` returned for the support masks.
+            pixels: Height and width of the slices.
 
-class ChannelAttention(nn.Module):
-    """BCMA: cells times the matrix `cal` (C,C), whose entries beside the diagonal grow with structure."""
-
-    neighbours: Tensor
-
-    def __init__(self, channels: int, w: tuple[float, ...]) -> None:
-        super().__init__()
-        self.cal = nn.Parameter(banded(channels, w))
-        self.register_buffer("neighbours", banded(channels, (1.0, 1.0, 1.0)), persistent=False)
-
-    def forward(self, cells: Tensor, alphas: tuple[float, ...]) -> tuple[Tensor, ...]:
-        """Return W X for each alpha, of the cells of every shot (S,n,C), X being their transpose.
-
-        W = (1 + alpha * T * M) * cal elementwise, M = softmax over the second index of X X^T, T three
-        diagonals of ones but for the first and last row, which are the identity's.
+        Raises:
+            UserError: The feature map has no position for every 8th pixel.
         """
-        structure = self.neighbours * steep_softmax(cells.mT @ cells)
-        return tuple(cells @ ((1 + alpha * structure) * self.cal).mT for alpha in alphas)
+        check_grid((features.shape[-2], features.shape[-1]), pixels)
+        return soft_clusters(features, foreground, prepared)
+
+    def with_modules(self, fspa: bool, bcma: bool) -> DSPNet:
+        """Return this learner with its modules switched on or off; both share every weight."""
+        variant = copy.copy(self)
+        variant.options = dataclasses.replace(self.options, fspa=fspa, bcma=bcma)
+        return variant
+
+    def explain(self, support: Support, query: Tensor) -> Explanation:
+        """Return what stands behind the mask of one query slice (1,1,H,W); see `fewshot.explanation`."""
+        if type(self).logits is not DSPNet.logits:
+            raise UserError(
+                f"{type(self).__name__} has logits of its own, which DSPNet's explanation does not show; "
+                "give it an explain of its own, or explain = None"
+            )
+        return explain(self, support, query)
+
+    def _semantic(
+        self, support: Tensor, foreground: Tensor, masks: Tensor, query: Tensor,
+        prepared: Mapping[str, Tensor], branch: Branch,
+    ) -> Tensor:  # fmt: skip
+        """Return the prototype (Q,S,C) of every shot for every query; the alignment branch has no seeds."""
+        if not self.options.fspa:
+            return masked_average(support, foreground).expand(len(query), -1, -1)
+        if branch == "alignment":
+            return semantic_prototypes(support, foreground, query, None)
+        found = self.clusters(support, foreground, prepared, (masks.shape[-2], masks.shape[-1]))
+        return semantic_prototypes(support, foreground, query, (found.centres, found.counts))
 
 
-def banded(channels: int, w: tuple[float, ...]) -> Tensor:
-    """Return (C,C) float32 with `w` left of, on and right of the diagonal; first and last rows identity."""
-    left, own, right = w
-    matrix = torch.diag(torch.full((channels,), own))
-    matrix += torch.diag(torch.full((channels - 1,), left), -1)
-    matrix += torch.diag(torch.full((channels - 1,), right), 1)
-    matrix[[0, -1]] = torch.eye(channels)[[0, -1]]
-    return matrix
+class PrototypeSets(NamedTuple):
+    """Candidate prototypes of S shots, in the order of the fields, and which stand for which class.
+
+    P = 2n + 1 + S + 1 candidates. Every query shares `background_cells` (n,C), `foreground_cells` (n,C) and
+    `fallback` (1,C), the background's global prototype. `own` (Q,S+1,C) belongs to each query: the semantic
+    prototype of every shot and their mean. `members` (2,P) bool, background first. `defined`, 0-dim bool:
+    some cell is background, so the background has local prototypes.
+    """
+
+    background_cells: Tensor
+    foreground_cells: Tensor
+    fallback: Tensor
+    own: Tensor
+    members: Tensor
+    defined: Tensor

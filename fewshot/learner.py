@@ -19,12 +19,14 @@ from torch import Tensor, nn
 
 from fewshot.encoder import build_encoder
 from fewshot.options import options_from as options_from
+from fewshot.paper_layout import PaperLayout
 from fewshot.precision import in_float32
 from fewshot.recipe import Recipe as Recipe
 from fewshot.types import Episode, Support
 
 Branch = Literal["query", "alignment"]
 Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images
+Ablations = Mapping[str, Mapping[str, str]]  # label of a row -> option -> text, as `--set` takes it
 
 
 class Learner(Protocol):
@@ -59,6 +61,7 @@ class PrototypeLearner(nn.Module):
 
     Only `logits` must be overridden. `encode` may return a tuple of maps (several scales); they are
     handed to `logits` as they are. Class attributes say what a record must know of the method.
+    A method may also have ablations, a paper's layout and a method `explain`: see `fewshot.studies`.
     """
 
     @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class PrototypeLearner(nn.Module):
     transductive: ClassVar[bool] = False  # True: query slices may change each other's scores: query_mode.py
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
     loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
+    ablations: ClassVar[Ablations] = {}  # rows of `fewshot ablate`: fewshot/studies.py
+    paper_layout: ClassVar[PaperLayout | None] = None  # tables of `fewshot paper`: fewshot/studies.py
 
     takes_context: ClassVar[bool] = True  # whether `logits` wants `prepared` and `branch`
 

@@ -7,14 +7,10 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fewshot.errors import UserError, unknown_name
-
-if TYPE_CHECKING:
-    from fewshot.insight import Insight
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
@@ -27,9 +23,6 @@ METHODS = {
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }
-
-# what looks into a method's answers, for `fewshot explain`: see fewshot/insight.py
-EXPLAINERS = {"dspnet": "baselines.dspnet_explained:explain"}
 
 
 def known_methods() -> dict[str, str]:
@@ -51,18 +44,6 @@ def resolve_method(name: str) -> type[Any]:
             f"method {name!r}: {module_name} has no class {class_name!r}; name a class it defines"
         )
     return learner
-
-
-def resolve_explainer(name: str) -> Callable[..., Insight]:
-    """Return what looks into the answers of a method, by the method's name; most methods have none."""
-    if name not in EXPLAINERS:
-        raise UserError(
-            f"method {name!r} has no seeds to show and no modules to switch off; explain draws "
-            f"{', '.join(sorted(EXPLAINERS))}, overlay draws the answers of any method"
-        )
-    module_name, _, function = EXPLAINERS[name].rpartition(":")
-    found: Callable[..., Insight] = getattr(importlib.import_module(module_name), function)
-    return found
 
 
 def trains(learner: type[Any]) -> bool:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from fewshot.errors import UserError
+from fewshot.studies import ablation_rows
 from protocols.cells import Request
 from protocols.method import Method
 from protocols.methods import settle
@@ -15,22 +16,6 @@ from results.ablation import Row
 from results.records import read_record
 
 LOG = logging.getLogger("fewshot")
-
-# method -> rows: what to call a row, and the options it sets. The others are told against the first.
-ABLATIONS: dict[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
-    "dspnet": (
-        ("neither", {"fspa": "false", "bcma": "false"}),
-        ("FSPA alone", {"fspa": "true", "bcma": "false"}),
-        ("BCMA alone", {"fspa": "false", "bcma": "true"}),
-        ("both", {"fspa": "true", "bcma": "true"}),
-    ),
-    "densemp": (
-        ("all stages", {"stages": "1,2,3"}),
-        ("without stage 1", {"stages": "2,3"}),
-        ("without stage 3", {"stages": "1,2"}),
-        ("DenseCL only", {"stages": "1"}),
-    ),
-}
 
 
 def ablated(
@@ -43,20 +28,17 @@ def ablated(
     steps: int | None,
     precision: str,
 ) -> dict[str, list[Method]]:
-    """Return label -> the method of every seed, each row's options over `settings` (from `--set`).
+    """Return label -> the method of every seed, for the ablation rows that a learner class offers.
 
-    Raises `UserError` for a method without ablations and for a setting that is a row's to choose.
+    A row's options replace `settings` (from `--set`). Raises `UserError` for a method without ablations and
+    for a setting that a row chooses.
     """
-    if name not in ABLATIONS:
-        raise UserError(
-            f"method {name!r} has no ablations; methods that have: {', '.join(sorted(ABLATIONS))}"
-        )
-    rows = ABLATIONS[name]
+    rows = ablation_rows(name)
     for key in settings:
-        if any(key in options for _label, options in rows):
+        if any(key in options for options in rows.values()):
             raise UserError(f"--set {key}: the rows of the ablation set it themselves; leave it out")
     found = {}
-    for label, options in rows:
+    for label, options in rows.items():
         more, begin, long = {**settings, **options}, weights, steps
         if "stages" in options:  # what is typed for a stage is for the rows that have it
             stages = tuple(int(stage) for stage in options["stages"].split(","))

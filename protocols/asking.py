@@ -76,7 +76,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         if writer is not None:
             writer.write(cell.plan, folders[n])
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, _marks(cell, method, model), cell.checks,
+            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method, model), cell.checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
@@ -84,7 +84,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     return paths
 
 
-def _marks(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
+def marks_of(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
     """Return the marks of a cell, of its method's constants and of another recipe than the published one."""
     request = cell.request
     constants = settled_for(method, request.store.spec.region, request.setting).marks

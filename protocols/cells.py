@@ -6,7 +6,7 @@ import json
 import platform
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
     return (
         crossed
         | answered(request)
+        | named(model)
         | {
             "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
             "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
@@ -111,6 +112,12 @@ def answered(request: Request) -> dict[str, str]:
     return {} if precision == "float32" else {"answer_precision": precision}
 
 
+def named(model: Model) -> dict[str, str]:
+    """Return the name of a model's checkpoint, for the key; nothing where it has none."""
+    name = model.description.get("name")
+    return {} if name is None else {"checkpoint_name": name}
+
+
 def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
     """Return the key under which the cell's record, predictions and log lie."""
     return cell_key(cell_identity(request, method, model, plan))
@@ -128,8 +135,23 @@ def cell_record(
     """
     ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
     scans, slices, excluded = ours if trained is None else trained
+    record = unscored_record(request, method, model, plan, marks)
+    scored = replace(
+        record,
+        training=TrainingPart(scans, slices, excluded, excluded_seen or None),
+        checks=tuple(checks),
+        fallback_slices=evaluation.fallback_slices,
+        scores=tuple(_score(score) for score in evaluation.scores),
+    )
+    return checked_record(scored)
+
+
+def unscored_record(
+    request: Request, method: Method, model: Model, plan: Plan, marks: Sequence[str]
+) -> Record:
+    """Return a cell's record as far as it is known before anything is evaluated; it has no scores yet."""
     protocol, train_store = request.protocol, request.train_store
-    record = Record(
+    return Record(
         schema=SCHEMA,
         protocol=ProtocolPart(protocol.name, protocol.version, protocol.hash),
         dataset=_dataset_part(request.store),
@@ -145,15 +167,13 @@ def cell_record(
         versions=shared_versions(method, model),
         queries=query_mode(method.learner),
         model=_model_part(model, answered(request)),
-        training=TrainingPart(scans, slices, excluded, excluded_seen or None),
+        training=TrainingPart(plan.training_scans, len(plan.training_slices), len(plan.excluded)),
         audits=(*marks, *protocol.marks(request.setting, plan.group)),
-        checks=tuple(checks),
-        fallback_slices=evaluation.fallback_slices,
-        scores=tuple(_score(score) for score in evaluation.scores),
+        fallback_slices=0,
+        scores=(),
         environment=environment(request.device),
         key=key_of(request, method, model, plan),
     )
-    return checked_record(record)
 
 
 def _dataset_part(store: Store) -> DatasetPart:

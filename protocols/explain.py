@@ -1,4 +1,4 @@
-"""One question of a protocol and one model's answer to it, taken apart for a picture."""
+"""The explanation of one mask: which slice of a protocol, and what a model's `explain` says of it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from episodes.plan import make_plan, scan_roles
 from episodes.slices import Normalisation, SliceReader, normalisation
 from episodes.store import Store
 from fewshot.errors import UserError, unknown_name
-from fewshot.registry import resolve_explainer
-from fewshot.types import SliceRef, Task
+from fewshot.explanation import DetailPrototypes, check_explanation
+from fewshot.types import SliceRef, Support, Task
 from protocols.crossed import check_pair, crossed_intensities
+from protocols.method import Method
 from protocols.models import Model
 from protocols.spec import Protocol
-from results.explained import Explained
+from results.explanation_figure import SliceExplanation
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A task of a protocol, the query slice of it that is looked at, its fold, and whether it is scored."""
+class ExplainTarget:
+    """A task of a protocol, one of its query slices, the scan's fold, and whether the slice is scored."""
 
     task: Task
     query: SliceRef
@@ -30,14 +31,21 @@ class Asked:
     scored: bool
 
 
-def find_question(
+def find_target(
     store: Store, protocol: Protocol, scan: str, class_name: str, group: str | None, z: int | None
-) -> Asked:
-    """Return what the protocol asks about a class in a slice of a scan, in the fold that asks the scan.
+) -> ExplainTarget:
+    """Return the target that a protocol evaluates for a class in a slice of a scan, in the scan's fold.
 
-    `z` none: of the scored slices the one with most pixels of the class. `group` none: the first that tests
-    the class. Where every support is asked in turn, the first. Raises `UserError` for a scan, class, group or
-    slice that is not there, and for a class that the scan does not show.
+    Args:
+        store: The dataset of the scan.
+        protocol: Says which slices support; of several supports in turn, the first is taken.
+        scan: The query scan's id.
+        class_name: A tested class.
+        group: The group of the class; None: the first that tests it.
+        z: The query slice; None: the scored slice with the largest area of the class.
+
+    Raises:
+        UserError: The scan, class, group or slice does not exist, or the scan does not show the class.
     """
     index, rules = store.index, protocol.evaluation
     if scan not in index.scans:
@@ -66,16 +74,16 @@ def find_question(
     )
     plan = make_plan(index, store.spec, store.hash, rules, 1, fold, testing[0], (class_name,))
     first = [task for task in plan.tasks if task.queries and task.queries[0].scan == scan]
-    asked = [
-        Asked(task, ref, fold, scored)
+    targets = [
+        ExplainTarget(task, ref, fold, scored)
         for task in first[: plan.parts]
         for ref, scored in zip(task.queries, task.scored, strict=True)
     ]
     if z is not None:
-        return next(one for one in asked if one.query.z == z)
+        return next(one for one in targets if one.query.z == z)
     value, labels = store.spec.classes[class_name], store.scan(scan).labels
     return max(
-        (one for one in asked if one.scored),
+        (one for one in targets if one.scored),
         key=lambda one: (int((labels[one.query.z] == value).sum()), -one.query.z),
     )
 
@@ -110,35 +118,46 @@ def intensities_for(
     return crossed_intensities(protocol, home, store)[1]
 
 
-def explained(
-    method: str, model: Model, asked: Asked, reader: SliceReader, device: torch.device
-) -> Explained:
-    """Return the answer to one query slice, taken apart, as host arrays.
+def explain_slice(
+    method: Method, model: Model, target: ExplainTarget, reader: SliceReader, device: torch.device
+) -> SliceExplanation:
+    """Return the method's explanation of its mask for one query slice, as host arrays of the first shot.
 
-    Support and query go through the encoder as `segment` sends them, so the variant that was trained gives
-    the mask that `segment` gives.
+    The method has `explain` (`fewshot.studies.check_explainer`). Raises `UserError` where what it returns has
+    another form than `Explanation`.
     """
-    explain = resolve_explainer(method)
-    task = asked.task
+    task = target.task
+    shots = len(task.support)
     masks = torch.stack([torch.from_numpy(reader.mask(ref, task.class_value)) for ref in task.support])
+    images = reader.images([*task.support, target.query]).to(device)
     with torch.inference_mode():
-        features = model.learner.encode(reader.images([*task.support, asked.query]).to(device))
-        shots = len(task.support)
-        found = explain(model.learner, features[:shots], masks.to(device), features[shots:])
+        found = model.learner.explain(Support(images[:shots], masks.to(device)), images[shots:])
+    check_explanation(found, method.name, shots, (images.shape[-2], images.shape[-1]))
     support = task.support[0]
-    return Explained(
+    return SliceExplanation(
         support_image=reader.image(support),
         support_mask=masks[0].numpy(),
-        seeds=found.seeds[0][found.seeded[0]].cpu().numpy(),
-        places=found.places[0][found.counts[0]].cpu().numpy(),
-        weights=found.weights[0][found.counts[0]].cpu().numpy(),
+        **_of_first_shot(found.details),
         note=found.note,
-        query_image=reader.image(asked.query),
-        truth=reader.mask(asked.query, task.class_value),
-        nearest=found.nearest.cpu().numpy(),
+        query_image=reader.image(target.query),
+        truth=reader.mask(target.query, task.class_value),
+        nearest=None if found.nearest is None else found.nearest.cpu().numpy(),
         kinds=dict(found.kinds),
         answers={name: mask.cpu().numpy() for name, mask in found.answers.items()},
         trained=found.trained,
         support_name=f"scan {support.scan}, slice {support.z}" + (f", shot 1 of {shots}" * (shots > 1)),
-        query_name=f"scan {asked.query.scan}, slice {asked.query.z}" + ("" if asked.scored else ", unscored"),
+        query_name=f"scan {target.query.scan}, slice {target.query.z}"
+        + ("" if target.scored else ", unscored"),
     )
+
+
+def _of_first_shot(details: DetailPrototypes | None) -> dict[str, Any]:
+    """Return the first shot's seeds and detail prototypes, empty for a method without them."""
+    if details is None:
+        none = torch.zeros(0, 2)
+        arrays = {"seeds": none, "places": none, "weights": torch.zeros(0, 1, 1)}
+    else:
+        arrays = {"seeds": details.seeds[0][details.seeded[0]]}
+        arrays |= {name: getattr(details, name)[0][details.counts[0]] for name in ("places", "weights")}
+    grid = tuple(arrays["weights"].shape[1:])
+    return {"grid": grid} | {name: value.cpu().numpy() for name, value in arrays.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,17 @@ import torch
 from episodes.plan import Plan
 from fewshot.checkpoints import FILES, load_released
 from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from fewshot.files import canonical_json, sha256_of
+from protocols.asking import Asked, marks_of
+from protocols.cells import unscored_record
 from protocols.method import Method
 from protocols.models import NAMED, PRETRAINING, Model, built
 from protocols.recipe_marks import is_file_of
+from results.configuration import configuration
+from results.record import Record
+from results.records import read_record
 
+LOG = logging.getLogger("fewshot")
 LEAKAGE = "leakage possible: one checkpoint for several folds"
 
 
@@ -82,12 +89,22 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
     return files
 
 
-def external_model(method: Method, path: Path, device: torch.device) -> Model:
-    """Load one checkpoint file into the method; its record says `external` and holds the file's sha256."""
-    assert method.recipe is not None
+def external_model(
+    method: Method, path: Path, device: torch.device, description: dict[str, Any] | None = None
+) -> Model:
+    """Return the method with the weights of a checkpoint file, in evaluation mode.
+
+    `description`: the `model` part of its records (default: `external_description` without a name).
+    """
     learner = built(method)
     load_released(path, learner)
     learner.to(device).eval()
+    return Model(learner, description or external_description(method, path), None)
+
+
+def external_description(method: Method, path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the `model` part of a checkpoint file's records: "external", the file's sha256 and its name."""
+    assert method.recipe is not None
     sha256 = sha256_of(path)
     description: dict[str, Any] = {
         "key": f"external-{sha256[:16]}",
@@ -99,4 +116,38 @@ def external_model(method: Method, path: Path, device: torch.device) -> Model:
         "skipped_episodes": None,
         "trained_on": [],
     }
-    return Model(learner, description, None)
+    return description if name is None else description | {"name": name}
+
+
+def check_other_files(cells: Sequence[Asked], method: Method, description: Mapping[str, Any]) -> None:
+    """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
+
+    Args:
+        cells: Cells of one work folder, to be evaluated with the file.
+        method: The method that the file is loaded into.
+        description: The file's `external_description`.
+    """
+    model = Model(None, dict(description), None)
+    begun = [
+        unscored_record(one.request, method, model, one.plan, marks_of(one, method, model)) for one in cells
+    ]
+    known = {_cell_of(record) for record in begun}
+    for path in sorted((cells[0].request.work / "records").glob("*.json")):
+        try:
+            record = read_record(path)
+        except UserError as error:
+            LOG.warning("left out: %s", error)
+            continue
+        if _cell_of(record) in known and record.model.key != description["key"]:
+            name = description.get("name")
+            taken = "records without a name" if name is None else f"the name {name!r}"
+            other = "--name NAME" if name is None else "another --name"
+            raise UserError(
+                f"{path} has fold {record.fold}, group {record.group} of another checkpoint file of "
+                f"{method.name} ({record.model.key}), and {taken} can hold one; give {other}"
+            )
+
+
+def _cell_of(record: Record) -> str:
+    """Return what two records share if tables put them into one cell."""
+    return canonical_json([configuration(record), record.fold, record.group])

@@ -15,6 +15,7 @@ from fewshot.checkpoints import weights_file
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from fewshot.locks import if_free, locked
+from fewshot.types import checked_name
 from protocols.asking import Asked, ask
 from protocols.audits import audit_question, audit_training
 from protocols.backbones import with_backbone
@@ -22,7 +23,9 @@ from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import (
     LEAKAGE,
+    check_other_files,
     checkpoint_files,
+    external_description,
     external_model,
     with_external_labels,
     with_labels_of_start,
@@ -135,8 +138,13 @@ def _parcel_name(method: Method, shared: Sequence[Asked]) -> str:
     return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *asked])[:16]
 
 
-def run_external(requests: Sequence[Request], method: Method, pattern: str, same_for_all: bool) -> list[Path]:
+def run_external(
+    requests: Sequence[Request], method: Method, pattern: str, same_for_all: bool, name: str | None = None
+) -> list[Path]:
     """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says.
+
+    `name` tells several checkpoints of one method apart: it stands in records, keys and labels. Raises
+    `UserError` where a record of another file has the same name, before anything is evaluated.
 
     `requests` may ask several protocols of one dataset and setting: those whose intensities agree share what
     is encoded. Nothing is known of the training, so no protocol is refused and no training audited.
@@ -154,15 +162,22 @@ def run_external(requests: Sequence[Request], method: Method, pattern: str, same
             plan = next(plan for plan in plans if (plan.fold, plan.group) == (fold, group))
             scans = plan.training_scans if rule == "training-scans" else ()
             asked.setdefault((fold, path, rule, scans), []).append((request, plan))
-    paths = []
+    if name is not None:
+        checked_name("--name", name)
+    work: list[tuple[list[Asked], dict[str, Any], Path, Normalisation]] = []
     for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
         cells = [
             Asked(request, plan, marks, audit_question(plan, request.store, request.protocol))
             for request, plan in pairs
         ]
-        model = external_model(method, path, pairs[0][0].device)
-        paths += ask(cells, method, model, _intensities(*pairs[0]))
+        description = external_description(method, path, name)
+        check_other_files(cells, method, description)
+        work.append((cells, description, path, _intensities(*pairs[0])))
+    paths = []
+    for cells, description, path, intensities in work:
+        model = external_model(method, path, cells[0].request.device, description)
+        paths += ask(cells, method, model, intensities)
     return paths
 
 

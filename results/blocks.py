@@ -123,8 +123,8 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     """Return the blocks of records, one per distinct configuration, in a fixed order.
 
     Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
-    steps, seed, precisions, checkpoint policy, shots, parts or marks are never mixed. Two different records
-    of one cell are a `UserError`.
+    steps, seed, precisions, checkpoint policy and name, shots, parts or marks are never mixed. Two different
+    records of one cell are a `UserError`.
     """
     found: dict[str, dict[Cell, Record]] = {}
     for record in sorted(records, key=lambda record: canonical_json(record.to_json())):
@@ -134,13 +134,20 @@ def blocks(records: Iterable[Record]) -> list[Block]:
             raise UserError(
                 f"two different records of {record.method.name}, {record.dataset.name} setting "
                 f"{record.setting}, fold {cell[0]}, group {cell[1]}: models {cells[cell].model.key} "
-                f"and {record.model.key}; keep one of them in the folder of records"
+                f"and {record.model.key}; {remedy([cells[cell], record])}"
             )
         cells.setdefault(cell, record)
     made = [Block(next(iter(cells.values())), dict(sorted(cells.items()))) for cells in found.values()]
     return sorted(
         made, key=lambda block: canonical_json([question(block.record), configuration(block.record)])
     )
+
+
+def remedy(records: Sequence[Record]) -> str:
+    """Return what to do about different records of one cell, for an error."""
+    if all(record.model.checkpoint == "external" for record in records):
+        return "keep one of them, or evaluate one of the checkpoints again with --name NAME"
+    return "keep one of them in the folder of records"
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -141,11 +141,13 @@ def notes(block: Block) -> list[str]:
 
 
 def training_text(model: ModelPart) -> str:
-    """Return encoder, initial weights and steps of a model in words, and precisions other than float32."""
+    """Return encoder, initial weights, name and steps of a model in words, and precisions but float32."""
     if model.encoder is None:
         return "made elsewhere" if model.checkpoint == "external" else "nothing trained"
     weights = model.initial_weights
     texts = [model.encoder, f"{weights.name} weights" if weights else "given weights"]
+    if model.name is not None:
+        texts[1] += f" {model.name}"
     if model.steps is not None:
         texts.append("untrained" if model.steps == 0 else f"{model.steps} steps")
     if model.precision not in (None, "float32"):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from fewshot.errors import UserError, unknown_name
+from fewshot.paper_layout import PaperLayout, PaperTable
 from results.board_tables import percent, signed
 from results.comparability import reason_of_cells
 from results.layout import FORMATS, Grid
@@ -25,61 +25,8 @@ Cells = Mapping[
 ]  # method, dataset, setting -> column -> percent
 
 
-@dataclass(frozen=True)
-class Table:
-    """One table of a paper: its setting, its datasets from left to right, the classes under each."""
-
-    setting: int
-    datasets: tuple[str, ...]
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A paper's tables; `methods`: its name -> the name here; differences are made to `baseline` if any."""
-
-    paper: str
-    source: str  # how `published.csv` begins to name it
-    tables: tuple[Table, ...]
-    methods: Mapping[str, str | None]
-    baseline: str | None
-
-
-KIDNEYS_FIRST = ("right-kidney", "left-kidney", "liver", "spleen")
-LIVER_FIRST = ("liver", "right-kidney", "left-kidney", "spleen")
-PAPERS = {
-    "densemp": Layout(
-        paper="DenseMP (Fan et al. 2023, arXiv 2307.09604)",
-        source="DenseMP repo",
-        tables=tuple(Table(setting, ("sabs", "chaost2"), KIDNEYS_FIRST) for setting in (1, 2)),
-        methods={"SSL-ALPNet": "ssl-alpnet", "DenseMP": "densemp"},
-        baseline="SSL-ALPNet",
-    ),
-    "dspnet": Layout(
-        paper="DSPNet (Tang et al. 2025, arXiv 2406.18074)",
-        source="DSPNet Tables",
-        tables=(
-            *(Table(setting, ("chaost2", "sabs"), LIVER_FIRST) for setting in (1, 2)),
-            Table(1, ("cmr",), ("rv", "lv-myo", "lv-bp")),
-        ),
-        methods={
-            "SE-Net": None, "PANet": "panet", "SSL-ALPNet": "ssl-alpnet", "Q-Net": "qnet",
-            "CAT-Net": "catnet", "DSPNet": "dspnet",
-        },
-        baseline=None,
-    ),
-}  # fmt: skip
-
-
-def layout_of(name: str) -> Layout:
-    """Return the layout of a paper; a wrong name is a `UserError`."""
-    if name not in PAPERS:
-        raise unknown_name("paper", name, PAPERS)
-    return PAPERS[name]
-
-
 def measured_cells(
-    layout: Layout, records: Sequence[Record], protocol: str | None = None
+    layout: PaperLayout, records: Sequence[Record], protocol: str | None = None
 ) -> tuple[Cells, list[str]]:
     """Return what is measured for a layout, and in words which rows were taken and what was left out.
 
@@ -99,27 +46,35 @@ def measured_cells(
             line = _line(board, name)
             if line is not None:
                 found[printed, dataset, setting] = _numbers(board, line)
-                where = f"{printed}, {TITLES[dataset]}, setting {setting}"
+                where = f"{printed}, {title_of(dataset)}, setting {setting}"
                 told.append(f"{where}: {_told(line)} [{line.marks}]{_not_comparable(line)}")
     return found, told
 
 
-def published_cells(layout: Layout, rows: Sequence[PublishedRow]) -> Cells:
-    """Return what the paper itself prints in its tables."""
-    return {
+def published_cells(layout: PaperLayout, rows: Sequence[PublishedRow]) -> Cells:
+    """Return what the paper itself prints in its tables; `UserError` where no row is of this paper."""
+    cells = {
         (row.method, row.dataset, row.setting): {**row.dice, "mean": row.mean}
         for row in rows
-        if row.reported_by.startswith(layout.source)
+        if layout.source is not None and row.reported_by.startswith(layout.source)
     }
+    if not cells:
+        raise UserError(f"no published number of {layout.paper} is known here; leave --published out")
+    return cells
 
 
-def render_paper(layout: Layout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
+def title_of(dataset: str) -> str:
+    """Return what papers call a dataset; its own name where they have none."""
+    return TITLES.get(dataset, dataset)
+
+
+def render_paper(layout: PaperLayout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
     """Return the paper's tables as "text" or "md"; a cell that is not there says `missing`."""
     if format not in FORMATS:
         raise unknown_name("table format", format, FORMATS)
     parts = []
     for number, table in enumerate(layout.tables):
-        names = " and ".join(TITLES[dataset] for dataset in table.datasets)
+        names = " and ".join(title_of(dataset) for dataset in table.datasets)
         last = [*notes] if number == len(layout.tables) - 1 else []
         unit = "Dice in percent, mean over folds"
         against = f"; in brackets the difference to {layout.baseline}" if layout.baseline else ""
@@ -130,9 +85,9 @@ def render_paper(layout: Layout, cells: Cells, missing: str, notes: Sequence[str
     return "\n\n".join(parts)
 
 
-def _grid(layout: Layout, table: Table, cells: Cells, missing: str) -> Grid:
+def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) -> Grid:
     columns = [(dataset, name) for dataset in table.datasets for name in (*table.classes, "mean")]
-    header = ("method", *(f"{TITLES[dataset]} {SHORT[name]}" for dataset, name in columns))
+    header = ("method", *(f"{title_of(dataset)} {SHORT.get(name, name)}" for dataset, name in columns))
     rows = []
     for method in layout.methods:
         texts = []

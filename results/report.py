@@ -68,6 +68,8 @@ def _command(line: Line, seed: int) -> str:
     words += ["--seed", str(seed)]
     if model.checkpoint == "external":
         words += ["--checkpoint", "PATTERN"]
+        if model.name is not None:
+            words += ["--name", model.name]
     if model.checkpoint in ("validation", "oracle"):
         words += ["--select", model.checkpoint]
     if model.precision not in (None, "float32"):

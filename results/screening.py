@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
+from results.blocks import remedy
 from results.configuration import configuration, has_same_result
 from results.record import Record
 from results.records import parse_record, record_files, record_texts
@@ -99,6 +100,7 @@ def _without_contradictions(found: Iterable[tuple[str, Record]]) -> tuple[list[R
         names = " and ".join(source for source, _record in some)
         faults.append(
             f"{names}: two different records of {first.method.name}, {first.dataset.name} "
-            f"setting {first.setting}, fold {first.fold}, group {first.group}; keep the right one"
+            f"setting {first.setting}, fold {first.fold}, group {first.group}; "
+            f"{remedy([record for _path, record in some])}"
         )
     return kept, faults

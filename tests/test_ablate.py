@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from tiny import tiny_store
 
-from baselines.dspnet_explained import VARIANTS
+from baselines.dspnet import DSPNet
+from baselines.dspnet_explanation import VARIANTS
+from baselines.yardsticks import CopySupport
 from fewshot.commands.main import main
 from fewshot.errors import UserError
-from protocols.ablations import ABLATIONS, ablated
+from protocols.ablations import ablated
 from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
 from results.record import Record, Score
 from results.records import read_records
@@ -135,7 +137,7 @@ def test_any_method_with_rows_is_run_row_by_row(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two equal rows of a yardstick differ by nothing, in no draw."""
-    monkeypatch.setitem(ABLATIONS, "copy-support", (("first", {}), ("second", {})))
+    monkeypatch.setattr(CopySupport, "ablations", {"first": {}, "second": {}}, raising=False)
     shutil.copytree(done / "stores", tmp_path / "work" / "stores")
     command = [
         "ablate",
@@ -163,7 +165,7 @@ def test_four_rows_of_three_seeds_and_again_the_same(
 ) -> None:
     assert main(["ablate", "dspnet", "--work", str(done), *ASKED, *MODEL]) == 0
     printed = capsys.readouterr().out
-    labels = [label for label, _options in ABLATIONS["dspnet"]]
+    labels = list(DSPNet.ablations)
     assert [line.split("  ")[0] for line in printed.splitlines()[5:9]] == labels
     assert "seeds 0, 1, 2" in printed and printed.startswith("ablation of dspnet on tiny, setting 2")
     records = read_records(done / "records")

@@ -9,7 +9,8 @@ import torch
 from dspnet_by_hand import scores_by_hand, seeds_by_hand
 from torch import Tensor, nn
 
-from baselines.dspnet import ChannelAttention, DSPNet, banded
+from baselines.dspnet import DSPNet
+from baselines.dspnet_bcma import ChannelAttention, banded
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.errors import UserError
 from fewshot.semantic import detail_prototypes, seeds_of, semantic_prototypes, steep_softmax

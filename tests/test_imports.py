@@ -17,6 +17,7 @@ BASE = {
     "fewshot.files",
     "fewshot.locks",
     "fewshot.key_parts",
+    "fewshot.paper_layout",
 }
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {

@@ -11,7 +11,8 @@ from making import changed, record, score
 
 from fewshot.commands.main import main
 from fewshot.errors import UserError
-from results.paper_tables import NOT_MEASURED, PAPERS, layout_of, measured_cells, render_paper
+from fewshot.studies import paper_layout_of
+from results.paper_tables import NOT_MEASURED, measured_cells, render_paper
 from results.record import DatasetPart, Record
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
@@ -32,7 +33,7 @@ def answers(method: str, dataset: str, percents: tuple[int, int, int, int], **mo
 
 
 def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> None:
-    layout = layout_of("densemp")
+    layout = paper_layout_of("densemp")
     records = answers("ssl-alpnet", "sabs", (70, 60, 50, 40)) + answers("densemp", "sabs", (75, 55, 50, 44))
     records += answers("ssl-alpnet", "chaost2", (1, 2, 3, 4))[:3]
     cells, told = measured_cells(layout, records)
@@ -55,7 +56,7 @@ def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> Non
 
 
 def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
-    layout = layout_of("densemp")
+    layout = paper_layout_of("densemp")
     long = answers("ssl-alpnet", "sabs", (70, 60, 50, 40), steps=900)
     short = answers("ssl-alpnet", "sabs", (1, 1, 1, 1), steps=0)
     cells, _told = measured_cells(layout, long + short)
@@ -76,11 +77,12 @@ def test_an_ablation_of_stages_leaves_one_row_to_take() -> None:
         return [changed(r, method={"options": {"stages": stages}}) for r in every]
 
     every, second = staged(71, [1, 2, 3], "densecl", 360), staged(72, [2, 3], "imagenet", 360)
-    cells, told = measured_cells(layout_of("densemp"), every + second + staged(73, [1, 2], "densecl", 300))
+    layout, third = paper_layout_of("densemp"), staged(73, [1, 2], "densecl", 300)
+    cells, told = measured_cells(layout, every + second + third)
     assert cells["DenseMP", "sabs", 2]["mean"] == pytest.approx(71.0)
     assert any("360 steps" in line and ", stages 1,2,3 [" in line for line in told)
     with pytest.raises(UserError, match=r"longest training: .*, stages 2,3; .*, stages 2,3; leave"):
-        measured_cells(layout_of("densemp"), second + staged(74, [2, 3], "random", 360))
+        measured_cells(layout, second + staged(74, [2, 3], "random", 360))
 
 
 def test_published_numbers_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,4 +105,3 @@ def test_wrong_names_are_answered_and_the_real_records_fill_what_they_can(
     assert main(["paper", "dspnet", "--records", str(records)]) == 0
     out = capsys.readouterr().out
     assert "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (resnet18, random weights, 300 steps" in out
-    assert set(PAPERS) == {"densemp", "dspnet"}

@@ -15,11 +15,12 @@ from made_backbones import MadeBackbones, backbone_file, slices_of
 from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, records, run
 from tiny import tiny_store
 
+from baselines.densemp import DenseMP
 from episodes.store import Store
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from protocols import pipeline, runner
-from protocols.ablations import ABLATIONS, ablated
+from protocols.ablations import ablated
 from protocols.audits import BACKBONE
 from protocols.backbones import DROPPED
 from protocols.cells import Request
@@ -215,7 +216,7 @@ def test_stages_are_for_methods_that_have_them(work: Path, capsys: pytest.Captur
 
 def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None:
     """A file is stage 1's, so a row without it starts as usual; a name is what only that row starts from."""
-    rows = [label for label, _options in ABLATIONS["densemp"]]
+    rows = list(DenseMP.ablations)
     for typed, wanted in (
         (None, ["densecl", "imagenet", "densecl", "densecl"]),
         ("random", ["densecl", "random", "densecl", "densecl"]),

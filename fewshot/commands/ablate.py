@@ -1,8 +1,8 @@
 """Train a method without each of its modules, under several seeds, and print what each module is worth.
 
-Every row is trained and evaluated as `fewshot run` does, with its records; what is there already is reused.
-The table has the mean over seeds, the spread over seeds, and a bootstrap interval of the difference to the
-first row, in which scans are drawn anew within their folds.
+The rows are the `ablations` of the learner class. Every row is trained and evaluated as `fewshot run` does,
+with its records; existing models and records are reused. The table has the mean over seeds, the spread over
+seeds, and a bootstrap interval of the difference to the first row, which draws scans within their folds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from fewshot.commands import shared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("method", metavar="METHOD", help="a method that has ablations, such as dspnet")
+    parser.add_argument(
+        "method", metavar="METHOD", help="a method that has ablations: densemp, dspnet, or file.py:Class"
+    )
     shared.add_question(parser)
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of training (default: 0,1,2)")
     shared.add_training(parser)

@@ -1,5 +1,6 @@
 """Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN.
 
+Several checkpoints of one method stand side by side in a work folder if each has a --name.
 A model may be asked under several protocols at once, --protocol A,B,C: each slice is encoded once, and every
 protocol whose training rules a model trained here fits gives records. Status 1 where some were refused.
 """
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
     )
+    parser.add_argument("--name", metavar="NAME", help="with --checkpoint: what tables call the checkpoint")
     parser.add_argument(
         "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
     )
@@ -60,6 +62,8 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     from protocols.models import open_model
     from protocols.trained import run_trained
 
+    if args.name is not None:
+        raise UserError("--name is for checkpoint files: a model trained here has a key; leave --name out")
     if args.allow_mismatch and args.setting is None:
         raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
     folder = shared.model_folder(args.work, args.model)
@@ -91,4 +95,4 @@ def _external(args: argparse.Namespace) -> list[Path]:
         shared.request(args, args.dataset, args.setting, name=name)
         for name in dict.fromkeys(args.protocol.split(","))
     ]
-    return run_external(requests, method, args.checkpoint, args.same_checkpoint)
+    return run_external(requests, method, args.checkpoint, args.same_checkpoint, args.name)

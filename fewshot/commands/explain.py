@@ -1,9 +1,9 @@
-"""Draw what stands behind one answer of a trained model: seeds, prototypes, and what each module changes.
+"""Draw what stands behind one mask of a trained model: seeds, prototypes, and what each module changes.
 
-Shown are the support slice with seeds and detail prototypes, which kind of prototype every position of the
-query is most like, and the answer with neither module, each alone and both, all with the weights of MODEL:
-what a module does to this answer, not what training with it is worth (that is `fewshot ablate`). For DSPNet;
-other methods have no such parts. The scan must be one that the model was not trained on.
+The picture shows the support slice with seeds and detail prototypes, the kind of prototype nearest to every
+position of the query, and the mask of every variant of the method, all with the weights of MODEL. A variant's
+mask shows what a module changes here, not what training with it is worth (that is `fewshot ablate`). The
+method must have `explain`, as dspnet has; see fewshot/studies.py. The model must not have seen the scan.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--slice",
         type=int,
         metavar="Z",
-        help="slice of the query (default: most of the class, of the scored)",
+        help="query slice (default: the scored slice with the largest area of the class)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE",
@@ -42,31 +42,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the picture; print every variant's Dice on the slice, and where the picture is."""
     from episodes.slices import SliceReader
-    from fewshot.registry import resolve_explainer
-    from protocols.explain import explained, find_question, intensities_for
+    from fewshot.studies import check_explainer
+    from protocols.explain import explain_slice, find_target, intensities_for
     from protocols.models import open_model
     from protocols.spec import load_protocol
-    from results.explained import draw_explained
+    from results.explanation_figure import draw_explanation
 
     folder, device = shared.model_folder(args.work, args.model), shared.chosen_device(args.device)
     method, spec, model = open_model(folder, device)
-    resolve_explainer(method.name)
+    check_explainer(method.learner, method.name)
     protocol = load_protocol(args.protocol)
     home = shared.open_store(args.work, spec["dataset"])
     store = home if args.dataset in (None, spec["dataset"]) else shared.open_store(args.work, args.dataset)
-    asked = find_question(store, protocol, args.scan, args.class_name, args.group, args.slice)
+    target = find_target(store, protocol, args.scan, args.class_name, args.group, args.slice)
     intensities = intensities_for(spec, folder.name, protocol, home, store, args.scan)
-    found = explained(method.name, model, asked, SliceReader(store, intensities), device)
-    name = f"{folder.name}_{args.scan}_{args.class_name}_{asked.query.z}.png"
+    found = explain_slice(method, model, target, SliceReader(store, intensities), device)
+    name = f"{folder.name}_{args.scan}_{args.class_name}_{target.query.z}.png"
     path = args.out or args.work / "figures" / name
     heading = (
         f"{method.name} {folder.name}: {args.class_name} of scan {args.scan}, {store.spec.name}, fold "
-        f"{asked.fold} of {protocol.name}"
+        f"{target.fold} of {protocol.name}"
     )
-    draw_explained(heading, found, path)
+    draw_explanation(heading, found, path)
+    width = max(12, *map(len, found.answers))
     for variant in found.answers:
         score = found.dice(variant)
-        told = "undefined" if score is None else f"{100 * score:.2f}"
-        print(f"{variant:<12} {told:>9}" + (" (as trained)" if variant == found.trained else ""))
+        text = "undefined" if score is None else f"{100 * score:.2f}"
+        print(f"{variant:<{width}} {text:>9}" + (" (as trained)" if variant == found.trained else ""))
     print(path)
     return 0

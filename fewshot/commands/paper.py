@@ -1,4 +1,7 @@
-"""Print the tables of a paper in its own layout: with what is measured here, or as published."""
+"""Print the tables of a paper in its own layout: with what is measured here, or as published.
+
+The layout is the `paper_layout` of the paper's method; METHOD may be a file of your own, file.py:Class.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from fewshot.commands import board
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("paper", metavar="PAPER", help="densemp or dspnet")
+    parser.add_argument(
+        "paper", metavar="METHOD", help="a method that has a paper layout: densemp, dspnet, or file.py:Class"
+    )
     parser.add_argument(
         "--published", action="store_true", help="what the paper prints, not what is measured"
     )
@@ -22,17 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
+    from fewshot.studies import paper_layout_of
     from results.paper_tables import (
         NOT_MEASURED,
         NOT_PRINTED,
-        layout_of,
         measured_cells,
         published_cells,
         render_paper,
     )  # fmt: skip
     from results.published import read_published
 
-    layout = layout_of(args.paper)
+    layout = paper_layout_of(args.paper)
     if args.published:
         notes = ["as printed there; fewshot published tells caveats and marks"]
         cells = published_cells(layout, read_published())

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="PATTERN", help="evaluate this file; {fold} and {group} are filled in"
     )
+    parser.add_argument("--name", metavar="NAME", help="with --checkpoint: what tables call the checkpoint")
     parser.add_argument(
         "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
     )
@@ -63,8 +64,10 @@ def run(args: argparse.Namespace) -> int:
             )
         if len(devices) > 1:
             raise UserError("--checkpoint is asked on one device: give one --device")
-        paths = run_external([request], method, args.checkpoint, args.same_checkpoint)
+        paths = run_external([request], method, args.checkpoint, args.same_checkpoint, args.name)
     else:
+        if args.name is not None:
+            raise UserError("--name is for --checkpoint: leave it out, or give a checkpoint file")
         shared.share_out(args, devices)
         other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
         paths = run(replace(request, select=args.select, train_store=other), method)
