@@ -19,6 +19,7 @@ from fewshot.encoder import ARCHITECTURES
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import sha256_of
 
+NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
 URL = "https://download.pytorch.org/models/"
 # encoder -> what `--weights` calls it -> torchvision's file; the name ends with the sha256's first digits
 FILES = {

@@ -22,6 +22,7 @@ from fewshot.options import options_from as options_from
 from fewshot.paper_layout import PaperLayout
 from fewshot.precision import in_float32
 from fewshot.recipe import Recipe as Recipe
+from fewshot.training_plan import TrainingPlan, single_stage
 from fewshot.types import Episode, Support
 
 Branch = Literal["query", "alignment"]
@@ -72,7 +73,6 @@ class PrototypeLearner(nn.Module):
     adapts: ClassVar[bool] = False  # True: takes gradients at test time, so they must be kept on
     regime: ClassVar[str] = "self-supervised"
     labels_used: ClassVar[str] = "none"  # labels seen in training: none, training-group or target
-    base: ClassVar[str | None] = None  # the method that stages are built on: protocols/pipeline.py
     support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
     transductive: ClassVar[bool] = False  # True: query slices may change each other's scores: query_mode.py
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
@@ -223,6 +223,25 @@ class PrototypeLearner(nn.Module):
     def recipe(cls) -> Recipe:
         """Return the published training."""
         return Recipe()
+
+    @classmethod
+    def training_plan(cls, options: Any, recipe: Recipe) -> TrainingPlan:
+        """Return the stages that a training with these options and this recipe has; by default one."""
+        return single_stage(recipe)
+
+    @classmethod
+    def complete_recipe(cls, options: Any, recipe: Recipe, typed: Mapping[str, Any]) -> Recipe:
+        """Return the recipe with what follows from the options; by default the recipe.
+
+        Args:
+            options: the method's options.
+            recipe: the published recipe with the user's changes.
+            typed: those of `weights` and `steps` that the user gave.
+
+        Raises:
+            UserError: the user gave something that the options leave out.
+        """
+        return recipe
 
 
 def encoder_for(learner: type[Any], name: str, seed: int) -> nn.Module:

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from fewshot.errors import UserError
+from fewshot.registry import resolve_method
 from fewshot.studies import ablation_rows
 from protocols.cells import Request
 from protocols.method import Method
 from protocols.methods import settle
-from protocols.pipeline import row_weights
 from protocols.runner import checked, run
 from results.ablation import Row
 from results.records import read_record
@@ -37,20 +37,22 @@ def ablated(
     for key in settings:
         if any(key in options for options in rows.values()):
             raise UserError(f"--set {key}: the rows of the ablation set it themselves; leave it out")
-    found = {}
+    learner = resolve_method(name)
+    methods = {}
     for label, options in rows.items():
         more, begin, long = {**settings, **options}, weights, steps
-        if "stages" in options:  # what is typed for a stage is for the rows that have it
-            stages = tuple(int(stage) for stage in options["stages"].split(","))
-            begin = row_weights(stages, weights)
-            if 2 not in stages:
+        if hasattr(learner, "row_arguments"):
+            typed = {"weights": weights, "steps": more.get("steps", steps)}
+            kept = learner.row_arguments(options, typed)
+            begin = kept["weights"]
+            if kept["steps"] is None:
                 long = None
                 more.pop("steps", None)
-        found[label] = [
+        methods[label] = [
             settle(name, more, encoder=encoder, weights=begin, steps=long, seed=seed, precision=precision)
             for seed in seeds
         ]
-    return found
+    return methods
 
 
 def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:

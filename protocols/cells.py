@@ -102,7 +102,7 @@ def shared_versions(method: Method, model: Model) -> dict[str, int]:
         return versions_of(SEGMENTATION)
     if model.description["checkpoint"] == "external":
         return versions_of(INFERENCE)
-    pretrained = "1" in model.description.get("stages", {})
+    pretrained = any("images" in stage for stage in model.description.get("stages", []))
     return versions_of(INFERENCE, TRAINING, PRETRAINING if pretrained else ())
 
 

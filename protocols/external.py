@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from episodes.plan import Plan
-from fewshot.checkpoints import FILES, load_released
+from fewshot.checkpoints import FILES, NAMED, load_released
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, sha256_of
 from protocols.asking import Asked, marks_of
 from protocols.cells import unscored_record
 from protocols.method import Method
-from protocols.models import NAMED, PRETRAINING, Model, built
+from protocols.models import PRETRAINING, Model, built
 from protocols.recipe_marks import is_file_of
 from results.configuration import configuration
 from results.record import Record

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from fewshot.checkpoints import default_weights
 from fewshot.errors import UserError, unknown_name
 from fewshot.learner import Recipe, options_from
 from fewshot.registry import resolve_method, trains
 from protocols.method import Method
-from protocols.pipeline import first_weights, is_staged, stage_2_steps
 
 LOG = logging.getLogger("fewshot")
 
@@ -40,8 +40,8 @@ def settle(
             raise unknown_name(f"option of {name}", key, own | (of_recipe if trains(learner) else set()))
     options = options_from(learner.Options, {k: v for k, v in settings.items() if k in own})
     if not trains(learner):
-        typed = {"--encoder": encoder, "--weights": weights, "--steps": steps, "--compile": compiled or None}
-        given = [flag for flag, value in typed.items() if value is not None]
+        flags = {"--encoder": encoder, "--weights": weights, "--steps": steps, "--compile": compiled or None}
+        given = [flag for flag, value in flags.items() if value is not None]
         if given:
             raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
         return Method(name, learner, options, None, seed, precision)
@@ -60,10 +60,11 @@ def settle(
         changes["weights"] = weights
     if steps is not None:
         changes["steps"] = steps
-    if is_staged(learner):
-        changes["weights"] = first_weights(options.stages, changes["encoder"], weights)
-        changes["steps"] = stage_2_steps(options.stages, changes["steps"], steps, settings)
     recipe = Recipe(**changes)
+    if hasattr(learner, "complete_recipe"):
+        values: dict[str, Any] = {"weights": weights, "steps": rest.get("steps", steps)}
+        typed = {name: value for name, value in values.items() if value is not None}
+        recipe = learner.complete_recipe(options, recipe, typed)
     return Method(name, learner, options, recipe, seed, precision, compiled)
 
 

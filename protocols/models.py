@@ -17,7 +17,7 @@ from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from episodes.views import Prepare, Source
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.checkpoints import load_state, load_weights, read_checkpoint
+from fewshot.checkpoints import NAMED, load_state, load_weights, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, write_json
 from fewshot.key_parts import method_key_part
@@ -32,7 +32,6 @@ from protocols.pseudo_labels import KINDS
 from protocols.record_extras import add_machine, read_record_extras, save_record_extras
 
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py
-NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
-"""A method trained in stages: the backbone, its base method's training, fine-tuning with labels.
+"""Stages: a method's training plan carried out, each stage a training with a key of its own.
 
-DenseMP (baselines/densemp.py; METHODS, section 4). Every stage is a training with a key of its own, and what
-is there is reused. Stage 2 is the base method's training and nothing else, so `fewshot run --method
-ssl-alpnet --weights FILE` shares it. Stage 3 takes labels of the training group, so it is trained once per
-group, in setting 1 too.
+What is finished is reused. A first stage that is another method's own training is that training and nothing
+else, so `fewshot run --method BASE --weights FILE` shares it. A stage that reads labels of the training group
+is trained once per group, in setting 1 too.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,176 +16,220 @@ from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotat
 from episodes.plan import Plan
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
+from episodes.views import Source
 from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import default_weights
+from fewshot.checkpoints import NAMED
 from fewshot.errors import UserError
 from fewshot.files import hash_of
+from fewshot.learner import PrototypeLearner
 from fewshot.registry import resolve_method
 from fewshot.seeds import seed_for
+from fewshot.training_plan import EpisodeStage, TrainingPlan, single_stage
 from protocols.audits import audit_backbone
 from protocols.cells import Request
 from protocols.fold_weights import filled_in, is_pattern, told_of
 from protocols.method import Method
 from protocols.model_spec import model_spec
-from protocols.models import NAMED, Model, built, ensure_model, pretraining_of, trained, with_record_extras
+from protocols.models import (
+    Model,
+    built,
+    ensure_model,
+    host_work,
+    pretraining_of,
+    trained,
+    with_record_extras,
+)
 from protocols.pseudo_labels import KINDS
 from protocols.record_extras import merge_machines, read_record_extras
 
-DENSECL = "densecl"  # `--weights` that stage 1 makes
-STAGE_3 = 3
+Stages = list[dict[str, Any]]
 
 
-def is_staged(learner: type[Any]) -> bool:
-    """Say whether a learner class is trained in stages."""
-    return getattr(learner, "base", None) is not None
-
-
-def first_weights(stages: tuple[int, ...], encoder: str, typed: str | None) -> str:
-    """Return what training starts from: made by stage 1 or a file of it, else as for other methods."""
-    if 1 in stages:
-        if typed in NAMED:
-            raise UserError(
-                f"--weights {typed}: stage 1 makes the weights itself; leave --weights out, give a file of "
-                "`fewshot pretrain densecl`, or leave stage 1 out (--stages 2,3)"
-            )
-        return typed or DENSECL
-    if typed == DENSECL:
-        raise UserError("--weights densecl: stage 1 makes them, and it is left out; name 1 among the stages")
-    return typed or default_weights(encoder)
-
-
-def stage_2_steps(stages: tuple[int, ...], steps: int, typed: int | None, settings: Mapping[str, str]) -> int:
-    """Return the steps of stage 2; left out it has none, and those asked of it are a `UserError`."""
-    if 2 in stages:
-        return steps
-    if typed is not None or "steps" in settings:
-        raise UserError(
-            f"--steps {settings.get('steps', typed)}: they are stage 2's, which is left out; leave --steps "
-            "out, or name 2 among the stages (stage 3 has --set stage3_steps=N)"
-        )
-    return 0
-
-
-def row_weights(stages: tuple[int, ...], typed: str | None) -> str | None:
-    """Return those of the typed weights that an ablation's row takes: a file is stage 1, a name is none."""
-    return typed if (typed in NAMED) != (1 in stages) else None
-
-
-def check_pipeline(request: Request, method: Method) -> None:
-    """Refuse what can't be, before anything is trained."""
+def plan_training(method: Method) -> TrainingPlan:
+    """Return the training plan of a method that is trained."""
     assert method.recipe is not None
-    stages, weights = method.options.stages, method.recipe.weights
-    if request.train_store is not None and STAGE_3 in stages:
+    if not hasattr(method.learner, "training_plan"):
+        return single_stage(method.recipe)
+    plan: TrainingPlan = method.learner.training_plan(method.options, method.recipe)
+    return plan
+
+
+def has_stages(method: Method) -> bool:
+    """Tell whether a method is trained in several stages."""
+    return method.recipe is not None and plan_training(method).has_stages
+
+
+def reads_labels(method: Method) -> bool:
+    """Tell whether a training reads labels of the training group."""
+    return method.recipe is not None and plan_training(method).reads_labels
+
+
+def makes_backbone(method: Method) -> bool:
+    """Tell whether the initial weights are those that the plan's first stage makes here."""
+    if method.recipe is None:
+        return False
+    first = plan_training(method).backbone_stage
+    return first is not None and method.recipe.weights == first.name
+
+
+def check_stages(request: Request, method: Method) -> None:
+    """Raise `UserError` for a plan that cannot be trained, before anything is."""
+    assert method.recipe is not None
+    plan, weights = plan_training(method), method.recipe.weights
+    if request.train_store is not None and plan.reads_labels:
+        labelled = next(stage.name for stage in plan.episode_stages if stage.annotated)
         raise UserError(
-            "--train-dataset: stage 3 needs the fold's support scan, which is of the asked dataset; leave it "
-            "out, or stage 3 (--stages 1,2)"
+            f"--train-dataset: stage {labelled} needs the fold's support scan, which is of the tested "
+            "dataset; leave the option or the stage out"
         )
-    if weights != DENSECL and weights not in NAMED:
-        if not Path(weights).is_file():
-            raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain densecl`")
-        about = pretraining_of(weights)
-        if (about is not None) != (1 in stages):
-            raise UserError(
-                f"--weights {weights} is stage 1's ({about.kind} {about.key}); name 1 among the stages"
-                if about is not None
-                else f"--weights {weights} does not say how it was pre-trained, wanted a file of `fewshot "
-                "pretrain densecl` for stage 1; leave stage 1 out (--stages 2,3) to start from another"
-            )
-
-
-def learns_labels(method: Method) -> bool:
-    """Say whether a method has a stage 3: it takes labels of the training group."""
-    return is_staged(method.learner) and STAGE_3 in method.options.stages
+    if makes_backbone(method) or weights in NAMED or not plan.has_stages:
+        return
+    if not Path(weights).is_file():
+        raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain`")
+    about, stage = pretraining_of(weights), plan.backbone_stage
+    if stage is None and about is not None:
+        raise UserError(
+            f"--weights {weights} is a pre-trained backbone ({about.kind} {about.key}), and the stage that "
+            "makes one is left out; name that stage too"
+        )
+    if stage is not None and about is None:
+        raise UserError(
+            f"--weights {weights} does not say how it was pre-trained, expected a file of `fewshot pretrain "
+            f"{stage.name}` for stage {stage.name}; leave that stage out to start from another file"
+        )
 
 
 def check_labels(method: Method, plan: Plan, store: Store) -> None:
-    """Raise `UserError` where stage 3 would find no label of a training group, before stage 1 is trained."""
-    if learns_labels(method):
+    """Raise `UserError` where a stage would find no label of a training group, before anything is trained."""
+    if reads_labels(method):
         annotated_pairs(store.index, store.spec, plan)
 
 
 def with_last_recipe(method: Method, select: str) -> Method:
-    """Return the method with the recipe of its last stage: what snapshots and steps of the model go by.
+    """Return the method with the recipe of its last stage, which a model's snapshots and steps follow.
 
-    Where a checkpoint is to be selected and the recipe's snapshots are too far apart for stage 3 to keep any,
-    it keeps one whenever the rate would decay: other snapshots of stage 2 would be another stage 2.
+    Where a checkpoint is selected and the recipe's snapshots are too far apart for the last stage to keep
+    any, it keeps one whenever the rate decays; other snapshots of a shared stage would be another training.
     """
-    if not learns_labels(method):
+    if not has_stages(method):
         return method
-    assert method.recipe is not None
-    options, every = method.options, method.recipe.snapshot_every
-    if select != "last" and every >= options.stage3_steps:
-        every = method.recipe.decay_every
-    recipe = dataclasses.replace(
-        method.recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate, snapshot_every=every
-    )
+    last = plan_training(method).last
+    recipe = last.recipe
+    if last.method is None and select != "last" and recipe.snapshot_every >= recipe.steps:
+        recipe = dataclasses.replace(recipe, snapshot_every=recipe.decay_every)
     return dataclasses.replace(method, recipe=recipe)
 
 
-def ensure_pipeline(
+def ensure_trained(
     request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation
 ) -> Model:
-    """Return the model that the method's stages come to, training those that are missing.
+    """Return the model at the end of the method's stages; train those that are missing.
 
-    `store` and `intensities` are of the training. Raises `UserError` where stage 1 saw a query, and where
-    no label of a training group is to be had.
+    Args:
+        request: work folder, device and checkpoint policy.
+        method: with its recipe.
+        plan: names the training scans and slices.
+        store: the dataset of the training.
+        intensities: of the training scans.
+
+    Raises:
+        UserError: a backbone saw a query, or a stage finds no label of a training group.
     """
     assert method.recipe is not None
-    if method.recipe.weights == DENSECL:
-        weights = str(_backbone(request, method, plan, store, intensities))
-    else:
-        weights = filled_in(method.recipe.weights, plan.fold)
+    training = plan_training(method)
+    weights = filled_in(method.recipe.weights, plan.fold)
+    machines: list[dict[str, Any]] = []
+    if makes_backbone(method):
+        path = _backbone(request, method, plan, store, intensities)
+        weights, machines = str(path), read_record_extras(path.parent).get("trained_on", [])
     about = pretraining_of(weights)
-    if about is not None:
+    if about is not None and training.has_stages:
         audit_backbone(plan, request.store, about)
-    second = ensure_model(
-        stage_2(method, weights), plan, store, intensities, request.work, request.device,
+    first, *later = training.episode_stages
+    model = ensure_model(
+        first_method(method, weights), plan, store, intensities, request.work, request.device,
         request.checkpoint_every,
     )  # fmt: skip
-    if method.recipe.weights == DENSECL:
-        machines = read_record_extras(Path(weights).parent).get("trained_on", [])
-        machines = merge_machines(machines, second.description["trained_on"])
-        second = dataclasses.replace(second, description=second.description | {"trained_on": machines})
-    if learns_labels(method):
-        return _stage_3(request, method, plan, store, intensities, second, about)
-    told = _told(method, second, about)
-    stages = _with_skipped(told["stages"], {"2": second})
-    return dataclasses.replace(second, description=second.description | told | {"stages": stages})
+    start = model.description["initial_weights"]
+    if makes_backbone(method) or is_pattern(method.recipe.weights):
+        start = told_of(method.recipe.weights)
+    if not training.has_stages:
+        is_named = is_pattern(method.recipe.weights)
+        return with_record_extras(model, {"initial_weights": start}) if is_named else model
+    machines = merge_machines(machines, model.description["trained_on"])
+    stages = [*_backbone_entry(training, about), _stage_entry(first, model)]
+    description = _description(model, start, training, stages, machines)
+    model = dataclasses.replace(model, description=model.description | description)
+    for stage in later:
+        model = _next_stage(request, method, stage, plan, store, intensities, model, about)
+    return model
 
 
-def stage_2(method: Method, weights: str) -> Method:
-    """Return the base method whose training stage 2 is, from `weights`; left out, it has no steps."""
-    assert method.recipe is not None
-    name = str(method.learner.base)
-    base = resolve_method(name)
-    own = {field.name: getattr(method.options, field.name) for field in dataclasses.fields(base.Options)}
-    recipe = dataclasses.replace(method.recipe, weights=weights)
+def first_method(method: Method, weights: str) -> Method:
+    """Return the method whose training the first episodes are: its own or another's, from `weights`."""
+    first = plan_training(method).episode_stages[0]
+    recipe = dataclasses.replace(first.recipe, weights=weights)
+    if first.method is None:
+        return dataclasses.replace(method, recipe=recipe)
     return dataclasses.replace(
-        method, name=name, learner=base, options=base.Options(**own), recipe=recipe, marks=()
-    )
+        method, name=first.method, learner=resolve_method(first.method), options=first.options, recipe=recipe,
+        marks=(),
+    )  # fmt: skip
 
 
 def _backbone(request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation) -> Path:
-    """Return the file of stage 1 for the training scans of a plan."""
+    """Return the backbone file that the first stage makes of a plan's training scans."""
     from protocols.pretraining import ensure_backbone
 
     assert method.recipe is not None
-    path: Path = ensure_backbone(
-        method.options, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
+    stage = plan_training(method).backbone_stage
+    assert stage is not None
+    return ensure_backbone(
+        stage.recipe, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
         request.device, method.seed, precision=method.precision, checkpoint_every=request.checkpoint_every,
     )  # fmt: skip
-    return path
 
 
-def _stage_3(
-    request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation, second: Model,
-    about: Pretraining | None,
+def _next_stage(
+    request: Request, method: Method, stage: EpisodeStage, plan: Plan, store: Store,
+    intensities: Normalisation, before: Model, about: Pretraining | None,
 ) -> Model:  # fmt: skip
-    """Return the model of stage 2 trained on: superpixels, and labels of the training group among them."""
-    third = with_last_recipe(method, request.select)
-    recipe = third.recipe
-    assert recipe is not None
-    pseudo = KINDS[recipe.episode](store)
+    """Return the model before, trained on by a later stage of the method."""
+    last = stage == plan_training(method).last
+    recipe = with_last_recipe(method, request.select).recipe if last else stage.recipe
+    own = dataclasses.replace(method, recipe=recipe)
+    assert own.recipe is not None
+    pseudo = KINDS[own.recipe.episode](store)
+    described = {name: before.description[name] for name in ("initial_weights", "steps", "recipe", "stages")}
+    spec = model_spec(
+        own, before.description["initial_weights"], plan, store, intensities.rule, pseudo.description
+    )
+    learner = built(own)
+    learner.load_state_dict(before.learner.state_dict())
+    seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
+    source = pseudo.episodes(SliceReader(store, intensities), plan, own.recipe, seed, host_work(learner))
+    if stage.annotated:
+        labels, source = _with_labels(own, stage, learner, plan, store, intensities, source, seed)
+        spec["labels"] = described["labels"] = labels
+    described["steps"] += own.recipe.steps
+    spec |= {"from": before.description["key"], "told": described}
+    model = trained(
+        own, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
+        f"fold {plan.fold} {plan.group} stage {stage.name}",
+    )  # fmt: skip
+    stages = [*before.description["stages"], _stage_entry(stage, model)]
+    machines = merge_machines(before.description["trained_on"], model.description["trained_on"])
+    skipped = before.description["skipped_episodes"] + model.description["skipped_episodes"]
+    extras = {"stages": stages, "trained_on": machines, "skipped_episodes": skipped}
+    return with_record_extras(model, extras)
+
+
+def _with_labels(
+    method: Method, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
+    intensities: Normalisation, pseudo: Source, seed: int,
+) -> tuple[dict[str, Any], Source]:  # fmt: skip
+    """Return which labels a stage reads, and its episodes: pseudo-labels, with those labels among them."""
+    assert method.recipe is not None
     pairs = annotated_pairs(store.index, store.spec, plan)
     every = [(name, *pair) for name, some in pairs.items() for pair in some]
     labels: dict[str, Any] = {
@@ -195,70 +238,54 @@ def _stage_3(
         "slices": len({query for _, query, _ in every}),
         "hash": hash_of([[name, query, supports] for name, query, supports in every])[:16],
     }
-    own = fold_supports(store.index, store.spec, plan)
-    if not set(labels["support_scans"]) & set(own):
-        labels["in_place_of"] = list(own)  # tables say so: results/notes.py
-    told = _told(method, second, about) | {"labels": labels}
-    initial = told["initial_weights"]
-    if is_pattern(recipe.weights):
-        initial = second.description["initial_weights"]
-    spec = model_spec(third, initial, plan, store, intensities.rule, pseudo.description)
-    spec |= {"from": second.description["key"], "labels": labels, "told": told}
-    learner = built(third)
-    learner.load_state_dict(second.learner.state_dict())
-    reader = SliceReader(store, intensities)
-    seed = seed_for("stage 3", method.seed)  # other episodes than those that stage 2 began with
-    source = MixedEpisodes(
-        AnnotatedEpisodes(
-            reader, pairs, store.spec.classes, seed=seed, augmentation=recipe.augmentation,
-            batch=recipe.batch, prepare=learner.prepare,
-        ),
-        pseudo.episodes(reader, plan, recipe, seed, learner.prepare),
-        method.options.annotated,
-        seed=seed,
+    supports = fold_supports(store.index, store.spec, plan)
+    if not set(labels["support_scans"]) & set(supports):
+        labels["in_place_of"] = list(supports)  # tables say so: results/notes.py
+    annotated = AnnotatedEpisodes(
+        SliceReader(store, intensities), pairs, store.spec.classes, seed=seed,
+        augmentation=method.recipe.augmentation, batch=method.recipe.batch, prepare=learner.prepare,
     )  # fmt: skip
-    model = trained(
-        third, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
-        f"fold {plan.fold} {plan.group} stage 3",
-    )  # fmt: skip
-    stages = {**told["stages"], "3": {"steps": recipe.steps}}
-    machines = merge_machines(second.description["trained_on"], model.description["trained_on"])
-    extras = {"stages": _with_skipped(stages, {"2": second, "3": model}), "trained_on": machines}
-    return with_record_extras(model, extras)
+    return labels, MixedEpisodes(annotated, pseudo, stage.annotated, seed=seed)
 
 
-def _with_skipped(stages: Mapping[str, Any], models: Mapping[str, Model]) -> dict[str, Any]:
-    """Return the stages, each that draws episodes with how many of them its whole training skipped.
+def _backbone_entry(training: TrainingPlan, about: Pretraining | None) -> Stages:
+    """Return what records say of the stage that made the backbone, if the plan has one."""
+    if training.backbone_stage is None or about is None:
+        return []
+    return [
+        {
+            "name": training.backbone_stage.name,
+            "key": about.key,
+            "steps": about.steps,
+            "source": about.source,
+            "images": len(about.images),
+        }
+    ]
 
-    No spec has these numbers: they are what a training came to. Stage 1 draws no episodes.
-    """
-    counts = {name: model.description["skipped_episodes"] for name, model in models.items()}
+
+def _stage_entry(stage: EpisodeStage, model: Model) -> dict[str, Any]:
+    """Return what records say of a stage of episodes: its training's key, steps and skipped episodes."""
     return {
-        name: told | ({"skipped_episodes": counts[name]} if name in counts else {})
-        for name, told in stages.items()
+        "name": stage.name,
+        "key": model.description["key"],
+        "steps": stage.recipe.steps,
+        "skipped_episodes": model.description["skipped_episodes"],
     }
 
 
-def _told(method: Method, second: Model, about: Pretraining | None) -> dict[str, Any]:
-    """Return what the `model` part of a record says of all stages together.
+def _description(
+    model: Model, start: dict[str, Any], training: TrainingPlan, stages: Stages,
+    machines: Sequence[dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the `model` part of a record says of the first episodes of a training in stages.
 
-    A backbone made here is another for every fold, so its weights go by stage 1's name and its key stands
-    among the stages; files of a pattern go by the pattern's name. `steps` are those of stages 2 and 3,
-    `recipe` is stage 2's; stage 3's numbers are options of the method.
+    Every fold's backbone differs, so its weights go by the stage's name and its key stands among the stages;
+    files of a pattern go by the pattern's name.
     """
-    assert method.recipe is not None
-    stages: dict[str, Any] = {"2": {"key": second.description["key"], "steps": method.recipe.steps}}
-    if about is not None:
-        stages["1"] = {
-            "key": about.key, "steps": about.steps, "source": about.source, "images": len(about.images),
-        }  # fmt: skip
-    initial = second.description["initial_weights"]
-    if method.recipe.weights == DENSECL or is_pattern(method.recipe.weights):
-        initial = told_of(method.recipe.weights)
-    more = method.options.stage3_steps if learns_labels(method) else 0
     return {
-        "initial_weights": initial,
-        "steps": method.recipe.steps + more,
-        "recipe": second.description["recipe"],
+        "initial_weights": start,
+        "steps": training.episode_stages[0].recipe.steps,
+        "recipe": model.description["recipe"],
         "stages": stages,
+        "trained_on": list(machines),
     }

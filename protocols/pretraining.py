@@ -1,4 +1,4 @@
-"""Backbones by what they were pre-trained from: stage 1 of DenseMP, trained where it is missing.
+"""Backbones by what they were pre-trained from, trained where they are missing.
 
 DenseCL (METHODS, section 4) on pictures of a folder, or on the slices of a fold's training scans. A backbone
 is named by its spec, as a model is; the images in it are content hashes, so that a run can tell what it saw.
@@ -38,7 +38,6 @@ from protocols.record_extras import add_machine
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 2
-PREFIX = "densecl_"  # of DenseMP's options that are stage 1's recipe
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,12 @@ class Stage1:
     checkpoint_every: int = 200
 
 
-def recipe_of(options: Any) -> DenseCLRecipe:
-    """Return stage 1's recipe from the options of a method that has them as `densecl_...`."""
-    named = {
-        name.removeprefix(PREFIX): value
-        for name, value in dataclasses.asdict(options).items()
-        if name.startswith(PREFIX)
-    }
-    return DenseCLRecipe(**named)
-
-
 def ensure_backbone(
-    options: Any, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation, work: Path,
-    device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
+    recipe: DenseCLRecipe, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation,
+    work: Path, device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
 ) -> Path:  # fmt: skip
-    """Return the backbone file that stage 1 makes of the slices of `scans`, trained if it is missing."""
-    recipe, pictures = recipe_of(options), open_slices(store, scans, intensities)
+    """Return the backbone file that pre-training makes of the slices of `scans`, trained if it is missing."""
+    pictures = open_slices(store, scans, intensities)
     tell_of_others(work, recipe, encoder, pictures, intensities.rule, seed, precision)
     stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
     return pretrained(stage, pictures, intensities.rule, work)

@@ -26,9 +26,11 @@ from episodes.slices import Normalisation, SliceReader, normalisation
 from episodes.store import Store
 from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import load_weights, weights_file
+from fewshot.densecl import DenseCLRecipe
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
 from fewshot.nearest import nearest
+from fewshot.options import options_from
 from fewshot.progress import progress
 from fewshot.types import SliceRef
 from protocols.audits import audit_images
@@ -43,9 +45,8 @@ from protocols.dense_cells import (
     scan_classes,
 )
 from protocols.fold_weights import filled_in
-from protocols.methods import settle
 from protocols.models import pretraining_of
-from protocols.pretraining import PREFIX, ensure_backbone
+from protocols.pretraining import ensure_backbone
 from protocols.spec import Protocol
 from results.probe import BACKGROUND, Probe, ScanRecall, Trial
 
@@ -93,14 +94,10 @@ class FoldCells:
     intensities: Normalisation
 
 
-def densecl(settings: Mapping[str, str], encoder: str) -> StageOne:
-    """Return stage 1 as DenseMP makes it, with `settings` (from `--set`) over its published recipe."""
-    for name in settings:
-        if not name.startswith(PREFIX):
-            raise UserError(f"--set {name}: no option of stage 1; give one of those that begin with {PREFIX}")
-    options = settle("densemp", settings, encoder=encoder).options
-    told = {name: value for name, value in dataclasses.asdict(options).items() if name.startswith(PREFIX)}
-    return StageOne(told, partial(ensure_backbone, options))
+def densecl(settings: Mapping[str, str]) -> StageOne:
+    """Return DenseCL's pre-training, with `settings` (from `--set`) over its published recipe."""
+    recipe = options_from(DenseCLRecipe, settings)
+    return StageOne(dataclasses.asdict(recipe), partial(ensure_backbone, recipe))
 
 
 def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:

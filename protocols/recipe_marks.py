@@ -13,14 +13,12 @@ from typing import Any
 from fewshot.checkpoints import FILES
 from fewshot.learner import Recipe
 from fewshot.registry import resolve_method, trains
+from fewshot.training_plan import TrainingPlan
 from results.comparability import RECIPE_MARK
 
 Difference = tuple[str, object]  # what the record has, in words, and what is published
 FLOAT32 = "float32"
 NAMED_APART = ("steps", "batch", "encoder", "weights", "snapshot_every")  # a snapshot moves no weight
-# published weights that a first stage makes -> the images that the paper makes them from; here it takes the
-# training scans of the fold
-PRETRAINING_IMAGES = {"densecl": "ROCO"}
 
 
 def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -39,7 +37,7 @@ def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[s
     if not trains(learner) or model["encoder"] is None:
         return ()
     differences = [
-        *recipe_differences(model, learner.recipe()),
+        *recipe_differences(model, learner.recipe(), _pretraining_images(learner)),
         *_stage_differences(learner, options),
     ]
     if not differences:
@@ -49,7 +47,9 @@ def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[s
     return (RECIPE_MARK + ", ".join(texts),)
 
 
-def recipe_differences(model: Mapping[str, Any], published: Recipe) -> Iterator[Difference]:
+def recipe_differences(
+    model: Mapping[str, Any], published: Recipe, images: str | None = None
+) -> Iterator[Difference]:
     """Yield what a `model` part has otherwise than the published recipe, in a fixed order.
 
     Nothing is known of the training of an external checkpoint, so its encoder and precisions alone are
@@ -62,7 +62,7 @@ def recipe_differences(model: Mapping[str, Any], published: Recipe) -> Iterator[
     if steps is not None and steps != published.steps:
         yield f"{steps} steps", published.steps
     if model["checkpoint"] != "external":
-        yield from _weights_difference(model, published.weights)
+        yield from _weights_difference(model, published.weights, images)
     if trained.get("batch", published.batch) != published.batch:
         yield f"batch {trained['batch']}", published.batch
     for key, verb in (("precision", "trained"), ("answer_precision", "evaluated")):
@@ -73,7 +73,7 @@ def recipe_differences(model: Mapping[str, Any], published: Recipe) -> Iterator[
             yield f"{name} {trained[name]}", value
 
 
-def _weights_difference(model: Mapping[str, Any], published: str) -> Iterator[Difference]:
+def _weights_difference(model: Mapping[str, Any], published: str, images: str | None) -> Iterator[Difference]:
     """Yield the initial weights where neither their name nor their file's hash is the published one.
 
     The text names no fold's file or images, so that all cells of a table carry one mark.
@@ -81,11 +81,26 @@ def _weights_difference(model: Mapping[str, Any], published: str) -> Iterator[Di
     weights = model["initial_weights"]
     if weights is None:
         return
-    name, images = weights["name"], PRETRAINING_IMAGES.get(published)
+    name = weights["name"]
     if images is not None and name == published:
         yield f"{name} weights from training scans", images
     elif name != published and not is_file_of(weights["sha256"], model["encoder"], published):
         yield f"{name} weights", published if images is None else f"{published} from {images}"
+
+
+def _published_plan(learner: type[Any]) -> TrainingPlan | None:
+    """Return the published stages of a learner class; None for a class without a plan of its own."""
+    if not hasattr(learner, "training_plan"):
+        return None
+    plan: TrainingPlan = learner.training_plan(learner.Options(), learner.recipe())
+    return plan
+
+
+def _pretraining_images(learner: type[Any]) -> str | None:
+    """Return what the paper pre-trains a method's backbone on; None where no stage makes one."""
+    plan = _published_plan(learner)
+    stage = None if plan is None else plan.backbone_stage
+    return None if stage is None else stage.images
 
 
 def is_file_of(sha256: str | None, encoder: str, published: str) -> bool:
@@ -98,7 +113,8 @@ def is_file_of(sha256: str | None, encoder: str, published: str) -> bool:
 
 def _stage_differences(learner: type[Any], options: Mapping[str, Any]) -> Iterator[Difference]:
     """Yield the options of the trained stages that are not the published ones."""
-    base = getattr(learner, "base", None)
+    plan = _published_plan(learner)
+    base = None if plan is None else plan.episode_stages[0].method
     if base is None:
         return
     own = {field.name for field in dataclasses.fields(resolve_method(base).Options)}

@@ -30,17 +30,17 @@ from protocols.external import (
     with_external_labels,
     with_labels_of_start,
 )
-from protocols.fold_weights import different, is_pattern, of_fold, told_of
+from protocols.fold_weights import different, of_fold
 from protocols.method import Method
 from protocols.methods import settled_and_told, settled_for
-from protocols.models import Model, ensure_model, pretraining_of, untrained_yardstick, with_record_extras
+from protocols.models import Model, pretraining_of, untrained_yardstick
 from protocols.pipeline import (
-    DENSECL,
     check_labels,
-    check_pipeline,
-    ensure_pipeline,
-    is_staged,
-    learns_labels,
+    check_stages,
+    ensure_trained,
+    has_stages,
+    makes_backbone,
+    reads_labels,
     with_last_recipe,
 )
 from protocols.selection import (
@@ -215,11 +215,12 @@ def _check(request: Request, method: Method) -> None:
     elif request.select != "last":
         recipe = with_last_recipe(method, request.select).recipe
         assert recipe is not None
-        candidates(recipe, " (which trains stage 2 anew too)" if learns_labels(method) else "")
+        candidates(recipe, " (which trains the earlier stages anew too)" if reads_labels(method) else "")
     for one in different(method, request.folds):
-        if is_staged(one.learner):
-            check_pipeline(request, one)
-        if one.recipe is not None and one.recipe.weights != DENSECL:
+        if one.recipe is None:
+            continue
+        check_stages(request, one)
+        if not makes_backbone(one):
             weights_file(one.recipe.weights, one.recipe.encoder, request.work / "weights")
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
@@ -237,7 +238,7 @@ def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
     """
     if method.recipe is None:
         return [list(cells)]
-    if learns_labels(method):
+    if reads_labels(method):
         return [[cell] for cell in cells]
     groups: dict[Any, list[Asked]] = {}
     for cell in cells:
@@ -251,7 +252,7 @@ def _turns(parcels: Sequence[Sequence[Asked]], method: Method) -> list[int]:
     Parcels of a fold share stages of a training, for which a second process would only wait: of a method in
     stages every fold's first comes first, then every fold's second.
     """
-    if not is_staged(method.learner):
+    if not has_stages(method):
         return list(range(len(parcels)))
     folds = [shared[0].plan.fold for shared in parcels]
     turns = [folds[:number].count(fold) for number, fold in enumerate(folds)]
@@ -275,11 +276,4 @@ def _model(request: Request, method: Method, plan: Plan) -> Model:
             request.train_store,
             crossed_intensities(request.protocol, request.train_store, request.store)[0],
         )
-    if is_staged(method.learner):
-        return ensure_pipeline(request, method, plan, store, intensities)
-    model = ensure_model(
-        of_fold(method, plan.fold), plan, store, intensities, request.work, request.device,
-        request.checkpoint_every,
-    )  # fmt: skip
-    weights = method.recipe.weights
-    return with_record_extras(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model
+    return ensure_trained(request, method, plan, store, intensities)

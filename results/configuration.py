@@ -75,7 +75,7 @@ def has_same_result(one: Record, other: Record) -> bool:
     """Say whether two records differ in nothing but what made them and what they say beside the result.
 
     That is the environment, the machines of the training, who prepared the data, the audits passed, and, for
-    a model in stages, the episodes skipped before the last.
+    a model in stages, the episodes skipped.
     """
     return _result(one) == _result(other)
 
@@ -86,11 +86,10 @@ def _dataset(part: DatasetPart) -> dict[str, str]:
 
 
 def _result(record: Record) -> dict[str, Any]:
-    stages = {
-        name: dataclasses.replace(stage, skipped_episodes=None)
-        for name, stage in (record.model.stages or {}).items()
-        if name != "3"
-    }
+    model = dataclasses.replace(record.model, trained_on=())
+    if model.stages is not None:  # older records do not know what the earlier stages skipped
+        stages = tuple(dataclasses.replace(stage, skipped_episodes=None) for stage in model.stages)
+        model = dataclasses.replace(model, stages=stages, skipped_episodes=None)
     trained = record.train_dataset
     return vars(record) | {
         "environment": None,
@@ -98,5 +97,5 @@ def _result(record: Record) -> dict[str, Any]:
         "key": None,
         "dataset": _dataset(record.dataset),
         "train_dataset": None if trained is None else _dataset(trained),
-        "model": dataclasses.replace(record.model, stages=stages, trained_on=()),
+        "model": model,
     }

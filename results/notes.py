@@ -7,7 +7,7 @@ from collections import Counter
 from results.blocks import Block
 from results.comparability import prepared_by_text
 from results.machines import machine_notes
-from results.record import ModelPart, Record, StagePart
+from results.record import ModelPart, Record
 from results.sensitivity import several_supports
 
 LABELS = {
@@ -42,30 +42,6 @@ def subheading(block: Block) -> str:
 def labels_text(record: Record) -> str:
     """Return which labels training used, for every table; "" where it used none."""
     return LABELS[record.method.labels_used]
-
-
-def skipped_episodes(record: Record) -> int | None:
-    """Return the training episodes that a model skipped, those of the stages before its last included.
-
-    None where it is not known. Records that don't tell of a stage count their last alone:
-    `counts_all_stages`.
-    """
-    own: int | None = record.model.skipped_episodes
-    if own is None:
-        return None
-    before: int = sum(stage.skipped_episodes or 0 for stage in _before_stage_3(record))
-    return own + before
-
-
-def counts_all_stages(record: Record) -> bool:
-    """Say whether `skipped_episodes` counts every stage of a record's model, not stage 3 alone."""
-    return all(stage.skipped_episodes is not None for stage in _before_stage_3(record))
-
-
-def _before_stage_3(record: Record) -> list[StagePart]:
-    """Return the stage whose episodes a model's own number leaves out: stage 2 where stage 3 followed it."""
-    model = record.model
-    return [model.stages["2"]] if model.stages is not None and model.labels is not None else []
 
 
 def key_notes(block: Block) -> list[str]:
@@ -122,8 +98,7 @@ def notes(block: Block) -> list[str]:
     lines.append(labels_text(record) or "labels used in training: none")
     order = "/".join(block.groups)
     split = f" ({order} where groups differ)" if len(block.groups) > 1 else ""
-    told = "" if all(counts_all_stages(cell) for cell in block.cells.values()) else " of stage 3"
-    lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{told}{split}")
+    lines.append(f"excluded: training slices dropped by the setting; skipped: training episodes{split}")
     lines += stand_in_notes(block)
     lines += _selection_notes(block)
     lines += _undefined_notes(block)

@@ -116,16 +116,15 @@ def _line(board: Board, name: str | None) -> Line | None:
     return longest[0] if longest else None
 
 
-def _stages(line: Line) -> list[int]:
-    """Return the stages that were trained of a method in stages; none of another."""
-    stages: list[int] = line.row.first.record.method.options.get("stages", [])
-    return stages if line.row.first.record.model.stages is not None else []
+def _stages(line: Line) -> list[str]:
+    """Return the names of the stages that trained a model; none for a model of one stage."""
+    return [stage.name for stage in line.row.first.record.model.stages or () if stage.steps]
 
 
 def _told(line: Line) -> str:
     """Return the row's label, and its stages where the label may be that of others."""
     stages = _stages(line)
-    return f"{line.label}, stages {','.join(map(str, stages))}" if stages else line.label
+    return f"{line.label}, stages {', '.join(stages)}" if stages else line.label
 
 
 def _not_comparable(line: Line) -> str:

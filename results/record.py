@@ -120,8 +120,12 @@ class MachinePart:
 
 @dataclass(frozen=True)
 class StagePart:
-    """One stage of a training in stages: `images` of `source` were pre-trained on; None: does not apply."""
+    """One stage of a training in stages, in their order; a backbone's saw `images` of `source`.
 
+    `skipped_episodes` is None for a backbone's stage, and where an older record does not know it.
+    """
+
+    name: Text
     key: Text | None = None
     steps: Count | None = None
     source: Text | None = None
@@ -177,7 +181,7 @@ class ModelPart:
     precision: Text | None = None
     answer_precision: Text | None = None
     compiled: bool | None = None
-    stages: Mapping[str, StagePart] | None = None
+    stages: tuple[StagePart, ...] | None = None
     labels: LabelsPart | None = None
     selected: SelectedPart | None = None
 

@@ -15,7 +15,6 @@ from results.comparability import prepared_by_text
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
 from results.leaderboard import Board, Line
-from results.notes import counts_all_stages, skipped_episodes
 from results.record import Record
 from results.record_json import part_json
 
@@ -88,13 +87,10 @@ def _command(line: Line, seed: int) -> str:
 
 
 def _typed_steps(record: Record) -> int | None:
-    """Return what `--steps` was: of a method in stages those of stage 2, None where that is left out."""
-    model = record.model
-    if model.encoder is None:
-        return None
-    if model.stages is None:
-        return model.steps
-    return model.stages["2"].steps if 2 in record.method.options["stages"] else None
+    """Return the steps of the method's recipe, which `--steps` sets; None where its stage is left out."""
+    recipe = record.model.recipe
+    steps = record.model.steps if recipe is None else recipe["steps"]
+    return None if record.model.stages is not None and steps == 0 else steps
 
 
 def _audits(board: Board) -> Prose:
@@ -111,10 +107,9 @@ def _audits(board: Board) -> Prose:
         if fallback:
             lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
         cells = [cell for block in line.row.blocks for cell in block.cells.values()]
-        skipped = sum(skipped_episodes(cell) or 0 for cell in cells)
+        skipped = sum(cell.model.skipped_episodes or 0 for cell in cells)
         if skipped:
-            told = "" if all(map(counts_all_stages, cells)) else " of stage 3"
-            lines.append(f"{line.label}: {skipped} training episodes{told} skipped, over all cells")
+            lines.append(f"{line.label}: {skipped} training episodes skipped, over all cells")
     return Prose("Audits", tuple(lines) or ("No record carries a mark, nothing was left out or undefined.",))
 
 

@@ -13,7 +13,7 @@ from results.blocks import Block, Spread, blocks
 from results.comparability import prepared_by
 from results.configuration import question
 from results.layout import FORMATS, Grid
-from results.notes import heading, notes, row_label, skipped_episodes, subheading
+from results.notes import heading, notes, row_label, subheading
 from results.record import Record
 from results.sensitivity import COLUMNS, over_folds, several_supports, spread_of_supports, worst_support
 
@@ -75,7 +75,7 @@ def fold_table(block: Block) -> Grid:
         row += [_dice(block.fold_dice(fold)) if whole else INCOMPLETE]
         row += [_dice(measure(block, fold)) if whole else INCOMPLETE for measure in MEASURES if turns]
         row += [_per_group(block, fold, lambda cell: cell.training.slices_excluded)]
-        row += [_per_group(block, fold, skipped_episodes)]
+        row += [_per_group(block, fold, lambda record: record.model.skipped_episodes)]
         rows.append(row)
     last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread())]
     last += [*(_sensitivity(block) if turns else ()), "", ""]

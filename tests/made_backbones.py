@@ -37,10 +37,10 @@ class MadeBackbones:
     more: tuple[str, ...] = ()  # scans seen beside those asked for
 
     def ensure_backbone(
-        self, method_options: Any, encoder: str, store: Store, scans: tuple[str, ...], intensities: Any,
+        self, recipe: Any, encoder: str, store: Store, scans: tuple[str, ...], intensities: Any,
         work: Path, device: Any, seed: int, *, precision: str, checkpoint_every: int,
     ) -> Path:  # fmt: skip
-        assert method_options.densecl_queue == 65536 and set(scans) <= set(intensities.mean_std)
+        assert recipe.queue == 65536 and set(scans) <= set(intensities.mean_std)
         self.calls.append(scans)
         self.told.append((precision, checkpoint_every))
         images = slices_of(store, (*scans, *self.more))

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from fewshot.commands.main import main
-from results.record import Record
+from results.record import ModelPart, Record, StagePart
 from results.records import read_record
 
 MODEL = ["--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=6", "--set", "annotated=0.5"]
@@ -47,3 +47,9 @@ def of_group(work: Path, group: str = "upper", stages: str = "1,2,3") -> Record:
 def labels_logged(work: Path, key: str) -> list[str]:
     lines = (work / "models" / key / "episodes.jsonl").read_text().splitlines()
     return [json.loads(line)["episode"] for line in lines]
+
+
+def stage_of(model: ModelPart, name: str) -> StagePart:
+    """Return the stage of a model by its name."""
+    (stage,) = (stage for stage in model.stages or () if stage.name == name)
+    return stage

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import changed, record, score
+from making import record, score
 
 from fewshot.commands.main import main
 from fewshot.errors import UserError
@@ -69,20 +69,20 @@ def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
 def test_an_ablation_of_stages_leaves_one_row_to_take() -> None:
     """Stage 1 counts no step: with all stages and without the first a training is as long."""
 
-    def staged(percent: int, stages: list[int], weights: str, steps: int) -> list[Record]:
-        every = answers(
-            "densemp", "sabs", (percent,) * 4, steps=steps, stages={"2": {"key": "k" * 16, "steps": 300}},
+    def staged(percent: int, stages: list[str], weights: str, steps: int) -> list[Record]:
+        return answers(
+            "densemp", "sabs", (percent,) * 4, steps=steps,
+            stages=[{"name": name, "steps": 5} for name in stages],
             initial_weights={"name": weights, "sha256": None},
         )  # fmt: skip
-        return [changed(r, method={"options": {"stages": stages}}) for r in every]
 
-    every, second = staged(71, [1, 2, 3], "densecl", 360), staged(72, [2, 3], "imagenet", 360)
-    layout, third = paper_layout_of("densemp"), staged(73, [1, 2], "densecl", 300)
+    every, second = staged(71, ["a", "b", "c"], "densecl", 360), staged(72, ["b", "c"], "imagenet", 360)
+    layout, third = paper_layout_of("densemp"), staged(73, ["a", "b"], "densecl", 300)
     cells, told = measured_cells(layout, every + second + third)
     assert cells["DenseMP", "sabs", 2]["mean"] == pytest.approx(71.0)
-    assert any("360 steps" in line and ", stages 1,2,3 [" in line for line in told)
-    with pytest.raises(UserError, match=r"longest training: .*, stages 2,3; .*, stages 2,3; leave"):
-        measured_cells(layout, second + staged(74, [2, 3], "random", 360))
+    assert any("360 steps" in line and ", stages a, b, c [" in line for line in told)
+    with pytest.raises(UserError, match=r"longest training: .*, stages b, c; .*, stages b, c; leave"):
+        measured_cells(layout, second + staged(74, ["b", "c"], "random", 360))
 
 
 def test_published_numbers_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import tiny
 import torch
 from made_backbones import MadeBackbones, slices_of
-from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run
+from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run, stage_of
 from tiny import tiny_store
 
 from episodes.annotated_sampler import MixedEpisodes
@@ -66,7 +66,7 @@ def weights(work: Path, key: str) -> dict[str, torch.Tensor]:
 def test_stage_2_is_shared_and_stage_3_is_of_its_group(done: Path) -> None:
     first, second = of_group(done), of_group(done, "lower")
     assert first.model.stages == second.model.stages
-    assert len({first.model.key, second.model.key, first.model.stages["2"].key}) == 3
+    assert len({first.model.key, second.model.key, stage_of(first.model, "superpixels").key}) == 3
     assert (
         len(list((done / "models").iterdir())) == 3 and len(list((done / "weights/densecl").iterdir())) == 1
     )
@@ -74,13 +74,13 @@ def test_stage_2_is_shared_and_stage_3_is_of_its_group(done: Path) -> None:
         model = record.model
         assert (model.steps, model.recipe["steps"], model.recipe["learning_rate"]) == (8, 2, 1e-3)
         assert model.initial_weights == WeightsPart("densecl", None)
-        assert model.stages["1"] == StagePart("k" * 16, steps=5, source="tiny", images=56)
+        assert stage_of(model, "densecl") == StagePart("densecl", "k" * 16, steps=5, source="tiny", images=56)
         assert record.method.labels_used == "training-group"
         assert not set(model.labels.classes) & CLASSES[record.group]
         assert model.labels.support_scans == ("2",) and BACKBONE in record.checks
         spec = json.loads((done / "models" / model.key / "spec.json").read_text())
         assert (spec["recipe"]["steps"], spec["recipe"]["learning_rate"]) == (6, 1e-4)
-        assert spec["from"] == model.stages["2"].key
+        assert spec["from"] == stage_of(model, "superpixels").key
 
 
 def test_a_finished_pipeline_trains_nothing_more(done: Path) -> None:
@@ -118,7 +118,7 @@ def test_labels_of_the_tested_group_are_never_drawn(done: Path) -> None:
         assert len(logged) == 6 and 0 < len(annotated) < 6
         for _word, name, support, _z, query, _query_z in annotated:
             assert name in set(VALUES) - tested and support == "2" and query in "3456789"
-        others = labels_logged(done, of_group(done).model.stages["2"].key)
+        others = labels_logged(done, stage_of(of_group(done).model, "superpixels").key)
         assert not [label for label in others if label.startswith("annotated:")]
 
 
@@ -200,9 +200,9 @@ def test_stage_2_is_ssl_alpnet_from_that_file(beside: Path) -> None:
         if record.group == "upper" and record.model.initial_weights.name == FILE
     }
     alone, given, ours = from_file["ssl-alpnet"], from_file["densemp"], of_group(beside)
-    assert alone.model.key == given.model.stages["2"].key
+    assert alone.model.key == stage_of(given.model, "superpixels").key
     assert BACKBONE in alone.checks and alone.model.stages is None
-    assert given.model.stages["1"] == ours.model.stages["1"]
+    assert stage_of(given.model, "densecl") == stage_of(ours.model, "densecl")
     assert "densecl_epochs" not in given.method.options
 
 
@@ -232,7 +232,7 @@ def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(pipeline, "trained", stop)
     with pytest.raises(InterruptedError):
         run(done, "--set", "stage3_rate=0.5")
-    second = weights(done, of_group(done).model.stages["2"].key)
+    second = weights(done, stage_of(of_group(done).model, "superpixels").key)
     assert seen[0].keys() == second.keys()
     assert all(torch.equal(value, second[name]) for name, value in seen[0].items())
     third = weights(done, of_group(done).model.key)

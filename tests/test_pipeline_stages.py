@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from made_backbones import MadeBackbones, backbone_file, slices_of
-from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, records, run
+from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, records, run, stage_of
 from tiny import tiny_store
 
 from baselines.densemp import DenseMP
@@ -25,7 +25,7 @@ from protocols.audits import BACKBONE
 from protocols.backbones import DROPPED
 from protocols.cells import Request
 from protocols.methods import settle
-from protocols.pipeline import check_pipeline, stage_2
+from protocols.pipeline import check_stages, first_method
 from protocols.spec import load_protocol
 
 CPU = torch.device("cpu")
@@ -66,27 +66,31 @@ def files(tmp_path_factory: pytest.TempPathFactory, store: Path) -> dict[str, Pa
 
 
 STAGES = {
-    "1,2": ("none", 2, {"1", "2"}, "densecl"),
-    "1": ("none", 0, {"1", "2"}, "densecl"),
-    "1,3": ("training-group", 6, {"1", "2", "3"}, "densecl"),
-    "2,3": ("training-group", 8, {"2", "3"}, "random"),
-    "3": ("training-group", 6, {"2", "3"}, "random"),
-    "2": ("none", 2, {"2"}, "random"),
+    "1,2": ("none", 2, ["densecl", "superpixels"], "densecl"),
+    "1": ("none", 0, ["densecl", "superpixels"], "densecl"),
+    "1,3": ("training-group", 6, ["densecl", "superpixels", "annotated"], "densecl"),
+    "2,3": ("training-group", 8, ["superpixels", "annotated"], "random"),
+    "3": ("training-group", 6, ["superpixels", "annotated"], "random"),
+    "2": ("none", 2, ["superpixels"], "random"),
 }
 
 
 @pytest.mark.parametrize("stages", STAGES)
 def test_stages_may_be_left_out(stages: str, several: Path) -> None:
-    labels, steps, told, start = STAGES[stages]
+    labels, steps, names, start = STAGES[stages]
     begin = ["--weights", "random"] if start == "random" else []
     assert run(several, "--stages", stages, "--groups", "upper", *begin) == 0
     record = of_group(several, stages=stages)
     model, options = record.model, record.method.options
-    assert (record.method.labels_used, model.steps, set(model.stages)) == (labels, steps, told)
+    assert (record.method.labels_used, model.steps, [stage.name for stage in model.stages or ()]) == (
+        labels,
+        steps,
+        names,
+    )
     assert model.initial_weights.name == start
     assert ("stage3_steps" in options) == (model.labels is not None) == ("3" in stages)
     assert ("densecl_epochs" in options) == (BACKBONE in record.checks) == ("1" in stages)
-    assert (model.key == model.stages["2"].key) == ("3" not in stages)
+    assert (model.key == stage_of(model, "superpixels").key) == ("3" not in stages)
 
 
 def test_stage_1_is_told_precision_and_checkpoints(
@@ -232,7 +236,7 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
 
 def test_stage_2_is_trained_as_the_method_is_asked_to_be() -> None:
     method = settle("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
-    second = stage_2(method, "random")
+    second = first_method(method, "random")
     assert (second.name, second.seed, second.precision, second.compiled) == ("ssl-alpnet", 3, "bf16", True)
 
 
@@ -287,6 +291,6 @@ def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
 def test_stage_3_has_no_support_scan_in_another_dataset(store: Path) -> None:
     method = settle("densemp", {}, encoder="resnet18")
     crossed: Any = SimpleNamespace(train_store=Store.open(store))
-    with pytest.raises(UserError, match="--train-dataset: stage 3 needs the fold's support scan"):
-        check_pipeline(crossed, method)
-    check_pipeline(crossed, settle("densemp", {"stages": "1,2"}, encoder="resnet18"))
+    with pytest.raises(UserError, match="--train-dataset: stage annotated needs the fold's support scan"):
+        check_stages(crossed, method)
+    check_stages(crossed, settle("densemp", {"stages": "1,2"}, encoder="resnet18"))

@@ -211,7 +211,7 @@ def other_weights(shift: int, told: list[Any] | None = None) -> StageOne:
         torch.save(build_encoder(encoder, seed + shift).backbone.state_dict(), path)
         return path
 
-    return StageOne({"densecl_epochs": 1}, backbone)
+    return StageOne({"epochs": 1}, backbone)
 
 
 def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
@@ -322,14 +322,14 @@ def test_the_command_prints_the_table_and_keeps_it(
 
     monkeypatch.setattr(module, "densecl", stage_one)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
-    command += ["--seeds", "1,2", "--set", "densecl_epochs=1", "--neighbours", "5", "--cells", "10"]
+    command += ["--seeds", "1,2", "--set", "epochs=1", "--neighbours", "5", "--cells", "10"]
     assert main([*command, "--device", "cpu", "--json", str(tmp_path / "probe.json")]) == 0
-    assert asked == [({"densecl_epochs": "1"}, "resnet18")]
+    assert asked == [({"epochs": "1"}, "resnet18")]
     said = capsys.readouterr().out
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
     assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
-    assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "densecl_epochs=1" in said
+    assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "epochs=1" in said
     kept = json.loads((tmp_path / "probe.json").read_text())
     assert [trial["seed"] for trial in kept["probe"]["trials"]] == [1, 2]
     assert f"{100 * kept['before']['mean']:.1f}" in lines[11] and lines[11][:2] == ["mean", "before"]

@@ -41,7 +41,7 @@ def probe(
         for fold, scans in asked.items()
     )  # fmt: skip
     return Probe(
-        "tiny", "b" * 64, "alpnet-ep1 version 1", "resnet18", "random", {"densecl_epochs": 2},
+        "tiny", "b" * 64, "alpnet-ep1 version 1", "resnet18", "random", {"epochs": 2},
         ("liver", "background")[:classes], 20, 100, 640, 31, trials,
     )  # fmt: skip
 

@@ -99,7 +99,10 @@ def test_what_is_no_difference() -> None:
 
 def test_the_stages_of_densemp_are_compared_too() -> None:
     options = json.loads(json.dumps(dataclasses.asdict(DenseMP.Options(stage3_steps=60, densecl_epochs=1))))
-    stages = {"1": {"key": "b" * 16, "source": "chaost2"}, "2": {"key": "c" * 16}}
+    stages = [
+        {"name": "densecl", "key": "b" * 16, "source": "chaost2"},
+        {"name": "superpixels", "key": "c" * 16},
+    ]
     model = model_of(DenseMP.recipe(), steps=300, stages=stages) | {"steps": 360}
     assert recipe_mark(DenseMP, model, options) == (
         "not the published recipe: 300 steps (published 100100), densecl weights from training scans (ROCO), "
@@ -109,7 +112,7 @@ def test_the_stages_of_densemp_are_compared_too() -> None:
     assert recipe_mark(DenseMP, file, {"stages": [1, 2, 3]}) == (
         "not the published recipe: b.pth weights (published densecl from ROCO)",
     )
-    left_out = model_of(DenseMP.recipe(), initial_weights=NONE, stages={"2": stages["2"]})
+    left_out = model_of(DenseMP.recipe(), initial_weights=NONE, stages=stages[1:])
     (mark,) = recipe_mark(DenseMP, left_out, {"stages": [2, 3], "threshold": 0.5})
     assert mark.endswith("random weights (published densecl from ROCO), stages 2,3 (1,2,3)")
 

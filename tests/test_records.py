@@ -127,7 +127,7 @@ BAD: list[tuple[Callable[[Any], Any], str]] = [
         _change("model", "trained_on", to=[{"device": "cpu"}]),
         r"trained_on\[0\].processor is missing",
     ),
-    (_change("model", "stages", to={"2": {"speed": 1}}), r"key model.stages.2.speed is unknown"),
+    (_change("model", "stages", to=[{"name": "a", "speed": 1}]), r"key model.stages\[0\].speed is unknown"),
     (_change("dataset", "prepared_by", to="me"), r"dataset.prepared_by is 'me', wanted one of fewshot"),
     (_change("dataset", to="tiny"), r"dataset is 'tiny', wanted an object"),
     (_change("environment", "threads", to=0), r"environment.threads is 0, wanted an integer of at least 1"),

@@ -91,10 +91,19 @@ def densemp_of(setting: int, stages: list[int]) -> Record:
         options = {n: v for n, v in made.method.options.items() if not n.startswith(left_out or " ")}
         steps = 300 if 2 in stages else 0
         assert made.model.recipe is not None
-        told = made.to_json()["model"]["stages"]
+        trained = {
+            "superpixels": {"steps": steps},
+            "annotated": {},
+            "densecl": {},
+        }
+        kept = [
+            stage
+            for stage in made.to_json()["model"]["stages"]
+            if stage["name"] != "annotated" or 3 in stages
+        ]
         model = {
             "recipe": {**made.model.recipe, "steps": steps},
-            "stages": told | {"2": told["2"] | {"steps": steps}},
+            "stages": [stage | trained[stage["name"]] for stage in kept],
             "steps": steps + (60 if 3 in stages else 0),
         }
         made = changed(made, method={"options": options | {"stages": stages}}, model=model)

@@ -190,28 +190,26 @@ def test_csv_says_which_labels_were_used() -> None:
     assert used == {("ssl-alpnet", "none"), ("densemp", "training-group")}
 
 
-def test_skipped_episodes_of_stage_2_are_counted_where_told() -> None:
-    """Fold 0 skipped 1 in stage 3 and 4 in stage 2; without the latter the note names the stage."""
-    told: dict[str, object] = {
-        "2": {"key": "k" * 16, "steps": 300, "skipped_episodes": 4},
-        "3": {"steps": 60},
-    }
-    untold: dict[str, object] = {"2": {"key": "k" * 16, "steps": 300}}
-    for stages, number, words in ((told, "5", "training episodes ("), (untold, "1", "episodes of stage 3 (")):
-        records = complete(model={"stages": stages, "labels": LABELS})
-        lines = render(records).splitlines()
-        assert next(line for line in lines if line.startswith("0 ")).split()[-1] == number
-        assert any(words in line for line in lines)
-    records = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 1}}})
-    assert next(line for line in render(records).splitlines() if line.startswith("0 ")).split()[-1] == "1"
+def stages(steps: int, skipped: int | None) -> list[dict[str, object]]:
+    first = {"name": "superpixels", "steps": steps} | (
+        {} if skipped is None else {"skipped_episodes": skipped}
+    )
+    return [first, {"name": "annotated", "steps": 60, "skipped_episodes": 1}]
 
 
-def test_a_record_that_tells_no_counts_of_stages_is_of_the_same_cell() -> None:
-    told = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 4}, "3": {"steps": 60}}})
-    untold = complete(model={"stages": {"2": {"steps": 300}}})
-    assert len(blocks([*told, *untold])) == 1
+@pytest.mark.parametrize(("skipped", "shown"), [(5, "5"), (None, "?")])
+def test_skipped_episodes_count_every_stage_and_may_be_unknown(skipped: int | None, shown: str) -> None:
+    model = {"stages": stages(300, None), "labels": LABELS, "skipped_episodes": skipped}
+    lines = render(complete(model=model)).splitlines()
+    assert next(line for line in lines if line.startswith("0 ")).split()[-1] == shown
+
+
+def test_a_record_that_knows_no_counts_of_stages_is_of_the_same_cell() -> None:
+    known = complete(model={"stages": stages(300, 4), "skipped_episodes": 5})
+    unknown = complete(model={"stages": stages(300, None), "skipped_episodes": None})
+    assert len(blocks([*known, *unknown])) == 1
     with pytest.raises(UserError, match="two different records"):
-        blocks([*told, *complete(model={"stages": {"2": {"steps": 301}}})])
+        blocks([*known, *complete(model={"stages": stages(301, None)})])
 
 
 def test_no_records_and_unknown_formats_say_so() -> None:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compile the training step first: pays on a GPU, where it becomes CUDA graphs",
     )  # fmt: skip
     parser.add_argument(
-        "--stages", metavar="N,N", help="stages of a method that is trained in several, e.g. densemp: 1,2,3"
+        "--stages", metavar="N,N", help="stages of a method that is trained in several, e.g. 1,2,3"
     )
     parser.add_argument(
         "--checkpoint", metavar="PATTERN", help="evaluate this file; {fold} and {group} are filled in"
@@ -34,20 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
     from fewshot.errors import UserError
     from fewshot.registry import resolve_method
     from protocols.methods import settle
-    from protocols.pipeline import is_staged
     from protocols.runner import run, run_external
     from results.records import read_record
     from results.tables import render
 
     options = shared.settings(args.set)
     if args.stages is not None:
-        if not is_staged(resolve_method(args.method)):
-            raise UserError(f"--stages: {args.method} is not trained in stages, densemp is; leave it out")
+        if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
+            raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
         if "stages" in options:
             raise UserError("--stages and --set stages= are the same: give one of them")
         options["stages"] = args.stages
