@@ -144,6 +144,8 @@ def weights_note(model: dict[str, Any]) -> str:
     weights = model["initial_weights"]
     if weights is None:
         return "initial weights: " + ("not known" if model["checkpoint"] == "external" else "none")
+    if model.get("name") is not None:
+        return f"initial weights: {weights['name']} {model['name']}"
     if weights["name"] == "random":
         return "initial weights: RANDOM, not pre-trained: not comparable with published numbers"
     return f"initial weights: {weights['name']}" + (

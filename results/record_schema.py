@@ -157,16 +157,8 @@ RECORD = Keys(
                 "selected": Keys({"step": COUNT, "candidates": Each(list, COUNT), "on": TEXT, "dice": RATIO}),
             },
             optional=frozenset(
-                {
-                    "name",
-                    "recipe",
-                    "precision",
-                    "answer_precision",
-                    "compiled",
-                    "selected",
-                    "stages",
-                    "labels",
-                }
+                {"recipe", "precision", "answer_precision", "compiled", "selected", "stages", "labels"}
+                | {"name"}
             ),
         ),
         "training": Keys(

@@ -187,6 +187,8 @@ def _csv(found: Sequence[Block]) -> str:
         record = block.record
         model = record["model"]
         weights = (model["initial_weights"] or {"name": None})["name"]
+        if model.get("name") is not None:
+            weights = f"{weights} {model['name']}"
         head: list[Any] = [
             record["protocol"]["name"],
             record["protocol"]["version"],
