@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from episodes.plan import Plan
+from episodes.slices import Normalisation
 from fewshot.checkpoints import load_released
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, sha256_of
@@ -53,6 +55,16 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
     return files
 
 
+@dataclass(frozen=True)
+class ExternalCells:
+    """Cells of one fold that one checkpoint file answers, and how their query scans are normalised."""
+
+    path: Path
+    description: dict[str, Any]  # `external_description` of the file
+    cells: tuple[Asked, ...]
+    intensities: Normalisation
+
+
 def external_model(
     method: Method, path: Path, device: torch.device, description: dict[str, Any] | None = None
 ) -> Model:
@@ -82,25 +94,27 @@ def external_description(method: Method, path: Path, name: str | None = None) ->
     return description if name is None else description | {"name": name}
 
 
-def check_other_files(cells: Sequence[Asked], method: Method, description: Mapping[str, Any]) -> None:
+def check_other_files(work: Sequence[ExternalCells], method: Method) -> None:
     """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
 
     Args:
-        cells: Cells of one work folder, to be evaluated with the file.
-        method: The method that the file is loaded into.
-        description: The file's `external_description`.
+        work: What is to be evaluated, all in one work folder.
+        method: The method that the files are loaded into.
     """
-    model = Model(None, dict(description), None)
-    headers = [cell_header(one.request, method, model, one.plan, marks_of(one, method)) for one in cells]
-    known = {_cell_of(header) for header in headers}
-    for path in sorted((cells[0].request.work / "records").glob("*.json")):
+    keys: dict[str, str] = {}
+    for some in work:
+        model = Model(None, some.description, None)
+        for cell in some.cells:
+            header = cell_header(cell.request, method, model, cell.plan, marks_of(cell, method))
+            keys[_cell_of(header)] = some.description["key"]
+    for path in sorted((work[0].cells[0].request.work / "records").glob("*.json")):
         try:
             record = read_record(path)
         except UserError as error:
             LOG.warning("left out: %s", error)
             continue
-        if _cell_of(record) in known and record["model"]["key"] != description["key"]:
-            name = description.get("name")
+        if keys.get(_cell_of(record), record["model"]["key"]) != record["model"]["key"]:
+            name = record["model"].get("name")
             taken = "records without a name" if name is None else f"the name {name!r}"
             other = "--name NAME" if name is None else "another --name"
             raise UserError(

@@ -17,7 +17,9 @@ from fewshot.commands.main import main
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
 from results.blocks import blocks
+from results.leaderboard import leaderboard
 from results.records import Record, read_records
+from results.report import commands
 from results.screening import screen
 
 CELL = ["--dataset", "tiny", "--setting", "1", "--folds", "0", "--groups", "upper", "--encoder", "resnet18"]
@@ -129,6 +131,13 @@ def test_records_of_two_files_without_a_name_are_refused_with_the_remedy(tmp_pat
         blocks(external("a") + external("b"))
     assert len(blocks(external("a") + external("b", name="b"))) == 2
     assert len(blocks(external("a", name="a") + external("b", name="b"))) == 2
+
+
+def test_a_report_names_the_checkpoint_in_its_command() -> None:
+    (line,) = [
+        text for text in commands(leaderboard(external("a", name="x"), "tiny", 2)).lines if "run" in text
+    ]
+    assert "--checkpoint PATTERN --name x" in line
 
 
 def test_the_configuration_of_a_record_without_a_name_is_that_of_a_null_name() -> None:
