@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ from fewshot.types import Episode
 
 class ADNet(PrototypeLearner):
     """The anomaly detection-inspired network on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     class_weights = (0.1, 1.0)
 

@@ -37,6 +37,7 @@ PAPER = PaperLayout(
 class DenseMP(SSLALPNet):
     """SSL-ALPNet, trained in stages by `protocols/pipeline.py`."""
 
+    version: ClassVar[int] = 1
     regime = "pre-trained in stages"
     labels_used = "training-group"
     base: ClassVar[str | None] = "ssl-alpnet"

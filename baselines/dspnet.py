@@ -59,6 +59,7 @@ CAL_RATE = 1e-4  # the channel matrix learns this much slower
 class DSPNet(SSLALPNet):
     """The dual semantic prototypes network on an encoder of stride 8 that tells its `out_channels`."""
 
+    version: ClassVar[int] = 1
     ablations: ClassVar[Ablations] = {
         label: {"fspa": str(fspa).lower(), "bcma": str(bcma).lower()}
         for label, (fspa, bcma) in VARIANTS.items()

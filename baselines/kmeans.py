@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,8 @@ SEED = seed_for("k-means", "first centres")  # fixed: the same support gives the
 
 class KMeansPrototypes(PrototypeLearner):
     """k-means prototypes on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     support_order_matters = True  # first centres are drawn by position
 

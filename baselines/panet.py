@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ from fewshot.prototypes import masked_average, resize_masks, similarities
 
 class PANet(PrototypeLearner):
     """The prototype alignment network on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     @dataclass(frozen=True)
     class Options:

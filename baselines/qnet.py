@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ ADAM_FLOOR = 1e-8
 
 class QNet(PrototypeLearner):
     """The query-informed network on an encoder that gives a fine and a coarse map of `out_channels`."""
+
+    version: ClassVar[int] = 1
 
     adapts = True
     class_weights = (0.1, 1.0)

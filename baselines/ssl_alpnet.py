@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_s
 
 class SSLALPNet(PrototypeLearner):
     """The adaptive local prototype network on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     @dataclass(frozen=True)
     class Options:

@@ -20,6 +20,8 @@ class NoOptions:
 class AllForeground:
     """Calls every pixel foreground: the Dice that the class's share of the slice alone gives."""
 
+    version: ClassVar[int] = 1
+
     Options = NoOptions
     trainable: ClassVar[bool] = False
     regime: ClassVar[str] = "yardstick"
@@ -39,6 +41,8 @@ class CopySupport:
     With several shots the probability is the share of shots that show the class at the pixel, so the
     mask (> 0.5) is a strict majority; a tie is background.
     """
+
+    version: ClassVar[int] = 1
 
     Options = NoOptions
     trainable: ClassVar[bool] = False

@@ -11,6 +11,7 @@ import dataclasses
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,21 @@ def main(argv: list[str] | None = None) -> int:
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
-        rows = [one for name in METHODS for one in compared(name, store, sizes, device)]
-        rows += [*drawn(store, sizes, device), compiled_row(store, sizes, device)]
-    print(f"device: {device}\n{printed(rows)}")
-    write_json(args.out, rows)
+        print(f"device: {device}")
+        rows: list[Row] = []
+        for part in parts(store, sizes, device):
+            print(printed(part), flush=True)
+            rows += part
+            write_json(args.out, rows)  # after every part, so that a run cut off by a time limit leaves some
     return 0 if all(one["ok"] for one in rows) else 1
+
+
+def parts(store: Store, sizes: Sizes, device: torch.device) -> Iterator[list[Row]]:
+    """Yield the rows of every comparison, the quickest first."""
+    yield drawn(store, sizes, device)
+    for name in METHODS:
+        yield compared(name, store, sizes, device)
+    yield [compiled_row(store, sizes, device)]
 
 
 def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> list[Row]:

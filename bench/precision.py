@@ -63,7 +63,7 @@ def dice(store: Store, work: Path, device: torch.device, precision: str, seed: i
     batch = chosen_batch(0, device)
     request = Request(store, protocol, 1, (0,), groups, work, device, batch, checkpoint_every=10**9)
     records = [read_record(path) for path in run(request, method)]
-    return 100 * statistics.mean(score["dice"] for record in records for score in record["scores"])
+    return 100 * statistics.mean(score.dice for record in records for score in record.scores)
 
 
 def compared(dices: dict[str, list[float]], what: str) -> list[Row]:

@@ -12,6 +12,7 @@ from where import Parts, watched
 
 import protocols.asking
 import protocols.evaluate
+import protocols.predictors
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.prefetch import prefetched
 from episodes.sampler import SuperpixelEpisodes
@@ -27,14 +28,14 @@ STEPS = 5
 
 def of_evaluation(fold: Fold) -> dict[str, float]:
     """Return seconds by part of evaluating a fold, both groups, from the opened store to records."""
-    asked = protocols.evaluate
     parts: Parts = {
         "encoder": (ResNetEncoder, "forward"),
         "reading and normalising slices": (SliceReader, "images"),
         "reading masks": (SliceReader, "mask"),
-        "comparing with prototypes": (asked, "answer"),
-        "stacking features": (asked, "_stacked"),
-        "counting": (asked, "_counted"),
+        "comparing with prototypes": (protocols.predictors, "scored"),
+        "resizing logits": (protocols.predictors, "logit_difference"),
+        "stacking features": (protocols.predictors, "_stacked"),
+        "counting": (protocols.evaluate, "_counted"),
         "plans and audits": (fold, "cells"),
         "writing records": (protocols.asking, "write_record"),
         "logs and Sacred": (protocols.asking, "log_cell"),

@@ -1,7 +1,7 @@
 """Training episodes from manual labels: a class of the training group, a training slice, the fold's support.
 
-Stage 3 of DenseMP (Fan et al., 2023, arXiv 2307.09604; METHODS, section 4). Of the labels nothing is read
-but boolean masks of one class of the training group: the classes that a plan tests stay unseen.
+Stage 3 of DenseMP (Fan et al., 2023, arXiv 2307.09604): rules M-DMP-4 and M-DMP-5 of docs/methods.md. The
+only labels read are boolean masks of one class of the training group; classes that a plan tests stay unseen.
 """
 
 from __future__ import annotations

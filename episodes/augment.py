@@ -1,8 +1,8 @@
 """Random views of a slice and its mask: affine, elastic, gamma; batched, on any device.
 
-The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3; METHODS, "Augmentation"). No
-flips: orientation is anatomy. Two resamplings, first affine, then elastic; then the mask is rounded and
-gamma is applied to the image alone.
+The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-AUG-1 to M-AUG-5 of
+docs/methods.md. No flips: orientation is anatomy. Two resamplings, first affine, then elastic; then the mask
+is rounded and gamma is applied to the image alone.
 """
 
 from __future__ import annotations

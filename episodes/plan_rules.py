@@ -1,6 +1,7 @@
 """The named rules a protocol is made of: who supports whom, which part, which slices count, what is dropped.
 
-A protocol names its rules; a new rule is a new function and a line in a dictionary, never a branch.
+A protocol names its rules; a new rule is a new function and a line in a dictionary, never a branch. P-1 and
+so on are rules of docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class ScanRoles:
 def next_scan(fold: Fold) -> ScanRoles:
     """Queries are the fold's scans, the support is the scan after it (shots: the next ones), circular.
 
-    Training drops fold and support (SSL-ALPNet family, PROTOCOLS.md rule 1).
+    Training drops fold and support (SSL-ALPNet family, P-1).
     """
     return ScanRoles(fold.own, (fold.following,), frozenset(fold.own) | frozenset(fold.following))
 
@@ -69,7 +70,7 @@ def last_joined(fold: Fold) -> ScanRoles:
 def third_joined(fold: Fold) -> ScanRoles:
     """Of the fold and the next scan, sorted, the 3rd is the support, the rest are queries (Q-Net).
 
-    So some scans are queried twice over the folds and some never (rule 1). With S shots the set has the next
+    So some scans are queried twice over the folds and some never (P-1). With S shots the set has the next
     S scans and the supports are the 3rd and those after it.
     """
     return _joined(fold, 3)
@@ -121,7 +122,7 @@ def listed_scans(fold: Fold) -> ScanRoles:
 def range_thirds(z: int, class_slices: Sequence[int], parts: int) -> int:
     """Return int((z - z_min) // ((z_max - z_min) / parts)) clipped to 0..parts-1; 0 for a single slice.
 
-    z_min and z_max are the query's own first and last class slice (SSL-ALPNet family, rule 4).
+    z_min and z_max are the query's own first and last class slice (SSL-ALPNet family, P-4).
     """
     first, last = class_slices[0], class_slices[-1]
     if first == last:
@@ -133,7 +134,7 @@ def list_thirds(z: int, class_slices: Sequence[int], parts: int) -> int:
     """Return the part p with floor(p n / parts) <= i < floor((p + 1) n / parts), i = z's place in the list.
 
     Equal parts of the query's n class slices, truncated as `numpy.linspace(0, n, parts + 1).astype(int)` is
-    (Q-Net family, rule 4): of a single slice the last part. A slice that does not show the class goes with
+    (Q-Net family, P-4): of a single slice the last part. A slice that does not show the class goes with
     the next that does, and after the last with it.
     """
     count = len(class_slices)
@@ -147,27 +148,27 @@ def whole_scan(z: int, class_slices: Sequence[int], parts: int) -> int:
 
 
 def class_range(z: int, class_slices: Sequence[int]) -> bool:
-    """Every slice between the first and the last that show the class counts, gaps included (rule 2)."""
+    """Every slice between the first and the last that show the class counts, gaps included (P-2)."""
     return class_slices[0] <= z <= class_slices[-1]
 
 
 def class_slices(z: int, class_slices: Sequence[int]) -> bool:
-    """Only slices that show the class count (Q-Net family, rule 2)."""
+    """Only slices that show the class count (Q-Net family, P-2)."""
     return z in class_slices
 
 
 def all_slices(z: int, class_slices: Sequence[int]) -> bool:
-    """Every slice of the scan counts: the method is not told where the organ is (ADNet's EP2, rule 2)."""
+    """Every slice of the scan counts: the method is not told where the organ is (ADNet's EP2, P-2)."""
     return True
 
 
 def union(shown: Sequence[Iterable[int]]) -> frozenset[int]:
-    """Slices that show any tested class are dropped from training (rule 5)."""
+    """Slices that show any tested class are dropped from training (P-5)."""
     return frozenset(z for slices in shown for z in slices)
 
 
 def intersection(shown: Sequence[Iterable[int]]) -> frozenset[int]:
-    """Only slices that show every tested class are dropped (the Q-Net family's released code, rule 5)."""
+    """Only slices that show every tested class are dropped (the Q-Net family's released code, P-5)."""
     return frozenset.intersection(*(frozenset(slices) for slices in shown))
 
 

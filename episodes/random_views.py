@@ -1,6 +1,6 @@
 """One random view of a picture, as DenseCL and MoCo v2 see it: drawn as data, then applied in batches.
 
-METHODS section 4, stage 1. In order: random resized crop, colour jitter, grey, blur, flip, the means and
+Rule M-DCL-2 of docs/methods.md. In order: random resized crop, colour jitter, grey, blur, flip, the means and
 standard deviations of ImageNet. Colours lie in [0,1] until the last step.
 """
 

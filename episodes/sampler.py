@@ -1,6 +1,7 @@
 """Training episodes: a superpixel of one slice is the label, two random views are support and query.
 
-The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3; METHODS, "Self-supervision").
+The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-SPX-5 and M-SPX-6 of
+docs/methods.md.
 """
 
 from __future__ import annotations

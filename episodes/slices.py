@@ -87,8 +87,8 @@ def normalisation(store: Scans, rule: str, training_scans: Sequence[str]) -> Nor
     """Return the intensities' mean and population standard deviation for every scan of `store`.
 
     "per-scan" (MR): each by its own whole volume. "training-scans" (CT): all by the pooled voxels of
-    `training_scans`. Both over the uncut volumes, padding and empty slices included (METHODS,
-    "Intensities"). Raises `UserError` for an unknown rule, no training scan, or constant intensities.
+    `training_scans`. Both over the uncut volumes, padding and empty slices included (docs/protocols.md, P-6).
+    Raises `UserError` for an unknown rule, no training scan, or constant intensities.
     """
     if rule == "per-scan":
         own = {

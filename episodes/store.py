@@ -3,6 +3,12 @@
 Layout of a store folder: `index.json`, and per scan ID `images/ID.npy`, `labels/ID.npy` (uint8) and
 `superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers all that determines a result, the
 superpixels included: they may differ between CPUs.
+
+`prepared_by` in index.json names who made the volumes: "fewshot" (this program, from the download; phantoms
+too), "published-layout" (a layout that somebody else's released preprocessing wrote), or "unknown" (own
+folders, all else). The hash does not cover it, because it changes no number. A store without the key reads as
+"unknown", since older programs prepared downloads and the published layout alike and did not write down
+which.
 """
 
 from __future__ import annotations
@@ -30,6 +36,7 @@ from fewshot.files import hash_of, write_json
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
+PREPARED_BY = ("fewshot", "published-layout", "unknown")
 NOT_HASHED = ("title", "sources", "region", "patients")  # prose, a method's constants, what audits read
 
 
@@ -76,6 +83,9 @@ class Store:
         self.hash: str = content["hash"]
         self.spec: DatasetSpec = spec_from_table(content["spec"], f"{path / 'index.json'}")
         self.warnings: tuple[str, ...] = tuple(content["warnings"])
+        self.prepared_by: str = content.get("prepared_by", "unknown")
+        if self.prepared_by not in PREPARED_BY:
+            raise ValueError(f"prepared_by is {self.prepared_by!r}, expected one of {', '.join(PREPARED_BY)}")
         self._scans: dict[str, dict[str, Any]] = {entry["id"]: entry for entry in content["scans"]}
         self._open: dict[str, StoredScan] = {}
 
@@ -96,7 +106,7 @@ class Store:
             )
         try:
             return cls(path, content)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{file} is damaged ({error!r}); prepare it again with --overwrite") from None
 
     @cached_property
@@ -149,8 +159,12 @@ class Store:
 
 
 @contextmanager
-def new_store(path: Path, spec: DatasetSpec, *, overwrite: bool = False) -> Iterator[StoreWriter]:
+def new_store(
+    path: Path, spec: DatasetSpec, *, overwrite: bool = False, prepared_by: str = "unknown"
+) -> Iterator[StoreWriter]:
     """Yield a writer; when the block ends well the store takes its place at `path`, else nothing is left.
+
+    `prepared_by` is one of `PREPARED_BY`.
 
     What is at `path` already is replaced if `overwrite`, and only once the new store is whole; else it is
     a `UserError`, as is a disk that is full or may not be written.
@@ -159,7 +173,7 @@ def new_store(path: Path, spec: DatasetSpec, *, overwrite: bool = False) -> Iter
         raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
     try:
         with _temporary_folder(path) as temporary:
-            writer = StoreWriter(temporary, spec)
+            writer = StoreWriter(temporary, spec, prepared_by)
             yield writer
             writer.finish()
             temporary.chmod(0o755)
@@ -224,8 +238,8 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 class StoreWriter:
     """Takes scans one by one, so that only one is in memory, and writes the index last."""
 
-    def __init__(self, folder: Path, spec: DatasetSpec) -> None:
-        self.folder, self.spec = folder, spec
+    def __init__(self, folder: Path, spec: DatasetSpec, prepared_by: str = "unknown") -> None:
+        self.folder, self.spec, self.prepared_by = folder, spec, prepared_by
         self.warnings: list[str] = []
         self._entries: list[dict[str, Any]] = []
 
@@ -268,6 +282,7 @@ class StoreWriter:
                 "schema": SCHEMA,
                 "spec": self.spec.to_json(),
                 "hash": hash_of([facts, arrays])[:16],
+                "prepared_by": self.prepared_by,
                 "scans": self._entries,
                 "warnings": self.warnings,
             },

@@ -1,6 +1,7 @@
 """2-D superpixels, the pseudo-labels of self-supervised training, and outlines for pictures.
 
-Source: Ouyang et al., ECCV 2020, section 3.3; numbering as in the released program.
+Source: Ouyang et al., ECCV 2020, section 3.3; numbering as in the released program. Rules M-SPX-1 to
+M-SPX-4 of docs/methods.md.
 """
 
 from __future__ import annotations

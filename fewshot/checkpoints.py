@@ -1,7 +1,7 @@
 """Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
 
 Files are read with `weights_only=True`, so no pickled object is ever built. What a file must hold is
-checked by name and shape; nothing is guessed, skipped or replaced by random weights.
+checked by name, shape and finite values; nothing is guessed, skipped or replaced by random weights.
 """
 
 from __future__ import annotations
@@ -129,6 +129,57 @@ def load_released(path: Path, learner: nn.Module) -> None:
     _load_strictly(learner, state, path, optional_counters=False)
 
 
+def load_state(learner: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load the weights of one of our checkpoints into the learner.
+
+    Args:
+        learner: the module that the checkpoint was made from.
+        state: the entry `model` of last.pt or step_N.pt.
+        path: the file, for messages.
+
+    Raises:
+        UserError: a name or shape differs, or a weight is NaN or infinite. The learner is then unchanged.
+    """
+    _load_strictly(learner, _tensors(state, path), path, optional_counters=False)
+
+
+def weights_are_finite(learner: object) -> bool:
+    """Return whether every parameter and saved buffer is finite; True for a learner that is no module.
+
+    The host waits for the device once.
+    """
+    return not isinstance(learner, nn.Module) or _all_finite(learner.state_dict().values())
+
+
+def check_finite(state: Mapping[str, Tensor], name: str, remedy: str) -> None:
+    """Raise `UserError` if a tensor of `state` holds NaN or infinite values.
+
+    Args:
+        state: names and tensors, as `state_dict` gives them.
+        name: subject of the message, such as "checkpoint runs/last.pt".
+        remedy: what the user can do.
+    """
+    if _all_finite(state.values()):
+        return
+    counts = {key: int((~value.isfinite()).sum()) for key, value in state.items() if _may_be_nan(value)}
+    faulty = [key for key, count in counts.items() if count]
+    raise UserError(
+        f"{name} holds {sum(counts.values())} NaN or infinite values in {len(faulty)} of {len(state)} "
+        f"tensors, first {faulty[0]!r}; expected finite weights: {remedy}"
+    )
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all values of the tensors are finite; the host waits for their device once."""
+    flags = [tensor.isfinite().all() for tensor in tensors if _may_be_nan(tensor)]
+    return not flags or bool(torch.stack(flags).all())
+
+
+def _may_be_nan(value: object) -> bool:
+    """Return whether an entry of a `state_dict` is a tensor of a type that has NaN."""
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the dictionary in a file written by `torch.save`, on the CPU; only tensors and plain values.
 
@@ -205,7 +256,7 @@ def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _load_strictly(
     module: nn.Module, state: dict[str, Tensor], path: Path, *, optional_counters: bool
 ) -> None:
-    """Load `state` if it has exactly the module's names and shapes, else change nothing and raise."""
+    """Load `state` if it has the module's names and shapes and is finite, else change nothing and raise."""
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in state]
     if optional_counters:
@@ -223,6 +274,7 @@ def _load_strictly(
             f"checkpoint {path} does not fit: {'; '.join(faults)}; wanted every one of the model's "
             f"{len(wanted)} names and no other: choose the encoder and method it was made for"
         )
+    check_finite(state, f"checkpoint {path}", "give another file, or train again")
     module.load_state_dict({**wanted, **state})
 
 

@@ -9,9 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fewshot.contract_questions import WIDE, Question, odd_masks, question, with_mask
+from fewshot.contract_questions import (
+    WIDE,
+    Question,
+    odd_masks,
+    question,
+    with_mask,
+    with_unlike_queries,
+)
 from fewshot.contract_subject import (
     ContractError,
+    NotApplicableError,
     Subject,
     described,
     fault,
@@ -64,6 +72,17 @@ def dtype(subject: Subject) -> None:
 def finite(subject: Subject) -> None:
     """Given ordinary discs on noise."""
     _each(subject, lambda answer, _asked: not_finite(answer))
+    if not subject.has_logits:
+        return
+    for shots, queries in QUESTIONS:
+        asked = question("ordinary", shots=shots, queries=queries)
+        logits = subject.logits(asked)
+        count = int((~logits.isfinite()).sum())
+        if count:
+            raise ContractError(
+                f"given {described(asked)}; logits gave {count} of {logits.numel()} values NaN or infinite, "
+                "which probabilities hide and evaluation refuses; allowed: finite values"
+            )
 
 
 def in_range(subject: Subject) -> None:
@@ -132,15 +151,42 @@ def stateless(subject: Subject) -> None:
 
 
 def batch(subject: Subject) -> None:
-    """Given three query slices at once and one by one."""
-    support, query = question("batch")
-    together = subject.ask(question("batch"))
-    single = torch.cat([subject.ask((support, one[None].clone())) for one in query])
-    if gap(together, single) > TOLERANCE:
-        raise ContractError(
-            f"given {described((support, query))}, then its slices one by one; answers differ by up to "
-            f"{gap(together, single):.2g}; allowed: {TOLERANCE:g} (no query changes another's answer)"
-        )
+    """Given three query slices of unlike brightness at once and one by one."""
+    if subject.query_mode == "alone":
+        support, query = with_unlike_queries(question("batch"))
+        together = subject.ask((support, query.clone()))
+        single = torch.cat([subject.ask((support, one[None].clone())) for one in query])
+        if gap(together, single) > TOLERANCE:
+            raise _depends_on_batch("answers", "", gap(together, single))
+    if subject.has_logits:
+        _logits_of_batch(subject)
+    elif subject.query_mode == "together":
+        raise NotApplicableError("transductive: query slices may change each other's masks")
+
+
+def _logits_of_batch(subject: Subject) -> None:
+    """Compare logits of three query slices in one batch with those of each slice by itself.
+
+    A transductive learner gets all three in one call of `logits` both times, encoded at once and one by one.
+    """
+    support, query = with_unlike_queries(question("batch"))
+    together = subject.logits((support, query), encode_alone=False)
+    if subject.query_mode == "together":
+        single, how = subject.logits((support, query)), ", each encoded alone"
+    else:
+        single, how = torch.cat([subject.logits((support, one[None])) for one in query]), ""
+    largest = float(together.abs().max())
+    if gap(together, single) > TOLERANCE * largest:
+        raise _depends_on_batch(f"logits of up to {largest:.3g}", how, gap(together, single))
+
+
+def _depends_on_batch(values: str, how: str, difference: float) -> ContractError:
+    return ContractError(
+        f"given three query slices of unlike brightness, then its slices one by one{how}; {values} differ by "
+        f"up to {difference:.2g}; allowed: {TOLERANCE:g} (of the largest logit), or the class attribute "
+        "transductive = True (logits and segment then get all query slices of a part; encode still must not "
+        "mix slices)"
+    )
 
 
 def support_order(subject: Subject) -> None:

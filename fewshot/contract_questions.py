@@ -26,6 +26,16 @@ def with_mask(asked: Question, mask: Tensor) -> Question:
     return Support(support.images, mask.expand(support.masks.shape).clone()), query
 
 
+def with_unlike_queries(asked: Question) -> Question:
+    """Return the question with query slices of unlike brightness and contrast.
+
+    The statistics of the query batch then differ from those of each slice.
+    """
+    support, query = asked
+    numbers = torch.arange(len(query)).reshape(-1, 1, 1, 1)
+    return support, query * 2.0 ** (1 - numbers) + 0.5 * numbers
+
+
 def odd_masks(size: Size = SQUARE) -> dict[str, Tensor]:
     """Return the masks (H,W) bool that break careless methods, by the name of their check."""
     one, holes = torch.zeros(size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.contract_questions import Question
+from fewshot.learner import PrototypeLearner, scored
+from fewshot.query_mode import query_mode
 from fewshot.registry import trains
 from fewshot.seeds import seed_for
 
@@ -39,6 +41,7 @@ class Subject:
         self.method, self._encoder = method, encoder
         self.trains = trains(method)
         self.adapts = bool(getattr(method, "adapts", False))
+        self.query_mode = query_mode(method)
         self.order_matters = bool(getattr(method, "support_order_matters", False))
         self._encoders: dict[int, nn.Module] = {}
         self.trained: nn.Module | None = None  # set by the first check that trains
@@ -68,6 +71,33 @@ class Subject:
         if not isinstance(answer, Tensor):
             raise ContractError(f"segment gave a {type(answer).__name__}; allowed: a Tensor (Q,H,W) float32")
         return answer.detach()
+
+    def logits(self, asked: Question, *, encode_alone: bool = True) -> Tensor:
+        """Return the logits (Q,2,h,w) of a new prototype learner, as evaluation calls it.
+
+        Args:
+            asked: support and query slices.
+            encode_alone: whether `encode` gets one slice per call, or support and query in one.
+        """
+        learner, (support, query) = self.build(), asked
+        shots = len(support.images)
+        images = torch.cat([support.images, query])
+        grading = contextlib.nullcontext() if self.adapts else torch.inference_mode()
+        with random_state(0), grading:
+            batches = torch.split(images, 1 if encode_alone else len(images))
+            maps = [learner.encode(batch) for batch in batches]
+            several = [(one,) if isinstance(one, Tensor) else tuple(one) for one in maps]
+            levels = [torch.cat(level) for level in zip(*several, strict=True)]
+            given = [(level[:shots], level[shots:]) for level in levels]
+            pair = given[0] if isinstance(maps[0], Tensor) else tuple(zip(*given, strict=True))
+            prepared = learner.prepare(support.masks)
+            scores, _defined = scored(learner, pair[0], support.masks, pair[1], prepared, "query")
+        return scores.detach()
+
+    @property
+    def has_logits(self) -> bool:
+        """Return whether evaluation calls `logits` of this learner, not `segment`."""
+        return issubclass(self.method, PrototypeLearner)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """DenseCL: contrast of whole pictures and of their positions, two encoders, two queues.
 
-Wang et al., CVPR 2021, as DenseMP's first stage uses it (Fan et al., 2023, arXiv 2307.09604; METHODS,
-section 4). No grid pooling: the dense branch has every position of the backbone's map.
+Wang et al., CVPR 2021, as DenseMP's first stage uses it (Fan et al., 2023, arXiv 2307.09604): rules M-DCL-1
+to M-DCL-8 of docs/methods.md. No grid pooling: the dense branch has every position of the backbone's map.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 One map: stride 8. ResNet-50 and -101 are the backbones of torchvision's DeepLabV3 (layer3 and layer4
 dilated). ResNet-18 is ours: the same dilation put into its basic blocks, for quick runs; no published
-result uses it. Two scales (Q-Net family, PROTOCOLS rule 8: "dilated only in the first two of the three
-later stages"): layer2 and layer3 dilated and layer4 strided, so that layer3 gives a map of stride 4 and
-layer4 one of stride 8.
+result uses it (docs/methods.md, M-ENC-1). Two scales (Q-Net family, M-ENC-3): layer2 and layer3 dilated
+and layer4 strided, so that layer3 gives a map of stride 4 and layer4 one of stride 8.
 """
 
 from __future__ import annotations

@@ -33,7 +33,10 @@ class Learner(Protocol):
     """The whole contract, by shape and not by inheritance."""
 
     def segment(self, support: Support, query: Tensor) -> Tensor:
-        """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W); the mask is > 0.5."""
+        """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W); the mask is > 0.5.
+
+        Evaluation passes one query slice per call, or all of a part if the class is `transductive`.
+        """
         ...
 
 
@@ -71,6 +74,7 @@ class PrototypeLearner(nn.Module):
     labels_used: ClassVar[str] = "none"  # labels seen in training: none, training-group or target
     base: ClassVar[str | None] = None  # the method that stages are built on: protocols/pipeline.py
     support_order_matters: ClassVar[bool] = False  # True: another order of shots may change the answer
+    transductive: ClassVar[bool] = False  # True: query slices may change each other's scores: query_mode.py
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
     loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` gives, in order
     ablations: ClassVar[Ablations] = {}  # rows of `fewshot ablate`: fewshot/studies.py
@@ -118,6 +122,8 @@ class PrototypeLearner(nn.Module):
         `support_masks` is (S,H,W) in the query branch and (S,h,w) in the alignment branch. `defined`
         is bool, False where the method has no answer of its own for this episode (the scores must be
         finite even then). The three positional arguments alone are accepted as a signature too.
+        Evaluation passes any number of query slices. The scores of a slice must not depend on the other
+        slices, unless the class sets `transductive = True`: then Q is all query slices of a part.
         """
         raise NotImplementedError(f"{type(self).__name__} must define logits")
 
@@ -129,7 +135,8 @@ class PrototypeLearner(nn.Module):
         alignment branch the query's argmax at h x w is the mask, query features are the support and
         each support shot is a query; its plain cross-entropy is divided by the shots. Both are taken
         after bilinear upsampling to the image. An episode undefined in either branch counts for
-        nothing. Source: Ouyang et al., ECCV 2020, section 3.4.
+        nothing. Rules M-LSS-1 to M-LSS-5 of docs/methods.md. Source: Ouyang et al., ECCV 2020,
+        section 3.4.
         """
         episodes, shots = episode.support_images.shape[:2]
         images = torch.cat([episode.support_images.flatten(0, 1), episode.query_images.flatten(0, 1)])
@@ -238,8 +245,13 @@ def answer(
     upsampled logits and probability > 0.5.
     """
     scores, defined = scored(learner, support_features, support_masks, query_features, prepared, "query")
+    return logit_difference(scores, size), defined
+
+
+def logit_difference(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return foreground minus background of logits (Q,2,h,w), resized bilinearly to `size`: (Q,H,W)."""
     difference = scores[:, 1:] - scores[:, :1]
-    return F.interpolate(difference, size=size, mode="bilinear", align_corners=False)[:, 0], defined
+    return F.interpolate(difference, size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
 def scored(

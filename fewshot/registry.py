@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -50,22 +49,6 @@ def resolve_method(name: str) -> type[Any]:
 def trains(learner: type[Any]) -> bool:
     """Say whether the learner class is built on an encoder and trained; else `segment` is all it has."""
     return bool(getattr(learner, "trainable", True)) and hasattr(learner, "recipe")
-
-
-def source_hash(learner: type[Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of the file that defines the learner.
-
-    Where it derives from another method, the bytes of that one's file follow.
-    """
-    from fewshot.learner import PrototypeLearner
-
-    methods = [
-        cls
-        for cls in learner.__mro__[1:]
-        if issubclass(cls, PrototypeLearner) and cls is not PrototypeLearner
-    ]
-    files = dict.fromkeys(inspect.getfile(cls) for cls in (learner, *methods))
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _import(module_name: str, name: str) -> Any:

@@ -1,8 +1,8 @@
 """Foreground prototypes with detail: seeds, soft clustering, query-aware fusion (DSPNet's FSPA).
 
 Tang et al., "DSPNet: Dual Semantic Prototypes Network for Few-shot Medical Image Segmentation", Medical
-Image Analysis 2025, arXiv 2406.18074, section 3.3. Everything but the seeds has fixed shapes: a shot
-always has five detail prototypes and a row that says which count.
+Image Analysis 2025, arXiv 2406.18074, section 3.3; rules M-DSP-1 to M-DSP-5 of docs/methods.md. Everything
+but the seeds has fixed shapes: a shot always has five detail prototypes and a row that says which count.
 """
 
 from __future__ import annotations

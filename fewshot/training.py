@@ -1,6 +1,6 @@
 """The episodic training loop: one optimiser step an episode, resumable, byte-repeatable on the CPU.
 
-METHODS, "Optimisation" and "Skipped episodes". A step whose episode has no defined loss counts as a step
+Rules M-OPT-1 to M-OPT-6 of docs/methods.md. A step whose episode has no defined loss counts as a step
 but moves neither optimiser nor schedule. Its forward pass has been run by then, so BatchNorm's running
 statistics do move, as they do in the released programs.
 """
@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-from fewshot.checkpoints import read_checkpoint
+from fewshot.checkpoints import check_finite, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.files import atomic_write, canonical_json
 from fewshot.precision import checked_precision
@@ -76,8 +76,8 @@ def train(
 
     The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
     the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's
-    clock one step late. Raises `UserError` for a loss that is not finite, and for a last.pt that is
-    damaged or of another training.
+    clock one step late. Raises `UserError` for a loss or weights that are not finite, and for a last.pt that
+    is damaged or of another training.
     """
     checked_precision(precision)
     if checkpoint_every < 1:
@@ -153,6 +153,8 @@ class _Run:
                 snapshot = every > 0 and step % every == 0
                 if save or snapshot or step == steps:
                     self._note(self._stepper.rest(), log, bar)
+                    remedy = "lower learning_rate, or look at the episodes of the last steps"
+                    check_finite(self._learner.state_dict(), f"the learner after step {step}", remedy)
                 if save and log is not None:
                     self._save(log)
                 if snapshot and log is not None:
@@ -218,6 +220,7 @@ class _Run:
                 f"{path} is of another learner: {len(differing)} of its entries are missing, extra or of "
                 f"another shape, first {differing[0]!r}; use another folder, or delete it to train anew"
             )
+        check_finite(state["model"], f"checkpoint {path}", "delete it to train anew")
         self._learner.load_state_dict(state["model"])
         self._stepper.optimiser.load_state_dict(state["optimiser"])
         self.at = _Position(state["step"], state["moves"], state["skipped"])

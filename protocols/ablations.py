@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from fewshot.errors import UserError
 from fewshot.studies import ablation_rows
 from protocols.cells import Request
+from protocols.method import Method
 from protocols.methods import settle
-from protocols.models import Method
 from protocols.pipeline import row_weights
 from protocols.runner import checked, run
 from results.ablation import Row

@@ -10,11 +10,14 @@ from pathlib import Path
 from episodes.plan import Plan
 from episodes.slices import Normalisation, SliceReader
 from fewshot.progress import progress
-from protocols.cells import Request, cell_record, key_of, log_cell
+from protocols.cells import Request, answered, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
+from protocols.method import Method
 from protocols.methods import settled_for
-from protocols.models import Method, Model
+from protocols.models import Model
 from protocols.predictions import PredictionWriter
+from protocols.recipe_marks import recipe_mark
+from protocols.spot_check import spot_check
 from results.records import write_record
 
 
@@ -57,6 +60,10 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
     reader = SliceReader(first.store, intensities)
+    spot_check(
+        model.learner, todo[0], reader, device=first.device, batch=first.batch,
+        precision=first.answer_precision,
+    )  # fmt: skip
     with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,
@@ -69,7 +76,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         if writer is not None:
             writer.write(cell.plan, folders[n])
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method), cell.checks,
+            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method, model), cell.checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
@@ -77,7 +84,9 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     return paths
 
 
-def marks_of(cell: Asked, method: Method) -> tuple[str, ...]:
-    """Return the marks of a cell's record: the cell's own, and those of the method's constants."""
-    region = cell.request.store.spec.region
-    return (*cell.marks, *settled_for(method, region, cell.request.setting).marks)
+def marks_of(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
+    """Return the marks of a cell, of its method's constants and of another recipe than the published one."""
+    request = cell.request
+    constants = settled_for(method, request.store.spec.region, request.setting).marks
+    part, options = model.description | answered(request), method.description["options"]
+    return (*cell.marks, *constants, *recipe_mark(method.learner, part, options))

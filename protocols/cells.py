@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,33 @@ import torch
 
 from episodes.plan import Plan
 from episodes.store import Store
-from fewshot.files import write_json
+from fewshot.checkpoints import weights_are_finite
+from fewshot.files import canonical_json, write_json
+from fewshot.key_parts import method_key_part
+from fewshot.learner import PrototypeLearner
+from fewshot.query_mode import query_mode
+from fewshot.types import ScanScore
+from fewshot.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
 from protocols.environment import environment
 from protocols.evaluate import Evaluation
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 from protocols.provenance import record_run
 from protocols.spec import Protocol
-from results.records import cell_key, make_record
+from results.record import (
+    SCHEMA,
+    DatasetPart,
+    GridPart,
+    MethodPart,
+    ModelPart,
+    ProtocolPart,
+    Record,
+    Score,
+    TrainingPart,
+    checked_record,
+)
+from results.record_json import part_json, read_part
+from results.records import cell_key
 
 
 @dataclass(frozen=True)
@@ -44,9 +65,13 @@ class Request:
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
-    """Return what tells this cell from all others, as plain JSON values."""
+    """Return what tells this cell from all others, as plain JSON values.
+
+    The model's key covers what its training depended on. Names of files are left out: their content counts.
+    """
     protocol = request.protocol
-    crossed = {"train_dataset": _train_dataset(request)} if request.train_store is not None else {}
+    home = request.train_store
+    crossed = {} if home is None else {"train_dataset": {"name": home.spec.name, "hash": home.hash}}
     return (
         crossed
         | answered(request)
@@ -57,7 +82,10 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
             "setting": request.setting,
             "fold": plan.fold,
             "group": plan.group,
-            "method": method.description,
+            "versions": shared_versions(method, model),
+            "queries": query_mode(method.learner),
+            "method": method_key_part(method.description)
+            | {"labels_used": method.description["labels_used"]},
             "seed": method.seed,
             "checkpoint": model.description["checkpoint"],
             "shots": plan.rules.shots,
@@ -66,6 +94,16 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
             "model": model.description["key"],
         }
     )
+
+
+def shared_versions(method: Method, model: Model) -> dict[str, int]:
+    """Return the versions of the shared parts that a cell's numbers depend on."""
+    if not (isinstance(method.learner, type) and issubclass(method.learner, PrototypeLearner)):
+        return versions_of(SEGMENTATION)
+    if model.description["checkpoint"] == "external":
+        return versions_of(INFERENCE)
+    pretrained = "1" in model.description.get("stages", {})
+    return versions_of(INFERENCE, TRAINING, PRETRAINING if pretrained else ())
 
 
 def answered(request: Request) -> dict[str, str]:
@@ -88,7 +126,7 @@ def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
 def cell_record(
     request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, marks: Sequence[str],
     checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None, excluded_seen: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+) -> Record:  # fmt: skip
     """Return the checked record of a cell: only what its inputs determine.
 
     `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
@@ -97,67 +135,87 @@ def cell_record(
     """
     ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
     scans, slices, excluded = ours if trained is None else trained
-    training: dict[str, Any] = {"scans": list(scans), "slices": slices, "slices_excluded": excluded}
-    if excluded_seen:
-        training["excluded_seen"] = excluded_seen
-    return make_record(
-        **cell_header(request, method, model, plan, marks),
-        training=training,
-        checks=list(checks),
+    record = unscored_record(request, method, model, plan, marks)
+    scored = replace(
+        record,
+        training=TrainingPart(scans, slices, excluded, excluded_seen or None),
+        checks=tuple(checks),
         fallback_slices=evaluation.fallback_slices,
-        scores=evaluation.scores,
+        scores=tuple(_score(score) for score in evaluation.scores),
+    )
+    return checked_record(scored)
+
+
+def unscored_record(
+    request: Request, method: Method, model: Model, plan: Plan, marks: Sequence[str]
+) -> Record:
+    """Return a cell's record as far as it is known before anything is evaluated; it has no scores yet."""
+    protocol, train_store = request.protocol, request.train_store
+    return Record(
+        schema=SCHEMA,
+        protocol=ProtocolPart(protocol.name, protocol.version, protocol.hash),
+        dataset=_dataset_part(request.store),
+        train_dataset=None if train_store is None else _dataset_part(train_store),
+        grid=_grid_part(request),
+        setting=1 if request.setting == 1 else 2,
+        fold=plan.fold,
+        group=plan.group,
+        shots=plan.rules.shots,
+        parts=len(plan.rules.support_fractions),
+        plan_hash=plan.hash,
+        method=read_part(MethodPart, json.loads(canonical_json(method.description))),
+        versions=shared_versions(method, model),
+        queries=query_mode(method.learner),
+        model=_model_part(model, answered(request)),
+        training=TrainingPart(plan.training_scans, len(plan.training_slices), len(plan.excluded)),
+        audits=(*marks, *protocol.marks(request.setting, plan.group)),
+        fallback_slices=0,
+        scores=(),
         environment=environment(request.device),
+        key=key_of(request, method, model, plan),
     )
 
 
-def cell_header(
-    request: Request, method: Method, model: Model, plan: Plan, marks: Sequence[str]
-) -> dict[str, Any]:
-    """Return the part of a cell's record that is known before anything is evaluated."""
-    identity = cell_identity(request, method, model, plan)
-    return {
-        "protocol": identity["protocol"],
-        "dataset": identity["dataset"],
-        "setting": request.setting,
-        "fold": plan.fold,
-        "group": plan.group,
-        "grid": _grid(request),
-        "shots": identity["shots"],
-        "parts": identity["parts"],
-        "plan_hash": plan.hash,
-        "method": identity["method"],
-        "model": model.description | answered(request),
-        "audits": [*marks, *request.protocol.marks(request.setting, plan.group)],
-        "train_dataset": _train_dataset(request),
-    }
+def _dataset_part(store: Store) -> DatasetPart:
+    about = {"name": store.spec.name, "hash": store.hash, "prepared_by": store.prepared_by}
+    return read_part(DatasetPart, about)
 
 
-def _train_dataset(request: Request) -> dict[str, str] | None:
-    store = request.train_store
-    return None if store is None else {"name": store.spec.name, "hash": store.hash}
-
-
-def _grid(request: Request) -> dict[str, Any]:
-    """Return what a complete table has: the number of folds, and every group with its classes."""
+def _grid_part(request: Request) -> GridPart:
+    """Return the cells of a complete table: the number of folds, and every group with its classes."""
     groups = request.protocol.groups_for(request.store.spec)
-    return {
-        "folds": len(request.protocol.fold_borders_for(request.store.spec)) - 1,
-        "groups": {name: list(classes) for name, classes in groups.items()},
-    }
+    folds = len(request.protocol.fold_borders_for(request.store.spec)) - 1
+    return GridPart(folds, {name: tuple(classes) for name, classes in groups.items()})
 
 
-def log_cell(
-    request: Request, key: str, model: Model, record: dict[str, Any], seconds: float, path: Path
-) -> None:
+def _model_part(model: Model, more: Mapping[str, Any]) -> ModelPart:
+    """Return the model's description, completed by what is known of every model, and `more`."""
+    known: dict[str, Any] = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
+    text = canonical_json({**known, **model.description, **more})
+    return read_part(ModelPart, json.loads(text))
+
+
+def _is_finite(learner: Any) -> bool | None:
+    """Tell whether all weights of a learner are finite; None for a learner without weights."""
+    has_weights = isinstance(learner, torch.nn.Module) and bool(learner.state_dict())
+    return weights_are_finite(learner) if has_weights else None
+
+
+def _score(score: ScanScore) -> Score:
+    return Score(
+        score.class_name, score.scan, score.supports, score.slices, score.tp, score.fp, score.fn, score.dice,
+        score.undefined,
+    )  # fmt: skip
+
+
+def log_cell(request: Request, key: str, model: Model, record: Record, seconds: float, path: Path) -> None:
     """Keep what the inputs do not determine (time, host, Sacred's run id) beside the record, not in it."""
-    dices = [score["dice"] for score in record["scores"] if score["dice"] is not None]
+    dices = [score.dice for score in record.scores if score.dice is not None]
     losses = model.folder / "losses.csv" if model.folder is not None else None
+    parts = ("protocol", "dataset", "setting", "fold", "group", "method", "model")
     run_id = record_run(
         request.work / "runs",
-        {
-            name: record[name]
-            for name in ("protocol", "dataset", "setting", "fold", "group", "method", "model")
-        },
+        {name: part_json(getattr(record, name)) for name in parts},
         sum(dices) / len(dices) if dices else None,
         losses,
         [path],

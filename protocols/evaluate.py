@@ -1,12 +1,12 @@
-"""A plan and a learner become scores; every slice is encoded once. No sacred, no files.
+"""Evaluation: one learner and the plans of one fold give scores. It writes no files.
 
 Released programs encode support and query again for each query slice and class; here the distinct
-slices of all plans that share a model go through the encoder one time each.
+slices of all plans that share a model go through the encoder one time each. A learner that has `segment`
+alone gets one query slice per call. A transductive learner gets all query slices of a part in one call.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,23 +18,32 @@ from torch import Tensor
 
 from episodes.plan import Plan
 from episodes.slices import SliceReader
-from fewshot.learner import PrototypeLearner, answer
-from fewshot.memory import Batches, to_device
-from fewshot.precision import checked_precision, running_in
-from fewshot.types import ScanScore, SliceRef, Support, Task
+from fewshot.errors import UserError
+from fewshot.memory import to_device
+from fewshot.types import ScanScore, SliceRef, Task
+from protocols.predictors import gradient_mode, predictor_for
 from results.scores import count
 
-Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
 Keep = Callable[[Plan, Task, NDArray[np.bool_]], None]  # called with the masks (Q,H,W) of a task's slices
 ScoreKey = tuple[str, str, tuple[str, ...]]  # class, query scan, support scans
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one plan came to: scores in the plan's order, and the query slices answered by the fallback."""
+    """The result of one plan: scores in the plan's order, and how many query slices used the fallback."""
 
     scores: tuple[ScanScore, ...]
     fallback_slices: int
+
+
+@dataclass(frozen=True)
+class _SliceFaults:
+    """NaN and infinite scores of a task's slices: `counts` (Q,) int64 on the device."""
+
+    plan: Plan
+    task: Task
+    refs: tuple[SliceRef, ...]
+    counts: Tensor
 
 
 def evaluate(
@@ -48,49 +57,54 @@ def evaluate(
     keep: Keep | None = None,
     done: Callable[[int], None] = lambda _count: None,
 ) -> list[Evaluation]:
-    """Answer every task of `plans` (all of one fold) with one learner and count pixels.
+    """Predict every task of `plans` with one learner and count pixels.
 
-    A learner with `encode` and `logits` has each distinct slice encoded once, in batches of `batch`;
-    one with `segment` alone is asked task by task. With `keep`, unscored slices are answered too and
-    handed over; they count nowhere. `precision`: of the encoder, in which its features are kept too. `done`
-    is told how many query scans are finished. A learner that adapts at test time says so (`adapts = True`)
-    and keeps gradients; others run in inference mode.
-    Where memory does not hold a batch, it is halved; `UserError` where it does not hold one slice.
+    Args:
+        learner: in evaluation mode, on `device`. With `adapts = True` it keeps gradients, else it runs in
+            inference mode.
+        plans: all of one fold. One evaluation comes back for each.
+        reader: of the store that holds the slices.
+        device: where the learner is and pixels are counted.
+        batch: most slices in one call of the encoder or of `logits`. It changes no score: where memory does
+            not hold a batch, it is halved.
+        precision: of the encoder and of its features, "float32" or "bf16".
+        keep: receives the masks of every query slice, unscored ones too; those count nowhere.
+        done: receives 1 after each query scan.
+
+    Raises:
+        UserError: a weight or a score is NaN or infinite, memory does not hold one slice, or memory does
+            not hold the query slices of a part for a transductive learner.
     """
-    grading = contextlib.nullcontext() if getattr(learner, "adapts", False) else torch.inference_mode()
-    with grading:
-        asker = (
-            _Encoded(learner, reader, device, batch, precision)
-            if isinstance(learner, PrototypeLearner)
-            else _Segmenting(learner, reader, device, batch, precision)
-        )
-        asker.supports(
+    with gradient_mode(learner):
+        predictor = predictor_for(learner, reader, device, batch, precision)
+        predictor.load_supports(
             tuple(dict.fromkeys(ref for plan in plans for task in plan.tasks for ref in task.support))
         )
+        whole_parts = predictor.mode == "together" or keep is not None
         sums: list[dict[ScoreKey, Tensor]] = [{} for _ in plans]
         slices: list[dict[ScoreKey, int]] = [{} for _ in plans]
         fallbacks = [torch.zeros((), dtype=torch.int64, device=device) for _ in plans]
         for scan in dict.fromkeys(scan for plan in plans for scan in plan.query_scans):
             tasks = [
-                (number, task)
+                (number, task, *_query_slices(task, whole_parts))
                 for number, plan in enumerate(plans)
                 for task in plan.tasks
-                if task.queries and task.queries[0].scan == scan
+                if task.queries and task.queries[0].scan == scan and (any(task.scored) or keep is not None)
             ]
-            wanted = [_wanted(task, keep is not None) for _number, task in tasks]
-            asker.scan(tuple(sorted({ref for refs, _scored in wanted for ref in refs})))
-            for (number, task), (refs, scored) in zip(tasks, wanted, strict=True):
-                if not refs:
-                    continue
-                masks, defined = asker.masks(task, refs)
-                key = _score_key(task)
+            predictor.load_scan(tuple(sorted({ref for _, _, refs, _ in tasks for ref in refs})))
+            faults = []
+            for number, task, refs, scored in tasks:
+                prediction = predictor.predict(task, refs)
+                faults.append(_SliceFaults(plans[number], task, refs, prediction.nonfinite))
+                masks, key = prediction.masks, _score_key(task)
                 truth = np.stack([reader.mask(ref, task.class_value) for ref in refs])
                 counts = _counted(masks, to_device(torch.from_numpy(truth), device), scored)
                 sums[number][key] = sums[number].get(key, torch.zeros_like(counts)) + counts
                 slices[number][key] = slices[number].get(key, 0) + sum(scored)
-                fallbacks[number] += (~defined).to(torch.int64) * sum(scored)
+                fallbacks[number] += (~prediction.defined).to(torch.int64) * sum(scored)
                 if keep is not None:
                     keep(plans[number], task, masks.cpu().numpy())
+            _check_scores(faults)
             done(1)
     return [
         Evaluation(_scores(plan, sums[n], slices[n]), int(fallbacks[n].item()))
@@ -98,12 +112,27 @@ def evaluate(
     ]
 
 
-def _wanted(task: Task, everything: bool) -> tuple[tuple[SliceRef, ...], tuple[bool, ...]]:
-    """Return the slices of a task to answer and which of them are scored."""
-    if everything:
+def _query_slices(task: Task, whole_part: bool) -> tuple[tuple[SliceRef, ...], tuple[bool, ...]]:
+    """Return the slices of a task to predict, all or the scored ones, and which of them are scored."""
+    if whole_part:
         return task.queries, task.scored
     refs = tuple(ref for ref, scored in zip(task.queries, task.scored, strict=True) if scored)
     return refs, (True,) * len(refs)
+
+
+def _check_scores(faults: Sequence[_SliceFaults]) -> None:
+    """Raise `UserError` for the first slice with a score that is not finite; the host waits once."""
+    if not faults:
+        return
+    counts = torch.cat([one.counts for one in faults]).tolist()
+    slices = [(one.plan, one.task, ref) for one in faults for ref in one.refs]
+    for (plan, task, ref), number in zip(slices, counts, strict=True):
+        if number:
+            raise UserError(
+                f"class {task.class_name}, scan {ref.scan}, slice {ref.z}: {number} scores are NaN or "
+                f"infinite (fold {plan.fold}, group {plan.group}), expected finite scores; nothing was "
+                "recorded: find the fault with fewshot check-method, or train again"
+            )
 
 
 def _counted(masks: Tensor, truth: Tensor, scored: Sequence[bool]) -> Tensor:
@@ -136,94 +165,3 @@ def _scores(plan: Plan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int
     return tuple(
         sorted(scores, key=lambda score: (order[score.class_name], scans[score.scan], score.supports))
     )
-
-
-class _Asker:
-    """Answers tasks: told all support slices first, then one query scan after the other."""
-
-    def __init__(
-        self, learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
-    ) -> None:
-        self.learner, self.reader, self.device, self.batches = learner, reader, device, Batches(batch)
-        self.precision = checked_precision(precision)
-
-    def supports(self, refs: Sequence[SliceRef]) -> None:
-        """Get ready for these support slices."""
-
-    def scan(self, refs: Sequence[SliceRef]) -> None:
-        """Get ready for these slices of one query scan; those of the scan before are forgotten."""
-
-    def masks(self, task: Task, refs: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
-        """Return the predicted masks (Q,H,W) bool of `refs`, and whether the method's own answer exists."""
-        raise AssertionError("an asker answers")
-
-    def support_masks(self, task: Task) -> Tensor:
-        """Return the task's support masks (S,H,W) bool on the device."""
-        masks = np.stack([self.reader.mask(ref, task.class_value) for ref in task.support])
-        return to_device(torch.from_numpy(masks), self.device)
-
-
-class _Segmenting(_Asker):
-    """For learners with `segment` alone: images in, probabilities out, nothing shared between tasks."""
-
-    def masks(self, task: Task, refs: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
-        support = Support(to_device(self.reader.images(task.support), self.device), self.support_masks(task))
-
-        def answered(some: Sequence[SliceRef]) -> Tensor:
-            images = to_device(self.reader.images(some), self.device)
-            with running_in(self.precision, self.device):
-                found: Tensor = self.learner.segment(support, images) > 0.5
-            return found
-
-        parts = list(self.batches.over(refs, answered))
-        return torch.cat(parts), torch.ones((), dtype=torch.bool, device=self.device)
-
-
-class _Encoded(_Asker):
-    """For prototype learners: features of the support slices and of one query scan are kept."""
-
-    learner: PrototypeLearner
-
-    def supports(self, refs: Sequence[SliceRef]) -> None:
-        self._support = self._encode(refs)
-        self._prepared: dict[tuple[tuple[SliceRef, ...], int], tuple[Tensor, Any]] = {}
-
-    def scan(self, refs: Sequence[SliceRef]) -> None:
-        self._query: dict[SliceRef, Features] = {}  # the scan before goes before the next one comes
-        new = self._encode([ref for ref in refs if ref not in self._support])
-        self._query = {ref: self._support.get(ref) or new[ref] for ref in refs}
-
-    def masks(self, task: Task, refs: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
-        key = (task.support, task.class_value)
-        if key not in self._prepared:
-            masks = self.support_masks(task)
-            prepared = {k: to_device(v, self.device) for k, v in self.learner.prepare(masks.cpu()).items()}
-            self._prepared[key] = (masks, prepared)
-        support_masks, prepared = self._prepared[key]
-        support = _stacked([self._support[ref] for ref in task.support])
-        size = (support_masks.shape[-2], support_masks.shape[-1])
-
-        def answered(some: Sequence[SliceRef]) -> tuple[Tensor, Tensor]:
-            query = _stacked([self._query[ref] for ref in some])
-            difference, defined = answer(self.learner, support, support_masks, query, prepared, size)
-            return difference > 0, defined
-
-        parts, flags = zip(*self.batches.over(refs, answered), strict=True)
-        return torch.cat(parts), torch.stack(flags).all()
-
-    def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
-        def encoded(some: Sequence[SliceRef]) -> list[Features]:
-            images = to_device(self.reader.images(some), self.device)
-            with running_in(self.precision, self.device):
-                maps = self.learner.encode(images)
-            maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
-            return [tuple(one[position] for one in maps) for position in range(len(some))]
-
-        features = (one for batch in self.batches.over(refs, encoded) for one in batch)
-        return dict(zip(refs, features, strict=True))
-
-
-def _stacked(features: Sequence[Features]) -> Tensor | Features:
-    """Return (N,C,h,w) for one map a slice, else a tuple of such maps, as `encode` gave them."""
-    maps = tuple(torch.stack(level) for level in zip(*features, strict=True))
-    return maps[0] if len(maps) == 1 else maps

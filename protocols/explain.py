@@ -15,7 +15,8 @@ from fewshot.errors import UserError, unknown_name
 from fewshot.explanation import DetailPrototypes, check_explanation
 from fewshot.types import SliceRef, Support, Task
 from protocols.crossed import check_pair, crossed_intensities
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 from protocols.spec import Protocol
 from results.explanation_figure import SliceExplanation
 

@@ -1,9 +1,10 @@
-"""Checkpoint files that were not trained here: one file per fold and group, strictly loaded."""
+"""Weights that were not trained here: checkpoint files, strictly loaded, and the labels behind them."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,51 @@ import torch
 
 from episodes.plan import Plan
 from episodes.slices import Normalisation
-from fewshot.checkpoints import load_released
+from fewshot.checkpoints import FILES, load_released
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, sha256_of
 from protocols.asking import Asked, marks_of
-from protocols.cells import cell_header
-from protocols.models import Method, Model, built
-from results.blocks import configuration
-from results.records import read_record
+from protocols.cells import unscored_record
+from protocols.method import Method
+from protocols.models import NAMED, PRETRAINING, Model, built
+from protocols.recipe_marks import is_file_of
+from results.configuration import configuration
+from results.record import Record
+from results.records import parse_record, record_files, record_texts
 
 LOG = logging.getLogger("fewshot")
 LEAKAGE = "leakage possible: one checkpoint for several folds"
+
+
+@dataclass(frozen=True)
+class ExternallyTrained(Method):
+    """A method whose weights come from elsewhere, so that the labels behind them are not known."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return the `method` part of a record."""
+        return super().description | {"labels_used": "external"}
+
+
+def with_external_labels(method: Method) -> Method:
+    """Return the method with `labels_used` "external" in its records; labels that its class declares stay."""
+    if method.description["labels_used"] != "none":
+        return method
+    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(Method)}
+    return ExternallyTrained(**fields)
+
+
+def with_labels_of_start(method: Method, model: Model) -> Method:
+    """Return the method with `labels_used` "external" where a model began from a file of unknown training.
+
+    A file of torchvision's, by its hash, and a backbone that says how it was pre-trained are known.
+    """
+    weights, folder = model.description["initial_weights"], model.folder
+    if weights is None or weights["name"] in NAMED or folder is None or (folder / PRETRAINING).is_file():
+        return method
+    encoder = model.description["encoder"]
+    is_known = any(is_file_of(weights["sha256"], encoder, name) for name in FILES.get(encoder, {}))
+    return method if is_known else with_external_labels(method)
 
 
 def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:
@@ -90,6 +125,7 @@ def external_description(method: Method, path: Path, name: str | None = None) ->
         "seed": method.seed,
         "checkpoint": "external",
         "skipped_episodes": None,
+        "trained_on": [],
     }
     return description if name is None else description | {"name": name}
 
@@ -105,24 +141,32 @@ def check_other_files(work: Sequence[ExternalCells], method: Method) -> None:
     for some in work:
         model = Model(None, some.description, None)
         for cell in some.cells:
-            header = cell_header(cell.request, method, model, cell.plan, marks_of(cell, method))
-            keys[_cell_of(header)] = some.description["key"]
-    for path in sorted((work[0].cells[0].request.work / "records").glob("*.json")):
-        try:
-            record = read_record(path)
-        except UserError as error:
-            LOG.warning("left out: %s", error)
-            continue
-        if keys.get(_cell_of(record), record["model"]["key"]) != record["model"]["key"]:
-            name = record["model"].get("name")
+            marks = marks_of(cell, method, model)
+            record = unscored_record(cell.request, method, model, cell.plan, marks)
+            keys[_cell_of(record)] = some.description["key"]
+    for source, record in _sound_records(work[0].cells[0].request.work / "records"):
+        if keys.get(_cell_of(record), record.model.key) != record.model.key:
+            name = record.model.name
             taken = "records without a name" if name is None else f"the name {name!r}"
             other = "--name NAME" if name is None else "another --name"
             raise UserError(
-                f"{path} has fold {record['fold']}, group {record['group']} of another checkpoint file of "
-                f"{method.name} ({record['model']['key']}), and {taken} can hold one; give {other}"
+                f"{source} has fold {record.fold}, group {record.group} of another checkpoint file of "
+                f"{method.name} ({record.model.key}), and {taken} can hold one; give {other}"
             )
 
 
-def _cell_of(record: Mapping[str, Any]) -> str:
+def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
+    """Yield the place and the record of every sound record in a folder; warn of the others."""
+    for path in record_files(folder) if folder.is_dir() else ():
+        for source, text in record_texts(path):
+            try:
+                record = parse_record(text, source)
+            except UserError as error:
+                LOG.warning("left out: %s", error)
+                continue
+            yield source, record
+
+
+def _cell_of(record: Record) -> str:
     """Return what two records share if tables put them into one cell."""
-    return canonical_json([configuration(record), record["fold"], record["group"]])
+    return canonical_json([configuration(record), record.fold, record.group])

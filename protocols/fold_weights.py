@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from protocols.models import Method
+from protocols.method import Method
 
 FOLD = "{fold}"
 

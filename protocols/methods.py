@@ -10,7 +10,7 @@ from fewshot.checkpoints import default_weights
 from fewshot.errors import UserError, unknown_name
 from fewshot.learner import Recipe, options_from
 from fewshot.registry import resolve_method, trains
-from protocols.models import Method
+from protocols.method import Method
 from protocols.pipeline import first_weights, is_staged, stage_2_steps
 
 LOG = logging.getLogger("fewshot")

@@ -1,8 +1,4 @@
-"""Models by what they were trained from: the spec, its key, and training what is missing.
-
-A spec names no protocol, setting or group. Equal training inputs give equal keys, so setting 1, which
-excludes nothing, trains one model per fold that every group shares, with no special case.
-"""
+"""Trained models under WORK/models: found by the key of their spec, trained where they are missing."""
 
 from __future__ import annotations
 
@@ -21,51 +17,22 @@ from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from episodes.views import Prepare, Source
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.checkpoints import load_weights, read_checkpoint
+from fewshot.checkpoints import load_state, load_weights, read_checkpoint
 from fewshot.errors import UserError
-from fewshot.files import hash_of, write_json
+from fewshot.files import canonical_json, write_json
+from fewshot.key_parts import method_key_part
 from fewshot.learner import PrototypeLearner, Recipe, encoder_for
 from fewshot.locks import locked
-from fewshot.registry import resolve_method, source_hash
+from fewshot.registry import known_methods, resolve_method
 from fewshot.seeds import seed_for
 from fewshot.training import train
+from protocols.method import Method
+from protocols.model_spec import model_key, model_spec
 from protocols.pseudo_labels import KINDS
+from protocols.record_extras import add_machine, read_record_extras, save_record_extras
 
-SPEC_SCHEMA = 1
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py
-TOLD = "told.json"  # beside it too: what records say of a model and its key does not depend on
 NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method with its options and recipe settled: what `--method`, `--set` and `--steps` came to."""
-
-    name: str
-    learner: type[Any]
-    options: Any
-    recipe: Recipe | None  # None: nothing to train
-    seed: int
-    precision: str = "float32"
-    compiled: bool = False  # whether the training step is: last bits differ, so it is another model
-    marks: tuple[str, ...] = ()  # audits of every record made with it
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """Return the `method` part of a record."""
-        labels = getattr(self.learner, "labels_used", "none")
-        options = dataclasses.asdict(self.options)
-        if issubclass(self.learner, PrototypeLearner):
-            labels = self.learner.labels_of(self.options)
-            weights = None if self.recipe is None else self.recipe.weights
-            options = self.learner.used_options(self.options, weights)
-        return {
-            "name": self.name,
-            "options": options,
-            "source_hash": source_hash(self.learner),
-            "regime": getattr(self.learner, "regime", "few-shot"),
-            "labels_used": labels,
-        }
 
 
 @dataclass(frozen=True)
@@ -79,7 +46,7 @@ class Model:
 
 def untrained_yardstick(method: Method) -> Model:
     """Return a learner that has nothing to train."""
-    description = {
+    description: dict[str, Any] = {
         "key": None,
         "encoder": None,
         "initial_weights": None,
@@ -87,6 +54,7 @@ def untrained_yardstick(method: Method) -> Model:
         "seed": method.seed,
         "checkpoint": "none",
         "skipped_episodes": 0,
+        "trained_on": [],
     }
     return Model(method.learner(method.options), description, None)
 
@@ -108,74 +76,6 @@ def built(method: Method) -> PrototypeLearner:
         learner: PrototypeLearner = method.learner(encoder, method.options)
     cast(Any, learner).to(memory_format=torch.channels_last)
     return learner
-
-
-def model_spec(
-    method: Method, initial: dict[str, Any], plan: Plan, store: Store, rule: str, labels: dict[str, Any]
-) -> dict[str, Any]:
-    """Return everything a trained model depends on.
-
-    `rule` names the intensity normalisation, `labels` describes the pseudo-labels.
-    """
-    assert method.recipe is not None
-    recipe = dataclasses.asdict(method.recipe)
-    encoder = recipe.pop("encoder")
-    recipe.pop("weights")
-    slices = [list(ref) for ref in plan.training_slices]
-    return {
-        "schema": SPEC_SCHEMA,
-        "dataset": store.spec.name,
-        "store": store.hash,
-        "training_scans": list(plan.training_scans),
-        "training_slices": len(slices),
-        "training_slices_hash": hash_of(slices)[:16],
-        "normalisation": rule,
-        "pseudo_labels": labels,
-        "method": {key: method.description[key] for key in ("name", "options", "source_hash")},
-        "encoder": encoder,
-        "initial_weights": initial,
-        "recipe": recipe,
-        "seed": method.seed,
-        "image_size": store.spec.image_size,
-        "precision": method.precision,
-        "channels_last": True,
-    } | ({"compiled": True} if method.compiled else {})
-
-
-def model_key(spec: dict[str, Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of the canonical spec."""
-    return hash_of(spec)[:16]
-
-
-def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
-    """Return in words what a model's training had otherwise than `plan` asks for; empty: it fits."""
-    slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
-    dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
-    drops = f"training slices ({dropped})"
-    labelled = labels_seen(spec, plan)
-    supported = sorted(set(plan.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
-    return [
-        words
-        for words, same in (
-            ("prepared dataset", spec["store"] == store.hash),
-            ("training scans", spec["training_scans"] == list(plan.training_scans)),
-            (drops, spec["training_slices_hash"] == slices),
-            ("normalisation", spec["normalisation"] == rule),
-            (f"labels (training saw those of {', '.join(labelled)})", not labelled),
-            (f"queries (training saw labels of scan {', '.join(supported)})", not supported),
-        )
-        if not same
-    ]
-
-
-def labels_seen(spec: Mapping[str, Any], plan: Plan) -> list[str]:
-    """Return the classes that `plan` tests and a training saw labels of."""
-    return sorted(set(plan.classes) & set(spec.get("labels", {}).get("classes", ())))
-
-
-def scans_seen(spec: Mapping[str, Any]) -> set[str]:
-    """Return the scans that a training saw: its own, and those that supported annotated episodes."""
-    return {*spec["training_scans"], *spec.get("labels", {}).get("support_scans", ())}
 
 
 def ensure_model(
@@ -214,13 +114,16 @@ def trained(
     assert method.recipe is not None
     key = model_key(spec)
     folder = work / "models" / key
-    # by name, as in the spec: the same file under another path is the same training
-    recipe = dataclasses.replace(method.recipe, weights=spec["initial_weights"]["name"])
+    # by content: the same file under another name is the same training
+    start = spec["initial_weights"]
+    recipe = dataclasses.replace(method.recipe, weights=start["sha256"] or start["name"])
     with locked(work / "locks" / f"{key}.lock"):
         if not (folder / "spec.json").exists():
             if about is not None:
                 write_json(folder / PRETRAINING, to_json(about))
             write_json(folder / "spec.json", spec)
+        if not is_finished(folder, recipe.steps):
+            add_machine(folder, device)
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
             checkpoint_every=checkpoint_every, channels_last=True, whole=method.compiled,
@@ -228,7 +131,14 @@ def trained(
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
     learner.eval()
-    return Model(learner, _description(spec, key, result.skipped), folder)
+    description = _description(spec, key, result.skipped)
+    return Model(learner, description | _trained_on(folder), folder)
+
+
+def is_finished(folder: Path, steps: int) -> bool:
+    """Tell whether the training in `folder` has reached its last step."""
+    path = folder / "last.pt"
+    return path.exists() and int(read_checkpoint(path)["step"]) == steps
 
 
 def pretraining_of(weights: str) -> Pretraining | None:
@@ -237,21 +147,30 @@ def pretraining_of(weights: str) -> Pretraining | None:
     return None if weights in NAMED or not path.is_file() else read_pretraining(path)
 
 
-def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, Any], Model]:
-    """Return the method, spec and model of a finished training in `folder`, without training."""
+def open_model(
+    folder: Path, device: torch.device, typed: str | None = None
+) -> tuple[Method, dict[str, Any], Model]:
+    """Return the method, spec and model of a finished training in `folder`, without training.
+
+    Args:
+        folder: holds `spec.json` and `last.pt`.
+        device: where the learner is put.
+        typed: the method as the user named it. A user's own file is run only where it is named so; the
+            project's and installed methods need no name.
+
+    Raises `UserError` for an unfinished training, and where the method, its version or code, or a file
+    that its options name is not the one of the training.
+    """
     spec = json.loads((folder / "spec.json").read_text())
-    cls = resolve_method(spec["method"]["name"])
+    cls = _spec_learner(folder, spec, typed)
     options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
     recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
     method = Method(
-        spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"], _compiled(spec)
-    )
-    if method.description["source_hash"] != spec["method"]["source_hash"]:
-        raise UserError(
-            f"model {folder.name} was trained with another version of {method.name} "
-            f"(source {spec['method']['source_hash']}, now {method.description['source_hash']}); train again"
-        )
+        typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
+        _compiled(spec),
+    )  # fmt: skip
+    _check_same_method(folder, method, spec)
     learner = built(method)
     state = read_checkpoint(folder / "last.pt")
     if int(state["step"]) != recipe.steps:
@@ -259,24 +178,47 @@ def open_model(folder: Path, device: torch.device) -> tuple[Method, dict[str, An
             f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
             "finish it with the `fewshot run` command that began it"
         )
-    learner.load_state_dict(state["model"])
+    load_state(learner, state["model"], folder / "last.pt")
     learner.to(device).eval()
-    description = _description(spec, folder.name, int(state["skipped"])) | _told_beside(folder)
-    return method, spec, Model(learner, description, folder)
+    description = _description(spec, folder.name, int(state["skipped"]))
+    return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)
 
 
-def keep_told(model: Model, told: dict[str, Any]) -> Model:
-    """Return the model with `told` in the `model` part of its records, those of `fewshot evaluate` too."""
+def _spec_learner(folder: Path, spec: Mapping[str, Any], typed: str | None) -> type[Any]:
+    """Return the class of a spec's method; a file's code runs only where the user named the file."""
+    name = spec["method"]["name"]
+    if typed is None and name not in known_methods():
+        raise UserError(
+            f"model {folder.name} is of the user's method {name}, whose code runs only by name: add --method "
+            f"{'FILE.py' if '.py:' in name else name.partition(':')[0]}:{name.rpartition(':')[2]}"
+        )
+    return resolve_method(typed or name)
+
+
+def _check_same_method(folder: Path, method: Method, spec: Mapping[str, Any]) -> None:
+    """Raise `UserError` naming what of a method differs from the one that a model was trained with."""
+    now, then = (method_key_part(part) for part in (method.description, spec["method"]))
+    texts = {
+        "name": "method", "version": "version", "source": "code", "options": "options",
+        "files": "content of a file that an option names",
+    }  # fmt: skip
+    for part, text in texts.items():
+        if canonical_json(now[part]) != canonical_json(then[part]):  # tuples are lists in a file
+            raise UserError(
+                f"model {folder.name} was trained with another {text} of {spec['method']['name']} "
+                f"({then[part]}, now {now[part]}); train again, or give what it was trained with"
+            )
+
+
+def with_record_extras(model: Model, extras: Mapping[str, Any]) -> Model:
+    """Return the model with `extras` in the `model` part of its records, those of `fewshot evaluate` too."""
     assert model.folder is not None
-    if _told_beside(model.folder) != told:
-        write_json(model.folder / TOLD, told)
-    return dataclasses.replace(model, description=model.description | told)
+    save_record_extras(model.folder, extras)
+    return dataclasses.replace(model, description=model.description | dict(extras))
 
 
-def _told_beside(folder: Path) -> dict[str, Any]:
-    path = folder / TOLD
-    told: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return told
+def _trained_on(folder: Path) -> dict[str, Any]:
+    return {"trained_on": read_record_extras(folder).get("trained_on", [])}
 
 
 def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]:

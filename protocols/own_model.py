@@ -14,7 +14,8 @@ from episodes.slices import normalisation
 from episodes.store import Store
 from fewshot.errors import UserError
 from protocols.external import external_model
-from protocols.models import Method, Model, open_model
+from protocols.method import Method
+from protocols.models import Model, open_model
 
 RELEASED_SIZE = 256  # the input of every released checkpoint, pixels
 
@@ -38,11 +39,14 @@ class FoundModel:
     reason: str
 
 
-def find_model(name: str, work: Path, method: Method, device: torch.device, image_size: int) -> FoundModel:
+def find_model(
+    name: str, work: Path, method: Method, device: torch.device, image_size: int, typed: str | None = None
+) -> FoundModel:
     """Return the model of a checkpoint file, a model folder, or the beginning of a key under WORK/models.
 
     `method` and `image_size` are for files, which do not say what they were made for; `last.pt` of a model
-    folder stands for the folder. Raises `UserError` where nothing or more than one thing is meant.
+    folder stands for the folder. `typed`: the method as the user named it, without which no user's code is
+    run (`open_model`). Raises `UserError` where nothing or more than one thing is meant.
     """
     path = Path(name)
     if path.is_file() and not (path.name == "last.pt" and (path.parent / "spec.json").is_file()):
@@ -60,7 +64,7 @@ def find_model(name: str, work: Path, method: Method, device: torch.device, imag
             "a checkpoint file does not hold them",
         )
     folder = _folder(path.parent if path.is_file() else path, name, work)
-    _method, spec, model = open_model(folder, device)
+    _method, spec, model = open_model(folder, device, typed)
     return _with_facts(model, spec, folder, work)
 
 

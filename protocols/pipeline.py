@@ -26,18 +26,11 @@ from fewshot.seeds import seed_for
 from protocols.audits import audit_backbone
 from protocols.cells import Request
 from protocols.fold_weights import filled_in, is_pattern, told_of
-from protocols.models import (
-    NAMED,
-    Method,
-    Model,
-    built,
-    ensure_model,
-    keep_told,
-    model_spec,
-    pretraining_of,
-    trained,
-)
+from protocols.method import Method
+from protocols.model_spec import model_spec
+from protocols.models import NAMED, Model, built, ensure_model, pretraining_of, trained, with_record_extras
 from protocols.pseudo_labels import KINDS
+from protocols.record_extras import merge_machines, read_record_extras
 
 DENSECL = "densecl"  # `--weights` that stage 1 makes
 STAGE_3 = 3
@@ -150,6 +143,10 @@ def ensure_pipeline(
         stage_2(method, weights), plan, store, intensities, request.work, request.device,
         request.checkpoint_every,
     )  # fmt: skip
+    if method.recipe.weights == DENSECL:
+        machines = read_record_extras(Path(weights).parent).get("trained_on", [])
+        machines = merge_machines(machines, second.description["trained_on"])
+        second = dataclasses.replace(second, description=second.description | {"trained_on": machines})
     if learns_labels(method):
         return _stage_3(request, method, plan, store, intensities, second, about)
     told = _told(method, second, about)
@@ -225,7 +222,9 @@ def _stage_3(
         f"fold {plan.fold} {plan.group} stage 3",
     )  # fmt: skip
     stages = {**told["stages"], "3": {"steps": recipe.steps}}
-    return keep_told(model, {"stages": _with_skipped(stages, {"2": second, "3": model})})
+    machines = merge_machines(second.description["trained_on"], model.description["trained_on"])
+    extras = {"stages": _with_skipped(stages, {"2": second, "3": model}), "trained_on": machines}
+    return with_record_extras(model, extras)
 
 
 def _with_skipped(stages: Mapping[str, Any], models: Mapping[str, Model]) -> dict[str, Any]:

@@ -28,13 +28,16 @@ from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ResNetEncoder, build_backbone
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
+from fewshot.key_parts import weights_key_part
 from fewshot.together import Together
 from fewshot.training import train
+from fewshot.versions import PRETRAINING, versions_of
 from protocols.finished_backbones import tell_of_others
 from protocols.models import pretraining_of
+from protocols.record_extras import add_machine
 
 LOG = logging.getLogger("fewshot")
-SPEC_SCHEMA = 1
+SPEC_SCHEMA = 2
 PREFIX = "densecl_"  # of DenseMP's options that are stage 1's recipe
 
 
@@ -128,6 +131,7 @@ def pretrained(
         images["cuts"] = list(pictures.cuts)
     spec = {
         "schema": SPEC_SCHEMA,
+        "versions": versions_of(PRETRAINING),
         "kind": "densecl",
         "encoder": stage.encoder,
         "initial_weights": initial,
@@ -138,7 +142,7 @@ def pretrained(
         "processes": together.size,
         "precision": stage.precision,
     }
-    key = hash_of(spec)[:16]
+    key = backbone_key(spec)
     folder = work / "backbones" / key
     path = folder / "backbone.pt"
     own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
@@ -148,11 +152,20 @@ def pretrained(
         if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
         if not path.exists():
+            if first:
+                add_machine(folder, stage.device)
             _train(stage, learner, batches, steps, folder, together)
             if first:
                 write_backbone(path, learner.encoder_q[0].state_dict(), about)
         together.wait()
     return path
+
+
+def backbone_key(spec: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the sha256 of a spec's content, without names of files."""
+    images = {name: value for name, value in spec["images"].items() if name != "source"}
+    start = weights_key_part(spec["initial_weights"])
+    return hash_of({**spec, "images": images, "initial_weights": start})[:16]
 
 
 def progress_of(folder: Path) -> dict[str, tuple[float, float]]:

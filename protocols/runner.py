@@ -28,10 +28,13 @@ from protocols.external import (
     checkpoint_files,
     external_description,
     external_model,
+    with_external_labels,
+    with_labels_of_start,
 )
 from protocols.fold_weights import different, is_pattern, of_fold, told_of
+from protocols.method import Method
 from protocols.methods import settled_and_told, settled_for
-from protocols.models import Method, Model, ensure_model, keep_told, pretraining_of, untrained_yardstick
+from protocols.models import Model, ensure_model, pretraining_of, untrained_yardstick, with_record_extras
 from protocols.pipeline import (
     DENSECL,
     check_labels,
@@ -43,7 +46,7 @@ from protocols.pipeline import (
 )
 from protocols.selection import (
     HELD_OUT,
-    ORACLE,
+    MARKS,
     POLICIES,
     ask_selected,
     audit_unseen,
@@ -111,6 +114,7 @@ def checked(request: Request, method: Method) -> dict[int, list[Asked]]:
 def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:
     """Return the records of cells of one fold that share a training, after whatever of it was missing."""
     model = _model(request, method, shared[0].plan)
+    method = with_labels_of_start(method, model)
     asked = [with_backbone(cell, model.folder) for cell in shared]
     answer = ask if request.select == "last" else ask_selected
     paths = answer(
@@ -148,6 +152,7 @@ def run_external(
     """
     if method.recipe is None:
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
+    method = with_external_labels(method)
     folds_of: dict[Path, set[int]] = {}
     asked: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
     for request in requests:
@@ -189,7 +194,7 @@ def _audited(request: Request, method: Method, about: Pretraining | None, plan: 
     if about is not None:
         audit_unseen(request, plan, about)
     checks = (*audit_question(plan, request.store, request.protocol), *held_out)
-    marks = (ORACLE,) if request.select == "oracle" else ()
+    marks = MARKS[request.select]
     if request.train_store is not None:
         ours, _theirs, told = crossed_intensities(request.protocol, request.train_store, request.store)
         plan = crossed_plan(plan, request.train_store)
@@ -278,4 +283,4 @@ def _model(request: Request, method: Method, plan: Plan) -> Model:
         request.checkpoint_every,
     )  # fmt: skip
     weights = method.recipe.weights
-    return keep_told(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model
+    return with_record_extras(model, {"initial_weights": told_of(weights)}) if is_pattern(weights) else model

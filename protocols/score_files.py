@@ -21,7 +21,8 @@ from fewshot.types import ScanScore, Task, checked_name
 from protocols.audits import audit_question
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import Evaluation
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 from protocols.plan_file import PlanFile, plans_of
 from protocols.spec import Protocol
 from results.records import write_record
@@ -41,6 +42,7 @@ EXTERNAL = Model(  # nothing is known of what made the masks
         "seed": 0,
         "checkpoint": "external",
         "skipped_episodes": None,
+        "trained_on": [],
     },
     None,
 )
@@ -51,15 +53,17 @@ class ExternalMethod(Method):
     """A method known by name alone; `files_hash` (hex) stands for the source that is not here."""
 
     files_hash: str = ""
-    labels_used: str = "none"
+    labels_used: str = ""
 
     @property
     def description(self) -> dict[str, Any]:
         """Return the `method` part of a record."""
         return {
             "name": self.name,
+            "version": None,
+            "source": self.files_hash,
             "options": {},
-            "source_hash": self.files_hash,
+            "files": {},
             "regime": "external",
             "labels_used": self.labels_used,
         }
@@ -73,13 +77,14 @@ def score_files(
     name: str,
     work: Path,
     *,
-    labels_used: str = "none",
+    labels_used: str,
     redo: bool = False,
 ) -> list[Path]:
     """Score every cell of a plan file and return the records' paths; a record that exists is left as it is.
 
-    `pattern` as in `prediction_files`; `name`: what tables call the method. Raises `UserError` where plan,
-    store, protocol and files do not belong together; no record is written before all are scored.
+    `pattern` as in `prediction_files`; `name`: what tables call the method; `labels_used`: the labels its
+    training saw, a key of `results.notes.LABELS`. Raises `UserError` where plan, store, protocol and files do
+    not belong together; no record is written before all are scored.
     """
     started = time.perf_counter()
     plans = plans_of(file, store, protocol)

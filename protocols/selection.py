@@ -1,8 +1,9 @@
 """Which checkpoint answers: the last, the best on a held-out training scan, or the best on the test fold.
 
 `validation` takes the scan before the fold (circular) out of training and asks it as a query, from the fold's
-own support; its labels choose the step. `oracle` looks at the answers on the test fold, as some released
-scripts do: its numbers are off the main board. Candidates are the recipe's snapshots and the last step.
+own support; its labels of the tested classes choose the step, and every record says so. `oracle` looks at the
+answers on the test fold, as some released scripts do: its numbers are off the main board. Candidates are the
+recipe's snapshots and the last step.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from episodes.plan import Plan, integer_sorted, make_plan
 from episodes.slices import Normalisation, SliceReader
 from episodes.store import Store
 from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import read_checkpoint
+from fewshot.checkpoints import load_state, read_checkpoint
 from fewshot.errors import UserError
 from fewshot.learner import Recipe
 from protocols.asking import Asked, ask
 from protocols.audits import audit_backbone, audit_images
 from protocols.cells import Request, key_of
 from protocols.evaluate import evaluate
-from protocols.models import Method, Model
+from protocols.method import Method
+from protocols.models import Model
 
 POLICIES = ("last", "validation", "oracle")
 ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"
+VALIDATION = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+MARKS = {"last": (), "validation": (VALIDATION,), "oracle": (ORACLE,)}
 HELD_OUT = "validation scan held out of training"
 
 
@@ -152,7 +156,7 @@ def _load(model: Model, step: int, method: Method) -> int:
     if not path.is_file():
         raise UserError(f"snapshot {path} is missing; delete its folder to train again, or use --select last")
     state: Mapping[str, Any] = read_checkpoint(path)
-    model.learner.load_state_dict(state["model"])
+    load_state(model.learner, state["model"], path)
     return int(state["skipped"])
 
 

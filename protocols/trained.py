@@ -16,8 +16,11 @@ from protocols.audits import SLICES, audit_question, audit_training
 from protocols.backbones import with_backbone
 from protocols.cells import Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
+from protocols.external import with_labels_of_start
+from protocols.method import Method
 from protocols.methods import settled_and_told
-from protocols.models import Method, Model, labels_seen, scans_seen, training_differences
+from protocols.model_spec import labels_seen, scans_seen, training_differences
+from protocols.models import Model
 from protocols.runner import plan_cells
 
 HYBRID = "hybrid: off the main board, trained with other"
@@ -90,6 +93,7 @@ def run_trained(
         raise DoesNotFitError("; ".join([*refused.values(), remedy]))
     for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
         settled_and_told(method, requests[0].store.spec.region, setting)
+    method = with_labels_of_start(method, model)
     answers = Answers(refused=refused)
     first = next(iter(cells.values()))[0].request
     if first.train_store is not None:  # equal for all that fit: they agree on the training's modality

@@ -10,19 +10,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.seeds import seed_for
 from results.layout import Grid, as_text
+from results.machines import machine_notes
 from results.notes import labels_text, training_text, weights_note
+from results.record import Record
 
 DRAWS = 10_000
 LEVEL = 0.95
 
-Record = Mapping[str, Any]
 Dices = Mapping[int, NDArray[np.float64]]  # fold -> (classes, scans), nan where there is no Dice
 
 
@@ -39,17 +39,17 @@ def dices_of(records: Sequence[Record]) -> dict[int, NDArray[np.float64]]:
 
     Classes are those of the records' groups by name, scans those of the fold by id.
     """
-    columns = sorted({(record["group"], score["class"]) for record in records for score in record["scores"]})
+    columns = sorted({(record.group, score.class_name) for record in records for score in record.scores})
     found = {}
-    for fold in sorted({record["fold"] for record in records}):
-        of_fold = [record for record in records if record["fold"] == fold]
-        scans = sorted({score["scan"] for record in of_fold for score in record["scores"]})
+    for fold in sorted({record.fold for record in records}):
+        of_fold = [record for record in records if record.fold == fold]
+        scans = sorted({score.scan for record in of_fold for score in record.scores})
         several: dict[tuple[tuple[str, str], str], list[float]] = {}
         for record in of_fold:
-            for score in record["scores"]:
-                if score["dice"] is not None:
-                    where = (record["group"], score["class"]), score["scan"]
-                    several.setdefault(where, []).append(score["dice"])
+            for score in record.scores:
+                if score.dice is not None:
+                    where = (record.group, score.class_name), score.scan
+                    several.setdefault(where, []).append(score.dice)
         found[fold] = np.array(
             [
                 [statistics.fmean(several[c, s]) if (c, s) in several else np.nan for s in scans]
@@ -93,7 +93,7 @@ def ablation_table(rows: Sequence[Row]) -> str:
     by_seed = [[dices_of(records) for records in row.records.values()] for row in rows]
     means = [over_seeds(seeds) for seeds in by_seed]
     first = next(iter(rows[0].records.values()))
-    names = [name for _group, name in sorted({(r["group"], s["class"]) for r in first for s in r["scores"]})]
+    names = [name for _group, name in sorted({(r.group, s.class_name) for r in first for s in r.scores})]
     reference = f"minus {rows[0].label}"
     header = ("modules", *names, "mean", "± seeds", reference, f"{100 * LEVEL:.0f} % interval")
     lines = []
@@ -113,16 +113,16 @@ def ablation_table(rows: Sequence[Row]) -> str:
 
 
 def _title(record: Record) -> str:
-    trained = record["train_dataset"]
-    data = record["dataset"]["name"] + (f" (trained on {trained['name']})" if trained else "")
-    protocol = f"{record['protocol']['name']} version {record['protocol']['version']}"
-    return f"ablation of {record['method']['name']} on {data}, setting {record['setting']}, {protocol}"
+    trained = record.train_dataset
+    data = record.dataset.name + (f" (trained on {trained.name})" if trained else "")
+    protocol = f"{record.protocol.name} version {record.protocol.version}"
+    return f"ablation of {record.method.name} on {data}, setting {record.setting}, {protocol}"
 
 
 def _subtitle(rows: Sequence[Row]) -> str:
     seeds = ", ".join(map(str, rows[0].records))
-    model = next(iter(rows[0].records.values()))[0]["model"]
-    return f"{training_text(model)}; checkpoint {model['checkpoint']}; seeds {seeds}"
+    model = next(iter(rows[0].records.values()))[0].model
+    return f"{training_text(model)}; checkpoint {model.checkpoint}; seeds {seeds}"
 
 
 def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
@@ -131,30 +131,32 @@ def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
         "Dice in percent: mean over seeds of every scan, then over scans, classes and folds.",
         "± seeds: standard deviation (n-1) of the mean over seeds.",
         f"interval: {DRAWS} bootstrap draws of scans within folds; it knows nothing of other seeds.",
-        weights_note(first[0]["model"]),
+        weights_note(first[0].model),
     ]
     every = [record for row in rows for records in row.records.values() for record in records]
     lines += _of_rows(rows, first[0])
-    lines += [f"MARKED: {mark}" for mark in dict.fromkeys(m for record in every for m in record["audits"])]
-    undefined = sum(score["dice"] is None for record in every for score in record["scores"])
+    lines += [f"MARKED: {mark}" for mark in dict.fromkeys(m for record in every for m in record.audits)]
+    undefined = sum(score.dice is None for record in every for score in record.scores)
     if undefined:
         lines.append(f"undefined scores, left out of their means: {undefined} of all rows and seeds")
-    asked = {(record["fold"], record["group"]) for record in first}
-    cells = first[0]["grid"]["folds"] * len(first[0]["grid"]["groups"])
+    asked = {(record.fold, record.group) for record in first}
+    cells = first[0].grid.folds * len(first[0].grid.groups)
     if len(asked) < cells:
         lines.append(f"INCOMPLETE: {len(asked)} of {cells} cells of a fold and a group; no headline number")
     return lines
 
 
 def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
-    """Return how a row was trained where that is not as the first, and which rows used labels."""
+    """Return how a row was trained where that is not as the first, which rows used labels or mix machines."""
     lines = []
     for row in rows:
         record = next(iter(row.records.values()))[0]
-        if training_text(record["model"]) != training_text(first["model"]):
-            lines.append(f"{row.label}: {training_text(record['model'])}")
+        if training_text(record.model) != training_text(first.model):
+            lines.append(f"{row.label}: {training_text(record.model)}")
         if labels_text(record):
             lines.append(f"{row.label}: {labels_text(record)}")
+        cells = (cell for records in row.records.values() for cell in records)
+        lines += [f"{row.label}: {note}" for note in machine_notes(cells)]
     return lines
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from fewshot.files import canonical_json
-from results.blocks import Block, configuration
+from results.blocks import Block
+from results.configuration import configuration
 from results.layout import Grid
+from results.machines import machine_notes
 from results.notes import labels_text
 
 ABSENT = "-"  # the protocol does not test the class
@@ -31,7 +33,7 @@ def protocols_table(some: Sequence[Block]) -> Grid:
     rows = []
     for block in some:
         own = {name: (group, name) for group, name in reversed(block.columns)}
-        label = _protocol(block) + (" !" if block.record["audits"] else "")
+        label = _protocol(block) + (" !" if block.record.audits else "")
         for fold in block.folds:
             if any(cell_fold == fold for cell_fold, _group in block.cells):
                 dices = [block.class_dice(fold, own[name]) if name in own else None for name in classes]
@@ -52,7 +54,8 @@ def protocols_notes(some: Sequence[Block]) -> list[str]:
     lines.append("all: mean ± standard deviation over folds (n-1), only where every fold and group is there")
     lines += [labels_text(some[0].record)] if labels_text(some[0].record) else []
     for block in some:
-        lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in block.record["audits"]]
+        lines += [f"{_protocol(block)}: {note}" for note in machine_notes(block.cells.values())]
+        lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in block.record.audits]
     return lines
 
 
@@ -60,7 +63,7 @@ def protocols_title(some: Sequence[Block]) -> str:
     """Return what the blocks share."""
     record = some[0].record
     names = ", ".join(dict.fromkeys(_protocol(block) for block in some))
-    about = f"{record['method']['name']} on {record['dataset']['name']}, setting {record['setting']}"
+    about = f"{record.method.name} on {record.dataset.name}, setting {record.setting}"
     return f"{about}, under {names}"
 
 
@@ -71,7 +74,7 @@ def _model(block: Block) -> dict[str, Any]:
 
 
 def _protocol(block: Block) -> str:
-    return str(block.record["protocol"]["name"])
+    return str(block.record.protocol.name)
 
 
 def _dice(dice: float | None) -> str:

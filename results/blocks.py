@@ -10,16 +10,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fewshot.errors import UserError
-from fewshot.files import canonical_json, hash_of
+from fewshot.files import canonical_json
+from results.configuration import configuration, configuration_id, has_same_result, question
+from results.record import Record
 
-Record = Mapping[str, Any]
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
-MODEL_FIELDS = ("encoder", "initial_weights", "steps", "seed", "checkpoint", "recipe", "precision")
-UNUSUAL_FIELDS = ("answer_precision", "compiled", "name")  # there where they are not as usual
 
 
 @dataclass(frozen=True)
@@ -38,24 +36,24 @@ class Block:
     cells: Mapping[Cell, Record]
 
     @property
-    def short_hash(self) -> str:
-        """Return 8 hex digits that name the configuration."""
-        return hash_of(configuration(self.record))[:8]
+    def configuration_id(self) -> str:
+        """Return the hex digits that name the configuration; blocks of other seeds share it."""
+        return configuration_id(self.record)
 
     @property
     def folds(self) -> range:
         """Return every fold a complete block has."""
-        return range(self.record["grid"]["folds"])
+        return range(self.record.grid.folds)
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Return every group a complete block has, by name."""
-        return tuple(sorted(self.record["grid"]["groups"]))
+        return tuple(sorted(self.record.grid.groups))
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Return (group, class) of every class column."""
-        return tuple((group, name) for group in self.groups for name in self.record["grid"]["groups"][group])
+        return tuple((group, name) for group in self.groups for name in self.record.grid.groups[group])
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -69,9 +67,9 @@ class Block:
         if (fold, group) not in self.cells:
             return None
         by_scan: dict[str, list[float]] = {}
-        for score in self.cells[fold, group]["scores"]:
-            if score["class"] == name and score["dice"] is not None:
-                by_scan.setdefault(score["scan"], []).append(score["dice"])
+        for score in self.cells[fold, group].scores:
+            if score.class_name == name and score.dice is not None:
+                by_scan.setdefault(score.scan, []).append(score.dice)
         return _mean(statistics.fmean(dices) for dices in by_scan.values())
 
     def group_dice(self, fold: int, group: str) -> float | None:
@@ -102,15 +100,15 @@ class Block:
     def undefined(self) -> tuple[tuple[int, str, str, str], ...]:
         """Return (fold, class, scan, reason) of every score without Dice."""
         return tuple(
-            (fold, score["class"], score["scan"], score["undefined"])
+            (fold, score.class_name, score.scan, score.undefined)
             for (fold, _group), record in sorted(self.cells.items())
-            for score in record["scores"]
-            if score["undefined"] is not None
+            for score in record.scores
+            if score.undefined is not None
         )
 
     def scores(self) -> int:
         """Return how many scores there are, undefined ones included."""
-        return sum(len(record["scores"]) for record in self.cells.values())
+        return sum(len(record.scores) for record in self.cells.values())
 
     def _spread(self, dices: Iterable[float | None], groups: Sequence[str]) -> Spread | None:
         if any(group in groups for _fold, group in self.missing):
@@ -129,14 +127,14 @@ def blocks(records: Iterable[Record]) -> list[Block]:
     records of one cell are a `UserError`.
     """
     found: dict[str, dict[Cell, Record]] = {}
-    for record in sorted(records, key=canonical_json):
+    for record in sorted(records, key=lambda record: canonical_json(record.to_json())):
         cells = found.setdefault(canonical_json(configuration(record)), {})
-        cell = (record["fold"], record["group"])
-        if cell in cells and not same_result(cells[cell], record):
+        cell = (record.fold, record.group)
+        if cell in cells and not has_same_result(cells[cell], record):
             raise UserError(
-                f"two different records of {record['method']['name']}, {record['dataset']['name']} setting "
-                f"{record['setting']}, fold {cell[0]}, group {cell[1]}: models {cells[cell]['model']['key']} "
-                f"and {record['model']['key']}; {remedy([cells[cell], record])}"
+                f"two different records of {record.method.name}, {record.dataset.name} setting "
+                f"{record.setting}, fold {cell[0]}, group {cell[1]}: models {cells[cell].model.key} "
+                f"and {record.model.key}; {remedy([cells[cell], record])}"
             )
         cells.setdefault(cell, record)
     made = [Block(next(iter(cells.values())), dict(sorted(cells.items()))) for cells in found.values()]
@@ -147,46 +145,9 @@ def blocks(records: Iterable[Record]) -> list[Block]:
 
 def remedy(records: Sequence[Record]) -> str:
     """Return what to do about different records of one cell, for an error."""
-    if all(record["model"]["checkpoint"] == "external" for record in records):
+    if all(record.model.checkpoint == "external" for record in records):
         return "keep one of them, or evaluate one of the checkpoints again with --name NAME"
     return "keep one of them in the folder of records"
-
-
-def question(record: Record) -> dict[str, Any]:
-    """Return what blocks must share to stand in one summary: protocol, data, setting, shots, parts."""
-    keys = ("protocol", "dataset", "setting", "shots", "parts", "grid")
-    return {key: record[key] for key in keys}
-
-
-def configuration(record: Record) -> dict[str, Any]:
-    """Return everything that all cells of a block share."""
-    method = {
-        key: record["method"][key] for key in ("name", "options", "source_hash", "regime", "labels_used")
-    }
-    model = {key: record["model"].get(key) for key in MODEL_FIELDS}
-    model |= {key: record["model"][key] for key in UNUSUAL_FIELDS if record["model"].get(key) is not None}
-    if model["checkpoint"] == "external":  # every fold may have a file, and so a hash, of its own
-        model["initial_weights"] = {"name": "external", "sha256": None}
-    rest = {"train_dataset": record["train_dataset"], "audits": record["audits"]}
-    return question(record) | {"method": method, "model": model} | rest
-
-
-def same_result(one: Record, other: Record) -> bool:
-    """Tell whether two records differ in nothing but the program's environment and what it tells beside.
-
-    That are the audits it made, and of a model in stages the episodes skipped before the last.
-    """
-    return _result(one) == _result(other)
-
-
-def _result(record: Record) -> dict[str, Any]:
-    stages = record["model"].get("stages", {})
-    kept = {
-        name: {key: value for key, value in stage.items() if key != "skipped_episodes"}
-        for name, stage in stages.items()
-        if name != "3"
-    }
-    return {**record, "environment": None, "checks": None, "model": {**record["model"], "stages": kept}}
 
 
 def _mean(values: Iterable[float]) -> float | None:

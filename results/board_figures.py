@@ -18,9 +18,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fewshot.errors import UserError
 from fewshot.files import atomic_write
-from results.blocks import Record
 from results.leaderboard import Board, Line
 from results.measures import MEASURES
+from results.record import Record
 from results.rows import values_of
 from results.statistics import Floats
 
@@ -149,9 +149,9 @@ def _sizes(line: Line, column: int, measure: str) -> tuple[Floats, Floats]:
     for number, fold in enumerate(values_of(line.row, measure).folds):
         record: Record | None = line.row.first.cells.get((number, group))
         pixels = {
-            score["scan"]: score["tp"] + score["fn"]
-            for score in (record["scores"] if record is not None else ())
-            if score["class"] == name and score["undefined"] is None
+            score.scan: score.tp + score.fn
+            for score in (record.scores if record is not None else ())
+            if score.class_name == name and score.undefined is None
         }
         for scan, value in zip(fold.scans, fold.values[:, column], strict=True):
             if pixels.get(scan) and not np.isnan(value):

@@ -10,6 +10,8 @@ from typing import Any
 
 from fewshot.errors import unknown_name
 from results.board_tables import board_grid, board_notes, published_grid, published_notes
+from results.comparability import prepared_by
+from results.configuration import question
 from results.html import Sheet, page
 from results.layout import FORMATS as LAYOUTS
 from results.leaderboard import Board, Line
@@ -36,7 +38,7 @@ def board_sheets(board: Board) -> list[Sheet]:
     """Return the measured rows, then the published ones where there are any, each with its notes."""
     sheets = [Sheet(board.title, board_grid(board), tuple(board_notes(board)))]
     if board.quoted:
-        title = f"published Dice on {board.record['dataset']['name']}, setting {board.record['setting']}"
+        title = f"published Dice on {board.record.dataset.name}, setting {board.record.setting}"
         sheets.append(Sheet(title, published_grid(board), tuple(published_notes(board))))
     return sheets
 
@@ -76,7 +78,7 @@ def _csv(board: Board) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_KEYS)
     for line in board.lines:
-        head = ["measured", line.label, line.row.short_hash, len(line.row.seeds), line.marks]
+        head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
         head += [_text(line.rank), *(map(_text, line.ranks or (None, None)))]
         for (kind, name), number in zip(board.columns, line.numbers, strict=True):
             ends = number.interval or (None, None)
@@ -94,10 +96,10 @@ def _csv(board: Board) -> str:
 
 def _json(board: Board) -> str:
     """Return everything the board holds; ratios in [0, 1], published numbers in percent."""
-    keys = ("protocol", "dataset", "setting", "shots", "parts", "grid")
     value = {
-        "question": {key: board.record[key] for key in keys},
+        "question": question(board.record),
         "measure": board.measure,
+        "prepared_by": sorted({prepared_by(record) for line in board.lines for record in line.row.cells}),
         "columns": [{"kind": kind, "name": name} for kind, name in board.columns],
         "rows": [_json_line(board, line) for line in board.lines],
         "published": [
@@ -106,7 +108,7 @@ def _json(board: Board) -> str:
                 "dice_percent": {**one.row.dice, "mean": one.row.mean}, "kind": one.row.kind,
                 "reported_by": one.row.reported_by, "source_url": one.row.source_url,
                 "caveat": one.row.caveat, "marks": list(one.row.marks), "reason": one.reason,
-                "measured_minus_published": dict(one.differences),
+                "measured_minus_published": dict(one.differences), "not_comparable": dict(one.refused),
             }
             for one in board.quoted
         ],
@@ -125,7 +127,7 @@ def _json_line(board: Board, line: Line) -> dict[str, Any]:
         for (kind, name), number in zip(board.columns, line.numbers, strict=True)
     ]  # fmt: skip
     return {
-        "method": line.row.method, "label": line.label, "configuration": line.row.short_hash,
+        "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
         "undefined": line.undefined, "scores": line.scores,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from results.comparability import prepared_by_text
 from results.layout import Grid
 from results.leaderboard import MARKS, Board, Line, Number, Quoted
+from results.machines import machine_notes
 from results.measures import MEASURES
 from results.notes import stand_in_notes
 from results.published import KINDS
@@ -41,6 +43,7 @@ def board_notes(board: Board) -> list[str]:
     ]
     used = "".join(line.marks for line in board.lines)
     lines += [f"{mark}: {text}" for mark, text in MARKS.items() if mark in used]
+    lines.append(prepared_by_text(record for line in board.lines for record in line.row.cells))
     if any(line.undefined for line in board.lines):
         lines.append("undefined: scores without a value, left out of their means and counted, of all scores")
     for line in board.lines:
@@ -48,6 +51,8 @@ def board_notes(board: Board) -> list[str]:
             cells = len(line.row.first.folds) * len(line.row.first.groups)
             lines.append(f"INCOMPLETE: {line.label}: {len(line.row.missing)} of {cells} cells are missing")
     lines += [f"{line.label}: {note}" for line in board.lines for note in stand_in_notes(line.row.first)]
+    for line in board.lines:
+        lines += [f"{line.label}: {note}" for note in machine_notes(line.row.cells)]
     lines += [f"MARKED: {audit}" for audit in board.audits]
     lines += [f"left out: {reason}" for reason in board.left_out]
     return lines
@@ -58,7 +63,8 @@ def published_notes(board: Board) -> list[str]:
     kinds = dict.fromkeys(one.row.kind for one in board.quoted)
     lines = [
         "reported by papers, never mixed with what is measured here; a difference is made only where "
-        "protocol and setting agree",
+        "protocol and setting agree, the training is the published recipe, and this program prepared the "
+        "dataset from the download",
     ]
     lines += [f"{kind}: {KINDS[kind]}" for kind in kinds]
     sources = _sources(board)
@@ -71,10 +77,15 @@ def published_notes(board: Board) -> list[str]:
 
 
 def difference(one: Quoted) -> str:
-    """Return the differences of a published row in words, or why there is none."""
-    if not one.differences:
+    """Return the differences of a published row in words, and why there is none where there is none."""
+    if one.reason:
         return f"none: {one.reason}"
-    return "; ".join(f"{signed(value)} (#{name})" for name, value in one.differences)
+    names: dict[str, list[str]] = {}
+    for name, reason in one.refused:
+        names.setdefault(reason, []).append(f"#{name}")
+    texts = [f"{signed(value)} (#{name})" for name, value in one.differences]
+    texts += [f"none for {', '.join(some)}: {reason}" for reason, some in names.items()]
+    return "; ".join(texts)
 
 
 def signed(value: float) -> str:
@@ -110,7 +121,7 @@ def ranked(line: Line) -> str:
 
 def _line(line: Line) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
-    last = (f"{line.undefined}/{line.scores}", f"#{line.row.short_hash}")
+    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
     return (
         ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean), *last
     )  # fmt: skip

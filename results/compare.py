@@ -7,55 +7,58 @@ the two ways is told, and how far they disagree (the interaction). Without eithe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
-from results.blocks import Block, configuration
-from results.notes import row_label
+from results.configuration import configuration_without_seed, names_configuration, question
+from results.rows import Row, label, values_of
+from results.statistics import mean_of_defined
 
 Json = dict[str, Any]
 RULES = ("protocol", "shots", "parts")  # the protocol's side; the rest of a configuration is the method's
 SHARED = ("dataset", "setting")
 
 
-def find_block(found: Sequence[Block], text: str) -> Block:
-    """Return the block whose configuration begins with `text`, or the only one of METHOD@PROTOCOL.
+def find_row(rows: Sequence[Row], text: str) -> Row:
+    """Return the row whose configuration a text names: `names_configuration`.
 
     Raises `UserError` naming the candidates where there is none or more than one.
     """
-    fitting = [block for block in found if block.short_hash.startswith(text) or _named(block) == text]
+    fitting = [row for row in rows if names_configuration(text, row.first.record)]
     if len(fitting) != 1:
         listed = "; ".join(
-            f"{block.short_hash} {_named(block)} on {block.record['dataset']['name']} setting "
-            f"{block.record['setting']}"
-            for block in fitting or found
+            f"#{row.configuration_id} {_named(row)} on {row.first.record.dataset.name} setting "
+            f"{row.first.record.setting}"
+            for row in fitting or rows
         )
         raise UserError(
             f"{text!r} fits {len(fitting)} configurations, wanted one: give METHOD@PROTOCOL or the beginning "
-            f"of a configuration's hash, which tables print; known: {listed or 'none'}"
+            f"of a configuration's id, which tables print; known: {listed or 'none'}"
         )
     return fitting[0]
 
 
-def compare(a: Block, b: Block, found: Sequence[Block]) -> Json:
+def compare(a: Row, b: Row, found: Sequence[Row]) -> Json:
     """Return numbers, difference and its split as plain JSON values; Dice in percent.
 
     Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
     """
     for key in SHARED:
-        if a.record[key] != b.record[key]:
+        mine, its = (question(row.first.record)[key] for row in (a, b))
+        if mine != its:
             raise UserError(
-                f"A and B differ in {key} ({_plain(a.record[key])} and {_plain(b.record[key])}): their "
-                "difference means nothing; compare numbers of one dataset and setting"
+                f"A and B differ in {key} ({_plain(mine)} and {_plain(its)}): their difference means "
+                "nothing; compare numbers of one dataset and setting"
             )
     if _classes(a) != _classes(b):
         raise UserError(
             f"A scores {', '.join(sorted(_classes(a)))}, B {', '.join(sorted(_classes(b)))}; compare numbers "
             "of the same classes"
         )
-    first, last = (_number(block, side) for block, side in ((a, "A"), (b, "B")))
+    first, last = (_number(row, side) for row, side in ((a, "A"), (b, "B")))
     corners = [_corner(a, b, found), _corner(b, a, found)]
     result: Json = {
         "a": _about(a, first), "b": _about(b, last), "difference": last - first, "protocol": None,
@@ -67,9 +70,9 @@ def compare(a: Block, b: Block, found: Sequence[Block]) -> Json:
         result["method"] = last - first if same_rules else 0.0
         return result
     ways = []
-    for number, (corner, block, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
+    for number, (corner, row, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
         if corner is None:
-            wanted = f"{block.record['method']['name']} under {other.record['protocol']['name']}"
+            wanted = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
             result["wanted"].append(wanted)
             continue
         middle = _number(corner, "the corner")
@@ -102,45 +105,61 @@ def comparison_text(result: Json) -> str:
     return "\n".join(lines)
 
 
-def _corner(method_of: Block, rules_of: Block, found: Sequence[Block]) -> Block | None:
-    """Return the complete, unmarked block of one's method under the other's rules, or None."""
-    for block in found:
-        right = _method(block) == _method(method_of) and _rules(block) == _rules(rules_of)
-        if right and not block.record["audits"] and block.spread() is not None:
-            return block
+def _corner(method_of: Row, rules_of: Row, found: Sequence[Row]) -> Row | None:
+    """Return the complete row of one's method and seeds under the other's rules, or None.
+
+    It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
+    each of its rows, but a hybrid of a method that has no other mark is no corner.
+    """
+    marks = {*method_of.first.record.audits, *rules_of.first.record.audits}
+    for row in found:
+        fits = _method(row) == _method(method_of) and _rules(row) == _rules(rules_of)
+        allowed = marks.issuperset(row.first.record.audits)
+        if fits and allowed and row.seeds == method_of.seeds and _mean(row) is not None:
+            return row
     return None
 
 
-def _rules(block: Block) -> str:
-    return canonical_json({key: block.record[key] for key in RULES})
+def _rules(row: Row) -> str:
+    shared = question(row.first.record)
+    return canonical_json({key: shared[key] for key in RULES})
 
 
-def _method(block: Block) -> str:
+def _method(row: Row) -> str:
     own = (*RULES, "grid", "audits")
-    return canonical_json({k: v for k, v in configuration(block.record).items() if k not in own})
+    every = configuration_without_seed(row.first.record)
+    return canonical_json({key: value for key, value in every.items() if key not in own})
 
 
-def _classes(block: Block) -> set[str]:
-    return {name for _group, name in block.columns}
+def _classes(row: Row) -> set[str]:
+    return {name for _group, name in row.first.columns}
 
 
-def _number(block: Block, side: str) -> float:
-    spread, every = block.spread(), len(block.folds) * len(block.groups)
-    if spread is None:
+def _number(row: Row, side: str) -> float:
+    mean, every = _mean(row), len(row.first.folds) * len(row.first.groups)
+    if mean is None:
         raise UserError(
-            f"{side}, {_named(block)}, has {len(block.cells)} of {every} cells, "
+            f"{side}, {_named(row)}, has {len(row.first.cells)} of {every} cells, "
             "so no mean; run the missing folds and groups first"
         )
-    return 100 * spread.mean
+    return 100 * mean
 
 
-def _about(block: Block, dice: float) -> Json:
+def _mean(row: Row) -> float | None:
+    """Return the headline in [0, 1]; None where a cell is missing or no score is defined."""
+    if row.missing:
+        return None
+    mean = float(mean_of_defined(values_of(row, "dice").by_fold(), 0)[-1])
+    return None if math.isnan(mean) else mean
+
+
+def _about(row: Row, dice: float) -> Json:
     return {
-        "method": block.record["method"]["name"],
-        "protocol": block.record["protocol"]["name"],
-        "configuration": block.short_hash,
-        "label": row_label(block),
-        "marks": list(block.record["audits"]),
+        "method": row.first.record.method.name,
+        "protocol": row.first.record.protocol.name,
+        "configuration": row.configuration_id,
+        "label": label(row),
+        "marks": list(row.first.record.audits),
         "dice_percent": dice,
     }
 
@@ -148,13 +167,13 @@ def _about(block: Block, dice: float) -> Json:
 def _line(about: Json) -> str:
     marks = "".join(f"; MARKED: {mark}" for mark in about["marks"])
     return (
-        f"{about['label']} under {about['protocol']} ({about['configuration']}): "
+        f"{about['label']} under {about['protocol']} (#{about['configuration']}): "
         f"{about['dice_percent']:.2f}{marks}"
     )
 
 
-def _named(block: Block) -> str:
-    return f"{block.record['method']['name']}@{block.record['protocol']['name']}"
+def _named(row: Row) -> str:
+    return f"{row.first.record.method.name}@{row.first.record.protocol.name}"
 
 
 def _plain(value: Any) -> str:

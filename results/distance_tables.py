@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from results.blocks import Record
 from results.distances import DISTANCES
 from results.layout import FORMATS, Grid
 from results.questions import in_words
+from results.record import Record, Score
 from results.rows import Row, Values, gathered
 from results.statistics import mean_of_defined
 
@@ -43,8 +43,8 @@ def render_distances(
 
 
 def _values(row: Row, found: Found, name: str) -> Values:
-    def read(record: Record, score: Mapping[str, Any]) -> tuple[float | None, str | None]:
-        key = (record["fold"], score["class"], score["scan"], record["model"]["seed"])
+    def read(record: Record, score: Score) -> tuple[float | None, str | None]:
+        key = (record.fold, score.class_name, score.scan, record.model.seed)
         return found[key][name], found[key]["undefined"]
 
     return gathered(row, read)
@@ -63,7 +63,9 @@ def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
         last = folds[:, -1][~np.isnan(folds[:, -1])]
         std = float(np.std(last, ddof=1)) if len(last) > 1 else float("nan")
         undefined = f"{len(values.undefined)}/{values.scores}"
-        rows.append((label, *texts, "-" if np.isnan(std) else f"{std:.2f}", undefined, f"#{row.short_hash}"))
+        rows.append(
+            (label, *texts, "-" if np.isnan(std) else f"{std:.2f}", undefined, f"#{row.configuration_id}")
+        )
     return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
 
 

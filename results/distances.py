@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fewshot.errors import UserError
 from results.measures import measure
+from results.record import Score
 from results.scores import count
 
 DISTANCES = {
@@ -65,7 +66,7 @@ def surface_scores(
 
 
 def distance_score(
-    score: Mapping[str, Any],
+    score: Score,
     prediction: Bools,
     truth: Bools,
     spacing_mm: tuple[float, float, float] | None,
@@ -76,14 +77,14 @@ def distance_score(
     The masks hold the scored slices alone; their counts must be those of the record, else they are not its
     predictions and that is a `UserError`. `spacing_mm` is None where it is not known.
     """
-    where = {"class": score["class"], "scan": score["scan"]}
-    if score["undefined"] is not None:
-        return _undefined(where, score["undefined"])
+    where = {"class": score.class_name, "scan": score.scan}
+    if score.undefined is not None:
+        return _undefined(where, score.undefined)
     counts = tuple(int(number) for number in count(prediction, truth))
-    recorded = (score["tp"], score["fp"], score["fn"])
+    recorded = (score.tp, score.fp, score.fn)
     if counts != recorded:
         raise UserError(
-            f"the saved mask of {score['class']} on scan {score['scan']} counts {counts} tp, fp, fn, its "
+            f"the saved mask of {score.class_name} on scan {score.scan} counts {counts} tp, fp, fn, its "
             f"record {recorded}; run the cell again with --redo --save-predictions"
         )
     if spacing_mm is None:

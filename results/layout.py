@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,30 @@ def as_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> 
     if grid.last is not None:
         lines.append(_pipes([f"**{text}**" if text else "" for text in grid.last]))
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
+
+
+def as_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of one form as aligned lines under their keys; "none" for no rows."""
+    if not rows:
+        return "none"
+    header = tuple(key.replace("_", " ") for key in rows[0])
+    cells = [tuple(_cell(value) for value in row.values()) for row in rows]
+    widths = Grid(header, tuple(cells), None).widths
+    lines = [header, *cells]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 FORMATS: dict[str, Callable[[str, str, Grid, Sequence[str]], str]] = {"text": as_text, "md": as_markdown}

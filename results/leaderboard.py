@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from fewshot.errors import UserError, unknown_name
-from results.blocks import Record, blocks
+from results.blocks import blocks
+from results.comparability import has_random_start, reason_of_cells, recipe_marks
 from results.measures import MEASURES
 from results.published import PublishedRow
 from results.questions import choose, in_words
+from results.record import Record
 from results.rows import Row, Values, labels, rows_of, values_of
 from results.statistics import REPLICATES, Floats, interval, mean_of_defined, rank_intervals, resampled
 
@@ -25,9 +27,12 @@ MARKS = {
     "I": "incomplete: cells are missing; no mean is made of the rest, and no rank",
     "L": "trained with labels of the training group",
     "T": "trained with labels of the tested classes",
+    "E": "weights trained elsewhere, with masks or in an unknown way",
+    "V": "checkpoint chosen with labels of the tested classes, on a training scan (validation)",
     "O": "checkpoint chosen on the test fold (oracle)",
     "R": "RANDOM initial weights, not pre-trained: not comparable with published numbers",
     "W": "initial weights not known",
+    "N": "not the published recipe, see the notes: not comparable with published numbers",
     "Y": "yardstick: no learner",
     "!": "marked by its audit, see the notes",
 }
@@ -64,11 +69,19 @@ class Line:
 
 @dataclass(frozen=True)
 class Quoted:
-    """A published row, and either its differences (configuration, measured minus published) or why none."""
+    """A published row beside the measured rows of its method.
+
+    Attributes:
+        row: what the source prints.
+        differences: (configuration, measured minus published) in percentage points.
+        reason: why there is no difference at all; "" where there is one or a row of `refused`.
+        refused: (configuration, reason) of measured rows that may not be compared.
+    """
 
     row: PublishedRow
     differences: tuple[tuple[str, float], ...]
     reason: str
+    refused: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,7 @@ def leaderboard(
         for one in published
         if measure == "dice" and (one.dataset, one.setting) == (dataset, setting)
     ]
-    audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record["audits"])
+    audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record.audits)
     return Board(
         first.record, measure, columns, tuple(lines), tuple(quoted), tuple(audits), (*left_out, *more)
     )
@@ -132,7 +145,7 @@ def leaderboard(
 
 def fold_weights(values: Values, record: Record, replicates: int = REPLICATES) -> list[Floats]:
     """Return weights (replicates, scans) per fold; rows that answered the same scans share them."""
-    dataset = record["dataset"]["hash"]
+    dataset = record.dataset.hash
     return [
         resampled(fold.scans, dataset, number, replicates=replicates)
         for number, fold in enumerate(values.folds)
@@ -200,37 +213,44 @@ def _ranked(lines: Sequence[Line], samples: Sequence[Floats | None]) -> list[Lin
 
 
 def _marks(row: Row) -> str:
-    record, model = row.first.record, row.first.record["model"]
-    weights = model["initial_weights"]
+    record, model = row.first.record, row.first.record.model
+    weights = model.initial_weights
     told: list[tuple[str, Any]] = [
         ("I", row.missing),
-        ("L", record["method"]["labels_used"] == "training-group"),
-        ("T", record["method"]["labels_used"] == "target"),
-        ("O", model["checkpoint"] == "oracle"),
-        ("R", weights is not None and weights["name"] == "random"),
-        ("W", model["checkpoint"] == "external" and weights is None),
-        ("Y", record["method"]["regime"] == "yardstick"),
-        ("!", record["audits"]),
+        ("L", record.method.labels_used == "training-group"),
+        ("T", record.method.labels_used == "target"),
+        ("E", record.method.labels_used == "external"),
+        ("V", model.checkpoint == "validation"),
+        ("O", model.checkpoint == "oracle"),
+        ("R", has_random_start(record)),
+        ("W", model.checkpoint == "external" and weights is None),
+        ("N", recipe_marks(record)),
+        ("Y", record.method.regime == "yardstick"),
+        ("!", len(record.audits) > len(recipe_marks(record))),
     ]
     return "".join(mark for mark, holds in told if holds)
 
 
 def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
-    """Return differences to the board's rows of the same method, where its protocol is the board's."""
-    protocol = record["protocol"]["name"]
-    same = [
-        line for line in lines
-        if one.learner is not None
-        and line.row.method == one.learner
-        and line.row.first.record["train_dataset"] is None
-    ]  # fmt: skip
+    """Return differences to the board's rows of the same method, where its protocol is the board's.
+
+    Only rows that `reason_not_comparable` lets through get one; the others are refused with the reason.
+    """
+    protocol = record.protocol.name
+    same = [line for line in lines if one.learner is not None and line.row.method == one.learner]
     if one.protocol is None:
         return Quoted(one, (), "its protocol is not known")
     if one.protocol != protocol:
         return Quoted(one, (), f"its protocol is {one.protocol}")
     if not same:
         return Quoted(one, (), "not measured here")
+    reasons = {line.row.configuration_id: reason_of_cells(line.row.cells) for line in same}
+    refused = tuple((name, reason) for name, reason in reasons.items() if reason is not None)
     differences = tuple(
-        (line.row.short_hash, 100 * line.mean.mean - one.mean) for line in same if line.mean.mean is not None
+        (line.row.configuration_id, 100 * line.mean.mean - one.mean)
+        for line in same
+        if line.mean.mean is not None and reasons[line.row.configuration_id] is None
     )
-    return Quoted(one, differences, "" if differences else "measured here, but incomplete")
+    return Quoted(
+        one, differences, "" if differences or refused else "measured here, but incomplete", refused
+    )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fewshot.errors import unknown_name
+from results.record import Score
 from results.scores import dice, iou, precision, recall
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 
 
-def measure(score: Mapping[str, Any], name: str) -> tuple[float | None, str | None]:
+def measure(score: Score, name: str) -> tuple[float | None, str | None]:
     """Return (ratio in [0, 1], None), or (None, reason) where a record's score has no such ratio.
 
     A score that is undefined (its class is absent from the query) is so for every measure. Precision is
@@ -19,9 +17,9 @@ def measure(score: Mapping[str, Any], name: str) -> tuple[float | None, str | No
     """
     if name not in MEASURES:
         raise unknown_name("measure", name, MEASURES)
-    if score["undefined"] is not None:
-        return None, score["undefined"]
-    tp, fp, fn = score["tp"], score["fp"], score["fn"]
+    if score.undefined is not None:
+        return None, score.undefined
+    tp, fp, fn = score.tp, score.fp, score.fn
     if name == "precision":
         return _or_reason(precision(tp, fp), "nothing was predicted")
     if name == "recall":

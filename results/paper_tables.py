@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from fewshot.errors import UserError, unknown_name
 from fewshot.paper_layout import PaperLayout, PaperTable
 from results.board_tables import percent, signed
+from results.comparability import reason_of_cells
 from results.layout import FORMATS, Grid
 from results.leaderboard import Board, Line, leaderboard
 from results.published import PublishedRow
-from results.records import Record
+from results.record import Record
 
 NOT_MEASURED = "not measured"
 NOT_PRINTED = "not printed"
@@ -35,7 +36,7 @@ def measured_cells(
     found: dict[tuple[str, str, int], dict[str, float | str]] = {}
     told = []
     asked = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
-    held = {(record["dataset"]["name"], record["setting"]) for record in records}
+    held = {(record.dataset.name, record.setting) for record in records}
     for dataset, setting in asked:
         if (dataset, setting) not in held:
             continue
@@ -46,7 +47,7 @@ def measured_cells(
             if line is not None:
                 found[printed, dataset, setting] = _numbers(board, line)
                 where = f"{printed}, {title_of(dataset)}, setting {setting}"
-                told.append(f"{where}: {_told(line)} [{line.marks}]")
+                told.append(f"{where}: {_told(line)} [{line.marks}]{_not_comparable(line)}")
     return found, told
 
 
@@ -105,26 +106,32 @@ def _line(board: Board, name: str | None) -> Line | None:
     """Return the method's row of the longest training, of these that of most stages; None without any."""
 
     def size(line: Line) -> tuple[int, int]:
-        return int(line.row.first.record["model"]["steps"] or 0), len(_stages(line))
+        return line.row.first.record.model.steps or 0, len(_stages(line))
 
     same = [line for line in board.lines if line.row.method == name]
     longest = [line for line in same if size(line) == max(map(size, same))]
     if len(longest) > 1:
-        known = "; ".join(f"#{line.row.short_hash} {_told(line)}" for line in longest)
+        known = "; ".join(f"#{line.row.configuration_id} {_told(line)}" for line in longest)
         raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
     return longest[0] if longest else None
 
 
 def _stages(line: Line) -> list[int]:
     """Return the stages that were trained of a method in stages; none of another."""
-    stages: list[int] = line.row.first.record["method"]["options"].get("stages", [])
-    return stages if "stages" in line.row.first.record["model"] else []
+    stages: list[int] = line.row.first.record.method.options.get("stages", [])
+    return stages if line.row.first.record.model.stages is not None else []
 
 
 def _told(line: Line) -> str:
     """Return the row's label, and its stages where the label may be that of others."""
     stages = _stages(line)
     return f"{line.label}, stages {','.join(map(str, stages))}" if stages else line.label
+
+
+def _not_comparable(line: Line) -> str:
+    """Return the end of a row's note: why it may not stand beside the paper's numbers, or ""."""
+    reason = reason_of_cells(line.row.cells)
+    return "" if reason is None else f"; not comparable with the paper's numbers: {reason}"
 
 
 def _numbers(board: Board, line: Line) -> dict[str, float | str]:

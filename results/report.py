@@ -10,12 +10,14 @@ from pathlib import Path
 
 from fewshot.errors import UserError
 from fewshot.files import canonical_json
-from results.blocks import Record
 from results.board_formats import board_sheets
+from results.comparability import prepared_by_text
 from results.html import Part, Picture, Prose, Sheet
 from results.layout import Grid
 from results.leaderboard import Board, Line
 from results.notes import counts_all_stages, skipped_episodes
+from results.record import Record
+from results.record_json import part_json
 
 
 def report_parts(
@@ -44,8 +46,8 @@ def commands(board: Board) -> Prose:
     record = board.record
     lines = [_command(line, seed) for line in board.lines for seed in line.row.seeds]
     lines.append(
-        f"fewshot leaderboard --dataset {record['dataset']['name']} --setting {record['setting']} "
-        f"--protocol {record['protocol']['name']} --measure {board.measure}"
+        f"fewshot leaderboard --dataset {record.dataset.name} --setting {record.setting} "
+        f"--protocol {record.protocol.name} --measure {board.measure}"
     )
     return Prose("Commands", tuple(lines), code=True)
 
@@ -53,33 +55,33 @@ def commands(board: Board) -> Prose:
 def _command(line: Line, seed: int) -> str:
     """Return the `fewshot run` of one row and seed; every text in it is quoted for a shell."""
     record = line.row.first.record
-    model, method = record["model"], record["method"]
-    words = ["fewshot", "run", "--dataset", record["dataset"]["name"], "--setting", str(record["setting"])]
-    words += ["--protocol", record["protocol"]["name"], "--method", method["name"]]
-    if model["encoder"] is not None:
-        words += ["--encoder", model["encoder"]]
-    if model["initial_weights"] is not None and model["checkpoint"] != "external":
-        words += ["--weights", model["initial_weights"]["name"]]
+    model, method = record.model, record.method
+    words = ["fewshot", "run", "--dataset", record.dataset.name, "--setting", str(record.setting)]
+    words += ["--protocol", record.protocol.name, "--method", method.name]
+    if model.encoder is not None:
+        words += ["--encoder", model.encoder]
+    if model.initial_weights is not None and model.checkpoint != "external":
+        words += ["--weights", model.initial_weights.name]
     steps = _typed_steps(record)
     if steps is not None:
         words += ["--steps", str(steps)]
     words += ["--seed", str(seed)]
-    if model["checkpoint"] == "external":
+    if model.checkpoint == "external":
         words += ["--checkpoint", "PATTERN"]
-        if model.get("name") is not None:
-            words += ["--name", model["name"]]
-    if model["checkpoint"] in ("validation", "oracle"):
-        words += ["--select", model["checkpoint"]]
-    if model.get("precision", "float32") != "float32":
-        words += ["--precision", model["precision"]]
-    if "answer_precision" in model:
-        words += ["--answer-precision", model["answer_precision"]]
-    if model.get("compiled", False):
+        if model.name is not None:
+            words += ["--name", model.name]
+    if model.checkpoint in ("validation", "oracle"):
+        words += ["--select", model.checkpoint]
+    if model.precision not in (None, "float32"):
+        words += ["--precision", model.precision]
+    if model.answer_precision is not None:
+        words += ["--answer-precision", model.answer_precision]
+    if model.compiled:
         words += ["--compile"]
-    if record["train_dataset"] is not None:
-        words += ["--train-dataset", record["train_dataset"]["name"]]
-    recipe = {name: value for name, value in (model.get("recipe") or {}).items() if name != "steps"}
-    for name, value in sorted({**method["options"], **recipe}.items()):
+    if record.train_dataset is not None:
+        words += ["--train-dataset", record.train_dataset.name]
+    recipe = {name: value for name, value in (model.recipe or {}).items() if name != "steps"}
+    for name, value in sorted({**method.options, **recipe}.items()):
         text = ",".join(map(str, value)) if isinstance(value, list) else value
         words += ["--set", f"{name}={text}"]
     return shlex.join(words)
@@ -87,13 +89,12 @@ def _command(line: Line, seed: int) -> str:
 
 def _typed_steps(record: Record) -> int | None:
     """Return what `--steps` was: of a method in stages those of stage 2, None where that is left out."""
-    model = record["model"]
-    if model["encoder"] is None:
+    model = record.model
+    if model.encoder is None:
         return None
-    if "stages" in model:
-        model = model["stages"]["2"] if 2 in record["method"]["options"]["stages"] else {"steps": None}
-    steps: int | None = model["steps"]
-    return steps
+    if model.stages is None:
+        return model.steps
+    return model.stages["2"].steps if 2 in record.method.options["stages"] else None
 
 
 def _audits(board: Board) -> Prose:
@@ -106,7 +107,7 @@ def _audits(board: Board) -> Prose:
             f"{line.label}: undefined, {name}, {count} scores: {reason}"
             for (name, reason), count in sorted(reasons.items())
         ]
-        fallback = sum(r["fallback_slices"] for b in line.row.blocks for r in b.cells.values())
+        fallback = sum(r.fallback_slices for b in line.row.blocks for r in b.cells.values())
         if fallback:
             lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
         cells = [cell for block in line.row.blocks for cell in block.cells.values()]
@@ -119,19 +120,18 @@ def _audits(board: Board) -> Prose:
 
 def _environment(board: Board) -> Sheet:
     """Return with what programs and on what devices the records were made, and how many of them."""
-    keys = ("fewshot", "commit", "dirty", "python", "torch", "device")
+    keys = ("fewshot", "commit", "dirty", "python", "torch", "device", "threads", "processor")
     records = [r for line in board.lines for block in line.row.blocks for r in block.cells.values()]
-    counted = Counter(canonical_json(record["environment"]) for record in records)
-    by_text = {canonical_json(record["environment"]): record["environment"] for record in records}
+    counted = Counter(record.environment for record in records)
+    ordered = sorted(counted.items(), key=lambda item: canonical_json(part_json(item[0])))
     rows = tuple(
-        (*(_word(by_text[text][key]) for key in keys), str(number))
-        for text, number in sorted(counted.items())
+        (*(_word(getattr(environment, key)) for key in keys), str(number)) for environment, number in ordered
     )
     record = board.record
     notes = (
-        f"protocol {record['protocol']['name']} version {record['protocol']['version']}, hash "
-        f"{record['protocol']['hash']}",
-        f"dataset {record['dataset']['name']}, store hash {record['dataset']['hash']}",
+        f"protocol {record.protocol.name} version {record.protocol.version}, hash {record.protocol.hash}",
+        f"dataset {record.dataset.name}, store hash {record.dataset.hash}",
+        prepared_by_text(records),
     )
     return Sheet("Environment", Grid((*keys, "records"), rows, None), notes)
 

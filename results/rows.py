@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from fewshot.files import canonical_json, hash_of
-from results.blocks import Block, Cell, Column, Record, configuration
+from fewshot.files import canonical_json
+from results.blocks import Block, Cell, Column
+from results.configuration import configuration_id, configuration_without_seed
 from results.measures import measure
 from results.notes import labels_text, training_text
+from results.record import HYBRID, Record, Score
 from results.statistics import Floats, mean_of_defined, weighted_means
 
-HYBRID = "hybrid"
-Reading = Callable[[Record, Mapping[str, Any]], tuple[float | None, str | None]]
+Reading = Callable[[Record, Score], tuple[float | None, str | None]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     @property
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds in ascending order."""
-        return tuple(sorted(block.record["model"]["seed"] for block in self.blocks))
+        return tuple(sorted(block.record.model.seed for block in self.blocks))
 
     @property
     def missing(self) -> tuple[Cell, ...]:
@@ -41,15 +41,19 @@ class Row:
         return tuple(cell for block in self.blocks for cell in block.missing)
 
     @property
+    def cells(self) -> tuple[Record, ...]:
+        """Return the records of all seeds."""
+        return tuple(record for block in self.blocks for record in block.cells.values())
+
+    @property
     def method(self) -> str:
         """Return the method's name."""
-        name: str = self.first.record["method"]["name"]
-        return name
+        return self.first.record.method.name
 
     @cached_property
-    def short_hash(self) -> str:
-        """Return 8 hex digits that name the configuration, whatever the seed."""
-        return hash_of(_without_seed(self.first))[:8]
+    def configuration_id(self) -> str:
+        """Return the hex digits that name the configuration, whatever the seed."""
+        return configuration_id(self.first.record)
 
 
 @dataclass(frozen=True)
@@ -96,19 +100,29 @@ def rows_of(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
     Seeds of one configuration make one row. A seed with missing cells is left out where another is complete;
     without any the fullest stands alone. Hybrid records (`--allow-mismatch`) are left out.
     """
-    by_configuration: dict[str, list[Block]] = {}
-    left_out = []
+    kept, left_out = [], []
     for block in found:
-        if any(mark.startswith(HYBRID) for mark in block.record["audits"]):
-            marks = "; ".join(block.record["audits"])
+        if any(mark.startswith(HYBRID) for mark in block.record.audits):
+            marks = "; ".join(block.record.audits)
             left_out.append(f"{len(block.cells)} records of {_name(block)}: {marks}")
         else:
-            by_configuration.setdefault(canonical_json(_without_seed(block)), []).append(block)
-    rows = []
+            kept.append(block)
+    rows, more = seed_rows(kept)
+    return rows, [*left_out, *more]
+
+
+def seed_rows(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
+    """Return a row per configuration, whatever its marks, and in words which seeds were left out and why."""
+    by_configuration: dict[str, list[Block]] = {}
+    for block in found:
+        by_configuration.setdefault(canonical_json(configuration_without_seed(block.record)), []).append(
+            block
+        )
+    rows, left_out = [], []
     for blocks in by_configuration.values():
         whole = [block for block in blocks if not block.missing]
         kept = whole or [max(blocks, key=lambda block: len(block.cells))]
-        rows.append(Row(tuple(sorted(kept, key=lambda block: int(block.record["model"]["seed"])))))
+        rows.append(Row(tuple(sorted(kept, key=lambda block: block.record.model.seed))))
         left_out += [
             f"{len(block.cells)} records of {_name(block)}: {len(block.missing)} cells are missing, and "
             "only complete seeds are averaged"
@@ -132,14 +146,14 @@ def gathered(row: Row, read: Reading) -> Values:
         found: dict[tuple[str, Column], dict[int, list[float]]] = {}
         for seed, block in enumerate(row.blocks):
             for group in block.groups:
-                for score in block.cells[fold, group]["scores"] if (fold, group) in block.cells else ():
+                for score in block.cells[fold, group].scores if (fold, group) in block.cells else ():
                     value, reason = read(block.cells[fold, group], score)
-                    of_seeds = found.setdefault((score["scan"], (group, score["class"])), {})
+                    of_seeds = found.setdefault((score.scan, (group, score.class_name)), {})
                     scores += 1
                     if value is not None:
                         of_seeds.setdefault(seed, []).append(value)
                     elif reason is not None:
-                        undefined.append((fold, score["class"], score["scan"], reason))
+                        undefined.append((fold, score.class_name, score.scan, reason))
         scans = tuple(sorted({scan for scan, _column in found}, key=_scan_order))
         matrix = np.full((len(scans), len(columns)), np.nan)
         line = {scan: number for number, scan in enumerate(scans)}
@@ -154,30 +168,26 @@ def gathered(row: Row, read: Reading) -> Values:
 
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return a label per row; those that come out alike get their configuration's short hash."""
-    texts = [_label(row) for row in rows]
+    texts = [label(row) for row in rows]
     return [
-        text if texts.count(text) == 1 else f"{text} #{row.short_hash}"
+        text if texts.count(text) == 1 else f"{text} #{row.configuration_id}"
         for text, row in zip(texts, rows, strict=True)
     ]
 
 
-def _label(row: Row) -> str:
+def label(row: Row) -> str:
+    """Return method, training, checkpoint policy and seeds of a row in words."""
     record = row.first.record
-    model, trained = record["model"], record["train_dataset"]
+    model, trained = record.model, record.train_dataset
     seeds = f"seed {row.seeds[0]}" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds"
-    inner = [training_text(model), model["checkpoint"], seeds] if model["encoder"] is not None else []
-    inner += [f"trained on {trained['name']}"] if trained else []
+    inner = [training_text(model), model.checkpoint, seeds] if model.encoder is not None else []
+    inner += [f"trained on {trained.name}"] if trained else []
     inner += [labels_text(record)] if labels_text(record) else []
     return f"{row.method} ({', '.join(inner)})" if inner else row.method
 
 
 def _name(block: Block) -> str:
-    return f"{block.record['method']['name']}, seed {block.record['model']['seed']}, #{block.short_hash}"
-
-
-def _without_seed(block: Block) -> dict[str, object]:
-    found = configuration(block.record)
-    return found | {"model": {key: value for key, value in found["model"].items() if key != "seed"}}
+    return f"{block.record.method.name}, seed {block.record.model.seed}, #{block.configuration_id}"
 
 
 def _scan_order(scan: str) -> tuple[bool, int, str]:

@@ -18,10 +18,10 @@ def several_supports(block: Block) -> bool:
     """Say whether some class of some scan was answered from more than one set of supports."""
     seen: dict[tuple[int, str, str], set[tuple[str, ...]]] = {}
     for (fold, _group), record in block.cells.items():
-        for score in record["scores"]:
-            if score["undefined"] is None:
-                key = (fold, score["class"], score["scan"])
-                seen.setdefault(key, set()).add(tuple(score["supports"]))
+        for score in record.scores:
+            if score.undefined is None:
+                key = (fold, score.class_name, score.scan)
+                seen.setdefault(key, set()).add(tuple(score.supports))
     return any(len(supports) > 1 for supports in seen.values())
 
 
@@ -29,9 +29,9 @@ def by_support(block: Block, fold: int, column: Column) -> dict[tuple[str, ...],
     """Return support scans -> mean Dice over query scans of a class in a fold, in [0, 1]."""
     group, name = column
     found: dict[tuple[str, ...], list[float]] = {}
-    for score in block.cells[fold, group]["scores"] if (fold, group) in block.cells else ():
-        if score["class"] == name and score["dice"] is not None:
-            found.setdefault(tuple(score["supports"]), []).append(score["dice"])
+    for score in block.cells[fold, group].scores if (fold, group) in block.cells else ():
+        if score.class_name == name and score.dice is not None:
+            found.setdefault(tuple(score.supports), []).append(score.dice)
     return {supports: statistics.fmean(dices) for supports, dices in found.items()}
 
 

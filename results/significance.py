@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewshot.errors import UserError
-from results.blocks import Record, blocks
+from results.blocks import blocks
+from results.configuration import names_configuration
 from results.leaderboard import fold_weights
 from results.questions import choose
+from results.record import Record
 from results.rows import Fold, Row, Values, labels, rows_of, values_of
 from results.statistics import (
     REPLICATES,
@@ -75,7 +77,7 @@ def compare(
     measure: str = "dice",
     replicates: int = REPLICATES,
 ) -> Comparison:
-    """Return the comparison of two rows of a board, named by method, label or configuration hash.
+    """Return the comparison of two rows of a board, named by label, method or configuration id.
 
     Seeds are averaged per scan first, and a scan that several folds ask counts once, as its mean. Raises
     `UserError` where a name fits no row or several, or where a row is incomplete.
@@ -85,7 +87,7 @@ def compare(
     names = labels(rows)
     one, other = find_row(rows, names, a), find_row(rows, names, b)
     if one is other:
-        raise UserError(f"{a!r} and {b!r} are the same configuration #{one.short_hash}; name two")
+        raise UserError(f"{a!r} and {b!r} are the same configuration #{one.configuration_id}; name two")
     for row in (one, other):
         if row.missing:
             raise UserError(
@@ -101,15 +103,13 @@ def compare(
 
 
 def find_row(rows: Sequence[Row], names: Sequence[str], wanted: str) -> Row:
-    """Return the row of a label, a method or the beginning of a configuration hash (4 digits or more)."""
-    begun = wanted.removeprefix("#")
-    found = [row for row, name in zip(rows, names, strict=True) if wanted in (name, row.method)]
-    if not found and len(begun) >= 4:
-        found = [row for row in rows if row.short_hash.startswith(begun)]
+    """Return the row of a label, or of a text that names its configuration: `names_configuration`."""
+    found = [row for row, name in zip(rows, names, strict=True) if wanted == name]
+    found = found or [row for row in rows if names_configuration(wanted, row.first.record)]
     if len(found) == 1:
         return found[0]
-    known = "; ".join(f"#{row.short_hash} {name}" for row, name in zip(rows, names, strict=True))
-    fault = "fits no row" if not found else f"fits {len(found)} rows, name one by its hash"
+    known = "; ".join(f"#{row.configuration_id} {name}" for row, name in zip(rows, names, strict=True))
+    fault = "fits no row" if not found else f"fits {len(found)} rows, name one by its id"
     raise UserError(f"{wanted!r} {fault}: {known}")
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 from fewshot.errors import unknown_name
 from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
-from results.blocks import Block, Record, Spread, blocks, question
+from results.blocks import Block, Spread, blocks
+from results.comparability import prepared_by
+from results.configuration import question
 from results.layout import FORMATS, Grid
 from results.notes import heading, notes, row_label, skipped_episodes, subheading
+from results.record import Record
 from results.sensitivity import COLUMNS, over_folds, several_supports, spread_of_supports, worst_support
 
 UNDEFINED = "undefined"
@@ -51,9 +54,7 @@ def _comparisons(found: Sequence[Block], layout: Callable[..., str]) -> list[str
     for some in _by_question(found):
         if len(some) > 1:
             first = some[0].record
-            title = f"comparison on {first['dataset']['name']}, setting {first['setting']}, " + _protocol(
-                first
-            )
+            title = f"comparison on {first.dataset.name}, setting {first.setting}, " + _protocol(first)
             parts.append(layout(title, "", summary_table(some), _summary_notes(some)))
     return parts
 
@@ -73,7 +74,7 @@ def fold_table(block: Block) -> Grid:
         whole = all((fold, group) in block.cells for group in block.groups)
         row += [_dice(block.fold_dice(fold)) if whole else INCOMPLETE]
         row += [_dice(measure(block, fold)) if whole else INCOMPLETE for measure in MEASURES if turns]
-        row += [_per_group(block, fold, lambda cell: cell["training"]["slices_excluded"])]
+        row += [_per_group(block, fold, lambda cell: cell.training.slices_excluded)]
         row += [_per_group(block, fold, skipped_episodes)]
         rows.append(row)
     last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread())]
@@ -107,7 +108,7 @@ def _labels(some: Sequence[Block]) -> list[str]:
     """Return a label per block; those that come out alike get their options' and source's short hash."""
     labels = [row_label(block) for block in some]
     return [
-        label if labels.count(label) == 1 else f"{label} #{block.short_hash}"
+        label if labels.count(label) == 1 else f"{label} #{block.configuration_id}"
         for block, label in zip(some, labels, strict=True)
     ]
 
@@ -163,7 +164,7 @@ def _summary_notes(some: Sequence[Block]) -> list[str]:
 
 
 def _protocol(record: Record) -> str:
-    return f"{record['protocol']['name']} version {record['protocol']['version']}"
+    return f"{record.protocol.name} version {record.protocol.version}"
 
 
 def _csv(found: Sequence[Block]) -> str:
@@ -181,22 +182,22 @@ def _csv(found: Sequence[Block]) -> str:
         "method",
         "encoder",
     ]
-    keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used"]
+    keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used", "prepared_by"]
     writer.writerow([*keys, "row", "kind", "column", "dice_percent", "state"])
     for block in found:
         record = block.record
-        model = record["model"]
-        weights = (model["initial_weights"] or {"name": None})["name"]
-        if model.get("name") is not None:
-            weights = f"{weights} {model['name']}"
+        model = record.model
+        weights = None if model.initial_weights is None else model.initial_weights.name
+        if model.name is not None:
+            weights = f"{weights} {model.name}"
         head: list[Any] = [
-            record["protocol"]["name"],
-            record["protocol"]["version"],
-            record["dataset"]["name"],
+            record.protocol.name,
+            record.protocol.version,
+            record.dataset.name,
         ]
-        head += [record["dataset"]["hash"], record["setting"], record["shots"], record["parts"]]
-        head += [record["method"]["name"], model["encoder"], weights, model["steps"], model["seed"]]
-        head += [model["checkpoint"], block.short_hash, record["method"]["labels_used"]]
+        head += [record.dataset.hash, record.setting, record.shots, record.parts]
+        head += [record.method.name, model.encoder, weights, model.steps, model.seed]
+        head += [model.checkpoint, block.configuration_id, record.method.labels_used, prepared_by(record)]
         for row in _csv_rows(block):
             writer.writerow([*head, *row])
     return stream.getvalue().rstrip("\n")

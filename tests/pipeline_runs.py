@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from fewshot.commands.main import main
-from results.records import Record, read_record
+from results.record import Record
+from results.records import read_record
 
 MODEL = ["--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=6", "--set", "annotated=0.5"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]
@@ -35,9 +36,10 @@ def of_group(work: Path, group: str = "upper", stages: str = "1,2,3") -> Record:
     (found,) = [
         record
         for record in records(work)
-        if record["group"] == group
-        and record["method"]["options"].get("stages") == wanted
-        and not record["model"]["initial_weights"]["name"].endswith(".pth")
+        if record.group == group
+        and record.method.options.get("stages") == wanted
+        and record.model.initial_weights is not None
+        and not record.model.initial_weights.name.endswith(".pth")
     ]
     return found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shutil
 from pathlib import Path
 from typing import Any
 
+import making
 import numpy as np
 import pytest
 from tiny import tiny_store
@@ -18,27 +20,25 @@ from fewshot.commands.main import main
 from fewshot.errors import UserError
 from protocols.ablations import ablated
 from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
+from results.record import Record, Score
 from results.records import read_records
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 ASKED = ["--dataset", "tiny", "--setting", "2", "--folds", "0", "--groups", "upper"]
 
 
-def score(name: str, scan: str, dice: float | None, support: str = "9") -> dict[str, Any]:
-    return {"class": name, "scan": scan, "supports": [support], "dice": dice}
+def score(name: str, scan: str, dice: float | None, support: str = "9") -> Score:
+    return Score(name, scan, (support,), 1, 0, 0, 0, dice, None)
 
 
-def record(fold: int, scores: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return {
-        "protocol": {"name": "alpnet-ep1", "version": 1}, "dataset": {"name": "tiny"}, "train_dataset": None,
-        "setting": 1, "fold": fold, "group": "g", "grid": {"folds": 2, "groups": {"g": ["a", "b"]}},
-        "method": {"name": "dspnet", "labels_used": "none"}, "audits": [], "scores": scores,
-        "model": {
-            "encoder": "resnet18", "initial_weights": {"name": "random", "sha256": None}, "steps": 1,
-            "checkpoint": "last",
-        },
-        **more,
-    }  # fmt: skip
+def record(fold: int, scores: list[Score], **more: Any) -> Record:
+    """Return a record of group g, whose classes are a and b; its Dice are as given, not those of counts."""
+    whole = making.record(
+        fold, "g", [making.score("a", "1", 1), making.score("b", "1", 1)],
+        grid={"folds": 2, "groups": {"g": ["a", "b"]}}, setting=1, training={"slices_excluded": 0},
+        method={"name": "dspnet"}, model={"steps": 1}, **more,
+    )  # fmt: skip
+    return dataclasses.replace(whole, scores=tuple(scores))
 
 
 def one_class(*dices: float) -> dict[int, np.ndarray]:
@@ -169,9 +169,7 @@ def test_four_rows_of_three_seeds_and_again_the_same(
     assert [line.split("  ")[0] for line in printed.splitlines()[5:9]] == labels
     assert "seeds 0, 1, 2" in printed and printed.startswith("ablation of dspnet on tiny, setting 2")
     records = read_records(done / "records")
-    found = {
-        (r["method"]["options"]["fspa"], r["method"]["options"]["bcma"], r["model"]["seed"]) for r in records
-    }
+    found = {(r.method.options["fspa"], r.method.options["bcma"], r.model.seed) for r in records}
     assert len(records) == 12 and found == set(itertools.product((False, True), (False, True), (0, 1, 2)))
     # with nothing left to train, and from nothing for one row and seed, byte for byte
     assert main(["ablate", "dspnet", "--work", str(done), *ASKED, *MODEL]) == 0

@@ -48,7 +48,7 @@ def test_the_documented_walk_ends_in_a_row_of_the_table(
     assert "no check failed" in printed[1] and "FAIL" not in printed[1]
     assert "my_method.py:MyMethod" in printed[2]
     records = [read_record(path) for path in (tmp_path / "work" / "records").glob("*.json")]
-    assert records and all(record["model"]["steps"] == 2 for record in records)
+    assert records and all(record.model.steps == 2 for record in records)
 
 
 def test_what_is_written_is_short_clean_and_right(tmp_path: Path) -> None:

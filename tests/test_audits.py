@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from making import record, score
+from making import changed, record, score
 from tiny import tiny_store
 
 from episodes.plan import Plan, make_plan
@@ -129,8 +129,8 @@ def test_the_record_names_the_audits_it_passed(store: Store, tmp_path: Path) -> 
     assert main([*command, "--method", "all-foreground"]) == 0
     for path in (work / "records").glob("*.json"):
         found = read_record(path)
-        assert found["checks"] == [audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES]
-        assert found["audits"] == []
+        assert found.checks == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES)
+        assert found.audits == ()
 
 
 def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(store: Store, tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(store: Store, tmp
     for setting in ("1", "2"):
         run = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--setting", setting]
         assert main([*run, "--method", "all-foreground"]) == 0
-    found = {r["setting"]: r for r in map(read_record, (work / "records").glob("*.json"))}
-    assert found[1]["group"] == found[2]["group"] == "heart" and found[1]["audits"] == []
-    assert found[2]["audits"] == ["unpublished: no paper reports group heart in setting 2"]
-    assert found[2]["training"]["slices_excluded"] == 7 * 6  # slices 1-6 of seven training scans
+    found = {r.setting: r for r in map(read_record, (work / "records").glob("*.json"))}
+    assert found[1].group == found[2].group == "heart" and found[1].audits == ()
+    assert found[2].audits == ("unpublished: no paper reports group heart in setting 2",)
+    assert found[2].training.slices_excluded == 7 * 6  # slices 1-6 of seven training scans
 
 
 def test_checks_part_no_block_and_an_older_record_is_the_same_result() -> None:
     older = record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)])
-    newer = {**older, "checks": ["folds disjoint"]}
+    newer = changed(older, checks=["folds disjoint"])
     (block,) = blocks([older, newer])
     assert len(block.cells) == 1

@@ -38,7 +38,7 @@ def test_a_learner_runs_by_name_and_repeats_its_bytes(method: str, tmp_path: Pat
         records.append({path.name: path.read_bytes() for path in (work / "records").glob("*.json")})
     assert records[0] == records[1] and len(records[0]) == 1
     record = read_record(tmp_path / "one" / "records" / next(iter(records[0])))
-    assert record["method"]["name"] == method and record["method"]["options"] == OPTIONS[method]
-    assert record["method"]["labels_used"] == "none" and record["model"]["steps"] == 2
-    assert {score["class"] for score in record["scores"]} == {"liver", "spleen"}
-    assert sum(score["tp"] + score["fp"] for score in record["scores"]) > 0
+    assert record.method.name == method and record.method.options == OPTIONS[method]
+    assert record.method.labels_used == "none" and record.model.steps == 2
+    assert {score.class_name for score in record.scores} == {"liver", "spleen"}
+    assert sum(score.tp + score.fp for score in record.scores) > 0

@@ -20,7 +20,7 @@ def _write(folder: Path) -> None:
         for fold in range(5):
             scans = [str(6 * fold + place) for place in range(6)]
             scores = [score(name, scan, 50) for name in names for scan in scans]
-            made = record(fold, group, scores, folds=5)
+            made = record(fold, group, scores, folds=5).to_json()
             for method in range(50):
                 for seed in range(3):
                     made["method"]["name"], made["model"]["seed"] = f"method-{method}", seed

@@ -21,6 +21,7 @@ from cardiac_scans import (
 
 from episodes.prepare import acdc, cmr
 from episodes.prepare.acdc import end_diastolic_frame, rescaled
+from episodes.prepare.layouts import LAYOUTS
 from episodes.prepare.scan import pair_of
 from episodes.prepare.square import centred, square_pair
 from episodes.volumes import NiftiImage, read_nifti
@@ -130,6 +131,12 @@ def test_acdc_takes_the_end_diastolic_frame_of_each_patient_and_no_other(tmp_pat
     for value, name in enumerate(("rv", "lv-myo", "lv-bp"), start=1):
         assert np.array_equal(pair.label.array[:, :, 2:46] == value, masks[name][:, 1:49])
     assert pair.raw_spacing_mm == pytest.approx(SPACING)
+
+
+def test_every_download_is_of_our_own_preparation_and_the_published_layout_is_not() -> None:
+    found = {name: layout.prepared_by for name, layout in LAYOUTS.items()}
+    assert found.pop("published") == "published-layout"
+    assert len(found) == 4 and set(found.values()) == {"fewshot"}
 
 
 def test_acdc_intensities_run_from_the_minimum_to_the_99th_percentile() -> None:

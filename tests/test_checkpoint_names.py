@@ -18,7 +18,8 @@ from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
 from results.blocks import blocks
 from results.leaderboard import leaderboard
-from results.records import Record, read_records
+from results.record import Record
+from results.records import read_records
 from results.report import commands
 from results.screening import screen
 
@@ -48,7 +49,7 @@ def evaluate(work: Path, file: str, *more: str) -> int:
 
 
 def names(work: Path) -> list[str | None]:
-    return sorted((one["model"].get("name") for one in read_records(work / "records")), key=str)
+    return sorted((one.model.name for one in read_records(work / "records")), key=str)
 
 
 def test_a_second_file_without_a_name_is_refused_before_it_is_evaluated(
@@ -138,9 +139,3 @@ def test_a_report_names_the_checkpoint_in_its_command() -> None:
         text for text in commands(leaderboard(external("a", name="x"), "tiny", 2)).lines if "run" in text
     ]
     assert "--checkpoint PATTERN --name x" in line
-
-
-def test_the_configuration_of_a_record_without_a_name_is_that_of_a_null_name() -> None:
-    (plain,), (null,) = external("a"), external("a")
-    null["model"]["name"] = None
-    assert blocks([plain])[0].short_hash == blocks([null])[0].short_hash

@@ -26,6 +26,7 @@ from protocols.crossed import (
     crossed_plan,
 )
 from protocols.spec import load_protocol
+from results.record import TrainingPart
 from results.records import read_record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
@@ -122,13 +123,14 @@ def test_one_model_serves_all_folds_and_the_record_names_both_datasets(
     assert main([*command, "--folds", "0,1", "--groups", "upper"]) == 0
     assert "ssl-alpnet on tiny (trained on other), setting 1" in capsys.readouterr().out
     records = [read_record(path) for path in sorted((work / "records").glob("*.json"))]
-    assert len(records) == 2 and len({record["model"]["key"] for record in records}) == 1
+    assert len(records) == 2 and len({record.model.key for record in records}) == 1
     other, tiny = stores(work)
     for record in records:
-        assert record["dataset"] == {"name": "tiny", "hash": tiny.hash}
-        assert record["train_dataset"] == {"name": "other", "hash": other.hash}
-        assert record["training"] == {"scans": ["0", "1", "2", "3"], "slices": 32, "slices_excluded": 0}
-        assert UNSEEN in record["checks"]
+        assert (record.dataset.name, record.dataset.hash) == ("tiny", tiny.hash)
+        trained = record.train_dataset
+        assert trained is not None and (trained.name, trained.hash) == ("other", other.hash)
+        assert record.training == TrainingPart(("0", "1", "2", "3"), slices=32, slices_excluded=0)
+        assert UNSEEN in record.checks
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
     assert main([*command, "--folds", "0", "--groups", "upper", "--redo"]) == 0
     assert before == {path: path.read_bytes() for path in before}
@@ -142,13 +144,13 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
     run = ["run", "--work", str(again), *TRAINED, "--groups", "upper", "--folds", "0"]
     assert main([*run, "--dataset", "tiny", "--train-dataset", "other"]) == 0
     (path,) = (again / "records").glob("*.json")
-    before, key = path.read_bytes(), read_record(path)["model"]["key"]
+    before, key = path.read_bytes(), read_record(path).model.key
     ask = ["evaluate", "--work", str(again), "--dataset", "tiny", "--groups", "upper", "--setting", "1"]
     assert main([*ask, key, "--folds", "0", "--redo", "--protocol", "alpnet-ep1,open-ep"]) == 0
     assert path.read_bytes() == before
     other, _tiny = stores(work)
     records = [read_record(path) for path in (again / "records").glob("*.json")]
-    assert {r["train_dataset"]["hash"] for r in records} == {other.hash} and len(records) == 2
+    assert {r.train_dataset.hash for r in records} == {other.hash} and len(records) == 2
     capsys.readouterr()
     assert main([*run, "--dataset", "other"]) == 0
     keys = {path.parent.name for path in (again / "models").glob("*/spec.json")} - {key}

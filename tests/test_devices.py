@@ -49,7 +49,7 @@ def run(work: Path, *more: str) -> int:
 
 def cells(work: Path) -> list[tuple[int, str]]:
     records = [read_record(path) for path in (work / "records").glob("*.json")]
-    return sorted((record["fold"], record["group"]) for record in records)
+    return sorted((record.fold, record.group) for record in records)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_cell_that_another_is_at_is_left_for_the_end(work: Path) -> None:
     worker.join(60)
     assert cells(work) == [(0, "lower"), (0, "upper"), (1, "lower"), (1, "upper")]
     for path in (work.parent / "kept").glob("*.json"):
-        assert read_record(path)["scores"] == read_record(work / "records" / path.name)["scores"]
+        assert read_record(path).scores == read_record(work / "records" / path.name).scores
 
 
 def test_two_processes_do_one_run(work: Path, capfd: pytest.CaptureFixture[str]) -> None:

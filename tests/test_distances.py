@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from making import recorded
 from tiny import tiny_store
 
 from fewshot.commands.main import main
 from fewshot.errors import UserError
+from fewshot.types import ScanScore
 from results.distances import NO_SPACING, distance_score, surface_scores
+from results.record import Score
 
 SPACING = (5.0, 2.0, 1.0)
 
@@ -24,8 +26,8 @@ def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
     return made
 
 
-def score(tp: int, fp: int, fn: int, **changes: Any) -> dict[str, Any]:
-    return {"class": "liver", "scan": "3", "tp": tp, "fp": fp, "fn": fn, "undefined": None} | changes
+def score(tp: int, fp: int, fn: int, undefined: str | None = None) -> Score:
+    return recorded(ScanScore("liver", "3", ("9",), 1, tp, fp, fn, undefined))
 
 
 @pytest.mark.parametrize(

@@ -98,16 +98,17 @@ def test_records_hold_the_settled_numbers_and_the_marks(done: Path) -> None:
     records = [read_record(path) for path in (done / "records").glob("*.json")]
     found = {}
     for record in records:
-        options = record["method"]["options"]
-        numbers = (options["alpha_foreground"], options["w"], record["audits"])
-        found[record["setting"], options["preset"]] = numbers
+        options = record.method.options
+        numbers = (options["alpha_foreground"], options["w"], record.audits[:-1])
+        assert record.audits[-1].startswith("not the published recipe: encoder resnet18")
+        found[record.setting, options["preset"]] = numbers
     mark = "dspnet: preset released on abdomen in setting 1, for which the authors give setting1-abdomen"
     assert found == {
         (1, "setting1-abdomen"): (0.3, [0.2, 0.8, 0.2], []),
         (2, "setting2-abdomen"): (0.2, [0.3, 0.6, 0.3], []),
         (1, "released"): (0.2, [0.3, 0.8, 0.3], [mark]),
     }
-    assert len({record["model"]["key"] for record in records}) == 3
+    assert len({record.model.key for record in records}) == 3
 
 
 def test_evaluate_by_key_gives_the_same_records(done: Path, tmp_path: Path) -> None:
@@ -115,8 +116,8 @@ def test_evaluate_by_key_gives_the_same_records(done: Path, tmp_path: Path) -> N
     shutil.copytree(done, tmp_path / "work")
     for content in before.values():
         record = json.loads(content)
-        command = ["evaluate", "--work", str(tmp_path / "work"), record["model"]["key"], "--redo"]
-        asked = ["--setting", str(record["setting"]), "--groups", "upper"]
+        command = ["evaluate", "--work", str(tmp_path / "work"), record.model.key, "--redo"]
+        asked = ["--setting", str(record.setting), "--groups", "upper"]
         assert main([*command, *asked]) == 0
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "work" / "records").glob("*.json")}
 

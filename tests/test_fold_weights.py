@@ -16,6 +16,7 @@ from fewshot.commands.main import main
 from fewshot.files import sha256_of
 from protocols.audits import BACKBONE
 from results.blocks import blocks
+from results.record import WeightsPart
 
 ASK = ["--dataset", "tiny", "--folds", "0,3", "--groups", "upper", "--encoder", "resnet18", "--steps", "1"]
 PATTERN = "saw_{fold}.pth"
@@ -55,14 +56,14 @@ def test_every_fold_begins_from_its_file_and_all_stand_in_one_table(method: str,
     (block,) = blocks(found)
     assert sorted(block.cells) == [(0, "upper"), (3, "upper")]
     for record in found:
-        assert record["model"]["initial_weights"] == {"name": PATTERN, "sha256": None}
-        assert BACKBONE in record["checks"]
-        spec = json.loads((work / "models" / record["model"]["key"] / "spec.json").read_text())
-        file = work / PATTERN.format(fold=record["fold"])
+        assert record.model.initial_weights == WeightsPart(PATTERN, None)
+        assert BACKBONE in record.checks
+        spec = json.loads((work / "models" / record.model.key / "spec.json").read_text())
+        file = work / PATTERN.format(fold=record.fold)
         assert spec["initial_weights"] == {"name": file.name, "sha256": sha256_of(file)}
     kept = {path: path.read_bytes() for path in (work / "records").iterdir()}
     for record in found:
-        assert main(["evaluate", "--work", str(work), record["model"]["key"], "--redo"]) == 0
+        assert main(["evaluate", "--work", str(work), record.model.key, "--redo"]) == 0
     assert kept == {path: path.read_bytes() for path in kept}
 
 
@@ -73,9 +74,9 @@ def test_a_fold_has_the_model_of_its_file_alone(work: Path) -> None:
     assert len(before) == 2 and sorted((work / "models").iterdir()) == before
     assert run(work, PATTERN, "--set", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
     assert sorted((work / "models").iterdir()) == before
-    staged = [record for record in records(work) if record["method"]["name"] == "densemp"]
+    staged = [record for record in records(work) if record.method.name == "densemp"]
     (block,) = blocks(staged)
-    assert block.record["model"]["initial_weights"] == {"name": PATTERN, "sha256": None}
+    assert block.record.model.initial_weights == WeightsPart(PATTERN, None)
 
 
 @pytest.mark.parametrize("method", MORE)

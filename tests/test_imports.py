@@ -16,6 +16,7 @@ BASE = {
     "fewshot.seeds",
     "fewshot.files",
     "fewshot.locks",
+    "fewshot.key_parts",
     "fewshot.paper_layout",
 }
 # what a module of a package may import of the project, besides its own package

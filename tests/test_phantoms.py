@@ -191,8 +191,8 @@ def mean_dice(
     settled = settle(method, settings, encoder=encoder, weights=weights, steps=steps)
     found: dict[str, list[float]] = {}
     for path in run(request, settled):
-        for score in read_record(path)["scores"]:
-            found.setdefault(score["class"], []).append(score["dice"])
+        for score in read_record(path).scores:
+            found.setdefault(score.class_name, []).append(score.dice)
     return 100 * float(np.mean([np.mean(dices) for dices in found.values()]))
 
 
@@ -219,6 +219,7 @@ def one_thread() -> Iterator[None]:
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
     """The calibration: three trainings of 300 steps (folds 0, 2 and 4), seed 0."""
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
+    assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
     untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, THREE_FOLDS)
@@ -246,6 +247,6 @@ def test_the_truth_as_prediction_is_100(
             write_nifti(file, mask, stored.spacing_mm, stored.origin, stored.direction)
     scoring = ["score", "--work", str(work), str(tmp_path / "truth"), "--plan", str(plan), "--name", "truth"]
     assert main(scoring) == 0
-    dices = [s["dice"] for path in (work / "records").glob("*.json") for s in read_record(path)["scores"]]
+    dices = [s.dice for path in (work / "records").glob("*.json") for s in read_record(path).scores]
     assert dices == [1.0] * 16
     assert "100.00" in capsys.readouterr().out

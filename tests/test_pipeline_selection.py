@@ -71,22 +71,22 @@ def test_labels_that_only_the_held_out_scan_has_are_missed_before_stage_1(
 
 def test_the_best_step_on_the_test_fold_is_stage_3s(work: Path) -> None:
     assert run(work, "--select", "oracle", "--set", "snapshot_every=3", "--groups", "upper") == 0
-    model = of_group(work)["model"]
-    assert model["checkpoint"] == "oracle" and model["selected"]["candidates"] == [3, 6]
+    model = of_group(work).model
+    assert model.checkpoint == "oracle" and model.selected.candidates == (3, 6)
 
 
 def test_a_selection_keeps_snapshots_of_stage_3_and_trains_no_other_stage_2(work: Path) -> None:
     """With the published distance of snapshots stage 3 keeps none; stage 2 must not depend on the remedy."""
     assert run(work, "--groups", "upper", "--set", "decay_every=2") == 0
-    last = of_group(work)["model"]
+    last = of_group(work).model
     (work / "records").rename(work / "last")
     assert run(work, "--groups", "upper", "--set", "decay_every=2", "--select", "oracle") == 0
-    oracle = of_group(work)["model"]
-    assert oracle["selected"]["candidates"] == [2, 4, 6] and oracle["stages"] == last["stages"]
+    oracle = of_group(work).model
+    assert oracle.selected.candidates == (2, 4, 6) and oracle.stages == last.stages
     assert len(list((work / "models").iterdir())) == 3  # of stage 2 one
-    whole, chosen = (torch.load(work / "models" / m["key"] / "last.pt")["model"] for m in (last, oracle))
+    whole, chosen = (torch.load(work / "models" / m.key / "last.pt")["model"] for m in (last, oracle))
     assert all(torch.equal(value, chosen[name]) for name, value in whole.items())
-    spec = json.loads((work / "models" / last["key"] / "spec.json").read_text())
+    spec = json.loads((work / "models" / last.key / "spec.json").read_text())
     assert spec["recipe"]["snapshot_every"] == 25_000
     method = settle("densemp", {}, encoder="resnet18")
     recipe = with_last_recipe(method, "validation").recipe

@@ -81,12 +81,12 @@ def test_stages_may_be_left_out(stages: str, several: Path) -> None:
     begin = ["--weights", "random"] if start == "random" else []
     assert run(several, "--stages", stages, "--groups", "upper", *begin) == 0
     record = of_group(several, stages=stages)
-    model, options = record["model"], record["method"]["options"]
-    assert (record["method"]["labels_used"], model["steps"], set(model["stages"])) == (labels, steps, told)
-    assert model["initial_weights"]["name"] == start
-    assert ("stage3_steps" in options) == ("labels" in model) == ("3" in stages)
-    assert ("densecl_epochs" in options) == (BACKBONE in record["checks"]) == ("1" in stages)
-    assert (model["key"] == model["stages"]["2"]["key"]) == ("3" not in stages)
+    model, options = record.model, record.method.options
+    assert (record.method.labels_used, model.steps, set(model.stages)) == (labels, steps, told)
+    assert model.initial_weights.name == start
+    assert ("stage3_steps" in options) == (model.labels is not None) == ("3" in stages)
+    assert ("densecl_epochs" in options) == (BACKBONE in record.checks) == ("1" in stages)
+    assert (model.key == model.stages["2"].key) == ("3" not in stages)
 
 
 def test_stage_1_is_told_precision_and_checkpoints(
@@ -113,14 +113,14 @@ def test_every_stage_has_its_own_count_of_skipped_episodes(
     assert run(several, "--stages", stages, "--groups", "lower", "--seed", "5") == 0
     lines = capsys.readouterr().out.splitlines()
     skipped = next(line for line in lines if line.startswith("0 ")).split()[-1]
-    model = of_group(several, "lower", stages)["model"]
-    found = {name: one.get("skipped_episodes") for name, one in model["stages"].items()}
+    model = of_group(several, "lower", stages).model
+    found = {name: one.skipped_episodes for name, one in model.stages.items()}
     if stages == "1,2":
-        assert (model["skipped_episodes"], found, skipped) == (4, {"1": None, "2": 4}, "4/?")
+        assert (model.skipped_episodes, found, skipped) == (4, {"1": None, "2": 4}, "4/?")
         return
-    assert (model["skipped_episodes"], found, skipped) == (0, {"1": None, "2": 4, "3": 0}, "4/?")
+    assert (model.skipped_episodes, found, skipped) == (0, {"1": None, "2": 4, "3": 0}, "4/?")
     before = {path: path.read_bytes() for path in (several / "records").iterdir()}
-    assert main(["evaluate", "--work", str(several), model["key"], "--redo"]) == 0
+    assert main(["evaluate", "--work", str(several), model.key, "--redo"]) == 0
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -143,11 +143,11 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
 def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
     assert run(work, "--setting", "2") == 0
     for record in records(work):
-        assert DROPPED in record["audits"]  # seven training scans, of which four slices show the group
-        assert record["training"]["excluded_seen"] == record["training"]["slices_excluded"] == 28
-        logged = labels_logged(work, record["model"]["key"])
+        assert DROPPED in record.audits  # seven training scans, of which four slices show the group
+        assert record.training.excluded_seen == record.training.slices_excluded == 28
+        logged = labels_logged(work, record.model.key)
         support, query = ({int(x.split(":")[n]) for x in logged if x.startswith("ann")} for n in (3, 5))
-        shown = range(1, 5) if record["group"] == "upper" else range(3, 7)
+        shown = range(1, 5) if record.group == "upper" else range(3, 7)
         assert support | query and not (support | query) & set(shown)
 
 

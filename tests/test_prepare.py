@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,6 +50,7 @@ def test_store_holds_what_the_files_hold(folder: Path, tmp_path: Path) -> None:
     (folder / "superpix-MIDDLE_1.nii.gz").write_text("ignored")
     (folder / "notes.txt").write_text("ignored")
     store = prepare_published(folder, small_spec(), tmp_path / "stores" / "chaost2")
+    assert store.prepared_by == "published-layout"
     image, labels = small_scan(2)
     scan = store.scan("2")
     assert np.array_equal(scan.image, image) and np.array_equal(scan.labels, labels)
@@ -189,6 +191,8 @@ def test_command_prints_what_it_found_and_draws_it(
     picture = work / "stores" / "chaost2" / "contact.png"
     pixels = imread(picture)
     assert pixels.shape[1] > 800 and len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 100
+    assert "prepared by: somebody else's released preprocessing (published layout)" in printed
+    assert Store.open(work / "stores" / "chaost2").prepared_by == "published-layout"
     before = (work / "stores" / "chaost2" / "index.json").stat().st_mtime_ns
     picture.unlink()
     assert main(command) == 0  # the same files: left as it is, the picture drawn again
@@ -208,6 +212,27 @@ def test_other_files_replace_a_store_only_when_asked(
     assert Store.open(tmp_path / "stores" / "chaost2").hash == old
     assert main([*command, "--overwrite"]) == 0
     assert Store.open(tmp_path / "stores" / "chaost2").hash != old
+
+
+def test_a_store_of_an_older_program_stays_and_the_way_out_is_named(
+    folder: Path, tmp_path: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prepare", "chaost2", str(folder), "--work", str(tmp_path)]
+    assert main(command) == 0
+    index = tmp_path / "stores" / "chaost2" / "index.json"
+    content = json.loads(index.read_text())
+    del content["prepared_by"]
+    index.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "--overwrite prepares it again and writes it down" in printed and "prepared by: not known" in printed
+    )
+    assert Store.open(index.parent).hash == content["hash"]
+    assert main([*command, "--overwrite"]) == 0
+    store = Store.open(index.parent)
+    assert (store.hash, store.prepared_by) == (content["hash"], "published-layout")
 
 
 def test_full_disk(folder: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fewshot.errors import UserError
 from fewshot.files import hash_of
 from fewshot.recipe import EPISODES, Recipe
 from protocols.methods import settle
-from protocols.models import model_key, model_spec
+from protocols.model_spec import model_key, model_spec
 from protocols.pseudo_labels import KINDS, superpixels, supervoxels
 from protocols.spec import load_protocol
 

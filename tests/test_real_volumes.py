@@ -50,4 +50,4 @@ def test_a_yardstick_completes_its_table_on_chaos(
         assert "incomplete" not in capsys.readouterr().out.lower()
     records = [read_record(path) for path in (work / "records").glob("*.json")]
     assert len(records) == 20
-    assert all(score["dice"] is not None for record in records for score in record["scores"])
+    assert all(score.dice is not None for record in records for score in record.scores)

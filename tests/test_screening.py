@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
 from fewshot.commands.main import main
 from fewshot.errors import UserError
-from results.records import Record, write_record
+from results.record import Record
+from results.records import write_record
 from results.screening import screen
 
 SOUND = [
@@ -26,24 +26,26 @@ def folder(path: Path, records: list[Record]) -> Path:
     return path
 
 
-def changed(name: str, value: object) -> str:
-    bad = copy.deepcopy(SOUND[0])
-    bad[name] = value
-    return json.dumps(bad)
+def text(one: Record) -> str:
+    return json.dumps(one.to_json())
+
+
+def text_with(name: str, value: object) -> str:
+    return json.dumps({**SOUND[0].to_json(), name: value})
 
 
 BAD = {
-    "truncated": (json.dumps(SOUND[0])[:200], "not a JSON record"),
-    "contradiction": (json.dumps(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
-    "schema": (changed("schema", 7), "schema is 7, wanted 1"),
+    "truncated": (text(SOUND[0])[:200], "not a JSON record"),
+    "contradiction": (text(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
+    "schema": (text_with("schema", 7), "schema is 7, wanted 2"),
     "bytes": ("\udcff", "not a JSON record"),
     "markup": (
-        json.dumps(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "<script>x</script>"})),
+        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "<script>x</script>"})),
         "method.name holds markup",
     ),
-    "audit": (changed("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),
+    "audit": (text_with("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),
     "option": (
-        json.dumps(record(1, "lower", [score("left-kidney", "3", 1)], method={"options": {"<b>": 1}})),
+        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"options": {"<b>": 1}})),
         "a key of method.options holds markup",
     ),
 }
@@ -51,9 +53,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_a_bad_file_is_named_and_the_sound_ones_stay(tmp_path: Path, name: str) -> None:
-    text, reason = BAD[name]
+    content, reason = BAD[name]
     folder(tmp_path, SOUND)
-    (tmp_path / f"bad-{name}.json").write_text(text, errors="surrogateescape")
+    (tmp_path / f"bad-{name}.json").write_text(content, errors="surrogateescape")
     screened = screen([tmp_path])
     assert list(screened.records) == SOUND and len(screened.faults) == 1
     assert f"bad-{name}.json" in screened.faults[0]
@@ -69,8 +71,7 @@ def test_a_cell_twice_with_other_scores_is_left_out_whole(tmp_path: Path) -> Non
 
 
 def test_a_cell_twice_with_the_same_scores_counts_once(tmp_path: Path) -> None:
-    again = copy.deepcopy(SOUND[1])
-    again["environment"]["torch"] = "3"
+    again = changed(SOUND[1], environment={"torch": "3"})
     screened = screen([folder(tmp_path / "one", SOUND), folder(tmp_path / "two", [again])])
     assert list(screened.records) == SOUND and screened.faults == ()
 

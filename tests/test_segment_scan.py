@@ -76,9 +76,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     assert np.array_equal(mine.array[1:5], run[1:5]) and mine.array[1:5].any()
     assert not mine.array[[0, 5, 6, 7]].any() and mine.array.dtype == np.uint8
     found = int(mine.array.sum())
-    assert found == next(
-        s["tp"] + s["fp"] for s in record["scores"] if (s["class"], s["scan"]) == ("liver", "0")
-    )
+    assert found == next(s.tp + s.fp for s in record.scores if (s.class_name, s.scan) == ("liver", "0"))
     assert f"found {found} voxels, {found * 7.7 * 1.25 * 1.25 / 1000:.1f} ml" in told
     assert "slices 1 to 4 of 8 (prepared), 4 answered" in told and "note" not in told
     assert (work / "out" / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -158,7 +156,8 @@ def test_ct_takes_the_training_statistics_and_says_where_it_cannot() -> None:
     question = made()
     assert ask(question, model).notes == ()
     wanted = (question.query.array[:4].astype(np.float64) - 90) / 20
-    assert np.allclose(learner.asked[0][1][:, 0].numpy(), wanted, rtol=0, atol=1e-5)
+    images = torch.cat([query[:, 0] for _support, query in learner.asked])[:4]
+    assert np.allclose(images.numpy(), wanted, rtol=0, atol=1e-5)
     for unknown in (
         marker(**ct, reason="no store sabs")[1],
         marker(modality=None, rule=None, reason="a checkpoint file does not hold them")[1],

@@ -16,7 +16,8 @@ from fewshot.types import SliceRef
 from protocols.cells import Request
 from protocols.selection import held_out, scan_before, validation_plan, without_validation
 from protocols.spec import load_protocol
-from results.records import Record, read_record
+from results.record import Record
+from results.records import read_record
 
 CPU = torch.device("cpu")
 
@@ -68,6 +69,10 @@ def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 
 
+DIFFERENCES = "encoder resnet18 (published resnet101), 3 steps (100100), random weights (coco)"
+RECIPE = f"not the published recipe: {DIFFERENCES}"
+
+
 def run(work: Path, select: str, *more: str) -> int:
     at = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper", "--select", select]
     return main(["run", *at, *TRAINED, "--set", "snapshot_every=1", *more])
@@ -75,7 +80,7 @@ def run(work: Path, select: str, *more: str) -> int:
 
 def records(work: Path, policy: str) -> list[Record]:
     every = [read_record(path) for path in sorted((work / "records").glob("*.json"))]
-    return [one for one in every if one["model"]["checkpoint"] == policy]
+    return [one for one in every if one.model.checkpoint == policy]
 
 
 def test_three_policies_give_three_cells(
@@ -87,31 +92,34 @@ def test_three_policies_give_three_cells(
         assert run(work, policy) == 0
     printed = capsys.readouterr().out
     (last,), (oracle,), (validation,) = (records(work, one) for one in ("last", "oracle", "validation"))
-    assert oracle["model"]["key"] == last["model"]["key"] != validation["model"]["key"]
-    assert set(last["training"]["scans"]) - set(validation["training"]["scans"]) == {"9"}
-    assert last["plan_hash"] == oracle["plan_hash"] == validation["plan_hash"]
-    assert "selected" not in last["model"] and last["audits"] == validation["audits"] == []
-    assert oracle["audits"] == ["off the main board: checkpoint picked on the test fold (oracle)"]
-    assert oracle["model"]["selected"]["candidates"] == [1, 2, 3]
-    assert validation["model"]["selected"]["on"] == "scan 9"
-    assert "validation scan held out of training" in validation["checks"]
+    assert oracle.model.key == last.model.key != validation.model.key
+    assert set(last.training.scans) - set(validation.training.scans) == {"9"}
+    assert last.plan_hash == oracle.plan_hash == validation.plan_hash
+    assert last.model.selected is None and last.audits == (RECIPE,)
+    assert oracle.audits == ("off the main board: checkpoint picked on the test fold (oracle)", RECIPE)
+    mark = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+    assert validation.audits == (mark, RECIPE) and f"MARKED: {mark}" in printed
+    assert oracle.model.selected is not None and validation.model.selected is not None
+    assert oracle.model.selected.candidates == (1, 2, 3)
+    assert validation.model.selected.on == "scan 9"
+    assert "validation scan held out of training" in validation.checks
     assert "checkpoint oracle" in printed and "chosen by Dice with labels: fold 0 upper: step" in printed
 
     def mean(record: Record) -> float:
         by_class: dict[str, list[float]] = {}
-        for score in record["scores"]:
-            by_class.setdefault(score["class"], []).append(score["dice"])
+        for score in record.scores:
+            by_class.setdefault(score.class_name, []).append(score.dice)
         return sum(sum(dices) / len(dices) for dices in by_class.values()) / len(by_class)
 
     # the oracle's own number is the fold's, and no worse than the last step's
-    assert oracle["model"]["selected"]["dice"] == pytest.approx(mean(oracle))
+    assert oracle.model.selected.dice == pytest.approx(mean(oracle))
     assert mean(oracle) >= mean(last)
-    if oracle["model"]["selected"]["step"] == 3:
-        assert oracle["scores"] == last["scores"]
+    if oracle.model.selected.step == 3:
+        assert oracle.scores == last.scores
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
     assert run(work, "validation", "--redo") == 0
     assert before == {path: path.read_bytes() for path in before}
-    snapshot = work / "models" / validation["model"]["key"] / "step_2.pt"
+    snapshot = work / "models" / validation.model.key / "step_2.pt"
     snapshot.unlink()
     capsys.readouterr()
     assert run(work, "validation") == 0  # the record is there: nothing to choose

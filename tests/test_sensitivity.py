@@ -122,25 +122,25 @@ def test_two_shots_and_five_parts_from_run_to_score(work: Path, capsys: pytest.C
     assert "2 shots; 5 parts" in capsys.readouterr().out
     (path,) = (work / "records").glob("*.json")
     found = read_record(path)
-    assert (found["shots"], found["parts"]) == (2, 5)
-    assert {tuple(score["supports"]) for score in found["scores"]} == {("2", "3")}
-    assert found["training"]["scans"] == ["4", "5", "6", "7", "8", "9"]
+    assert (found.shots, found.parts) == (2, 5)
+    assert {tuple(score.supports) for score in found.scores} == {("2", "3")}
+    assert found.training.scans == ("4", "5", "6", "7", "8", "9")
     assert main(["overlay", "--work", str(work), path.stem]) == 0
     plan = work / "plan.json"
     assert main(["plan", *asked, "--out", str(plan)]) == 0
-    assert json.loads(plan.read_text())["plans"][0]["plan_hash"] == found["plan_hash"]
+    assert json.loads(plan.read_text())["plans"][0]["plan_hash"] == found.plan_hash
     predictions = str(work / "predictions" / path.stem)
     command = ["score", predictions, "--work", str(work), "--plan", str(plan), "--name", "theirs"]
     assert main(command) == 0
     theirs = [read_record(p) for p in (work / "records").glob("*.json") if p != path]
-    assert [r["scores"] for r in theirs] == [found["scores"]]
+    assert [r.scores for r in theirs] == [found.scores]
 
 
 def test_one_part(work: Path) -> None:
     at = ["--work", str(work), "--dataset", "tiny", "--folds", "1", "--groups", "lower", "--parts", "1"]
     assert main(["run", *at, "--method", "all-foreground"]) == 0
     records = [read_record(path) for path in (work / "records").glob("*.json")]
-    assert [r["parts"] for r in records if r["fold"] == 1] == [1]
+    assert [r.parts for r in records if r.fold == 1] == [1]
 
 
 def test_too_many_shots_are_one_line(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,11 +55,11 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
     assert {name: recipe[name] for name in NUMBERS} == NUMBERS
     assert (spec["encoder"], spec["processes"], spec["precision"]) == ("resnet18", 1, "float32")
     records = [read_record(path) for path in (tmp_path / "records").glob("*.json")]
-    assert len(records) > 1 and {r["model"]["stages"]["1"]["key"] for r in records} == {path.parent.name}
+    assert len(records) > 1 and {r.model.stages["1"].key for r in records} == {path.parent.name}
     for record in records:
-        options = record["method"]["options"]
+        options = record.method.options
         assert {name: options[name] for name in NUMBERS} == NUMBERS
-        assert record["model"]["stages"]["1"]["images"] == spec["images"]["count"]
+        assert record.model.stages["1"].images == spec["images"]["count"]
     before = made_in(tmp_path)
     assert main(command) == 0 and made_in(tmp_path) == before
 

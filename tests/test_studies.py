@@ -84,8 +84,8 @@ def test_its_own_ablation_is_run_row_by_row(here: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ablation of mine.py:Mine on tiny, setting 1")
     assert [line.split("  ")[0] for line in lines[5:8]] == ["as it is", "flat", "flipped"]
-    options = {(r["method"]["options"]["sharp"], r["method"]["options"]["flip"]) for r in
-               read_records(here / "work" / "records")}  # fmt: skip
+    every = [one.method.options for one in read_records(here / "work" / "records")]
+    options = {(one["sharp"], one["flip"]) for one in every}
     assert options == {(20.0, False), (1.0, False), (20.0, True)}
     # the sign of a scaled cosine's difference does not follow the scale, a flip turns every pixel
     assert lines[5].split()[3:6] == lines[6].split()[1:4] != lines[7].split()[1:4]

@@ -8,15 +8,17 @@ import math
 import random
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
 from fewshot.errors import UserError
 from fewshot.types import ScanScore
 from results.blocks import blocks
 from results.board_tables import board_notes
 from results.leaderboard import leaderboard
-from results.records import Record
+from results.record import Record
 from results.tables import render
+
+LABELS = {"classes": ["left-kidney"], "support_scans": ["2"], "slices": 3, "hash": "f" * 16}
 
 
 def complete(**changes: object) -> list[Record]:
@@ -49,9 +51,8 @@ def test_means_and_deviations_worked_out_by_hand() -> None:
 
 def test_a_support_that_stood_in_is_told_and_splits_no_table() -> None:
     records = complete(method={"labels_used": "training-group"})
-    told = {"classes": ["left-kidney"], "support_scans": ["2"]}
-    for number, labels in enumerate([told, {**told, "support_scans": ["3"], "in_place_of": ["1"]}]):
-        records[number]["model"]["labels"] = labels
+    for number, labels in enumerate([LABELS, {**LABELS, "support_scans": ["3"], "in_place_of": ["1"]}]):
+        records[number] = changed(records[number], model={"labels": labels})
     (block,) = blocks(records)
     assert not block.missing
     (line,) = [line for line in render(records).splitlines() if "annotated episodes" in line]
@@ -119,7 +120,12 @@ def test_several_supports_are_averaged_before_scans() -> None:
         {"protocol": {"name": "alpnet-ep1", "version": 2, "hash": "e" * 64}},
         {"dataset": {"name": "tiny", "hash": "e" * 64}},
         {"method": {"options": {"window": 4}}},
-        {"method": {"source_hash": "e" * 16}},
+        {"method": {"version": 2}},
+        {"method": {"version": None, "source": "e" * 16}},
+        {"method": {"files": {"mask": "e" * 64}}},
+        {"versions": {"evaluation": 2}},
+        {"queries": "together"},
+        {"model": {"name": "theirs"}},
         {"model": {"encoder": "resnet50"}},
         {"model": {"initial_weights": {"name": "imagenet", "sha256": "e" * 64}}},
         {"model": {"steps": 0}},
@@ -143,7 +149,7 @@ def test_one_external_file_per_fold_is_one_block() -> None:
     for fold in (0, 1):
         digest = {"name": "external", "sha256": f"{fold}" * 64}
         some = complete(model={"initial_weights": digest, "checkpoint": "external", "steps": None})
-        records += [one for one in some if one["fold"] == fold]
+        records += [one for one in some if one.fold == fold]
     assert len(blocks(records)) == 1
 
 
@@ -192,7 +198,7 @@ def test_skipped_episodes_of_stage_2_are_counted_where_told() -> None:
     }
     untold: dict[str, object] = {"2": {"key": "k" * 16, "steps": 300}}
     for stages, number, words in ((told, "5", "training episodes ("), (untold, "1", "episodes of stage 3 (")):
-        records = complete(model={"stages": stages, "labels": {"classes": ["left-kidney"]}})
+        records = complete(model={"stages": stages, "labels": LABELS})
         lines = render(records).splitlines()
         assert next(line for line in lines if line.startswith("0 ")).split()[-1] == number
         assert any(words in line for line in lines)

@@ -113,7 +113,7 @@ def prepare_phantom(
     done: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Make every scan of the dataset, write the store and return it opened; `done` is told of each scan."""
-    with new_store(destination, spec, overwrite=overwrite) as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
             found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)

@@ -24,16 +24,17 @@ def build_store(
     *,
     overwrite: bool = False,
     strict: bool = False,
+    prepared_by: str = "unknown",
     workers: int = 0,
     checked: Callable[[ScanFacts], None] = lambda _facts: None,
     sliced: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
-    `strict`: a label whose mirror image fits better is an error, not a warning. `workers`: threads, 0 for
-    one a core. `checked` is told what each scan holds, `sliced` of each slice whose superpixels are ready.
-    Raises `UserError` as the scans' `read`, `audit_set` and `new_store` do, and for slices smaller than the
-    dataset's `image_size`.
+    `prepared_by`: one of `episodes.store.PREPARED_BY`. `strict`: a label whose mirror image fits better is an
+    error, not a warning. `workers`: threads, 0 for one a core. `checked` is told what each scan holds,
+    `sliced` of each slice whose superpixels are ready. Raises `UserError` as the scans' `read`, `audit_set`
+    and `new_store` do, and for slices smaller than the dataset's `image_size`.
     """
     if destination.exists() and not overwrite:
         raise UserError(f"{destination} exists already; use --overwrite to replace it")
@@ -57,7 +58,7 @@ def build_store(
         checked(found)
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
-    with new_store(destination, spec, overwrite=overwrite) as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
         writer.warnings += warnings
         for scan, raw in scans.items():
             pair = raw.read()

@@ -20,7 +20,8 @@ class Layout:
     """`detect(folder)` says whether the folder looks like it; `scans` returns its scans by id, complete.
 
     `files`: what it is made of, for errors; `datasets`: those that come in it, () for any; `strict`: a
-    label that fits its image worse than its mirror image does is an error, not a warning.
+    label that fits its image worse than its mirror image does is an error, not a warning. `prepared_by`: who
+    made the volumes that the store will hold, one of `episodes.store.PREPARED_BY`.
     """
 
     files: str
@@ -28,15 +29,19 @@ class Layout:
     detect: Callable[[Path], bool]
     scans: Callable[[Path, DatasetSpec], dict[str, RawScan]]
     strict: bool = True
+    prepared_by: str = "fewshot"
 
 
 LAYOUTS: dict[str, Layout] = {
-    "published": Layout("image_ID.nii.gz", (), published.detect, published.raw_scans, strict=False),
+    "published": Layout(
+        "image_ID.nii.gz", (), published.detect, published.raw_scans, strict=False,
+        prepared_by="published-layout",
+    ),
     "CHAOS download": Layout("MR/ID/T2SPIR", ("chaost2",), chaos.detect, chaos.raw_scans),
     "Synapse download": Layout("img/imgNNNN.nii.gz", ("sabs",), synapse.detect, synapse.raw_scans),
     "MS-CMRSeg download": Layout("patientN_C0.nii.gz", ("cmr",), cmr.detect, cmr.raw_scans, strict=False),
     "ACDC download": Layout("patientNNN/Info.cfg", ("acdc",), acdc.detect, acdc.raw_scans, strict=False),
-}
+}  # fmt: skip
 
 
 def detect(folder: Path, spec: DatasetSpec) -> tuple[str, Layout]:

@@ -65,7 +65,8 @@ def prepare_published(
     folder: Path, spec: DatasetSpec, destination: Path, *, overwrite: bool = False
 ) -> Store:
     """Return the store of a folder of this layout, written to `destination`; errors as `build_store`."""
-    return build_store(raw_scans(folder, spec), spec, destination, overwrite=overwrite)
+    scans = raw_scans(folder, spec)
+    return build_store(scans, spec, destination, overwrite=overwrite, prepared_by="published-layout")
 
 
 def raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:

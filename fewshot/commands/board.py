@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.records import Record
+    from results.record import Record
     from results.screening import Screened
 
 

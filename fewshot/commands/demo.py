@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewshot.commands import shared
 from fewshot.errors import UserError
 
 if TYPE_CHECKING:
-    from protocols.models import Method
+    from protocols.method import Method
     from protocols.runner import Request
+    from results.record import Record
 
 PHANTOMS = "phantom-mri"
 PROTOCOL = "alpnet-ep1"
@@ -128,13 +129,13 @@ def _run_folds(request: Request, methods: Mapping[str, Method], started: float) 
     return paths
 
 
-def _dices(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+def _dices(records: Iterable[Record]) -> dict[str, list[float]]:
     """Return the Dice of every scan, by class."""
     found: dict[str, list[float]] = {}
     for record in records:
-        for score in record["scores"]:
-            if score["dice"] is not None:
-                found.setdefault(score["class"], []).append(score["dice"])
+        for score in record.scores:
+            if score.dice is not None:
+                found.setdefault(score.class_name, []).append(score.dice)
     return found
 
 

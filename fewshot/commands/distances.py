@@ -74,13 +74,14 @@ def _measured(
     from results.distances import SCHEMA
 
     found = {}
-    total = sum(len(cell.record["scores"]) for cell in cells)
-    with progress(total, f"{cells[0].record['method']['name']} distances", "mask") as bar:
+    total = sum(len(cell.record.scores) for cell in cells)
+    with progress(total, f"{cells[0].record.method.name} distances", "mask") as bar:
         for cell in cells:
+            dataset = cell.record.dataset
             about = {
                 "schema": SCHEMA, "cell": cell.folder.name, "tolerance_mm": args.tolerance_mm,
-                "dataset": cell.record["dataset"], "plan_hash": cell.record["plan_hash"],
-                "counts": [[score["tp"], score["fp"], score["fn"]] for score in cell.record["scores"]],
+                "dataset": {"name": dataset.name, "hash": dataset.hash}, "plan_hash": cell.record.plan_hash,
+                "counts": [[score.tp, score.fp, score.fn] for score in cell.record.scores],
             }  # fmt: skip
             path = args.work / "distances" / f"{cell.folder.name}.json"
             scores = _known(path, about)
@@ -89,9 +90,9 @@ def _measured(
                 write_json(path, {**about, "scores": scores})
             else:
                 bar.update(len(scores))
-            seed = cell.record["model"]["seed"]
+            seed = cell.record.model.seed
             for score in scores:
-                found[cell.record["fold"], score["class"], score["scan"], seed] = score
+                found[cell.record.fold, score["class"], score["scan"], seed] = score
     return found
 
 
@@ -120,8 +121,8 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> lis
         slices |= {ref.z for ref, counts in zip(task.queries, task.scored, strict=True) if counts}
     size = store.spec.image_size
     found: list[dict[str, Any]] = []
-    for score in cell.record["scores"]:
-        name, scan = score["class"], score["scan"]
+    for score in cell.record.scores:
+        name, scan = score.class_name, score.scan
         if (name, scan) in {(one["class"], one["scan"]) for one in found}:
             raise UserError(
                 f"cell {cell.folder.name} answers {name} of scan {scan} from several supports, and a mask is "
@@ -131,7 +132,7 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> lis
         asked = np.zeros(len(stored.labels), dtype=bool)
         asked[sorted(counted.get((name, scan), ()))] = True
         true = masks.truth(store, name, scan)
-        mask = masks.prediction(cell, store, name, scan) if score["undefined"] is None else true
+        mask = masks.prediction(cell, store, name, scan) if score.undefined is None else true
         cut = [(one & asked[:, None, None])[:, :size, :size] for one in (mask, true)]
         spacing = stored.spacing_mm if store.spec.spacing_known else None
         found.append(distance_score(score, cut[0], cut[1], spacing, tolerance_mm))

@@ -22,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_question(parser, required=False)
     parser.add_argument(
-        "--method", default="ssl-alpnet", metavar="M", help="with --checkpoint (default: ssl-alpnet)"
-    )
+        "--method", metavar="M",
+        help="method of --checkpoint (default: ssl-alpnet); with MODEL, the file of a user's method",
+    )  # fmt: skip
     parser.add_argument("--encoder", metavar="E", help="with --checkpoint (default: the method's)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
@@ -67,7 +68,7 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
         raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
     folder = shared.model_folder(args.work, args.model)
     device = shared.chosen_device(args.device)
-    method, spec, model = open_model(folder, device)
+    method, spec, model = open_model(folder, device, args.method)
     asked = args.dataset or spec["dataset"]
     trained = None if asked == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
     requests = [
@@ -89,7 +90,7 @@ def _external(args: argparse.Namespace) -> list[Path]:
         raise UserError(
             "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"
         )
-    method = settle(args.method, shared.settings(args.set), encoder=args.encoder)
+    method = settle(args.method or "ssl-alpnet", shared.settings(args.set), encoder=args.encoder)
     requests = [
         shared.request(args, args.dataset, args.setting, name=name)
         for name in dict.fromkeys(args.protocol.split(","))

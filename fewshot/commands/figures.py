@@ -100,7 +100,7 @@ def _from_masks(args: argparse.Namespace, made: Board, paths: Mapping[str, Path]
         )
     ]
     shown = dict(list(cells.items())[:MOST_ANSWERS])
-    for group in made.record["grid"]["groups"]:
+    for group in made.record.grid.groups:
         rows = masks.answers(shown, store, group)
         if rows:
             drawn.append(

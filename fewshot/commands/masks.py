@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from episodes.store import Store
     from results.leaderboard import Board, Line
-    from results.records import Record
+    from results.record import Record, Score
     from results.slice_figures import Answers
 
 
@@ -32,8 +32,8 @@ class Cell:
 
 def open_masks(args: argparse.Namespace, board: Board) -> Store:
     """Return the store the board's records were made on; `UserError` where it is another or not there."""
-    store = shared.open_store(args.work, board.record["dataset"]["name"])
-    wanted = board.record["dataset"]["hash"]
+    store = shared.open_store(args.work, board.record.dataset.name)
+    wanted = board.record.dataset.hash
     if store.hash != wanted:
         raise UserError(
             f"the store in {store.path} has hash {store.hash}, the records are of {wanted}; prepare the "
@@ -47,23 +47,23 @@ def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed
 
     `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
     """
-    from fewshot.files import canonical_json
+    from results.screening import record_text
 
     found = []
     blocks = line.row.blocks if every_seed else line.row.blocks[:1]
     for record in (record for block in blocks for record in block.cells.values()):
-        folder = work / "predictions" / paths[canonical_json(record)].stem
-        if folder.is_dir():
-            found.append(Cell(dict(record), folder))
+        path = paths.get(record_text(record))
+        if path is not None and (folder := work / "predictions" / path.stem).is_dir():
+            found.append(Cell(record, folder))
     return found
 
 
-def scored(cell: Cell) -> Iterator[dict[str, Any]]:
+def scored(cell: Cell) -> Iterator[Score]:
     """Yield the defined scores of a cell, one per class and scan."""
     seen = set()
-    for score in cell.record["scores"]:
-        if score["undefined"] is None and (score["class"], score["scan"]) not in seen:
-            seen.add((score["class"], score["scan"]))
+    for score in cell.record.scores:
+        if score.undefined is None and (score.class_name, score.scan) not in seen:
+            seen.add((score.class_name, score.scan))
             yield score
 
 
@@ -97,12 +97,12 @@ def curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str,
     for label, some in cells.items():
         for cell in some:
             for score in scored(cell):
-                true = truth(store, score["class"], score["scan"])
+                true = truth(store, score.class_name, score.scan)
                 places = np.flatnonzero(true.any(axis=(1, 2)))
                 points = along(
-                    prediction(cell, store, score["class"], score["scan"]), true, places[0], places[-1]
+                    prediction(cell, store, score.class_name, score.scan), true, places[0], places[-1]
                 )
-                found.setdefault(label, {}).setdefault(score["class"], []).append(points)
+                found.setdefault(label, {}).setdefault(score.class_name, []).append(points)
     return found
 
 
@@ -114,9 +114,9 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
     by_scan: dict[tuple[int, str], dict[str, Cell]] = {}
     for label, some in cells.items():
         for cell in some:
-            if cell.record["group"] == group:
+            if cell.record.group == group:
                 for score in scored(cell):
-                    by_scan.setdefault((cell.record["fold"], score["scan"]), {})[label] = cell
+                    by_scan.setdefault((cell.record.fold, score.scan), {})[label] = cell
     whole = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
     order = sorted(whole, key=lambda scan: (-_mean(whole[scan].values(), scan[1]), scan))
     if not order:
@@ -130,14 +130,19 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
     ]
 
 
-def _mean(cells: Any, scan: str) -> float:
-    dices: list[float] = [score["dice"] for cell in cells for score in scored(cell) if score["scan"] == scan]
+def _mean(cells: Iterable[Cell], scan: str) -> float:
+    dices = [
+        score.dice
+        for cell in cells
+        for score in scored(cell)
+        if score.scan == scan and score.dice is not None
+    ]
     return sum(dices) / len(dices)
 
 
 def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
     first = next(iter(cells.values()))
-    return [score["class"] for score in scored(first) if score["scan"] == scan]
+    return [score.class_name for score in scored(first) if score.scan == scan]
 
 
 def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> Answers:
@@ -158,10 +163,10 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     _size, place, task = max(tasks, key=lambda one: one[:2])
     support, z = store.scan(task.support[0].scan), task.support[0].z
     dices = {
-        label: score["dice"]
+        label: score.dice
         for label, cell in cells.items()
         for score in scored(cell)
-        if (score["class"], score["scan"]) == (name, scan)
+        if (score.class_name, score.scan) == (name, scan) and score.dice is not None
     }
     return Answers(
         title=title,

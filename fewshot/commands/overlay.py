@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fewshot.commands import shared
 from fewshot.errors import UserError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from episodes.plan import Plan
     from episodes.store import Store
     from results.figures import Panel
+    from results.record import Record, Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,49 +41,49 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     folder = work / "predictions" / key
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
-    store = shared.open_store(work, record["dataset"]["name"])
+    store = shared.open_store(work, record.dataset.name)
     plan = recorded_plan(record, store)
     panels = [
-        _panel(f"{rank}: {class_name}\nDice {100 * score['dice']:.1f} %", plan, store, folder, score)
+        _panel(f"{rank}: {class_name}\nDice {100 * score.dice:.1f} %", plan, store, folder, score)
         for rank, scan in _ranked(record)
         for class_name in plan.classes
-        for score in record["scores"]
-        if (score["scan"], score["class"]) == (scan, class_name) and score["dice"] is not None
+        for score in record.scores
+        if (score.scan, score.class_name) == (scan, class_name) and score.dice is not None
     ]
     path = out or work / "figures" / f"{key}.png"
     heading = (
-        f"{record['method']['name']} on {record['dataset']['name']}, setting {record['setting']}, "
-        f"fold {record['fold']}, group {record['group']} ({record['protocol']['name']})"
+        f"{record.method.name} on {record.dataset.name}, setting {record.setting}, "
+        f"fold {record.fold}, group {record.group} ({record.protocol.name})"
     )
     draw_overlay(heading, panels, path)
     return path
 
 
-def recorded_plan(record: dict[str, Any], store: Store) -> Plan:
+def recorded_plan(record: Record, store: Store) -> Plan:
     """Return the plan the record answered; refuse where store or protocol are no longer the same."""
     from episodes.plan import make_plan
     from protocols.spec import load_protocol
 
-    protocol = load_protocol(record["protocol"]["name"]).asked_with(record["shots"], record["parts"])
-    classes = protocol.groups_for(store.spec)[record["group"]]
+    protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
+    classes = protocol.groups_for(store.spec)[record.group]
     plan = make_plan(
-        store.index, store.spec, store.hash, protocol.evaluation, record["setting"], record["fold"],
-        record["group"], classes,
+        store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,
+        record.group, classes,
     )  # fmt: skip
-    if plan.hash != record["plan_hash"]:
+    if plan.hash != record.plan_hash:
         raise UserError(
-            f"the record's plan is {record['plan_hash']}, store and protocol here give {plan.hash}; "
+            f"the record's plan is {record.plan_hash}, store and protocol here give {plan.hash}; "
             "prepare the dataset as it was, or run the cell again"
         )
     return plan
 
 
-def _ranked(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _ranked(record: Record) -> list[tuple[str, str]]:
     """Return ("best", scan), ("median", scan), ("worst", scan) by the scan's mean Dice over classes."""
     dices: dict[str, list[float]] = {}
-    for score in record["scores"]:
-        if score["dice"] is not None:
-            dices.setdefault(score["scan"], []).append(score["dice"])
+    for score in record.scores:
+        if score.dice is not None:
+            dices.setdefault(score.scan, []).append(score.dice)
     order = sorted(dices, key=lambda scan: -sum(dices[scan]) / len(dices[scan]))
     if not order:
         raise UserError("the cell has no defined Dice; there is nothing to draw")
@@ -93,7 +94,7 @@ def _ranked(record: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _panel(title: str, plan: Plan, store: Store, folder: Path, score: dict[str, Any]) -> Panel:
+def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> Panel:
     import numpy as np
 
     from episodes.volumes import read_nifti
@@ -102,11 +103,11 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: dict[str, 
 
     tasks = [
         task for task in plan.tasks
-        if task.class_name == score["class"] and task.queries and task.queries[0].scan == score["scan"]
-        and list(dict.fromkeys(ref.scan for ref in task.support)) == score["supports"]
+        if task.class_name == score.class_name and task.queries and task.queries[0].scan == score.scan
+        and list(dict.fromkeys(ref.scan for ref in task.support)) == list(score.supports)
     ]  # fmt: skip
     value = tasks[0].class_value
-    query = store.scan(score["scan"])
+    query = store.scan(score.scan)
     ref, task = max(
         (
             (ref, task)

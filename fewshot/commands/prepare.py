@@ -10,6 +10,7 @@ others, it is replaced with --overwrite alone.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from episodes.store import Store
 
 NAME = "prepare"
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What a folder's layout says of its scans: a name in words, and two fields of a `Layout`."""
+
+    name: str
+    strict: bool
+    prepared_by: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,26 +62,28 @@ def run(args: argparse.Namespace) -> int:
         return _phantoms(args)
     if args.size is not None or args.slices is not None:
         raise UserError(f"--size and --slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}")
-    spec, scans, name, strict = _asked(args)
+    spec, scans, layout = _layout_of(args)
     destination: Path = args.work / "stores" / spec.name
     store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
     if store is None:
-        store, facts = _prepare(scans, spec, destination, strict, args.overwrite, args.workers)
+        store, facts = _prepare(scans, spec, destination, layout, args.overwrite, args.workers)
     else:
         print(f"{destination} was already prepared from these files; nothing to do")
+        if store.prepared_by != layout.prepared_by:
+            print("its index does not say who prepared it; --overwrite prepares it again and writes it down")
         facts = _facts(store)
     picture = destination / "contact.png"
     if not picture.exists():
         write_contact_sheet(store, picture)
-    print(f"{args.folder}: {name}")
+    print(f"{args.folder}: {layout.name}")
     print(summary(store, facts))
     more = " and those beside it" if len(store.index.scans) > MOST else ""
     print(f"look at {picture}{more}: the organs must lie within their outlines, and alike in every scan")
     return 0
 
 
-def _asked(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], str, bool]:
-    """Return the facts, the scans, the name of their layout, and whether a misfit label is an error."""
+def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
+    """Return the facts, the scans and what the folder's layout says of them."""
     from episodes.dataset import load_dataset_spec
     from episodes.prepare.folder import own_scans, read_own_facts
     from episodes.prepare.layouts import detect
@@ -82,10 +94,12 @@ def _asked(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], s
     if args.folder is None:
         raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its volumes")
     if own is not None:
-        return *own_scans(args.folder, own), f"image and label files by {args.spec}", False
+        name = f"image and label files by {args.spec}"
+        return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
     name, layout = detect(args.folder, spec)
     scans = layout.scans(args.folder, spec)
-    return settle_spacing(spec, scans) if name == "published" else spec, scans, name, layout.strict
+    facts = settle_spacing(spec, scans) if name == "published" else spec
+    return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
 
 
 def _phantoms(args: argparse.Namespace) -> int:
@@ -106,12 +120,14 @@ def _phantoms(args: argparse.Namespace) -> int:
 
 def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
     """Return scans, grids, classes with their counts, and warnings as lines of text."""
+    from results.comparability import PREPARED_BY
+
     index = store.index
     slices = sum(index.depths.values())
     drawable = sum(len(found) for found in index.superpixel_slices.values())
     lines = [
         f"{store.spec.title}: {len(index.scans)} scans, {slices} slices, {drawable} of them with superpixels",
-        f"store {store.path}, hash {store.hash}",
+        f"store {store.path}, hash {store.hash}, prepared by: {PREPARED_BY[store.prepared_by]}",
     ]
     raw = [(found.raw_shape, found.raw_spacing_mm) for found in facts]
     prepared = [(found.shape, found.spacing_mm) for found in facts]
@@ -190,7 +206,7 @@ def _prepare(
     scans: Mapping[str, RawScan],
     spec: DatasetSpec,
     destination: Path,
-    strict: bool,
+    layout: FolderLayout,
     overwrite: bool,
     workers: int,
 ) -> tuple[Store, list[ScanFacts]]:
@@ -216,7 +232,8 @@ def _prepare(
             spec,
             destination,
             overwrite=overwrite,
-            strict=strict,
+            strict=layout.strict,
+            prepared_by=layout.prepared_by,
             workers=workers,
             checked=checked,
             sliced=lambda count: bars[-1].update(count),

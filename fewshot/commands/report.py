@@ -54,15 +54,15 @@ def protocol_in_words(made: Board) -> Prose:
     from protocols.spec import load_protocol
     from results.html import Prose
 
-    asked = made.record["protocol"]
-    title = f"Protocol {asked['name']} version {asked['version']}"
+    asked = made.record.protocol
+    title = f"Protocol {asked.name} version {asked.version}"
     try:
-        protocol = load_protocol(asked["name"])
+        protocol = load_protocol(asked.name)
     except UserError as error:
         return Prose(title, (f"Its rules are not at hand: {error}",))
-    if protocol.hash != asked["hash"]:
+    if protocol.hash != asked.hash:
         found = f"version {protocol.version}, hash {protocol.hash[:16]}"
-        return Prose(title, (f"Its rules are not at hand: {asked['name']} is {found} here.",))
+        return Prose(title, (f"Its rules are not at hand: {asked.name} is {found} here.",))
     lines = [protocol.summary]
     for name, rules in (("evaluation", protocol.evaluation), ("training", protocol.training)):
         told = "; ".join(
@@ -70,13 +70,13 @@ def protocol_in_words(made: Board) -> Prose:
         )
         lines.append(f"{name}: {told}")
     excluded = {
-        group: sorted({str(r["training"]["slices_excluded"]) for line in made.lines
+        group: sorted({str(r.training.slices_excluded) for line in made.lines
                        for (_fold, g), r in line.row.first.cells.items() if g == group}, key=int)
-        for group in made.record["grid"]["groups"]
+        for group in made.record.grid.groups
     }  # fmt: skip
     lines.append(
         "setting 1: training may see, without labels, slices that show tested classes"
-        if made.record["setting"] == 1
+        if made.record.setting == 1
         else "setting 2: slices that show a tested class are dropped from training: "
         + "; ".join(f"{group}: {' or '.join(numbers)} by fold" for group, numbers in excluded.items())
     )

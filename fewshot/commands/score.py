@@ -12,6 +12,14 @@ import argparse
 from pathlib import Path
 
 from fewshot.commands import shared
+from fewshot.errors import UserError
+
+LABELS_USED = {
+    "none": "no manual mask",
+    "training-group": "masks of classes that the plan does not test",
+    "target": "masks of the tested classes",
+    "external": "weights trained elsewhere with masks, or in a way that you do not know",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +35,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol", metavar="P", help="file of the plan's protocol where it is none of those shipped"
     )
     parser.add_argument(
-        "--labels-used", default="none", choices=("none", "training-group", "target"),
-        help="manual labels its training saw, as you know it (default: none)",
+        "--labels-used", choices=tuple(LABELS_USED),
+        help="manual labels that the method's training saw: "
+        + "; ".join(f"{value}: {meaning}" for value, meaning in LABELS_USED.items()),
     )  # fmt: skip
     parser.add_argument("--redo", action="store_true", help="write a record again where it exists")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score every cell of the plan, write the records and print the table."""
+    """Score every cell of the plan, write the records and print the table.
+
+    Raises `UserError` without `--labels-used`: a record must hold it, and the masks do not show it.
+    """
+    if args.labels_used is None:
+        meanings = "; ".join(f"{value} ({meaning})" for value, meaning in LABELS_USED.items())
+        raise UserError(f"--labels-used is missing, expected the labels that the training saw: {meanings}")
     from protocols.plan_file import read_plan_file
     from protocols.score_files import score_files
     from protocols.spec import load_protocol

@@ -48,8 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--picture", type=Path, metavar="FILE", help="also draw a PNG of a few slices")
     parser.add_argument(
-        "--method", default="ssl-alpnet", metavar="NAME", help="with a file (default: ssl-alpnet)"
-    )
+        "--method", metavar="NAME",
+        help="method of a checkpoint file (default: ssl-alpnet); with a model, the file of a user's method",
+    )  # fmt: skip
     parser.add_argument("--encoder", metavar="E", help="with a file (default: the method's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="with a file: an option")
     parser.add_argument(
@@ -73,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     batch = shared.chosen_batch(args.batch, device)
     image, mask = args.support
     question = read_question(image, mask, args.query, args.value, shared.slice_numbers(args.slices))
-    method = settle(args.method, shared.settings(args.set), encoder=args.encoder)
-    model = find_model(args.checkpoint, args.work, method, device, args.image_size)
+    method = settle(args.method or "ssl-alpnet", shared.settings(args.set), encoder=args.encoder)
+    model = find_model(args.checkpoint, args.work, method, device, args.image_size, args.method)
     answer = segment_scan(
         question, model, modality=args.modality, prepared=args.prepared, device=device, batch=batch
     )

@@ -9,7 +9,7 @@ from fewshot.commands import board
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("a", metavar="A", help="a method, a label of the leaderboard or a configuration hash")
+    parser.add_argument("a", metavar="A", help="a method, a label of the leaderboard or a configuration id")
     parser.add_argument("b", metavar="B", help="the other one")
     board.add_board(parser)
     board.add_records(parser)

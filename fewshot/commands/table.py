@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-FILTERS = {"dataset": ("dataset", "name"), "method": ("method", "name"), "protocol": ("protocol", "name")}
+if TYPE_CHECKING:
+    from results.record import Record
+
+FILTERS = ("dataset", "method", "protocol")  # parts of a record, chosen by name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name in FILTERS:
         parser.add_argument(f"--{name}", metavar=name[0].upper(), help=f"only records of this {name}")
+    parser.add_argument(
+        "--configuration",
+        metavar="ID",
+        help="only records whose configuration id begins so (4 digits or more)",
+    )
     parser.add_argument("--setting", type=int, choices=(1, 2), help="only records of this setting")
     parser.add_argument("--seed", type=int, metavar="N", help="only records of this seed")
     parser.add_argument("--steps", type=int, metavar="N", help="only records of models trained for N steps")
@@ -33,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     if not records:
         places = ", ".join(map(str, folders))
         raise UserError(f"no records in {places}; run `fewshot run` first or give --records DIR")
-    for name, (part, key) in FILTERS.items():
+    for name in FILTERS:
         wanted = getattr(args, name)
-        known = {record[part][key] for record in records}
+        known = {getattr(record, name).name for record in records}
         if wanted is not None and wanted not in known:
             raise unknown_name(f"{name} of the records", wanted, known)
     kept = [record for record in records if _wanted(record, args)]
@@ -45,8 +53,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(record: dict[str, Any], args: argparse.Namespace) -> bool:
-    pairs = [(getattr(args, name), record[part][key]) for name, (part, key) in FILTERS.items()]
-    pairs += [(args.setting, record["setting"])]
-    pairs += [(args.seed, record["model"]["seed"]), (args.steps, record["model"]["steps"])]
+def _wanted(record: Record, args: argparse.Namespace) -> bool:
+    from results.configuration import names_configuration
+
+    if args.configuration is not None and not names_configuration(args.configuration, record):
+        return False
+    pairs = [(getattr(args, name), getattr(record, name).name) for name in FILTERS]
+    pairs += [(args.setting, record.setting)]
+    pairs += [(args.seed, record.model.seed), (args.steps, record.model.steps)]
     return all(wanted is None or wanted == found for wanted, found in pairs)

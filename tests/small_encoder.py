@@ -1,0 +1,40 @@
+"""Small encoders for tests: one convolution of stride 8 with batch statistics, or two of stride 4 and 8."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.seeds import seed_for
+
+
+class SmallEncoder(nn.Module):
+    """Stride 8, one convolution, batch statistics: what the checks need of an encoder, in no time."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 8, 8, stride=8, bias=False, device="meta").to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(seed_for("small encoder", seed))
+        nn.init.normal_(self.convolution.weight, std=0.2, generator=generator)
+        self.norm = nn.BatchNorm2d(8)
+        self.out_channels = 8
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.convolution(images))
+        return features
+
+
+class SmallTwoScales(nn.Module):
+    """Maps of stride 4 and 8, one small encoder each: the first sees slices of twice the size."""
+
+    out_channels = 8
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.fine, self.coarse = SmallEncoder(seed), SmallEncoder(seed + 1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
+
+
+SMALL = {"qnet": SmallTwoScales}  # for methods that are not built on one map of stride 8
