@@ -14,6 +14,7 @@ K classes, C features on an h x w grid, H x W image size in pixels.
   (B,Q,H,W).
 - `LossResult`: `total`, `parts`, `defined` and `skipped`, all 0-dim; what `loss(episode)` returns.
 - `Recipe`: how a method is trained as published: steps, learning rate, schedule, encoder.
+- `Explanation`, `PaperLayout`, `PaperTable`: what a method may offer: see `fewshot.studies`.
 - `UserError`: a mistake the user can mend, in one line. `seed_for(*names)`: a seed from what it is for.
 - `resize_masks`: (S,H,W) -> (S,h,w) float32. `masked_average`: (S,C,h,w), (S,h,w) -> (S,C).
   `pooled_cells`: (S,C,h,w) -> every cell of the grid (S*n,C). `similarities`: (P,C), (Q,C,h,w) ->
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewshot.errors import UserError
+    from fewshot.explanation import Explanation
     from fewshot.learner import Learner, LossResult, PrototypeLearner
+    from fewshot.paper_layout import PaperLayout, PaperTable
     from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
     from fewshot.recipe import Recipe
     from fewshot.seeds import seed_for
@@ -33,8 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Episode",
+    "Explanation",
     "Learner",
     "LossResult",
+    "PaperLayout",
+    "PaperTable",
     "PrototypeLearner",
     "Recipe",
     "Support",
@@ -49,7 +55,9 @@ __all__ = [
 
 _HOMES = {
     "errors": ("UserError",),
+    "explanation": ("Explanation",),
     "learner": ("Learner", "LossResult", "PrototypeLearner"),
+    "paper_layout": ("PaperLayout", "PaperTable"),
     "prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
     "recipe": ("Recipe",),
     "seeds": ("seed_for",),

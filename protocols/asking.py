@@ -10,6 +10,7 @@ from pathlib import Path
 from episodes.plan import Plan
 from episodes.slices import Normalisation, SliceReader
 from fewshot.progress import progress
+from fewshot.query_mode import query_mode
 from protocols.cells import Request, answered, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
 from protocols.method import Method
@@ -17,8 +18,10 @@ from protocols.methods import settled_for
 from protocols.models import Model
 from protocols.predictions import PredictionWriter
 from protocols.recipe_marks import recipe_mark
-from protocols.spot_check import spot_check
+from protocols.spot_check import CHECK, spot_check
 from results.records import write_record
+
+TOGETHER = "transductive: all query slices of a part are segmented together"
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
     reader = SliceReader(first.store, intensities)
-    spot_check(
+    compared = spot_check(
         model.learner, todo[0], reader, device=first.device, batch=first.batch,
         precision=first.answer_precision,
     )  # fmt: skip
@@ -73,10 +76,11 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     seconds = time.perf_counter() - started
     for n, evaluation in zip(missing, evaluations, strict=True):
         cell = cells[n]
+        checks = (*cell.checks, *([] if compared is None else [CHECK]))
         if writer is not None:
             writer.write(cell.plan, folders[n])
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method, model), cell.checks,
+            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
@@ -89,4 +93,5 @@ def marks_of(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
     request = cell.request
     constants = settled_for(method, request.store.spec.region, request.setting).marks
     part, options = model.description | answered(request), method.description["options"]
-    return (*cell.marks, *constants, *recipe_mark(method.learner, part, options))
+    together = (TOGETHER,) if query_mode(method.learner) == "together" else ()
+    return (*cell.marks, *together, *constants, *recipe_mark(method.learner, part, options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from episodes.plan import Plan
+from episodes.slices import Normalisation
 from fewshot.checkpoints import FILES, NAMED, load_released
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, sha256_of
@@ -22,7 +23,7 @@ from protocols.models import PRETRAINING, Model, built
 from protocols.recipe_marks import is_file_of
 from results.configuration import configuration
 from results.record import Record
-from results.records import read_record
+from results.records import parse_record, record_files, record_texts
 
 LOG = logging.getLogger("fewshot")
 LEAKAGE = "leakage possible: one checkpoint for several folds"
@@ -89,6 +90,16 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
     return files
 
 
+@dataclass(frozen=True)
+class ExternalCells:
+    """Cells of one fold that one checkpoint file answers, and how their query scans are normalised."""
+
+    path: Path
+    description: dict[str, Any]  # `external_description` of the file
+    cells: tuple[Asked, ...]
+    intensities: Normalisation
+
+
 def external_model(
     method: Method, path: Path, device: torch.device, description: dict[str, Any] | None = None
 ) -> Model:
@@ -119,33 +130,41 @@ def external_description(method: Method, path: Path, name: str | None = None) ->
     return description if name is None else description | {"name": name}
 
 
-def check_other_files(cells: Sequence[Asked], method: Method, description: Mapping[str, Any]) -> None:
+def check_other_files(work: Sequence[ExternalCells], method: Method) -> None:
     """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
 
     Args:
-        cells: Cells of one work folder, to be evaluated with the file.
-        method: The method that the file is loaded into.
-        description: The file's `external_description`.
+        work: What is to be evaluated, all in one work folder.
+        method: The method that the files are loaded into.
     """
-    model = Model(None, dict(description), None)
-    begun = [
-        unscored_record(one.request, method, model, one.plan, marks_of(one, method, model)) for one in cells
-    ]
-    known = {_cell_of(record) for record in begun}
-    for path in sorted((cells[0].request.work / "records").glob("*.json")):
-        try:
-            record = read_record(path)
-        except UserError as error:
-            LOG.warning("left out: %s", error)
-            continue
-        if _cell_of(record) in known and record.model.key != description["key"]:
-            name = description.get("name")
+    keys: dict[str, str] = {}
+    for some in work:
+        model = Model(None, some.description, None)
+        for cell in some.cells:
+            marks = marks_of(cell, method, model)
+            record = unscored_record(cell.request, method, model, cell.plan, marks)
+            keys[_cell_of(record)] = some.description["key"]
+    for source, record in _sound_records(work[0].cells[0].request.work / "records"):
+        if keys.get(_cell_of(record), record.model.key) != record.model.key:
+            name = record.model.name
             taken = "records without a name" if name is None else f"the name {name!r}"
             other = "--name NAME" if name is None else "another --name"
             raise UserError(
-                f"{path} has fold {record.fold}, group {record.group} of another checkpoint file of "
+                f"{source} has fold {record.fold}, group {record.group} of another checkpoint file of "
                 f"{method.name} ({record.model.key}), and {taken} can hold one; give {other}"
             )
+
+
+def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
+    """Yield the place and the record of every sound record in a folder; warn of the others."""
+    for path in record_files(folder) if folder.is_dir() else ():
+        for source, text in record_texts(path):
+            try:
+                record = parse_record(text, source)
+            except UserError as error:
+                LOG.warning("left out: %s", error)
+                continue
+            yield source, record
 
 
 def _cell_of(record: Record) -> str:

@@ -23,6 +23,7 @@ from protocols.cells import Request as Request
 from protocols.crossed import audit_crossed, check_pair, crossed_intensities, crossed_plan
 from protocols.external import (
     LEAKAGE,
+    ExternalCells,
     check_other_files,
     checkpoint_files,
     external_description,
@@ -164,20 +165,20 @@ def run_external(
             asked.setdefault((fold, path, rule, scans), []).append((request, plan))
     if name is not None:
         checked_name("--name", name)
-    work: list[tuple[list[Asked], dict[str, Any], Path, Normalisation]] = []
+    work = []
     for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
-        cells = [
+        cells = tuple(
             Asked(request, plan, marks, audit_question(plan, request.store, request.protocol))
             for request, plan in pairs
-        ]
+        )
         description = external_description(method, path, name)
-        check_other_files(cells, method, description)
-        work.append((cells, description, path, _intensities(*pairs[0])))
+        work.append(ExternalCells(path, description, cells, _intensities(*pairs[0])))
+    check_other_files(work, method)
     paths = []
-    for cells, description, path, intensities in work:
-        model = external_model(method, path, cells[0].request.device, description)
-        paths += ask(cells, method, model, intensities)
+    for some in work:
+        model = external_model(method, some.path, some.cells[0].request.device, some.description)
+        paths += ask(some.cells, method, model, some.intensities)
     return paths
 
 

@@ -139,6 +139,8 @@ def weights_note(model: ModelPart) -> str:
     weights = model.initial_weights
     if weights is None:
         return "initial weights: " + ("not known" if model.checkpoint == "external" else "none")
+    if model.name is not None:
+        return f"initial weights: {weights.name} {model.name}"
     if weights.name == "random":
         return "initial weights: RANDOM, not pre-trained: not comparable with published numbers"
     return f"initial weights: {weights.name}" + (f" ({weights.sha256[:8]})" if weights.sha256 else "")

@@ -188,6 +188,8 @@ def _csv(found: Sequence[Block]) -> str:
         record = block.record
         model = record.model
         weights = None if model.initial_weights is None else model.initial_weights.name
+        if model.name is not None:
+            weights = f"{weights} {model.name}"
         head: list[Any] = [
             record.protocol.name,
             record.protocol.version,

@@ -197,7 +197,7 @@ def stages(steps: int, skipped: int | None) -> list[dict[str, object]]:
     return [first, {"name": "annotated", "steps": 60, "skipped_episodes": 1}]
 
 
-@pytest.mark.parametrize(("skipped", "shown"), [(5, "5"), (None, "?")])
+@pytest.mark.parametrize(("skipped", "shown"), [(5, "5"), (None, "-")])
 def test_skipped_episodes_count_every_stage_and_may_be_unknown(skipped: int | None, shown: str) -> None:
     model = {"stages": stages(300, None), "labels": LABELS, "skipped_episodes": skipped}
     lines = render(complete(model=model)).splitlines()
