@@ -79,7 +79,7 @@ at_once() {
   while [[ -n $(jobs -rp) ]]; do
     sleep 5
     now=$(steps_taken)
-    say "$name: $now steps in all, $(( (now - before) / 5 )) a second"
+    (( now > before )) && say "$name: $(( (now - before) / 5 )) steps a second, all folds together"
     before=$now
   done
   for fold in "${!pids[@]}"; do
