@@ -153,7 +153,7 @@ def test_the_campaign_runs_on_a_cpu_too(tmp_path: Path) -> None:
     environment = {
         **os.environ, "TINY": "1", "PYTHON": sys.executable, "DATASET": "phantom-mri", "FOLDS": "0 1",
         "ENCODER": "resnet18", "RUN_OPTIONS": "", "CHECK_SECONDS": "0", "LIMIT": "1800",
-        "TMPDIR": str(tmp_path),
+        "SCRATCH": str(tmp_path),
     }  # fmt: skip
     work, out = tmp_path / "work", tmp_path / "out"
     prepare = [
