@@ -18,7 +18,7 @@
 # WEIGHTS        default: random; "densecl" pre-trains a backbone for every fold first, with PRETRAIN
 # PRETRAIN       options of `fewshot pretrain densecl` (default: --precision bf16)
 # RUN_OPTIONS    more options of `fewshot run` (default: --precision bf16)
-# TMPDIR         where the work folder lies; a trained model has some 500 MB (default: /tmp)
+# SCRATCH        where the work folder lies; a trained model has some 500 MB (default: $TMPDIR or /tmp)
 # TINY=1         small checks on whatever device there is, to try the script out
 set -uo pipefail
 if (( $# < 3 )); then
@@ -36,7 +36,7 @@ dataset=${DATASET:-chaost2}
 read -ra folds <<< "${FOLDS:-0 1 2 3 4}"
 read -ra run_options <<< "${RUN_OPTIONS---precision bf16}"
 read -ra pretrain_options <<< "${PRETRAIN---precision bf16}"
-work=$(mktemp -d)
+work=$(mktemp -d -p "${SCRATCH:-${TMPDIR:-/tmp}}")
 trap 'rm -rf "$work"' EXIT
 exec > >(tee "$out/campaign.log") 2>&1
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
@@ -79,7 +79,7 @@ at_once() {
   while [[ -n $(jobs -rp) ]]; do
     sleep 5
     now=$(steps_taken)
-    say "$name: $now steps in all, $(( (now - before) / 5 )) a second"
+    (( now > before )) && say "$name: $(( (now - before) / 5 )) steps a second, all folds together"
     before=$now
   done
   for fold in "${!pids[@]}"; do
