@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fewshot.errors import UserError
 
-SELF = "self"  # among `PaperLayout.methods`: the method that has the layout, under the name it was called by
+SELF = "self"  # among `PaperLayout.methods`: the method that has the layout, under its name in records
 
 
 @dataclass(frozen=True)

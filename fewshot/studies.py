@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewshot.errors import UserError
+from fewshot.method_identity import method_name
 from fewshot.paper_layout import PaperLayout
 from fewshot.registry import METHODS, resolve_method
 
@@ -54,18 +55,19 @@ def check_explainer(learner: type[Any], name: str) -> None:
 
 
 def paper_layout_of(name: str) -> PaperLayout:
-    """Return the layout of the tables in a method's paper; SELF in it becomes `name`.
+    """Return the layout of the tables in a method's paper; SELF becomes the name in records.
 
     Raises:
         UserError: No such method, or a method without a layout.
     """
-    layout = getattr(resolve_method(name), "paper_layout", None)
+    learner = resolve_method(name)
+    layout = getattr(learner, "paper_layout", None)
     if layout is None:
         known = _with("paper_layout")
         raise UserError(f"method {name!r} has no paper layout; built-in methods that have: {known}")
     if not isinstance(layout, PaperLayout):
         raise UserError(f"paper_layout of {name} is a {type(layout).__name__}, expected a PaperLayout")
-    return layout.named(name)
+    return layout.named(method_name(name, learner))
 
 
 def _with(member: str) -> str:

@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", metavar="D", help="a prepared dataset (default: the one the model was trained on)"
     )
+    parser.add_argument("--method", metavar="M", help="file.py:Class, for a model of a user's method")
     parser.add_argument("--group", metavar="G", help="group of the class (default: the first that tests it)")
     parser.add_argument(
         "--protocol", default="alpnet-ep1", metavar="P", help="who supports (default: alpnet-ep1)"
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from results.explanation_figure import draw_explanation
 
     folder, device = shared.model_folder(args.work, args.model), shared.chosen_device(args.device)
-    method, spec, model = open_model(folder, device)
+    method, spec, model = open_model(folder, device, args.method)
     check_explainer(method.learner, method.name)
     protocol = load_protocol(args.protocol)
     home = shared.open_store(args.work, spec["dataset"])
