@@ -20,7 +20,7 @@ from fewshot.types import Support
 from protocols.evaluate import evaluate
 from protocols.methods import settle
 from protocols.models import built
-from protocols.pipeline import is_staged
+from protocols.pipeline import has_stages
 
 CPU = torch.device("cpu")
 METHOD_NUMBERS = tuple(METHODS)
@@ -47,7 +47,7 @@ def method_numbers(name: str, folder: Path) -> Numbers:
         "answer": _answer_numbers(learner, size),
         "evaluation": score_numbers(result.scores) | {"fallback slices": result.fallback_slices},
     }
-    if is_staged(learner_class):
+    if method is not None and has_stages(method):
         return found | _stage_numbers(name, folder, store.path)
     if method is not None:
         found["training"] = _training_numbers(learner.train(), method.recipe, size)

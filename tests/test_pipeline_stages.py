@@ -106,7 +106,7 @@ def test_stage_1_is_told_precision_and_checkpoints(
 def test_every_stage_has_its_own_count_of_skipped_episodes(
     stages: str, several: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stage 2 claims four; the model's number is the sum. No key depends on it, and records of `fewshot evaluate` tell it all the same."""
+    """Stage 2 claims four; the model's number is the sum. No key depends on it; `fewshot evaluate` has it."""
     whole = pipeline.ensure_model
 
     def claimed(*given: Any) -> Any:
