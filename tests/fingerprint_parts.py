@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from fingerprint_episodes import preparation, pseudo_labels, sampling
 from fingerprint_inputs import (
+    ColourPictures,
     PlainLearner,
     SmallEncoder,
     block_plan,
@@ -19,6 +20,7 @@ from fingerprint_inputs import (
 )
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from tiny import tiny_spec
+from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
 from episodes.contrast import ContrastBatches
@@ -31,7 +33,13 @@ from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
 from fewshot.learner import Recipe, answer
 from fewshot.nearest import k_means, nearest
-from fewshot.semantic import seeds_of_masks, semantic_prototypes, soft_clusters
+from fewshot.semantic import (
+    attention,
+    seeds_of_masks,
+    semantic_prototypes,
+    soft_clusters,
+    steep_softmax,
+)
 from fewshot.types import Support
 from protocols.evaluate import evaluate
 from protocols.pretraining import Cosine
@@ -77,19 +85,30 @@ def prototypes(folder: Path) -> Numbers:
         "own similarities": tensor_numbers(pooling.own_similarities(own, query, 20.0)),
         "set scores": tensor_numbers(pooling.set_scores(distances, members, 20.0)),
     }
-    seeds = seeds_of_masks(masks)
-    clusters = soft_clusters(support, pooling.resize_masks(masks, (24, 24)), seeds)
-    found["seeds"] = [seeds["seeds"].flatten(1).tolist(), seeds["seeded"].sum(1).tolist()]
-    found |= {f"clusters {name}": tensor_numbers(one) for name, one in clusters._asdict().items()}
-    details = clusters.centres, clusters.counts
-    for name, given in (("with", details), ("without", None)):
-        attended = semantic_prototypes(support / 4, shares, query / 4, given)
-        found[f"semantic prototypes {name} details"] = tensor_numbers(attended)
+    found |= _semantic_numbers(support, query, masks)
     points = torch.nn.functional.normalize(waves(60, 4), dim=1)
     centres, assigned = k_means(points, 4, iterations=5, seed=3)
     found["k-means"] = {"centres": tensor_numbers(centres), "assigned": assigned.bincount().tolist()}
     found["nearest"] = tensor_numbers(nearest(points[:9], points[9:], 3)[1])
     return found | _base_class()
+
+
+def _semantic_numbers(support: Tensor, query: Tensor, masks: Tensor) -> Numbers:
+    """Return numbers of seeds, clusters that still move in the last round, attention and fusion."""
+    shares = pooling.resize_masks(masks, (24, 24))
+    seeds = seeds_of_masks(masks)
+    clusters = soft_clusters(support * 10, shares, seeds)
+    small = support.flatten(2) / 50, query.flatten(2) / 50
+    found = {f"clusters {name}": tensor_numbers(one) for name, one in clusters._asdict().items()}
+    details = clusters.centres, clusters.counts
+    for name, given in (("with", details), ("without", None)):
+        fused = semantic_prototypes(support, shares, query, given)
+        found[f"semantic prototypes {name} details"] = tensor_numbers(fused)
+    return found | {
+        "seeds": [seeds["seeds"].flatten(1).tolist(), seeds["seeded"].sum(1).tolist()],
+        "attention of small features": tensor_numbers(attention(*small).square()),
+        "steep softmax": tensor_numbers(steep_softmax(waves(3, 50) * 100)),
+    }
 
 
 def _base_class() -> Numbers:
@@ -129,12 +148,13 @@ def training(folder: Path) -> Numbers:
 
 def pretraining(folder: Path) -> Numbers:
     store = block_store(folder / "store")
-    pictures = open_slices(store, store.index.scans[:2], normalisation(store, "per-scan", ()))
-    batches = ContrastBatches(pictures, batch=8, size=48, seed=0)
+    slices = open_slices(store, store.index.scans[:2], normalisation(store, "per-scan", ()))
+    coloured = ContrastBatches(ColourPictures(), batch=8, size=48, seed=1).batch(0)
+    batches = ContrastBatches(slices, batch=8, size=48, seed=0)
     recipe = DenseCLRecipe(batch=8, queue=16, size=48, hidden=16, out=8)
     encoders = [SmallEncoder(16, inputs=3, name=name) for name in (0, 1)]
     learner = DenseCL(*encoders, 8, recipe, seed=0).train()
-    found: Numbers = {"pictures": len(pictures)}
+    found: Numbers = {"slices": len(slices), "colour views": tensor_numbers(coloured.views)}
     for step in range(3):
         pair = batches.batch(step)
         loss = learner.loss(pair)
