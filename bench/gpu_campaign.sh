@@ -12,6 +12,7 @@
 # LIMIT          seconds for everything (default: 540)
 # CHECK_SECONDS  seconds for bench/gpu.sh (default: 150; 0 leaves it out)
 # DATASET        default: chaost2
+# YARDSTICKS     methods without training that run first (default: "all-foreground copy-support")
 # SETTING        default: 1, where both groups share one training a fold
 # FOLDS          default: "0 1 2 3 4"
 # ENCODER        default: resnet101
@@ -34,6 +35,7 @@ python=${PYTHON:-.venv/bin/python}
 limit=${LIMIT:-540}
 dataset=${DATASET:-chaost2}
 read -ra folds <<< "${FOLDS:-0 1 2 3 4}"
+read -ra yardsticks <<< "${YARDSTICKS-all-foreground copy-support}"
 read -ra run_options <<< "${RUN_OPTIONS---precision bf16}"
 read -ra pretrain_options <<< "${PRETRAIN---precision bf16}"
 work=$(mktemp -d -p "${SCRATCH:-${TMPDIR:-/tmp}}")
@@ -112,10 +114,14 @@ fi
 say "$dataset is prepared"
 
 # 3. Methods without training: what position alone gives, and a proof that records can be written.
-yardstick() { fewshot run --dataset "$dataset" --setting "${SETTING:-1}" --method "$1" > "$work/output/$1.txt" 2>&1; }
-yardstick all-foreground &
-yardstick copy-support || { cat "$work/output/copy-support.txt"; exit 1; }
-wait $! || { cat "$work/output/all-foreground.txt"; exit 1; }
+pids=()
+for method in "${yardsticks[@]}"; do
+  fewshot run --dataset "$dataset" --setting "${SETTING:-1}" --method "$method" > "$work/output/$method.txt" 2>&1 &
+  pids+=($!)
+done
+for number in "${!pids[@]}"; do
+  wait "${pids[number]}" || { cat "$work/output/${yardsticks[number]}.txt"; exit 1; }
+done
 say 'yardsticks are recorded'
 pack
 
