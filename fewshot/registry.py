@@ -25,6 +25,8 @@ METHODS = {
     "qnet": "baselines.qnet:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
+    "rpt": "baselines.rpt:RPT",
+    "gmrd": "baselines.gmrd:GMRD",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }
