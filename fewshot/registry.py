@@ -27,6 +27,7 @@ METHODS = {
     "densemp": "baselines.densemp:DenseMP",
     "rpt": "baselines.rpt:RPT",
     "gmrd": "baselines.gmrd:GMRD",
+    "universeg": "baselines.universeg:UniverSeg",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }

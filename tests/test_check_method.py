@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from broken_learners import FAULTS, SegmentOnly, Sound
+from small_encoders import SmallThresholdEncoder
 from torch import Tensor, nn
 
 from fewshot.commands.main import main
@@ -49,7 +50,11 @@ class SmallTwoScales(nn.Module):
         return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
 
 
-SMALL = {"qnet": SmallTwoScales}  # for methods that are not built on one map of stride 8
+SMALL = {
+    "qnet": SmallTwoScales,
+    "rpt": SmallThresholdEncoder,
+    "gmrd": SmallThresholdEncoder,
+}  # for methods that are not built on one map of stride 8
 
 
 def statuses(method: type[Any]) -> dict[str, str]:
