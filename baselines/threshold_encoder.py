@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.encoder import TwoScaleEncoder
+from fewshot.precision import in_float32
 from fewshot.seeds import seed_for
 
 CLASSES = 1000  # outputs of ImageNet's classifier, through which the threshold is computed
@@ -50,7 +51,7 @@ class ThresholdEncoder(nn.Module):
         """Return the fine map (N,out_channels,H/4,W/4) and the thresholds (N,1,1,1) float32."""
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
         fine: Tensor = self.reduce1(third)
-        with torch.autocast(images.device.type, enabled=False):  # T is near -10: bf16 would round it to 1/16
+        with in_float32(images.device):  # T is near -10: bf16 would round it to 1/16
             pooled = fourth.float().mean(dim=(2, 3))
             thresholds: Tensor = self.reduce1d(self.backbone.get_submodule("fc")(pooled))
         return fine, thresholds[:, :, None, None]

@@ -130,7 +130,8 @@ class UniverSeg(nn.Module):
 
     def segment(self, support: Support, query: Tensor) -> Tensor:
         """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W)."""
-        self.to(query.device)
+        if self.network.out_conv["conv"].bias.device != query.device:
+            self.to(query.device)
         context = torch.cat([scaled(support.images), small_masks(support.masks)], dim=1)
         logits = self.network(scaled(query), context)
         back = F.interpolate(logits[:, None], size=query.shape[-2:], mode="bilinear", align_corners=False)
