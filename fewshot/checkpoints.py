@@ -38,6 +38,8 @@ HEADS = ("fc.", "classifier.", "aux_classifier.")
 # Parts of released checkpoints that their programs never use, and how many parameters those hold.
 UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 UNUSED_PARAMETERS = 16_190_464
+# What torch.nn.DataParallel puts before every name; ADNet's released files have it.
+WRAPPER = "module."
 # A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
 COUNTER = ".num_batches_tracked"
 
@@ -83,7 +85,8 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
         name = weights
     content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
     state = _without_heads(_tensors(content, path))
-    _load_strictly(backbone, state, path, optional_counters=True)
+    heads = {name: value for name, value in backbone.state_dict().items() if name.startswith(HEADS)}
+    _load_strictly(backbone, heads | state, path, optional_counters=True)
     return InitialWeights(name, sha256)
 
 
@@ -238,14 +241,20 @@ def _check_known(path: Path, sha256: str) -> None:
 
 
 def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return `content` as a state dict; `UserError` where a value is no tensor."""
+    """Return the state dict in a file's content, alone or as its `state_dict`, without a wrapper's prefix.
+
+    `UserError` where a value is no tensor.
+    """
+    inner = content.get("state_dict")
+    content = inner if isinstance(inner, Mapping) else content
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise UserError(
             f"checkpoint {path} is no plain state_dict: {_some(others)} hold no tensor; "
             "save a dictionary of names and tensors"
         )
-    return dict(content)
+    wrapped = all(name.startswith(WRAPPER) for name in content)
+    return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}
 
 
 def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

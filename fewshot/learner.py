@@ -108,6 +108,13 @@ class PrototypeLearner(nn.Module):
         """Return what can be worked out on the host from support masks (S,H,W) bool; nothing by default."""
         return {}
 
+    def begin_step(self, step: int) -> None:
+        """Do nothing; training calls this before each loss with the number of steps taken so far.
+
+        Override it for a loss whose weights change with the step. What it sets must depend on `step` alone,
+        so that a resumed training repeats.
+        """
+
     def logits(
         self,
         support_features: Any,

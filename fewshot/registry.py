@@ -20,6 +20,9 @@ METHODS = {
     "qnet": "baselines.qnet:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
+    "rpt": "baselines.rpt:RPT",
+    "gmrd": "baselines.gmrd:GMRD",
+    "universeg": "baselines.universeg:UniverSeg",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }

@@ -128,6 +128,9 @@ class Stepper:
 
     def take(self, episode: Example, step: int, rate: float) -> list[Told]:
         """Take a step with this learning rate; return what was told by now, in order of steps."""
+        begin_step = getattr(self._trainable, "begin_step", None)
+        if begin_step is not None:
+            begin_step(step - 1)
         loss = self._trainable.loss if self._whole is None else self._whole
         with running_in(self._precision, self._device):
             result = loss(episode.to(self._device))
