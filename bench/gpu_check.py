@@ -22,12 +22,12 @@ from torch import Tensor
 from training_cost import stepper
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import preset
-from episodes.plan import Plan, make_plan
-from episodes.resident import ResidentEpisodes
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, make_plan
+from episodes.sampling.augment import preset
+from episodes.sampling.device_sampler import ResidentEpisodes
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.commands.shared import chosen_device
 from fewshot.encoder import build_encoder
 from fewshot.files import write_json

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from measuring import TINY, Row, printed, row
 
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.files import write_json

@@ -14,10 +14,10 @@ import protocols.asking
 import protocols.evaluate
 import protocols.predictors
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.sampling.prefetch import prefetched
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.encoder import ResNetEncoder, build_encoder
 from fewshot.learner import Recipe
 from fewshot.training import train

@@ -19,11 +19,11 @@ from torch import nn
 
 from baselines.dspnet import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import augment, preset
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.superpixels import volume_superpixels
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.sampling.augment import augment, preset
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.encoder import build_encoder
 from fewshot.learner import PrototypeLearner, Recipe
 from fewshot.stepping import Stepper

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation, SliceReader
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation, SliceReader
 from fewshot.progress import progress
 from fewshot.query_mode import query_mode
 from protocols.cells import Request, answered, cell_record, key_of, log_cell

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from episodes.plan import Plan, integer_sorted
-from episodes.slices import Normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, integer_sorted
+from episodes.store.slices import Normalisation
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining, image_hash
 from fewshot.errors import UserError
 from protocols.spec import Protocol

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from episodes.plan import Plan
-from episodes.store import Store
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
 from fewshot.checkpoints import weights_are_finite
 from fewshot.files import canonical_json, write_json
 from fewshot.key_parts import method_key_part

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from episodes.slices import SliceReader
+from episodes.store.slices import SliceReader
 from fewshot.encoder import STRIDE
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for

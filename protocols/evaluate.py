@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.plan import Plan
-from episodes.slices import SliceReader
+from episodes.plan.plan import Plan
+from episodes.store.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.memory import to_device
 from fewshot.types import ScanScore, SliceRef, Task

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from episodes.plan import make_plan, scan_roles
-from episodes.slices import Normalisation, SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import make_plan, scan_roles
+from episodes.store.slices import Normalisation, SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.errors import UserError, unknown_name
 from fewshot.explanation import DetailPrototypes, check_explanation
 from fewshot.types import SliceRef, Support, Task

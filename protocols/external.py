@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation
 from fewshot.checkpoints import FILES, NAMED, load_released
 from fewshot.errors import UserError
 from fewshot.files import canonical_json, sha256_of

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from episodes.pictures import Pictures
+from episodes.contrastive.images import Pictures
 from fewshot.densecl import DenseCLRecipe
 from fewshot.files import hash_of
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from episodes.dataset import known_datasets, load_dataset_spec
+from episodes.store.dataset import known_datasets, load_dataset_spec
 from fewshot.errors import UserError
 from fewshot.registry import METHODS, known_methods
 from results.configuration import configuration_id

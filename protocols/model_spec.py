@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from episodes.plan import Plan
-from episodes.store import Store
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
 from fewshot.files import hash_of
 from fewshot.key_parts import method_key_part, weights_key_part
 from fewshot.versions import TRAINING, versions_of

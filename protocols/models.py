@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import torch
 
-from episodes.plan import Plan
-from episodes.resident import episodes_of
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
-from episodes.views import Prepare, Source
+from episodes.plan.plan import Plan
+from episodes.sampling.base import Prepare, Source
+from episodes.sampling.device_sampler import episodes_of
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.checkpoints import NAMED, load_state, load_weights, read_checkpoint
 from fewshot.errors import UserError

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.index import ClassSliceIndex
-from episodes.volumes import NiftiImage, check_pair, read_nifti
+from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError
 
 SUPPORT, QUERY = "support", "query"

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
-from episodes.plan import Plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
-from episodes.views import Source
+from episodes.plan.plan import Plan
+from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
+from episodes.sampling.base import Source
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import NAMED
 from fewshot.errors import UserError

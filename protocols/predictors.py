@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.slices import SliceReader
+from episodes.store.slices import SliceReader
 from fewshot.checkpoints import check_finite
 from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner, logit_difference, scored

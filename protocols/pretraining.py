@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from episodes.contrast import ContrastBatches
-from episodes.pictures import Pictures, open_slices
-from episodes.prefetch import prefetched
-from episodes.slices import Normalisation
-from episodes.store import Store
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import Pictures, open_slices
+from episodes.sampling.prefetch import prefetched
+from episodes.store.slices import Normalisation
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining, write_backbone
 from fewshot.checkpoints import load_weights
 from fewshot.densecl import DenseCL, DenseCLRecipe

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.plan import scan_roles, training_scans
-from episodes.slices import Normalisation, SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import scan_roles, training_scans
+from episodes.store.slices import Normalisation, SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import load_weights, weights_file
 from fewshot.densecl import DenseCLRecipe

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import Normalisation, normalisation
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import Normalisation, normalisation
 from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import weights_file
 from fewshot.errors import UserError, unknown_name

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.plan import Plan
-from episodes.store import Store
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from fewshot.files import hash_of, sha256_of
 from fewshot.types import ScanScore, Task, checked_name

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan, integer_sorted, make_plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
+from episodes.plan.plan import Plan, integer_sorted, make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining
 from fewshot.checkpoints import load_state, read_checkpoint
 from fewshot.errors import UserError

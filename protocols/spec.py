@@ -9,8 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol as Shape
 
-from episodes.dataset import known_datasets, load_dataset_spec
-from episodes.plan_rules import (
+from episodes.plan.rules import (
     EXCLUSIONS,
     PART_RULES,
     SCORED,
@@ -19,6 +18,7 @@ from episodes.plan_rules import (
     middles,
     parts_fault,
 )
+from episodes.store.dataset import known_datasets, load_dataset_spec
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from protocols.rule_table import (

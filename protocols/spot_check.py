@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.plan import Plan
-from episodes.slices import SliceReader
+from episodes.plan.plan import Plan
+from episodes.store.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner
 from fewshot.memory import Batches

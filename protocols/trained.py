@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from protocols.asking import Asked, ask
 from protocols.audits import SLICES, audit_question, audit_training

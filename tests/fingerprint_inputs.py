@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.learner import PrototypeLearner
 from fewshot.prototypes import masked_average, resize_masks, similarities
 from fewshot.types import Episode

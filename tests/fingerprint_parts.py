@@ -23,11 +23,11 @@ from tiny import tiny_spec
 from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
-from episodes.contrast import ContrastBatches
-from episodes.index import ClassSliceIndex
-from episodes.pictures import open_slices
-from episodes.plan import make_plan
-from episodes.slices import normalisation
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import open_slices
+from episodes.plan.plan import make_plan
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import normalisation
 from fewshot import prototypes as pooling
 from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder

@@ -11,9 +11,9 @@ import torch
 from fake_store import fake_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
+from episodes.sampling.prefetch import prefetched
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
 from fewshot.encoder import build_encoder
 from fewshot.learner import Recipe
 from fewshot.training import train

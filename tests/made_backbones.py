@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.backbone_file import Pretraining, image_hash, write_backbone
 from fewshot.encoder import build_encoder
 

@@ -10,8 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from episodes import augment as views
-from episodes.augment import (
+from episodes.sampling import augment as views
+from episodes.sampling.augment import (
     PRESETS,
     Draw,
     affine_map,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.dataset import (
+from episodes.store.dataset import (
     HOME,
     OPTIONAL,
     TYPES,

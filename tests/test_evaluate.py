@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import AllForeground, CopySupport
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner

@@ -14,8 +14,8 @@ from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.dspnet_explanation import VARIANTS, candidate_kinds, explain_features
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot import semantic
 from fewshot.commands.main import main
 from fewshot.errors import UserError

@@ -38,11 +38,11 @@ CHANGES = [
     ("fewshot.semantic", "COMPACTNESS", 10.1, "prototypes"),
     ("fewshot.semantic", "AREA_PER_SEED", 120, "prototypes"),
     ("fewshot.semantic", "NORMS_FLOOR", 2e-5, "prototypes"),
-    ("episodes.augment", "BLUR_SIGMA", 5.1, "sampling"),
-    ("episodes.augment", "BLUR_KERNEL", 19, "sampling"),
-    ("episodes.augment", "GAMMA_EPSILON", 1e-2, "sampling"),
-    ("episodes.random_views", "MEAN", (0.485, 0.456, 0.407), "pretraining"),
-    ("episodes.random_views", "GREYED", 0.4, "pretraining"),
+    ("episodes.sampling.augment", "BLUR_SIGMA", 5.1, "sampling"),
+    ("episodes.sampling.augment", "BLUR_KERNEL", 19, "sampling"),
+    ("episodes.sampling.augment", "GAMMA_EPSILON", 1e-2, "sampling"),
+    ("episodes.contrastive.view_transforms", "MEAN", (0.485, 0.456, 0.407), "pretraining"),
+    ("episodes.contrastive.view_transforms", "GREYED", 0.4, "pretraining"),
 ]
 
 

@@ -31,13 +31,13 @@ ALLOWED: dict[str, set[str]] = {
 ONE_HOME = {
     "sacred": "protocols.provenance",
     "faiss": "fewshot.nearest",
-    "SimpleITK": "episodes.itk",
-    "nibabel": "episodes.volumes",
-    "skimage": "episodes.superpixels",
-    "numba": "episodes.felzenszwalb",
+    "SimpleITK": "episodes.io.simpleitk_io",
+    "nibabel": "episodes.io.nifti",
+    "skimage": "episodes.pseudo_labels.superpixels",
+    "numba": "episodes.pseudo_labels.felzenszwalb",
     "monai": "results.distances",
-    "PIL": "episodes.pictures",
-    "kornia": "episodes.random_views",
+    "PIL": "episodes.contrastive.images",
+    "kornia": "episodes.contrastive.view_transforms",
 }
 HEAVY = (
     "torch",
@@ -132,9 +132,9 @@ def test_module_keeps_the_import_rule(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("episodes.store", "from fewshot.learner import Learner"),
-        ("episodes.store", "from fewshot import learner"),
-        ("episodes.store", "import results.records"),
+        ("episodes.store.store", "from fewshot.learner import Learner"),
+        ("episodes.store.store", "from fewshot import learner"),
+        ("episodes.store.store", "import results.records"),
         ("results.tables", "def f():\n    from episodes.plan import Plan"),
         ("results.tables", "import protocols"),
         ("fewshot.training", "import episodes.sampler"),
@@ -145,11 +145,11 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("protocols.runner", "from baselines import ssl_alpnet"),
         ("protocols.runner", "import sacred"),
         ("protocols.runner", "from sacred.observers import FileStorageObserver"),
-        ("episodes.store", "import nibabel as nib"),
-        ("episodes.index", "from skimage import measure"),
+        ("episodes.store.store", "import nibabel as nib"),
+        ("episodes.store.index", "from skimage import measure"),
         ("fewshot.prototypes", "import faiss"),
-        ("episodes.supervoxels", "def f():\n    from numba import njit"),
-        ("episodes.contrast", "from PIL import Image"),
+        ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
+        ("episodes.contrastive.batches", "from PIL import Image"),
         ("fewshot.densecl", "import kornia.filters"),
         ("fewshot.commands.run", "import torch"),
         ("fewshot.commands.run", "if True:\n    import torch.nn"),
@@ -163,9 +163,9 @@ def test_a_violation_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("episodes.store", "from fewshot.files import write_json"),
-        ("episodes.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
-        ("episodes.itk", "def f():\n    import SimpleITK"),
+        ("episodes.store.store", "from fewshot.files import write_json"),
+        ("episodes.store.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
+        ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),
         (
             "protocols.runner",

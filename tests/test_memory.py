@@ -14,7 +14,7 @@ from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from fewshot.memory import Batches, out_of_memory
 from fewshot.types import Support

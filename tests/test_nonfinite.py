@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from toy_training import ToyLearner, toy_train
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.checkpoints import load_released, load_state, load_weights, weights_are_finite
 from fewshot.commands.main import main
 from fewshot.encoder import build_encoder

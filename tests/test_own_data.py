@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_volumes import DIRECTION, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
+from episodes.io.nifti import write_nifti
 from episodes.prepare.folder import own_scans, paired_files, read_own_facts
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from results.records import read_record

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_pictures import COLOUR, damaged_folder, save
 
-from episodes import pictures
-from episodes.pictures import open_folder
+from episodes.contrastive import images as pictures
+from episodes.contrastive.images import open_folder
 from fewshot.errors import UserError
 
 

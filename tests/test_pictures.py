@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, small_scan, small_spec
 
-from episodes.pictures import open_folder, open_slices
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Source, Store, new_store
+from episodes.contrastive.images import open_folder, open_slices
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Source, Store, new_store
 from fewshot.backbone_file import image_hash
 from fewshot.errors import UserError
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from episodes.index import ClassSliceIndex
-from episodes.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
-from episodes.plan_rules import class_range, intersection, range_thirds, union
-from episodes.plan_text import plans_text
+from episodes.plan.describe import plans_text
+from episodes.plan.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
+from episodes.plan.rules import class_range, intersection, range_thirds, union
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError
 from fewshot.types import SliceRef
 

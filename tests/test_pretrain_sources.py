@@ -14,9 +14,9 @@ from made_backbones import slices_of
 from PIL import Image
 from tiny import tiny_store
 
-from episodes.pictures import JoinedPictures, open_slices
-from episodes.slices import normalisation
-from episodes.store import Store
+from episodes.contrastive.images import JoinedPictures, open_slices
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
 from fewshot.backbone_file import read_pretraining
 from fewshot.commands.main import main
 

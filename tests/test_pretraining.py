@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.contrast import ContrastBatches
+from episodes.contrastive.batches import ContrastBatches
 from fewshot.backbone_file import image_hash, read_pretraining
 from fewshot.checkpoints import load_weights
 from fewshot.commands.main import main

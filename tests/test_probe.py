@@ -16,9 +16,9 @@ from tiny import tiny_store
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.plan import make_plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError

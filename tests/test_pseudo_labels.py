@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.supervoxels import stored_supervoxels
+from episodes.plan.plan import make_plan
+from episodes.pseudo_labels.supervoxels import stored_supervoxels
+from episodes.store.slices import SliceReader, normalisation
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.files import hash_of
@@ -103,13 +103,13 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
 
 
 def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
-    from episodes.store import Store
+    from episodes.store.store import Store
 
     return Store.open(work / "stores" / "tiny")
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
-    from episodes.prefetch import prefetched
+    from episodes.sampling.prefetch import prefetched
     from fewshot.training import train
     from protocols.models import new_learner
 

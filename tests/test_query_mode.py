@@ -20,7 +20,7 @@ from test_evaluate import CPU, plans_of, reader_of
 from tiny import tiny_store
 from torch import Tensor
 
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.learner import PrototypeLearner

@@ -12,7 +12,7 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
 from fewshot.commands.main import main
 from fewshot.encoder import build_encoder
 from results.records import read_record

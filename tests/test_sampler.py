@@ -10,8 +10,8 @@ import torch
 from fake_store import FakeScan, FakeStore, fake_store
 from torch import Tensor
 
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
 from fewshot.errors import UserError
 from fewshot.types import SliceRef
 

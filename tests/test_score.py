@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.commands.score import LABELS_USED
 from fewshot.errors import UserError

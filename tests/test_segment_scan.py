@@ -15,8 +15,8 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from episodes.volumes import NiftiImage, read_nifti, write_nifti
+from episodes.io.nifti import NiftiImage, read_nifti, write_nifti
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.encoder import build_encoder
 from fewshot.errors import UserError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from fewshot.types import SliceRef
 from protocols.cells import Request

@@ -11,8 +11,8 @@ import pytest
 import torch
 from fake_store import FakeScan, FakeStore, fake_store
 
-from episodes.slices import SliceReader, normalisation, pooled
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
+from episodes.store.slices import SliceReader, normalisation, pooled
 from fewshot.errors import UserError
 from fewshot.types import SliceRef
 

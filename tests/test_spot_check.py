@@ -14,7 +14,7 @@ from tiny import tiny_store
 from torch import Tensor
 
 from baselines.yardsticks import CopySupport
-from episodes.store import Store
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from fewshot.registry import METHODS, resolve_method, trains
 from fewshot.types import Support

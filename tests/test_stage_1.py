@@ -12,7 +12,7 @@ import torch
 from pipeline_runs import stage_of
 from tiny import tiny_store
 
-from episodes.slices import normalisation
+from episodes.store.slices import normalisation
 from fewshot.commands.main import main
 from fewshot.files import write_json
 from protocols.methods import settle

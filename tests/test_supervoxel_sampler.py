@@ -10,9 +10,9 @@ import torch
 from fake_store import fake_store
 from torch import Tensor
 
-from episodes.prefetch import prefetched
-from episodes.slices import SliceReader, normalisation
-from episodes.supervoxel_sampler import SupervoxelEpisodes
+from episodes.sampling.prefetch import prefetched
+from episodes.sampling.supervoxel import SupervoxelEpisodes
+from episodes.store.slices import SliceReader, normalisation
 from fewshot.errors import UserError
 from fewshot.types import SliceRef
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec
-from episodes.prepare import acdc, chaos, cmr, published, synapse
+from episodes.prepare import acdc, chaos, cmr, synapse
+from episodes.prepare import paired_nifti as published
 from episodes.prepare.scan import RawScan
+from episodes.store.dataset import DatasetSpec
 from fewshot.errors import UserError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.volumes import NiftiImage
+from episodes.io.nifti import NiftiImage
 from fewshot.files import hash_of, sha256_of
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from episodes.phantoms.make import phantom_spec
+    from episodes.phantoms.generate import phantom_spec
     from fewshot.commands.phantoms import made_phantoms
     from protocols.runner import Request
     from protocols.spec import chosen_folds, load_protocol

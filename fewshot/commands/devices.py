@@ -48,6 +48,6 @@ def _threads(devices: Sequence[str]) -> dict[str, str]:
     on_cpu = sum(device == "cpu" for device in devices)
     if on_cpu < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    from episodes.superpixels import usable_cores
+    from episodes.pseudo_labels.superpixels import usable_cores
 
     return {"OMP_NUM_THREADS": str(max(1, usable_cores() // on_cpu))}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from episodes.store import Store
+    from episodes.store.store import Store
     from fewshot.commands.masks import Cell
     from fewshot.progress import Progress
     from results.leaderboard import Line

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture; print every variant's Dice on the slice, and where the picture is."""
-    from episodes.slices import SliceReader
+    from episodes.store.slices import SliceReader
     from fewshot.studies import check_explainer
     from protocols.explain import explain_slice, find_target, intensities_for
     from protocols.models import open_model

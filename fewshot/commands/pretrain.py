@@ -19,7 +19,7 @@ from fewshot.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from episodes.pictures import Pictures
+    from episodes.contrastive.images import Pictures
     from fewshot.densecl import DenseCLRecipe
 
 
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
     """Yield what each backbone is made of: fold, images, and the intensity rule of a store's."""
-    from episodes.pictures import JoinedPictures, open_folder, open_slices
-    from episodes.plan import scan_roles, training_scans
-    from episodes.slices import normalisation
+    from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
+    from episodes.plan.plan import scan_roles, training_scans
+    from episodes.store.slices import normalisation
     from protocols.spec import chosen_folds, load_protocol
 
     if args.images is not None:

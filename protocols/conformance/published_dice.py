@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes.dataset import load_dataset_spec
-from episodes.plan import make_plan
-from episodes.prepare.published import prepare_published
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
+from episodes.plan.plan import make_plan
+from episodes.prepare.paired_nifti import prepare_published
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.encoder import build_encoder
 from fewshot.registry import resolve_method
 from fewshot.types import ScanScore

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from episodes.picture_cache import CheckCache, Checked
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
+from episodes.contrastive.image_cache import CheckCache, Checked
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
 from fewshot.backbone_file import image_hash
 from fewshot.errors import UserError
 from fewshot.types import SliceRef

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from episodes.contact import class_colours
-from episodes.store import Store, StoredScan
-from episodes.superpixels import outlines
+from episodes.figures.contact_sheet import class_colours
+from episodes.pseudo_labels.superpixels import outlines
+from episodes.store.store import Store, StoredScan
 from fewshot.files import atomic_write
 from fewshot.seeds import seed_for
 

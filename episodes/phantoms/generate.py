@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from episodes.dataset import DatasetSpec, load_dataset_spec
 from episodes.phantoms import abdomen, heart
-from episodes.phantoms.contrast import CONTRASTS, Contrast
 from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
@@ -26,8 +24,10 @@ from episodes.phantoms.shapes import (
     smooth_noise,
     thick_slices,
 )
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.phantoms.tissues import CONTRASTS, Contrast
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
+from episodes.store.store import Source, Store, new_store
 from fewshot.errors import UserError, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change

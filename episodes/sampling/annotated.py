@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.augment import Augmentation
-from episodes.index import ClassSliceIndex
-from episodes.plan import DatasetFacts as PlanFacts
-from episodes.plan import Plan, integer_sorted, scan_roles, training_slices
-from episodes.plan_rules import PART_RULES
-from episodes.plan_supports import support_slices
-from episodes.slices import SliceReader
-from episodes.views import Picks, Prepare, Source, ViewSampler, below
+from episodes.plan.plan import DatasetFacts as PlanFacts
+from episodes.plan.plan import Plan, integer_sorted, scan_roles, training_slices
+from episodes.plan.rules import PART_RULES
+from episodes.plan.supports import support_slices
+from episodes.sampling.augment import Augmentation
+from episodes.sampling.base import Picks, Prepare, Source, ViewSampler, below
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
 from fewshot.types import Episode, SliceRef

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from episodes.plan import Plan
+from episodes.plan.plan import Plan
 from fewshot.types import Task
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from episodes.volumes import NiftiImage
+from episodes.io.nifti import NiftiImage
 from fewshot.errors import UserError
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.index import ClassSliceIndex
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError, unknown_name
 from fewshot.types import SliceRef
 

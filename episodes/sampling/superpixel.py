@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.augment import Augmentation
-from episodes.index import ClassSliceIndex
-from episodes.slices import SliceReader
-from episodes.views import MappedSampler, Picks, Prepare, below, numbers_on
+from episodes.sampling.augment import Augmentation
+from episodes.sampling.base import MappedSampler, Picks, Prepare, below, numbers_on
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader
 from fewshot.errors import UserError, unknown_name
 from fewshot.seeds import seed_for
 from fewshot.types import SliceRef

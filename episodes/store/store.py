@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.arrays import write_npy
-from episodes.dataset import DatasetSpec, spec_from_table
-from episodes.index import ClassSliceIndex
+from episodes.io.npy import write_npy
+from episodes.store.dataset import DatasetSpec, spec_from_table
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError
 from fewshot.files import hash_of, write_json
 

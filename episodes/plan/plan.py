@@ -1,7 +1,7 @@
 """The evaluation plan: who is asked about what, from which support, and which slices count. No model needed.
 
 A plan is pure data made from the class-slice index, a few facts of the dataset and a protocol's rules
-(`episodes/plan_rules.py`).
+(`episodes/plan/rules.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
-from episodes.index import ClassSliceIndex
-from episodes.plan_rules import (
+from episodes.plan.rules import (
     EXCLUSIONS,
     PART_RULES,
     SCORED,
@@ -22,7 +21,8 @@ from episodes.plan_rules import (
     Fold,
     ScanRoles,
 )
-from episodes.plan_supports import support_sets, support_slices
+from episodes.plan.supports import support_sets, support_slices
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError, unknown_name
 from fewshot.files import hash_of
 from fewshot.types import SliceRef, Task

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.augment import apply, draw, joined
-from episodes.prefetch import prefetched
-from episodes.views import MappedSampler, Source, episode_of_views
+from episodes.sampling.augment import apply, draw, joined
+from episodes.sampling.base import MappedSampler, Source, episode_of_views
+from episodes.sampling.prefetch import prefetched
 from fewshot.memory import free_memory, to_device
 from fewshot.types import Episode
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from episodes.io.nifti import NiftiImage
 from episodes.prepare.scan import PreparedPair
-from episodes.volumes import NiftiImage
 
 
 def square_pair(pair: PreparedPair, size: int) -> PreparedPair:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.augment import Augmentation, augment, preset
-from episodes.slices import SliceReader
+from episodes.sampling.augment import Augmentation, augment, preset
+from episodes.store.slices import SliceReader
 from fewshot.errors import UserError
 from fewshot.types import Episode, SliceRef
 

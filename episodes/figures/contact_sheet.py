@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from episodes.store import Store
-from episodes.superpixels import outlines
+from episodes.pseudo_labels.superpixels import outlines
+from episodes.store.store import Store
 from fewshot.files import atomic_write
 
 COLUMNS = 5

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from episodes.pictures import Pictures
-from episodes.random_views import REACH, crop, crop_box, draw_views, recolour
+from episodes.contrastive.images import Pictures
+from episodes.contrastive.view_transforms import REACH, crop, crop_box, draw_views, recolour
 from fewshot.errors import UserError
 from fewshot.seeds import seed_for
 from fewshot.view_pair import ViewPair

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.itk import DicomSlice, read_dicom_slice
-from episodes.volumes import NiftiImage
+from episodes.io.nifti import NiftiImage
+from episodes.io.simpleitk_io import DicomSlice, read_dicom_slice
 from fewshot.errors import UserError
 
 GAP_TOLERANCE = 0.05  # of the distance between slices; positions are written with rounding

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import check_pair, read_nifti
 from episodes.prepare.build import build_store
+from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
-from episodes.prepare.square import square_pair
-from episodes.store import Store
-from episodes.volumes import check_pair, read_nifti
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from fewshot.types import checked_name
 

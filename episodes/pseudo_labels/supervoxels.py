@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.arrays import write_npy
-from episodes.dataset import DatasetSpec
-from episodes.felzenszwalb import segment_volume
-from episodes.store import Store
-from episodes.superpixels import patient_mask, usable_cores
+from episodes.io.npy import write_npy
+from episodes.pseudo_labels.felzenszwalb import segment_volume
+from episodes.pseudo_labels.superpixels import patient_mask, usable_cores
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Store
 from fewshot.errors import UserError
 from fewshot.files import atomic_write, hash_of, sha256_of, write_json
 from fewshot.locks import locked

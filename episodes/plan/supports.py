@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from episodes.index import ClassSliceIndex
-from episodes.plan_rules import EvaluationRules, ScanRoles
+from episodes.plan.rules import EvaluationRules, ScanRoles
+from episodes.store.index import ClassSliceIndex
 from fewshot.errors import UserError
 from fewshot.types import SliceRef
 
