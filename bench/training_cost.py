@@ -17,7 +17,7 @@ from measuring import Row, Sizes, best, row
 from skimage.segmentation import felzenszwalb
 from torch import nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.sampling.augment import augment, preset

@@ -14,14 +14,14 @@ from fewshot.errors import UserError, unknown_name
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
-    "dspnet": "baselines.dspnet:DSPNet",
+    "dspnet": "baselines.dspnet.model:DSPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
     "qnet": "baselines.qnet:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
-    "rpt": "baselines.rpt:RPT",
-    "gmrd": "baselines.gmrd:GMRD",
+    "rpt": "baselines.rpt.model:RPT",
+    "gmrd": "baselines.gmrd.model:GMRD",
     "universeg": "baselines.universeg:UniverSeg",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",

@@ -23,6 +23,7 @@ from tiny import tiny_spec
 from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
+from baselines.dspnet.fspa import attention, seeds_of_masks, semantic_prototypes, soft_clusters, steep_softmax
 from episodes.contrastive.batches import ContrastBatches
 from episodes.contrastive.images import open_slices
 from episodes.plan.plan import make_plan
@@ -33,13 +34,6 @@ from fewshot.densecl import DenseCL, DenseCLRecipe
 from fewshot.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
 from fewshot.learner import Recipe, answer
 from fewshot.nearest import k_means, nearest
-from fewshot.semantic import (
-    attention,
-    seeds_of_masks,
-    semantic_prototypes,
-    soft_clusters,
-    steep_softmax,
-)
 from fewshot.types import Support
 from protocols.evaluate import evaluate
 from protocols.pretraining import Cosine

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from tiny import tiny_store
 
-from baselines.dspnet import DSPNet
-from baselines.dspnet_explanation import VARIANTS
+from baselines.dspnet.explanation import VARIANTS
+from baselines.dspnet.model import DSPNet
 from baselines.yardsticks import CopySupport
 from fewshot.commands.main import main
 from fewshot.errors import UserError

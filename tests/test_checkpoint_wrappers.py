@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.gmrd import GMRD
-from baselines.rpt import RPT
+from baselines.gmrd.model import GMRD
+from baselines.rpt.model import RPT
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.checkpoints import load_released, load_weights
 from fewshot.errors import UserError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.compiling import compiled
 from fewshot.errors import UserError

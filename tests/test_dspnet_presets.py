@@ -14,7 +14,7 @@ import torch
 from tiny import tiny_store
 from torch import nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.panet import PANet
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.checkpoints import load_released

@@ -13,10 +13,10 @@ from test_dspnet import CASES, learner, noise
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet_explanation import VARIANTS, candidate_kinds, explain_features
+from baselines.dspnet import fspa as semantic
+from baselines.dspnet.explanation import VARIANTS, candidate_kinds, explain_features
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot import semantic
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.prototypes import resize_masks, set_scores

@@ -11,16 +11,10 @@ import torch.nn.functional as F
 from small_encoder import SmallThresholdEncoder
 from torch import Tensor
 
-from baselines.gmrd import GMRD, split_fill
-from baselines.gmrd_descriptors import (
-    Decoder,
-    FilledSums,
-    background_means,
-    foreground_means,
-    pixel_masks,
-)
-from baselines.gmrd_fill import Fill, fill_from_samples, random_fill, released_samples, tiled_fill
-from baselines.gmrd_losses import inter_loss, intra_loss
+from baselines.gmrd.descriptors import Decoder, FilledSums, background_means, foreground_means, pixel_masks
+from baselines.gmrd.fill import Fill, fill_from_samples, random_fill, released_samples, tiled_fill
+from baselines.gmrd.losses import inter_loss, intra_loss
+from baselines.gmrd.model import GMRD, split_fill
 from fewshot.errors import UserError
 from fewshot.learner import scored
 from fewshot.types import Episode, Support

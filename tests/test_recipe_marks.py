@@ -15,7 +15,7 @@ from making import record, score
 from tiny import tiny_store
 
 from baselines.densemp import DenseMP
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import CopySupport
 from fewshot.commands.main import main

@@ -13,10 +13,10 @@ from small_encoder import SmallThresholdEncoder
 from torch import Tensor
 
 from baselines.resampling import average_under, spread
-from baselines.rpt import RPT
-from baselines.rpt_attention import RegionAttention, cut_affinities
-from baselines.rpt_losses import boundary_loss, dice_loss, likelihood_loss, log_pair, loss_weights
-from baselines.rpt_regions import (
+from baselines.rpt.attention import RegionAttention, cut_affinities
+from baselines.rpt.losses import boundary_loss, dice_loss, likelihood_loss, log_pair, loss_weights
+from baselines.rpt.model import RPT
+from baselines.rpt.regions import (
     fixed_draws,
     foreground_cells,
     partition,

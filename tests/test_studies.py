@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from fewshot.commands.main import main
 from fewshot.errors import UserError
 from fewshot.explanation import DetailPrototypes, Explanation, check_explanation

@@ -40,8 +40,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.resampling import average_under, to_pixels
-from baselines.rpt_attention import Pass, RegionAttention, RegionMLP, cut_affinities
-from baselines.rpt_losses import (
+from baselines.rpt.attention import Pass, RegionAttention, RegionMLP, cut_affinities
+from baselines.rpt.losses import (
     Variant,
     boundary_loss,
     dice_loss,
@@ -50,7 +50,7 @@ from baselines.rpt_losses import (
     log_pair,
     loss_weights,
 )
-from baselines.rpt_regions import (
+from baselines.rpt.regions import (
     FewCells,
     Partition,
     fixed_draws,

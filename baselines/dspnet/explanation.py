@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from baselines.dspnet.fspa import AREA_PER_SEED, STRIDE
 from fewshot.explanation import DetailPrototypes, Explanation
 from fewshot.learner import answer
 from fewshot.prototypes import resize_masks
-from fewshot.semantic import AREA_PER_SEED, STRIDE
 from fewshot.types import Support
 
 if TYPE_CHECKING:
-    from baselines.dspnet import DSPNet, PrototypeSets
+    from baselines.dspnet.model import DSPNet, PrototypeSets
 
 VARIANTS = {  # FSPA, BCMA
     "neither": (False, False),

@@ -41,7 +41,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.gmrd_descriptors import (
+from baselines.gmrd.descriptors import (
     Decoder,
     FilledSums,
     OuterRing,
@@ -49,17 +49,10 @@ from baselines.gmrd_descriptors import (
     foreground_means,
     pixel_masks,
 )
-from baselines.gmrd_fill import (
-    Fill,
-    Sample,
-    fill_from_samples,
-    random_fill,
-    released_samples,
-    tiled_fill,
-)
-from baselines.gmrd_losses import inter_loss, intra_loss
+from baselines.gmrd.fill import Fill, Sample, fill_from_samples, random_fill, released_samples, tiled_fill
+from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.resampling import average_under, to_pixels
-from baselines.rpt_losses import likelihood_loss, log_pair
+from baselines.rpt.losses import likelihood_loss, log_pair
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.errors import UserError
 from fewshot.learner import Branch, Features, LossResult, PrototypeLearner, Recipe

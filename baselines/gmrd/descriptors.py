@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.gmrd_fill import SIDE, Fill
+from baselines.gmrd.fill import SIDE, Fill
 from baselines.resampling import average_under, spread
-from baselines.rpt_losses import dilated
+from baselines.rpt.losses import dilated
 
 OuterRing = Literal["released", "ring"]
 FILL_DROPOUT = 0.2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fewshot.semantic import steep_softmax
+from baselines.dspnet.fspa import steep_softmax
 
 
 class ChannelAttention(nn.Module):

@@ -28,9 +28,10 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from baselines.dspnet_bcma import ChannelAttention
-from baselines.dspnet_explanation import VARIANTS, explain
-from baselines.dspnet_published import PAPER, PRESETS, ROWS, STAND_IN, Constants, Preset
+from baselines.dspnet.bcma import ChannelAttention
+from baselines.dspnet.explanation import VARIANTS, explain
+from baselines.dspnet.fspa import Clusters, check_grid, seeds_of_masks, semantic_prototypes, soft_clusters
+from baselines.dspnet.published import PAPER, PRESETS, ROWS, STAND_IN, Constants, Preset
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.errors import UserError
 from fewshot.explanation import Explanation
@@ -43,13 +44,6 @@ from fewshot.prototypes import (
     resize_masks,
     set_scores,
     similarities,
-)
-from fewshot.semantic import (
-    Clusters,
-    check_grid,
-    seeds_of_masks,
-    semantic_prototypes,
-    soft_clusters,
 )
 from fewshot.types import Support
 
