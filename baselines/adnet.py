@@ -25,10 +25,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, LossResult, PrototypeLearner, Recipe
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import Branch, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class ADNet(PrototypeLearner):

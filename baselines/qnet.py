@@ -39,10 +39,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.encoder import TwoScaleEncoder
-from fewshot.errors import UserError
-from fewshot.learner import Branch, Features, PrototypeLearner, Recipe, resized, scored
-from fewshot.prototypes import NORM_FLOOR, masked_average, resize_masks
+from fewshot.base.errors import UserError
+from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, resized, scored
+from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks
 
 MOMENTS = (0.9, 0.999)  # Adam's
 ADAM_FLOOR = 1e-8

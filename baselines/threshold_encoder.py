@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fewshot.encoder import TwoScaleEncoder
-from fewshot.precision import in_float32
-from fewshot.seeds import seed_for
+from fewshot.base.precision import in_float32
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.encoder import TwoScaleEncoder
 
 CLASSES = 1000  # outputs of ImageNet's classifier, through which the threshold is computed
 

@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.checkpoints import load_released
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
-from fewshot.seeds import seed_for
-from fewshot.types import Support
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import Support
+from fewshot.encoders.checkpoints import load_released
 
 SIDE = 128  # pixels of the network's inputs, each way
 FEATURES = 64

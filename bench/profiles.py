@@ -18,10 +18,10 @@ from episodes.sampling.prefetch import prefetched
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.encoder import ResNetEncoder, build_encoder
-from fewshot.learner import Recipe
-from fewshot.training import train
-from fewshot.training_log import TrainingLog
+from fewshot.encoders.encoder import ResNetEncoder, build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.log import TrainingLog
+from fewshot.training.loop import train
 
 STEPS = 5
 

@@ -24,10 +24,10 @@ from episodes.sampling.augment import augment, preset
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.encoder import build_encoder
-from fewshot.learner import PrototypeLearner, Recipe
-from fewshot.stepping import Stepper
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import PrototypeLearner, Recipe
+from fewshot.training.optimizer_step import Stepper
 
 VIEWS = 8
 EPISODES = 100  # tried until one has a loss

@@ -12,8 +12,8 @@ from itertools import pairwise
 from episodes.plan.plan import Plan, integer_sorted
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
-from fewshot.backbone_file import Pretraining, image_hash
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining, image_hash
 from protocols.spec import Protocol
 
 FOLDS = "folds disjoint"

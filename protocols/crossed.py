@@ -11,7 +11,7 @@ from types import MappingProxyType
 from episodes.plan.plan import Plan, integer_sorted, training_slices
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from protocols.audits import AuditError, check_intensities, check_slices
 from protocols.spec import Protocol
 

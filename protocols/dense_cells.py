@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from episodes.store.slices import SliceReader
-from fewshot.encoder import STRIDE
-from fewshot.errors import UserError
-from fewshot.seeds import seed_for
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
+from fewshot.encoders.encoder import STRIDE
 
 NO_CLASS = -1
 Classes = NDArray[np.int8]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.errors import UserError
-from fewshot.registry import METHODS, known_methods
+from fewshot.base.errors import UserError
+from fewshot.learners.registry import METHODS, known_methods
 from results.configuration import configuration_id
 from results.record import Record
 

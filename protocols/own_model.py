@@ -12,7 +12,7 @@ import torch
 from episodes.store.dataset import known_datasets, load_dataset_spec
 from episodes.store.slices import normalisation
 from episodes.store.store import Store
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from protocols.external import external_model
 from protocols.method import Method
 from protocols.models import Model, open_model

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage, check_pair, read_nifti
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 SUPPORT, QUERY = "support", "query"
 

@@ -17,14 +17,14 @@ from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annota
 from episodes.sampling.base import Source
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
-from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import NAMED
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.learner import PrototypeLearner
-from fewshot.registry import resolve_method
-from fewshot.seeds import seed_for
-from fewshot.training_plan import EpisodeStage, TrainingPlan, single_stage
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import NAMED
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.registry import resolve_method
+from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
 from protocols.audits import audit_backbone
 from protocols.cells import Request
 from protocols.fold_weights import filled_in, is_pattern, told_of

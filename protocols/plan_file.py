@@ -9,8 +9,8 @@ from pathlib import Path
 
 from episodes.plan.plan import Plan, make_plan
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.files import hash_of
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from protocols.spec import Protocol
 
 

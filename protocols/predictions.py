@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from episodes.io.nifti import write_nifti
 from episodes.plan.plan import Plan
 from episodes.store.store import Store
-from fewshot.types import Task
+from fewshot.base.types import Task
 
 
 class PredictionWriter:

@@ -12,8 +12,8 @@ from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader
 from episodes.store.store import Store
-from fewshot.learner import Recipe
-from fewshot.progress import progress
+from fewshot.base.progress import progress
+from fewshot.learners.learner import Recipe
 
 
 @dataclass(frozen=True)

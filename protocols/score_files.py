@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from episodes.io.nifti import read_nifti
 from episodes.plan.plan import Plan
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.files import hash_of, sha256_of
-from fewshot.types import ScanScore, Task, checked_name
+from fewshot.base.atomic_io import hash_of, sha256_of
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.audits import audit_question
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import Evaluation

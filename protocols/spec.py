@@ -19,8 +19,8 @@ from episodes.plan.rules import (
     parts_fault,
 )
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.errors import UserError, unknown_name
-from fewshot.files import hash_of
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError, unknown_name
 from protocols.rule_table import (
     RuleTable,
     read_folds,

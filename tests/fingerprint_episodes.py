@@ -34,7 +34,7 @@ from episodes.sampling.base import Source
 from episodes.sampling.superpixel import DRAWS, SuperpixelEpisodes
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.dataset import load_dataset_spec
-from fewshot.types import SliceRef
+from fewshot.base.types import SliceRef
 
 
 def preparation(folder: Path) -> Numbers:

@@ -15,9 +15,9 @@ from episodes.io.nifti import write_nifti
 from episodes.plan.plan import Plan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.learner import PrototypeLearner
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 from protocols.spec import load_protocol
 
 BLOCK = 16  # pixels a side

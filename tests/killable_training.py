@@ -14,10 +14,10 @@ from baselines.ssl_alpnet import SSLALPNet
 from episodes.sampling.prefetch import prefetched
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
-from fewshot.encoder import build_encoder
-from fewshot.learner import Recipe
-from fewshot.training import train
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.loop import train
 
 STEPS = 40
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fewshot.seeds import seed_for
+from fewshot.base.seeds import seed_for
 
 
 class SmallEncoder(nn.Module):

@@ -16,8 +16,8 @@ from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, Pair, 
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 from protocols.spec import load_protocol
 
 UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")

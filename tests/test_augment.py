@@ -22,7 +22,7 @@ from episodes.sampling.augment import (
     gaussian_blur,
     preset,
 )
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,9 @@ from tiny import tiny_store
 from episodes.contrastive.images import Pictures, open_slices
 from episodes.plan.plan import make_plan
 from episodes.store.slices import normalisation
-from fewshot.backbone_file import Pretraining, read_pretraining
 from fewshot.commands.main import main
-from fewshot.densecl import DenseCLRecipe
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining
+from fewshot.pretraining.densecl import DenseCLRecipe
 from protocols import pretraining
 from protocols.pretraining import Stage1, pretrained
 from protocols.spec import load_protocol

@@ -25,7 +25,7 @@ from episodes.prepare.acdc import end_diastolic_frame, rescaled
 from episodes.prepare.crop_pad import centred, square_pair
 from episodes.prepare.layouts import LAYOUTS
 from episodes.prepare.scan import pair_of
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def volume(array: np.ndarray, path: str = "here.nii.gz") -> NiftiImage:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from baselines.gmrd.model import GMRD
 from baselines.rpt.model import RPT
 from baselines.threshold_encoder import ThresholdEncoder
-from fewshot.checkpoints import load_released, load_weights
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import load_released, load_weights
 
 State = Mapping[str, Tensor]
 

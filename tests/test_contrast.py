@@ -11,8 +11,8 @@ from torch import Tensor
 
 from episodes.contrastive.batches import ContrastBatches
 from episodes.contrastive.view_transforms import MEAN, STD
-from fewshot.errors import UserError
-from fewshot.view_pair import ViewPair, true_matches
+from fewshot.base.errors import UserError
+from fewshot.pretraining.positive_matches import ViewPair, true_matches
 
 
 class Ramps:

@@ -13,7 +13,7 @@ from baselines.dspnet.bcma import ChannelAttention, banded
 from baselines.dspnet.fspa import detail_prototypes, seeds_of, semantic_prototypes, steep_softmax
 from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 SIDE = 256  # pixels; the feature map is 32 x 32
 

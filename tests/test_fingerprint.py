@@ -12,7 +12,7 @@ from fingerprint import GOLDEN, differences, fingerprint, rounded
 from fingerprint_methods import METHOD_NUMBERS
 from fingerprint_parts import PARTS
 
-from fewshot.registry import METHODS
+from fewshot.learners.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def test_every_part_and_every_registered_method_has_numbers(committed: dict[str,
 
 # a constant of the shared code, another value for it, and the part that must move
 CHANGES = [
-    ("fewshot.prototypes", "AREA_FLOOR", 2e-5, "prototypes"),
-    ("fewshot.prototypes", "NORM_FLOOR", 2e-4, "prototypes"),
+    ("fewshot.learners.prototypes", "AREA_FLOOR", 2e-5, "prototypes"),
+    ("fewshot.learners.prototypes", "NORM_FLOOR", 2e-4, "prototypes"),
     ("baselines.dspnet.fspa", "ITERATIONS", 9, "prototypes"),
     ("baselines.dspnet.fspa", "COMPACTNESS", 10.1, "prototypes"),
     ("baselines.dspnet.fspa", "AREA_PER_SEED", 120, "prototypes"),

@@ -15,9 +15,9 @@ from baselines.gmrd.descriptors import Decoder, FilledSums, background_means, fo
 from baselines.gmrd.fill import Fill, fill_from_samples, random_fill, released_samples, tiled_fill
 from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.gmrd.model import GMRD, split_fill
-from fewshot.errors import UserError
-from fewshot.learner import scored
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import scored
 
 SIDE = 256
 

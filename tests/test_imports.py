@@ -11,17 +11,18 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
 BASE = {
-    "fewshot.types",
-    "fewshot.errors",
-    "fewshot.seeds",
-    "fewshot.files",
-    "fewshot.locks",
-    "fewshot.key_parts",
-    "fewshot.paper_layout",
+    "fewshot.base.types",
+    "fewshot.base.errors",
+    "fewshot.base.seeds",
+    "fewshot.base.atomic_io",
+    "fewshot.base.locks",
+    "fewshot.identity.key_parts",
+    "fewshot.studies.paper_layout",
 }
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
-    "episodes": BASE | {"fewshot.backbone_file", "fewshot.memory", "fewshot.view_pair"},
+    "episodes": BASE
+    | {"fewshot.encoders.backbone_file", "fewshot.base.memory", "fewshot.pretraining.positive_matches"},
     "results": BASE,
     "fewshot": set(),
     "baselines": {"fewshot"},
@@ -30,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ONE_HOME = {
     "sacred": "protocols.provenance",
-    "faiss": "fewshot.nearest",
+    "faiss": "fewshot.learners.nearest",
     "SimpleITK": "episodes.io.simpleitk_io",
     "nibabel": "episodes.io.nifti",
     "skimage": "episodes.pseudo_labels.superpixels",
@@ -56,7 +57,7 @@ HEAVY = (
     "kornia",
 )
 # at module level; the rest where it is used
-COMMANDS_MAY = {"fewshot.commands", "fewshot.errors", "fewshot.allocator"}
+COMMANDS_MAY = {"fewshot.commands", "fewshot.base.errors", "fewshot.base.malloc"}
 
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
@@ -137,9 +138,9 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.store.store", "import results.records"),
         ("results.tables", "def f():\n    from episodes.plan import Plan"),
         ("results.tables", "import protocols"),
-        ("fewshot.training", "import episodes.sampler"),
-        ("fewshot.training", "from baselines.ssl_alpnet import SSLALPNet"),
-        ("fewshot.training", "from .commands import main"),
+        ("fewshot.training.loop", "import episodes.sampler"),
+        ("fewshot.training.loop", "from baselines.ssl_alpnet import SSLALPNet"),
+        ("fewshot.training.loop", "from .commands import main"),
         ("baselines.new", "from episodes.store import Store"),
         ("baselines.new", "import fewshot.commands.run"),
         ("protocols.runner", "from baselines import ssl_alpnet"),
@@ -147,10 +148,10 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("protocols.runner", "from sacred.observers import FileStorageObserver"),
         ("episodes.store.store", "import nibabel as nib"),
         ("episodes.store.index", "from skimage import measure"),
-        ("fewshot.prototypes", "import faiss"),
+        ("fewshot.learners.prototypes", "import faiss"),
         ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
         ("episodes.contrastive.batches", "from PIL import Image"),
-        ("fewshot.densecl", "import kornia.filters"),
+        ("fewshot.pretraining.densecl", "import kornia.filters"),
         ("fewshot.commands.run", "import torch"),
         ("fewshot.commands.run", "if True:\n    import torch.nn"),
         ("fewshot.commands.run", "from episodes.store import Store"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands.main import main
-from fewshot.registry import METHODS
+from fewshot.learners.registry import METHODS
 from results.blocks import blocks
 from results.records import read_records
 

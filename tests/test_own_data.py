@@ -13,8 +13,8 @@ from small_volumes import DIRECTION, ORIGIN, SPACING, names_in, small_scan, writ
 from episodes.io.nifti import write_nifti
 from episodes.prepare.folder import own_scans, paired_files, read_own_facts
 from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from results.records import read_record
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"

@@ -16,8 +16,8 @@ from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec, prepar
 from episodes.plan.plan import make_plan
 from episodes.store.dataset import load_dataset_spec
 from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from protocols.methods import settle
 from protocols.runner import Request, run
 from protocols.spec import load_protocol

@@ -13,7 +13,7 @@ from test_pictures import COLOUR, damaged_folder, save
 
 from episodes.contrastive import images as pictures
 from episodes.contrastive.images import open_folder
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def test_the_cache_spares_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

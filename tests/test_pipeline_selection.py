@@ -15,7 +15,7 @@ from pipeline_runs import new_work, of_group, run
 from tiny import tiny_store
 
 from episodes.store.store import Store
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from protocols import pipeline
 from protocols.methods import settle
 from protocols.pipeline import with_last_recipe

@@ -17,8 +17,8 @@ from tiny import tiny_store
 
 from baselines.densemp import DenseMP
 from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from protocols import pipeline, runner
 from protocols.ablations import ablated
 from protocols.audits import BACKBONE

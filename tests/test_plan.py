@@ -13,8 +13,8 @@ from episodes.plan.describe import plans_text
 from episodes.plan.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
 from episodes.plan.rules import class_range, intersection, range_thirds, union
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def test_text_names_support_queries_parts_and_hash() -> None:
 def test_a_plan_needs_no_model() -> None:
     code = (
         "import sys, episodes.plan, episodes.plan_text, protocols.spec\n"
-        "heavy = {'fewshot.learner', 'fewshot.encoder', 'baselines', 'skimage', 'sacred'}\n"
+        "heavy = {'fewshot.learners.learner', 'fewshot.encoders.encoder', 'baselines', 'skimage', 'sacred'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

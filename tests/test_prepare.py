@@ -29,8 +29,8 @@ from episodes.prepare.paired_nifti import find_pairs, prepare_published
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store import dataset
 from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from episodes.plan.describe import plans_text
 from episodes.plan.plan import EvaluationRules, Plan, make_plan
 from episodes.plan.rules import list_thirds, middles, parts_fault
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 from protocols.spec import HOME, known_protocols, load_protocol
 
 ORGANS = ("liver", "right-kidney", "left-kidney", "spleen")

@@ -12,10 +12,10 @@ from tiny import tiny_store
 from episodes.plan.plan import make_plan
 from episodes.pseudo_labels.supervoxels import stored_supervoxels
 from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.recipe import EPISODES, Recipe
+from fewshot.learners.recipe import EPISODES, Recipe
 from protocols.methods import settle
 from protocols.model_spec import model_key, model_spec
 from protocols.pseudo_labels import KINDS, superpixels, supervoxels
@@ -110,7 +110,7 @@ def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
     from episodes.sampling.prefetch import prefetched
-    from fewshot.training import train
+    from fewshot.training.loop import train
     from protocols.models import new_learner
 
     store = tiny_store_at(work)

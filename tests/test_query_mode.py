@@ -21,11 +21,11 @@ from tiny import tiny_store
 from torch import Tensor
 
 from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from fewshot.query_mode import query_mode
-from fewshot.types import Support
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.query_mode import query_mode
 from protocols.evaluate import evaluate
 
 UNDECLARED = ("SegmentsByTheQueryBatch", "NormalisesByTheQueryBatch", "EncodesByTheBatch")

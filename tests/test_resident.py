@@ -16,7 +16,7 @@ from episodes.sampling.base import MappedSampler
 from episodes.sampling.device_sampler import TOGETHER, ResidentEpisodes, episodes_of
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
-from fewshot.types import Episode
+from fewshot.base.types import Episode
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

@@ -25,9 +25,9 @@ from baselines.rpt.regions import (
     with_corner,
 )
 from baselines.threshold_encoder import ThresholdEncoder
-from fewshot.errors import UserError
-from fewshot.learner import scored
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import scored
 
 FLOOR = 1.1920929e-07
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 def source(store: FakeStore, scans: tuple[str, ...] = ("0", "1"), **options: object) -> SuperpixelEpisodes:

@@ -13,8 +13,8 @@ from fake_store import FakeScan, FakeStore, fake_store
 
 from episodes.io.nifti import read_nifti
 from episodes.store.slices import SliceReader, normalisation, pooled
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 def test_pooling_by_hand() -> None:

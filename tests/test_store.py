@@ -15,7 +15,7 @@ from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan
 
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import PREPARED_BY, Source, Store, new_store
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def small_source(number: int) -> Source:

@@ -13,8 +13,8 @@ from torch import Tensor
 from episodes.sampling.prefetch import prefetched
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader, normalisation
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 class Maps:

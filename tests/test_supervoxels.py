@@ -23,8 +23,8 @@ from episodes.pseudo_labels.supervoxels import (
 )
 from episodes.store.dataset import REGIONS
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
 
 
 @pytest.fixture(scope="module")

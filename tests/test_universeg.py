@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.universeg import CrossBlock, UniverSeg, UniverSegNetwork, scaled, small_masks
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
-from fewshot.types import Support
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from protocols.conformance import universeg
 
 

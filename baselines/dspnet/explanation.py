@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from baselines.dspnet.fspa import AREA_PER_SEED, STRIDE
-from fewshot.explanation import DetailPrototypes, Explanation
-from fewshot.learner import answer
-from fewshot.prototypes import resize_masks
-from fewshot.types import Support
+from fewshot.base.types import Support
+from fewshot.learners.learner import answer
+from fewshot.learners.prototypes import resize_masks
+from fewshot.studies.explanation import DetailPrototypes, Explanation
 
 if TYPE_CHECKING:
     from baselines.dspnet.model import DSPNet, PrototypeSets

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.prototypes import AREA_FLOOR, masked_average
+from fewshot.base.errors import UserError
+from fewshot.learners.prototypes import AREA_FLOOR, masked_average
 
 STRIDE = 8  # seeds are looked for on every 8th pixel, which is one position of the feature map
 SEEDS = 5  # at most, a shot

@@ -33,11 +33,10 @@ from baselines.dspnet.explanation import VARIANTS, explain
 from baselines.dspnet.fspa import Clusters, check_grid, seeds_of_masks, semantic_prototypes, soft_clusters
 from baselines.dspnet.published import PAPER, PRESETS, ROWS, STAND_IN, Constants, Preset
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.errors import UserError
-from fewshot.explanation import Explanation
-from fewshot.learner import Ablations, Branch, Recipe
-from fewshot.paper_layout import PaperLayout
-from fewshot.prototypes import (
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
+from fewshot.learners.learner import Ablations, Branch, Recipe
+from fewshot.learners.prototypes import (
     masked_average,
     own_similarities,
     pooled_cells,
@@ -45,7 +44,8 @@ from fewshot.prototypes import (
     set_scores,
     similarities,
 )
-from fewshot.types import Support
+from fewshot.studies.explanation import Explanation
+from fewshot.studies.paper_layout import PaperLayout
 
 CAL_RATE = 1e-4  # the channel matrix learns this much slower
 

@@ -54,9 +54,9 @@ from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.resampling import average_under, to_pixels
 from baselines.rpt.losses import likelihood_loss, log_pair
 from baselines.threshold_encoder import ThresholdEncoder
-from fewshot.errors import UserError
-from fewshot.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
 
 Variant = Literal["released", "2023"]
 Maps = tuple[Tensor, Tensor]  # fine maps (N,C,h,w) and thresholds (N,1,1,1)

@@ -61,10 +61,10 @@ from baselines.rpt.regions import (
     with_corner,
 )
 from baselines.threshold_encoder import ThresholdEncoder
-from fewshot.errors import UserError
-from fewshot.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
-from fewshot.prototypes import AREA_FLOOR
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import AREA_FLOOR
 
 NORM_FLOOR = 1e-8  # norms are at least this before a division
 

@@ -13,9 +13,9 @@ import torch
 
 from episodes.contrastive.images import Pictures
 from episodes.contrastive.view_transforms import REACH, crop, crop_box, draw_views, recolour
-from fewshot.errors import UserError
-from fewshot.seeds import seed_for
-from fewshot.view_pair import ViewPair
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.pretraining.positive_matches import ViewPair
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from fewshot.files import write_json
+from fewshot.base.atomic_io import write_json
 
 LOG = logging.getLogger("fewshot")
 

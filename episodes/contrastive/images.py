@@ -23,9 +23,9 @@ from torch import Tensor
 from episodes.contrastive.image_cache import CheckCache, Checked
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
-from fewshot.backbone_file import image_hash
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from fewshot.encoders.backbone_file import image_hash
 
 LOG = logging.getLogger("fewshot")
 ENDINGS = (".jpg", ".jpeg", ".png")

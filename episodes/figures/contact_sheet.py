@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from episodes.pseudo_labels.superpixels import outlines
 from episodes.store.store import Store
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
 
 COLUMNS = 5
 MOST = 50  # scans on a sheet: more go onto further ones, for memory must not grow with a dataset

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from episodes.figures.contact_sheet import class_colours
 from episodes.pseudo_labels.superpixels import outlines
 from episodes.store.store import Store, StoredScan
-from fewshot.files import atomic_write
-from fewshot.seeds import seed_for
+from fewshot.base.atomic_io import atomic_write
+from fewshot.base.seeds import seed_for
 
 MOST = 24  # slices on a sheet
 COLUMNS = 8

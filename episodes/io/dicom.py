@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
 from episodes.io.simpleitk_io import DicomSlice, read_dicom_slice
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 GAP_TOLERANCE = 0.05  # of the distance between slices; positions are written with rounding
 AXIAL = 0.7  # cosine of the largest tilt, about 45 degrees

@@ -15,8 +15,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from fewshot.errors import UserError
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
+from fewshot.base.errors import UserError
 
 # Image and label of a scan may differ by rounding in their headers, not by more. Oblique scans (CHAOS
 # has six) go through several header formats, each of which rounds.

@@ -11,7 +11,7 @@ import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def resample(

@@ -28,7 +28,7 @@ from episodes.phantoms.tissues import CONTRASTS, Contrast
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from episodes.store.store import Source, Store, new_store
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change
 SMALLEST = 48  # pixels: below, kidneys are smaller than a cell of the feature map

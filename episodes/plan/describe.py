@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from episodes.plan.plan import Plan
-from fewshot.types import Task
+from fewshot.base.types import Task
 
 
 def plans_text(plans: Sequence[Plan], protocol: str) -> str:

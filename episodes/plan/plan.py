@@ -23,9 +23,9 @@ from episodes.plan.rules import (
 )
 from episodes.plan.supports import support_sets, support_slices
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError, unknown_name
-from fewshot.files import hash_of
-from fewshot.types import SliceRef, Task
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import SliceRef, Task
 
 Rule = TypeVar("Rule")
 SETTINGS = (1, 2)

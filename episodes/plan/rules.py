@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from episodes.plan.rules import EvaluationRules, ScanRoles
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 def support_sets(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from episodes.io.nifti import NiftiImage
 from episodes.io.simpleitk_io import resample, resample_onto
 from episodes.prepare.crop_pad import centred
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 MR_SPACING_MM = (7.70, 1.25, 1.25)  # (z,y,x)
 MR_SIZE = 256

@@ -12,7 +12,7 @@ from episodes.io.nifti import NiftiImage, check_pair, read_nifti
 from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 PLACES = (".", "training", "database/training")
 PATIENT = re.compile(r"patient(\d+)")

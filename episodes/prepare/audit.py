@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from episodes.prepare.scan import PreparedPair
 from episodes.pseudo_labels.superpixels import patient_mask
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 STRAY_PIXELS = 10  # fewer than this on the last slice of a class stretch its range by a drawing slip
 SIDES = (("liver", "spleen"), ("right-kidney", "left-kidney"))

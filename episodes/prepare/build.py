@@ -14,7 +14,7 @@ from episodes.prepare.scan import RawScan
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Source, Store, new_store
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def build_store(

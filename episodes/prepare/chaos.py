@@ -21,8 +21,8 @@ from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
 from episodes.prepare.paired_nifti import check_ids
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
-from fewshot.types import checked_name
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
 
 PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
 SERIES = "T2SPIR"

@@ -12,7 +12,7 @@ from episodes.io.nifti import NiftiImage, check_pair, read_nifti
 from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 FILE = re.compile(r"patient(\d+)_C0(_manual)?\.nii(\.gz)?")
 VALUES = {200: "lv-myo", 500: "lv-bp", 600: "rv"}  # in the files

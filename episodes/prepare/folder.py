@@ -10,8 +10,8 @@ from episodes.io.spacing import settle_spacing
 from episodes.prepare.paired_nifti import raw_scan
 from episodes.prepare.scan import RawScan, id_order
 from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
-from fewshot.errors import UserError
-from fewshot.types import checked_name
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
 
 WANTED: dict[str, type] = {
     "modality": str,

@@ -13,7 +13,7 @@ from episodes.prepare import acdc, chaos, cmr, synapse
 from episodes.prepare import paired_nifti as published
 from episodes.prepare.scan import RawScan
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.types import checked_name
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
 
 FILE = re.compile(r"(image|label)_(.+?)\.nii(\.gz)?")
 Pair = tuple[Path, Path]

@@ -9,7 +9,7 @@ from episodes.io.nifti import check_pair, read_nifti
 from episodes.prepare.abdomen import prepare_ct, prepare_ct_label
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 PLACES = (".", "Training", "RawData/Training")
 FILE = re.compile(r"(img|label)(\d+)\.nii(\.gz)?")

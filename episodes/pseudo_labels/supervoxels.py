@@ -26,9 +26,9 @@ from episodes.pseudo_labels.felzenszwalb import segment_volume
 from episodes.pseudo_labels.superpixels import patient_mask, usable_cores
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Store
-from fewshot.errors import UserError
-from fewshot.files import atomic_write, hash_of, sha256_of, write_json
-from fewshot.locks import locked
+from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
+from fewshot.base.errors import UserError
+from fewshot.base.locks import locked
 
 SCHEMA = 1  # raise it whenever a map would change
 SCALE = 1.0

@@ -21,9 +21,9 @@ from episodes.sampling.augment import Augmentation
 from episodes.sampling.base import Picks, Prepare, Source, ViewSampler, below
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
-from fewshot.errors import UserError
-from fewshot.seeds import seed_for
-from fewshot.types import Episode, SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import Episode, SliceRef
 
 
 class DatasetFacts(PlanFacts, Protocol):

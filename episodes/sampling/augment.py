@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.errors import unknown_name
-from fewshot.memory import to_device
+from fewshot.base.errors import unknown_name
+from fewshot.base.memory import to_device
 
 BLUR_SIGMA = 5.0
 BLUR_KERNEL = 21

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from episodes.sampling.augment import Augmentation, augment, preset
 from episodes.store.slices import SliceReader
-from fewshot.errors import UserError
-from fewshot.types import Episode, SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, SliceRef
 
 Prepare = Callable[[Tensor], dict[str, Tensor]]
 

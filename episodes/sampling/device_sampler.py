@@ -15,8 +15,8 @@ from torch import Tensor
 from episodes.sampling.augment import apply, draw, joined
 from episodes.sampling.base import MappedSampler, Source, episode_of_views
 from episodes.sampling.prefetch import prefetched
-from fewshot.memory import free_memory, to_device
-from fewshot.types import Episode
+from fewshot.base.memory import free_memory, to_device
+from fewshot.base.types import Episode
 
 LOG = logging.getLogger("fewshot")
 TOGETHER = 16  # steps whose views are drawn in one go, so that a step costs few calls of the device

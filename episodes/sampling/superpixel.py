@@ -16,9 +16,9 @@ from episodes.sampling.augment import Augmentation
 from episodes.sampling.base import MappedSampler, Picks, Prepare, below, numbers_on
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
-from fewshot.errors import UserError, unknown_name
-from fewshot.seeds import seed_for
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
 
 # Draws one of the superpixels of a slice, whose numbers come ascending; None: there is none to take.
 Choose = Callable[[NDArray[np.int64], torch.Generator], int | None]

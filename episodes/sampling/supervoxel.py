@@ -19,9 +19,9 @@ from episodes.sampling.augment import Augmentation
 from episodes.sampling.base import MappedSampler, Picks, Prepare, below, numbers_on
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
-from fewshot.errors import UserError
-from fewshot.seeds import seed_for
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
 
 
 class SupervoxelMaps(Protocol):

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import UserError, unknown_name
-from fewshot.types import checked_name
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import checked_name
 
 HOME = Path(__file__).resolve().parent / "datasets"
 MODALITIES = ("mr", "ct")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fewshot.types import SliceRef
+from fewshot.base.types import SliceRef
 
 
 @dataclass(frozen=True)

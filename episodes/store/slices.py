@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError, unknown_name
-from fewshot.types import SliceRef
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import SliceRef
 
 Rule = Literal["per-scan", "training-scans"]
 

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from episodes.io.npy import write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from fewshot.errors import UserError
-from fewshot.files import hash_of, write_json
+from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.errors import UserError
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")

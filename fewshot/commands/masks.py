@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
 from fewshot.commands.overlay import recorded_plan
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

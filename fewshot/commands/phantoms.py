@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
     from episodes.store.store import Store
@@ -28,7 +28,7 @@ def made_phantoms(
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.phantoms.generate import phantom_spec, prepare_phantom, same_phantoms
     from episodes.store.store import Store
-    from fewshot.progress import progress
+    from fewshot.base.progress import progress
 
     spec = phantom_spec(name, size)
     destination = work / "stores" / name

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,7 +213,7 @@ def _prepare(
     from contextlib import ExitStack
 
     from episodes.prepare.build import build_store
-    from fewshot.progress import progress
+    from fewshot.base.progress import progress
 
     facts: list[ScanFacts] = []
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
     from protocols.conformance.quantity import Quantity

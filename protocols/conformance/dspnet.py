@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from baselines.dspnet.fspa import detail_prototypes
-from fewshot.learner import PrototypeLearner
-from fewshot.prototypes import resize_masks
-from fewshot.registry import resolve_method
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.prototypes import resize_masks
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import (
     Trajectory,

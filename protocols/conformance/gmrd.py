@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fewshot.learner import scored
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.learners.learner import scored
 from protocols.conformance.made_state import load_episode_weights, made_state
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.recorded import RecordedDropout, replace_dropouts, unpacked

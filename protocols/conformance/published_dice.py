@@ -18,9 +18,9 @@ from episodes.prepare.paired_nifti import prepare_published
 from episodes.store.dataset import load_dataset_spec
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.encoder import build_encoder
-from fewshot.registry import resolve_method
-from fewshot.types import ScanScore
+from fewshot.base.types import ScanScore
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.weights import made_by_name
 from protocols.evaluate import evaluate

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.learner import LossResult, PrototypeLearner
-from fewshot.registry import resolve_method
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.learners.learner import LossResult, PrototypeLearner
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import relative, relative_error
 

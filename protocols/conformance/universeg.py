@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewshot.registry import resolve_method
-from fewshot.types import Support
+from fewshot.base.types import Support
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import PIXELS, episode_names, largest_error, read_vectors
 from protocols.conformance.threshold_replay import check_mask
