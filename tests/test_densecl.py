@@ -11,7 +11,7 @@ from processes import end_well, start_together
 from torch import Tensor
 
 from fewshot.base.errors import UserError
-from fewshot.commands import verify
+from fewshot.commands.develop import verify
 from fewshot.encoders.encoder import build_backbone, build_encoder
 from fewshot.pretraining.densecl import RECIPES, DenseCL, DenseCLRecipe
 from fewshot.pretraining.positive_matches import ViewPair, true_matches

@@ -152,9 +152,9 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
         ("episodes.contrastive.batches", "from PIL import Image"),
         ("fewshot.pretraining.densecl", "import kornia.filters"),
-        ("fewshot.commands.run", "import torch"),
-        ("fewshot.commands.run", "if True:\n    import torch.nn"),
-        ("fewshot.commands.run", "from episodes.store import Store"),
+        ("fewshot.commands.experiment.run", "import torch"),
+        ("fewshot.commands.experiment.run", "if True:\n    import torch.nn"),
+        ("fewshot.commands.experiment.run", "from episodes.store import Store"),
     ],
 )
 def test_a_violation_is_found(module: str, source: str) -> None:
@@ -172,8 +172,14 @@ def test_a_violation_is_found(module: str, source: str) -> None:
             "protocols.runner",
             "from results.records import make_record\nfrom fewshot.registry import resolve_method",
         ),
-        ("fewshot.commands.run", "def run():\n    import torch\n    from protocols.runner import run"),
-        ("fewshot.commands.run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        (
+            "fewshot.commands.experiment.run",
+            "def run():\n    import torch\n    from protocols.runner import run",
+        ),
+        (
+            "fewshot.commands.experiment.run",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
+        ),
         ("fewshot.__main__", "from fewshot.commands.main import main"),
     ],
 )

@@ -18,8 +18,8 @@ from episodes.plan.plan import make_plan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
+from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
-from fewshot.commands.score import LABELS_USED
 from protocols.plan_file import check_one_answer
 from protocols.score_files import prediction_files
 from protocols.spec import load_protocol

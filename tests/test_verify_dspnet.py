@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.commands import verify
+from fewshot.commands.develop import verify
 from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance import dspnet, replay
 from protocols.conformance.quantity import Quantity

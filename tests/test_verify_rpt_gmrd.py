@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fewshot.commands import verify
+from fewshot.commands.develop import verify
 from protocols.conformance import gmrd, rpt
 from protocols.conformance.made_state import load_episode_weights, made_state
 from protocols.conformance.quantity import Quantity

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fewshot.base.errors import UserError
-from fewshot.commands import verify
+from fewshot.commands.develop import verify
 from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance import replay, ssl_alpnet
 from protocols.conformance.quantity import Quantity

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and say where everything is."""
-    from fewshot.commands.overlay import draw_cell
+    from fewshot.commands.pictures.overlay import draw_cell
     from results.figures_demo import draw_comparison
     from results.records import read_record
     from results.tables import render, render_comparison

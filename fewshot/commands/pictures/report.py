@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; its pictures stay beside it as SVG and PNG."""
     from fewshot.base.atomic_io import atomic_write
-    from fewshot.commands.figures import draw
+    from fewshot.commands.pictures.figures import draw
     from results.html import page
     from results.leaderboard import leaderboard
     from results.published import read_published
