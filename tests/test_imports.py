@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "fewshot.commands": {"episodes", "fewshot", "baselines", "protocols", "results"},
 }
 ONE_HOME = {
-    "sacred": "protocols.provenance",
+    "sacred": "protocols.cells.sacred_run",
     "faiss": "fewshot.learners.nearest",
     "SimpleITK": "episodes.io.simpleitk_io",
     "nibabel": "episodes.io.nifti",
@@ -143,9 +143,9 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("fewshot.training.loop", "from .commands import main"),
         ("baselines.new", "from episodes.store import Store"),
         ("baselines.new", "import fewshot.commands.run"),
-        ("protocols.runner", "from baselines import ssl_alpnet"),
-        ("protocols.runner", "import sacred"),
-        ("protocols.runner", "from sacred.observers import FileStorageObserver"),
+        ("protocols.runs.runner", "from baselines import ssl_alpnet"),
+        ("protocols.runs.runner", "import sacred"),
+        ("protocols.runs.runner", "from sacred.observers import FileStorageObserver"),
         ("episodes.store.store", "import nibabel as nib"),
         ("episodes.store.index", "from skimage import measure"),
         ("fewshot.learners.prototypes", "import faiss"),
@@ -169,7 +169,7 @@ def test_a_violation_is_found(module: str, source: str) -> None:
         ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),
         (
-            "protocols.runner",
+            "protocols.runs.runner",
             "from results.records import make_record\nfrom fewshot.registry import resolve_method",
         ),
         (

@@ -9,8 +9,9 @@ import pytest
 
 from fewshot.commands.develop import verify
 from fewshot.learners.learner import PrototypeLearner
-from protocols.conformance import dspnet, replay
+from protocols.conformance.parts import dspnet
 from protocols.conformance.quantity import Quantity
+from protocols.conformance.replays import replay
 
 
 @pytest.fixture(scope="module")

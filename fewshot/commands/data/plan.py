@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
     from fewshot.base.atomic_io import hash_of, write_json
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import chosen_folds, load_protocol
 
     protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)
     store = shared.open_store(args.work, args.dataset)

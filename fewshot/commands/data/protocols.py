@@ -26,9 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
     import json
 
-    from protocols.differences import differences
-    from protocols.spec import known_protocols, load_protocol
-    from protocols.words import listed, shown
+    from protocols.rules.describe import listed, shown
+    from protocols.rules.diff import differences
+    from protocols.rules.spec import known_protocols, load_protocol
 
     if len(args.names) != WANTED[args.what]:
         raise UserError(

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from protocols.conformance.quantity import Quantity
 
 _VOLUMES = [
-    "protocols.conformance.superpixels:check",
-    "protocols.conformance.published_plan:check",
-    "protocols.conformance.published_dice:check",
+    "protocols.conformance.parts.superpixels:check",
+    "protocols.conformance.data.published_plan:check",
+    "protocols.conformance.data.published_dice:check",
 ]
 # A family of vectors is a folder of this name; each check yields its quantities.
 FAMILIES = {
-    "ssl_alpnet": ["protocols.conformance.ssl_alpnet:check"],
-    "dspnet": ["protocols.conformance.dspnet:check"],
-    "rpt": ["protocols.conformance.rpt:check"],
-    "rpt_2023": ["protocols.conformance.rpt:check_2023"],
-    "gmrd": ["protocols.conformance.gmrd:check"],
-    "universeg": ["protocols.conformance.universeg:check"],
-    "densecl": ["protocols.conformance.densecl:check"],
+    "ssl_alpnet": ["protocols.conformance.parts.ssl_alpnet:check"],
+    "dspnet": ["protocols.conformance.parts.dspnet:check"],
+    "rpt": ["protocols.conformance.parts.rpt:check"],
+    "rpt_2023": ["protocols.conformance.parts.rpt:check_2023"],
+    "gmrd": ["protocols.conformance.parts.gmrd:check"],
+    "universeg": ["protocols.conformance.parts.universeg:check"],
+    "densecl": ["protocols.conformance.parts.densecl:check"],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,
     "gaps_like": _VOLUMES,
-    "preprocess_mr": ["protocols.conformance.preprocess:check"],
-    "preprocess_ct": ["protocols.conformance.preprocess:check"],
+    "preprocess_mr": ["protocols.conformance.data.preprocess:check"],
+    "preprocess_ct": ["protocols.conformance.data.preprocess:check"],
 }
 
 

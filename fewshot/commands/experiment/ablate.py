@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run every row and seed and print the table."""
     from dataclasses import replace
 
-    from protocols.ablations import ablated, run_ablation
+    from protocols.studies.ablations import ablated, run_ablation
     from results.ablation import ablation_table
 
     methods = ablated(

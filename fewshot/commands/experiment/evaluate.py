@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
 def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     from dataclasses import replace
 
-    from protocols.models import open_model
-    from protocols.trained import run_trained
+    from protocols.runs.evaluate_existing import run_trained
+    from protocols.training.models import open_model
 
     if args.name is not None:
         raise UserError("--name is for checkpoint files: a model trained here has a key; leave --name out")
@@ -81,8 +81,8 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
 
 
 def _external(args: argparse.Namespace) -> list[Path]:
-    from protocols.methods import settle
-    from protocols.runner import run_external
+    from protocols.runs.runner import run_external
+    from protocols.training.method_config import settle
 
     if args.allow_mismatch:
         raise UserError("--allow-mismatch is for models trained here: a checkpoint file fits every protocol")

@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.base.distributed import joined
     from fewshot.learners.options import options_from
     from fewshot.pretraining.densecl import RECIPES
-    from protocols.fold_weights import FOLD, filled_in
-    from protocols.pretraining import Stage1, pretrained
+    from protocols.training.fold_weights import FOLD, filled_in
+    from protocols.training.pretraining import Stage1, pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
         wanted = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
@@ -94,7 +94,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
     from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
     from episodes.plan.plan import scan_roles, training_scans
     from episodes.store.slices import normalisation
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import chosen_folds, load_protocol
 
     if args.images is not None:
         if args.folds != "all":
@@ -127,7 +127,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
 
 def _table(folder: Path, recipe: DenseCLRecipe) -> str:
     """Return the means over the first and the last tenth of the steps with full queues, and chance."""
-    from protocols.pretraining import progress_of
+    from protocols.training.pretraining import progress_of
 
     chance = {"match": 1 / recipe.cells, "first": 1 / (recipe.queue + 1)}
     lines = [f"{'':10}{'first tenth':>12}{'last tenth':>12}{'chance':>10}"]

@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the backbones that are missing, probe, and print the table."""
     from fewshot.base.atomic_io import write_json
-    from protocols.probe import ProbeRequest, densecl, run_probe
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.studies.probe import ProbeRequest, densecl, run_probe
     from results.probe import probe_json, probe_table
 
     protocol = load_protocol(args.protocol)

@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     from fewshot.base.errors import UserError
     from fewshot.learners.registry import resolve_method
-    from protocols.methods import settle
-    from protocols.runner import run, run_external
+    from protocols.runs.runner import run, run_external
+    from protocols.training.method_config import settle
     from results.records import read_record
     from results.tables import render
 

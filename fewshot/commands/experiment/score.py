@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     if args.labels_used is None:
         meanings = "; ".join(f"{value} ({meaning})" for value, meaning in LABELS_USED.items())
         raise UserError(f"--labels-used is missing, expected the labels that the training saw: {meanings}")
-    from protocols.plan_file import read_plan_file
-    from protocols.score_files import score_files
-    from protocols.spec import load_protocol
+    from protocols.rules.spec import load_protocol
+    from protocols.scoring.plan_file import read_plan_file
+    from protocols.scoring.score_masks import score_files
     from results.records import read_record
     from results.tables import render
 

@@ -18,8 +18,8 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from protocols.own_scans import Question
-    from protocols.segment_scan import Answer
+    from protocols.own_scan.scan_pair import Question
+    from protocols.own_scan.segment import Answer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment, write the mask, and print what was found."""
     from episodes.io.nifti import write_nifti
-    from protocols.methods import settle
-    from protocols.own_model import find_model
-    from protocols.own_scans import read_question
-    from protocols.segment_scan import segment_scan
+    from protocols.own_scan.model_lookup import find_model
+    from protocols.own_scan.scan_pair import read_question
+    from protocols.own_scan.segment import segment_scan
+    from protocols.training.method_config import settle
 
     if not args.out.name.endswith((".nii", ".nii.gz")):
         raise UserError(f"--out {args.out}: wanted a name that ends in .nii.gz or .nii")

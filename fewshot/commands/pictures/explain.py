@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
     """Draw the picture; print every variant's Dice on the slice, and where the picture is."""
     from episodes.store.slices import SliceReader
     from fewshot.studies.offers import check_explainer
-    from protocols.explain import explain_slice, find_target, intensities_for
-    from protocols.models import open_model
-    from protocols.spec import load_protocol
+    from protocols.rules.spec import load_protocol
+    from protocols.studies.explain import explain_slice, find_target, intensities_for
+    from protocols.training.models import open_model
     from results.explanation_figure import draw_explanation
 
     folder, device = shared.model_folder(args.work, args.model), shared.chosen_device(args.device)

@@ -62,7 +62,7 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
 def recorded_plan(record: Record, store: Store) -> Plan:
     """Return the plan the record answered; refuse where store or protocol are no longer the same."""
     from episodes.plan.plan import make_plan
-    from protocols.spec import load_protocol
+    from protocols.rules.spec import load_protocol
 
     protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
     classes = protocol.groups_for(store.spec)[record.group]
@@ -98,7 +98,7 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
     import numpy as np
 
     from episodes.io.nifti import read_nifti
-    from protocols.predictions import support_of
+    from protocols.cells.predictions import support_of
     from results.figures import Panel
 
     tasks = [

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def protocol_in_words(made: Board) -> Prose:
     """Return the rules that the records' protocol has here, if it is the same one."""
-    from protocols.spec import load_protocol
+    from protocols.rules.spec import load_protocol
     from results.html import Prose
 
     asked = made.record.protocol

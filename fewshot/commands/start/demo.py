@@ -18,8 +18,8 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from protocols.method import Method
-    from protocols.runner import Request
+    from protocols.runs.runner import Request
+    from protocols.training.method import Method
     from results.record import Record
 
 PHANTOMS = "phantom-mri"
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def _request(args: argparse.Namespace) -> Request:
     from episodes.phantoms.generate import phantom_spec
     from fewshot.commands.phantoms import made_phantoms
-    from protocols.runner import Request
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.runs.runner import Request
 
     protocol, device = load_protocol(PROTOCOL), shared.chosen_device(args.device)
     folds = chosen_folds(args.folds, protocol.fold_borders_for(phantom_spec(PHANTOMS, args.size)))
@@ -94,7 +94,7 @@ def _request(args: argparse.Namespace) -> Request:
 
 def _methods(args: argparse.Namespace) -> dict[str, Method]:
     """Return what is compared, the trained one first."""
-    from protocols.methods import settle
+    from protocols.training.method_config import settle
 
     def alpnet(steps: int) -> Method:
         return settle(
@@ -112,7 +112,7 @@ def _methods(args: argparse.Namespace) -> dict[str, Method]:
 
 def _run_folds(request: Request, methods: Mapping[str, Method], started: float) -> dict[str, list[Path]]:
     """Ask every method fold by fold and print the time left; return the records' paths."""
-    from protocols.runner import run
+    from protocols.runs.runner import run
 
     paths: dict[str, list[Path]] = {label: [] for label in methods}
     begun = time.perf_counter()
