@@ -60,14 +60,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("UserError",),
-    "explanation": ("Explanation",),
-    "learner": ("Learner", "LossResult", "PrototypeLearner"),
-    "paper_layout": ("PaperLayout", "PaperTable"),
-    "prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
-    "recipe": ("Recipe",),
-    "seeds": ("seed_for",),
-    "types": ("Episode", "Support"),
+    "base.errors": ("UserError",),
+    "studies.explanation": ("Explanation",),
+    "learners.learner": ("Learner", "LossResult", "PrototypeLearner"),
+    "studies.paper_layout": ("PaperLayout", "PaperTable"),
+    "learners.prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
+    "learners.recipe": ("Recipe",),
+    "base.seeds": ("seed_for",),
+    "base.types": ("Episode", "Support"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Numbers of the shared parts on fixed inputs: one function a part, named as in `fewshot/identity/versions.py`."""
+"""Numbers of the shared parts on fixed inputs: one function a part (`fewshot/identity/versions.py`)."""
 
 from __future__ import annotations
 

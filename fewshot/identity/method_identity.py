@@ -21,7 +21,7 @@ from fewshot.base.errors import UserError
 from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, is_installed
 from fewshot.learners.registry import METHODS, resolve_method
 
-HOME = Path(__file__).resolve().parent.parent
+HOME = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("baselines", "episodes", "fewshot", "protocols", "results")
 MOST_FILES = 2000  # of a folder that an option names
 
@@ -87,9 +87,14 @@ def _user_source(learner: Any) -> str:
     versions = [
         hashlib.sha256(f"{name} {method_version(resolve_method(name))}".encode()).hexdigest()
         for name, target in METHODS.items()
-        if target.partition(":")[0] in project_modules
+        if any(_is_in(target.partition(":")[0], module) for module in project_modules)
     ]
     return combined_digest([*(file_digest(file) for file in files.values()), *versions])
+
+
+def _is_in(module: str, package: str) -> bool:
+    """Tell whether a module is `package` or lies in it; the package of all methods counts for none."""
+    return module == package or (package != "baselines" and module.startswith(f"{package}."))
 
 
 def is_project_file(path: Path) -> bool:

@@ -3,7 +3,7 @@
 The picture shows the support slice with seeds and detail prototypes, the kind of prototype nearest to every
 position of the query, and the mask of every variant of the method, all with the weights of MODEL. A variant's
 mask shows what a module changes here, not what training with it is worth (that is `fewshot ablate`). The
-method must have `explain`, as dspnet has; see fewshot/studies/offers.py. The model must not have seen the scan.
+method must have `explain`, as dspnet has (fewshot/studies/offers.py). The model must not have seen the scan.
 """
 
 from __future__ import annotations
