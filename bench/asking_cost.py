@@ -11,8 +11,8 @@ from measuring import Row, Sizes, best, row
 
 from episodes.store.slices import normalisation
 from episodes.store.store import Store
-from protocols.cells.cell_record import Request
 from protocols.cells.evaluate_cells import Asked, ask
+from protocols.request import Request
 from protocols.rules.audits import audit_question
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import plan_cells

@@ -20,7 +20,7 @@ from fewshot.base.atomic_io import write_json
 from fewshot.base.precision import PRECISIONS
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
-from protocols.cells.cell_record import Request
+from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import run
 from protocols.training.method_config import settle

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fewshot.base.seeds import seed_for
     from fewshot.base.types import Episode, Support
     from fewshot.learners.learner import Learner, LossResult, PrototypeLearner
+    from fewshot.learners.paper_layout import PaperLayout, PaperTable
     from fewshot.learners.prototypes import (
         masked_average,
         pooled_cells,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     )
     from fewshot.learners.recipe import Recipe
     from fewshot.studies.explanation import Explanation
-    from fewshot.studies.paper_layout import PaperLayout, PaperTable
 
 __all__ = [
     "Episode",
@@ -63,7 +63,7 @@ _HOMES = {
     "base.errors": ("UserError",),
     "studies.explanation": ("Explanation",),
     "learners.learner": ("Learner", "LossResult", "PrototypeLearner"),
-    "studies.paper_layout": ("PaperLayout", "PaperTable"),
+    "learners.paper_layout": ("PaperLayout", "PaperTable"),
     "learners.prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
     "learners.recipe": ("Recipe",),
     "base.seeds": ("seed_for",),

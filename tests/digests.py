@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.identity.method_identity import is_project_file, method_version
 from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, module_file
 from fewshot.identity.versions import PARTS
+from fewshot.learners.method_identity import is_project_file, method_version
 from fewshot.learners.registry import METHODS, resolve_method
 
 RECORDED = Path(__file__).resolve().parent / "golden" / "digests.json"
@@ -21,13 +21,13 @@ RECORDED = Path(__file__).resolve().parent / "golden" / "digests.json"
 MODULES: dict[str, tuple[str, ...]] = {
     "preparation": (
         "episodes.prepare.abdomen",
-        "episodes.prepare.acdc",
+        "episodes.prepare.downloads.acdc",
         "episodes.prepare.build",
-        "episodes.prepare.chaos",
-        "episodes.prepare.cmr",
+        "episodes.prepare.downloads.chaos",
+        "episodes.prepare.downloads.cmr",
         "episodes.prepare.folder",
         "episodes.prepare.paired_nifti",
-        "episodes.prepare.synapse",
+        "episodes.prepare.downloads.synapse",
         "episodes.store.slices",
     ),
     "pseudo_labels": (

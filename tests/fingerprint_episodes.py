@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec
-from episodes.prepare import acdc, chaos, cmr, synapse
 from episodes.prepare.build import build_store
+from episodes.prepare.downloads import acdc, chaos, cmr, synapse
 from episodes.prepare.folder import own_scans, read_own_facts
 from episodes.pseudo_labels.superpixels import patient_mask, volume_superpixels
 from episodes.pseudo_labels.supervoxels import min_size_of, volume_supervoxels

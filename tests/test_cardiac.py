@@ -20,10 +20,10 @@ from cardiac_scans import (
 )
 
 from episodes.io.nifti import NiftiImage, read_nifti
-from episodes.prepare import acdc, cmr
-from episodes.prepare.acdc import end_diastolic_frame, rescaled
 from episodes.prepare.crop_pad import centred, square_pair
-from episodes.prepare.layouts import LAYOUTS
+from episodes.prepare.downloads import acdc, cmr
+from episodes.prepare.downloads.acdc import end_diastolic_frame, rescaled
+from episodes.prepare.downloads.layouts import LAYOUTS
 from episodes.prepare.scan import pair_of
 from fewshot.base.errors import UserError
 

@@ -24,9 +24,9 @@ from download_scans import (
 )
 
 from episodes.io.nifti import NiftiImage, write_nifti
-from episodes.io.orientation import better_orientation
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
-from episodes.prepare.chaos import read_pair
+from episodes.prepare.downloads.chaos import read_pair
+from episodes.prepare.orientation import better_orientation
 from episodes.store import dataset
 from episodes.store.dataset import load_dataset_spec
 from episodes.store.store import Store

@@ -17,7 +17,7 @@ BASE = {
     "fewshot.base.atomic_io",
     "fewshot.base.locks",
     "fewshot.identity.key_parts",
-    "fewshot.studies.paper_layout",
+    "fewshot.learners.paper_layout",
 }
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {

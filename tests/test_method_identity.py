@@ -18,9 +18,9 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.identity import versions
 from fewshot.identity.key_parts import method_key_part, weights_key_part
-from fewshot.identity.method_identity import method_source, method_version, option_files
 from fewshot.learners import registry
 from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.method_identity import method_source, method_version, option_files
 from fewshot.learners.registry import METHODS, resolve_method
 from protocols.training.method_config import settle
 from protocols.training.model_spec import model_key

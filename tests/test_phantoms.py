@@ -18,8 +18,9 @@ from episodes.store.dataset import load_dataset_spec
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from protocols.request import Request
 from protocols.rules.spec import load_protocol
-from protocols.runs.runner import Request, run
+from protocols.runs.runner import run
 from protocols.training.method_config import settle
 from results.records import read_record
 

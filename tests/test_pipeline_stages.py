@@ -19,7 +19,7 @@ from baselines.densemp import DenseMP
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.cells.cell_record import Request
+from protocols.request import Request
 from protocols.rules.audits import BACKBONE
 from protocols.rules.spec import load_protocol
 from protocols.runs import runner

@@ -13,7 +13,7 @@ from episodes.plan.plan import make_plan
 from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from protocols.cells.cell_record import Request
+from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
 from results.record import Record

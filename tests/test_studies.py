@@ -14,9 +14,9 @@ from baselines.dspnet.model import DSPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.commands.main import main
+from fewshot.learners.paper_layout import PaperLayout
 from fewshot.studies.explanation import DetailPrototypes, Explanation, check_explanation
 from fewshot.studies.offers import ablation_rows, check_explainer, paper_layout_of
-from fewshot.studies.paper_layout import PaperLayout
 from results.explanation_figure import KIND_COLOURS, SEED_COLOURS
 from results.records import read_records
 

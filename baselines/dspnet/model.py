@@ -36,6 +36,7 @@ from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.learners.learner import Ablations, Branch, Recipe
+from fewshot.learners.paper_layout import PaperLayout
 from fewshot.learners.prototypes import (
     masked_average,
     own_similarities,
@@ -45,7 +46,6 @@ from fewshot.learners.prototypes import (
     similarities,
 )
 from fewshot.studies.explanation import Explanation
-from fewshot.studies.paper_layout import PaperLayout
 
 CAL_RATE = 1e-4  # the channel matrix learns this much slower
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from fewshot.studies.paper_layout import PaperLayout, PaperTable
+from fewshot.learners.paper_layout import PaperLayout, PaperTable
 
 Preset = Literal["auto", "setting1-abdomen", "setting1-cmr", "setting2-abdomen", "released"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from episodes.io.nifti import NiftiImage
-from episodes.io.orientation import check_orientation
 from episodes.prepare.audit import ScanFacts, audit, audit_set, flipped, left_right, scan_facts
+from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec

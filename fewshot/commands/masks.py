@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.commands.pictures.overlay import recorded_plan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,6 +148,7 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     """Return the slice that shows most of the class among those scored, with every method's mask on it."""
     import numpy as np
 
+    from protocols.cells.recorded_plan import recorded_plan
     from results.slice_figures import Answers
 
     record = next(iter(cells.values())).record

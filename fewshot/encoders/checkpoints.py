@@ -65,9 +65,9 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
     against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
     without `backbone.` before them, alone or as `state_dict` (fewshot/encoders/backbone_file.py). The 1x1
-    convolutions after it always start random. Raises `UserError` for a missing, damaged or wrong file, for a backbone
-    of another encoder, and for an encoder of a method's own without `name` or `backbone`; there is no
-    fallback.
+    convolutions after it always start random. Raises `UserError` for a missing, damaged or wrong file, for a
+    backbone of another encoder, and for an encoder of a method's own without `name` or `backbone`; there is
+    no fallback.
     """
     if weights == "random":
         return InitialWeights("random", None)

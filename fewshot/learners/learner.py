@@ -21,9 +21,9 @@ from fewshot.base.precision import in_float32
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.options import options_from as options_from
+from fewshot.learners.paper_layout import PaperLayout
 from fewshot.learners.recipe import Recipe as Recipe
 from fewshot.learners.training_plan import TrainingPlan, single_stage
-from fewshot.studies.paper_layout import PaperLayout
 
 Branch = Literal["query", "alignment"]
 Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewshot.base.errors import UserError
-from fewshot.identity.method_identity import method_name
+from fewshot.learners.method_identity import method_name
+from fewshot.learners.paper_layout import PaperLayout
 from fewshot.learners.registry import METHODS, resolve_method
-from fewshot.studies.paper_layout import PaperLayout
 
 
 def ablation_rows(name: str) -> dict[str, dict[str, str]]:

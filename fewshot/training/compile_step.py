@@ -1,7 +1,7 @@
 """The loss of a training step as one compiled program; on a GPU it is replayed as CUDA graphs.
 
-Shapes never depend on the data (`fewshot/learners/prototypes.py`), so that a method's whole loss is one graph,
-forward and backward, that is compiled once.
+Shapes never depend on the data (`fewshot/learners/prototypes.py`), so a method's whole loss, forward and
+backward, is one graph that is compiled once.
 """
 
 from __future__ import annotations

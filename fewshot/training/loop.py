@@ -70,9 +70,9 @@ def train(
     schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
     `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
     last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
-    "bf16" runs the loss under autocast; `whole` compiles it (`fewshot/training/compile_step.py`). The caller's
-    random state is left as it was. Of several processes that train together one alone `writes`; all go on from what
-    it wrote.
+    "bf16" runs the loss under autocast; `whole` compiles it (`fewshot/training/compile_step.py`). The random
+    state of the caller stays as it was. Of several processes that train together one alone `writes`; all
+    continue from what it wrote.
 
     The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
     the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's

@@ -6,7 +6,7 @@ import json
 import platform
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fewshot.learners.query_mode import query_mode
 from protocols.cells.evaluate import Evaluation
 from protocols.cells.sacred_run import record_run
 from protocols.environment import environment
-from protocols.rules.spec import Protocol
+from protocols.request import Request
 from protocols.training.method import Method
 from protocols.training.models import Model
 from results.record import (
@@ -42,26 +42,6 @@ from results.record import (
 )
 from results.record_json import part_json, read_part
 from results.records import cell_key
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run is asked for, names already resolved."""
-
-    store: Store
-    protocol: Protocol
-    setting: int
-    folds: tuple[int, ...]
-    groups: tuple[str, ...]
-    work: Path
-    device: torch.device
-    batch: int
-    checkpoint_every: int = 200
-    save_predictions: bool = False
-    redo: bool = False
-    train_store: Store | None = None  # another dataset to train on: protocols/runs/cross_dataset.py
-    answer_precision: str = "float32"  # of the encoder that answers
-    select: str = "last"  # which checkpoint of a training answers: protocols/runs/selection.py
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from episodes.plan.plan import Plan
 from episodes.store.slices import Normalisation, SliceReader
 from fewshot.base.progress import progress
 from fewshot.learners.query_mode import query_mode
-from protocols.cells.cell_record import Request, answered, cell_record, key_of, log_cell
+from protocols.cells.cell_record import answered, cell_record, key_of, log_cell
 from protocols.cells.evaluate import evaluate
 from protocols.cells.predictions import PredictionWriter
+from protocols.cells.recipe_marks import recipe_mark
 from protocols.cells.spot_check import CHECK, spot_check
-from protocols.runs.recipe_marks import recipe_mark
+from protocols.request import Request
 from protocols.training.method import Method
 from protocols.training.method_config import settled_for
 from protocols.training.models import Model

@@ -11,8 +11,8 @@ from episodes.plan.plan import Plan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from protocols.cells.cell_record import Request
 from protocols.cells.evaluate_cells import Asked, ask
+from protocols.request import Request
 from protocols.rules.audits import SLICES, audit_question, audit_training
 from protocols.runs.backbone_audit import with_backbone
 from protocols.runs.cross_dataset import audit_crossed, check_pair, crossed_intensities, crossed_plan

@@ -18,7 +18,7 @@ from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import FILES, NAMED, load_released
 from protocols.cells.cell_record import unscored_record
 from protocols.cells.evaluate_cells import Asked, marks_of
-from protocols.runs.recipe_marks import is_file_of
+from protocols.cells.recipe_marks import is_file_of
 from protocols.training.method import Method
 from protocols.training.models import PRETRAINING, Model, built
 from results.configuration import configuration

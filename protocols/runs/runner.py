@@ -16,8 +16,8 @@ from fewshot.base.locks import if_free, locked
 from fewshot.base.types import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
-from protocols.cells.cell_record import Request as Request
 from protocols.cells.evaluate_cells import Asked, ask
+from protocols.request import Request as Request
 from protocols.rules.audits import audit_question, audit_training
 from protocols.runs.backbone_audit import with_backbone
 from protocols.runs.cross_dataset import audit_crossed, check_pair, crossed_intensities, crossed_plan

@@ -21,9 +21,10 @@ from fewshot.base.errors import UserError
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import load_state, read_checkpoint
 from fewshot.learners.learner import Recipe
-from protocols.cells.cell_record import Request, key_of
+from protocols.cells.cell_record import key_of
 from protocols.cells.evaluate import evaluate
 from protocols.cells.evaluate_cells import Asked, ask
+from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import Method
 from protocols.training.models import Model

@@ -18,8 +18,9 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task, checked_name
-from protocols.cells.cell_record import Request, cell_record, key_of, log_cell
+from protocols.cells.cell_record import cell_record, key_of, log_cell
 from protocols.cells.evaluate import Evaluation
+from protocols.request import Request
 from protocols.rules.audits import audit_question
 from protocols.rules.spec import Protocol
 from protocols.scoring.plan_file import PlanFile, plans_of

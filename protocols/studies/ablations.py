@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fewshot.base.errors import UserError
 from fewshot.learners.registry import resolve_method
 from fewshot.studies.offers import ablation_rows
-from protocols.cells.cell_record import Request
+from protocols.request import Request
 from protocols.runs.runner import checked, run
 from protocols.training.method import Method
 from protocols.training.method_config import settle

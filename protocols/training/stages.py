@@ -25,7 +25,7 @@ from fewshot.encoders.checkpoints import NAMED
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.registry import resolve_method
 from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
-from protocols.cells.cell_record import Request
+from protocols.request import Request
 from protocols.rules.audits import audit_backbone
 from protocols.training.fold_weights import filled_in, is_pattern, told_of
 from protocols.training.method import Method

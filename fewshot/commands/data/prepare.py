@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
     """Return the facts, the scans and what the folder's layout says of them."""
-    from episodes.io.spacing import settle_spacing
+    from episodes.prepare.downloads.layouts import detect
     from episodes.prepare.folder import own_scans, read_own_facts
-    from episodes.prepare.layouts import detect
+    from episodes.prepare.spacing import settle_spacing
     from episodes.store.dataset import load_dataset_spec
 
     own = None if args.spec is None else read_own_facts(args.spec, args.dataset)

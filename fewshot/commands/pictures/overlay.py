@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     """Draw a recorded cell whose predictions were saved, to `out` or WORK/figures; return the picture."""
+    from protocols.cells.recorded_plan import recorded_plan
     from results.figures import draw_overlay
     from results.records import read_record
 
@@ -57,25 +58,6 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     )
     draw_overlay(heading, panels, path)
     return path
-
-
-def recorded_plan(record: Record, store: Store) -> Plan:
-    """Return the plan the record answered; refuse where store or protocol are no longer the same."""
-    from episodes.plan.plan import make_plan
-    from protocols.rules.spec import load_protocol
-
-    protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
-    classes = protocol.groups_for(store.spec)[record.group]
-    plan = make_plan(
-        store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,
-        record.group, classes,
-    )  # fmt: skip
-    if plan.hash != record.plan_hash:
-        raise UserError(
-            f"the record's plan is {record.plan_hash}, store and protocol here give {plan.hash}; "
-            "prepare the dataset as it was, or run the cell again"
-        )
-    return plan
 
 
 def _ranked(record: Record) -> list[tuple[str, str]]:

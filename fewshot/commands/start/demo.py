@@ -18,7 +18,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from protocols.runs.runner import Request
+    from protocols.request import Request
     from protocols.training.method import Method
     from results.record import Record
 
@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
 def _request(args: argparse.Namespace) -> Request:
     from episodes.phantoms.generate import phantom_spec
     from fewshot.commands.phantoms import made_phantoms
+    from protocols.request import Request
     from protocols.rules.spec import chosen_folds, load_protocol
-    from protocols.runs.runner import Request
 
     protocol, device = load_protocol(PROTOCOL), shared.chosen_device(args.device)
     folds = chosen_folds(args.folds, protocol.fold_borders_for(phantom_spec(PHANTOMS, args.size)))

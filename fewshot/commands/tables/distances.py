@@ -112,7 +112,7 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> lis
     import numpy as np
 
     from fewshot.commands import masks
-    from fewshot.commands.pictures.overlay import recorded_plan
+    from protocols.cells.recorded_plan import recorded_plan
     from results.distances import distance_score
 
     counted: dict[tuple[str, str], set[int]] = {}

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.prepare import acdc, chaos, cmr, synapse
 from episodes.prepare import paired_nifti as published
+from episodes.prepare.downloads import acdc, chaos, cmr, synapse
 from episodes.prepare.scan import RawScan
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
