@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from measuring import Row, Sizes, best, row
 
-from episodes.slices import normalisation
-from episodes.store import Store
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
 from protocols.asking import Asked, ask
 from protocols.audits import audit_question
 from protocols.cells import Request

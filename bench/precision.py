@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from measuring import TINY, Row, printed, row
 
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.precision import PRECISIONS
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
-from fewshot.files import write_json
-from fewshot.precision import PRECISIONS
 from protocols.cells import Request
 from protocols.methods import settle
 from protocols.runner import run

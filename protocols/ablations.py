@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from fewshot.errors import UserError
-from fewshot.registry import resolve_method
-from fewshot.studies import ablation_rows
+from fewshot.base.errors import UserError
+from fewshot.learners.registry import resolve_method
+from fewshot.studies.offers import ablation_rows
 from protocols.cells import Request
 from protocols.method import Method
 from protocols.methods import settle

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation, SliceReader
-from fewshot.progress import progress
-from fewshot.query_mode import query_mode
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation, SliceReader
+from fewshot.base.progress import progress
+from fewshot.learners.query_mode import query_mode
 from protocols.cells import Request, answered, cell_record, key_of, log_cell
 from protocols.evaluate import evaluate
 from protocols.method import Method

@@ -9,11 +9,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from episodes.plan import Plan, integer_sorted
-from episodes.slices import Normalisation
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining, image_hash
-from fewshot.errors import UserError
+from episodes.plan.plan import Plan, integer_sorted
+from episodes.store.slices import Normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining, image_hash
 from protocols.spec import Protocol
 
 FOLDS = "folds disjoint"

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from fewshot.backbone_file import from_json, image_hash
+from fewshot.encoders.backbone_file import from_json, image_hash
 from protocols.asking import Asked
 from protocols.audits import BACKBONE, audit_backbone
 from protocols.models import PRETRAINING

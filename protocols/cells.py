@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from episodes.plan import Plan
-from episodes.store import Store
-from fewshot.checkpoints import weights_are_finite
-from fewshot.files import canonical_json, write_json
-from fewshot.key_parts import method_key_part
-from fewshot.learner import PrototypeLearner
-from fewshot.query_mode import query_mode
-from fewshot.types import ScanScore
-from fewshot.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import canonical_json, write_json
+from fewshot.base.types import ScanScore
+from fewshot.encoders.checkpoints import weights_are_finite
+from fewshot.identity.key_parts import method_key_part
+from fewshot.identity.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.query_mode import query_mode
 from protocols.environment import environment
 from protocols.evaluate import Evaluation
 from protocols.method import Method

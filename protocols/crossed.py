@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from types import MappingProxyType
 
-from episodes.plan import Plan, integer_sorted, training_slices
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Store
-from fewshot.errors import UserError
+from episodes.plan.plan import Plan, integer_sorted, training_slices
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from protocols.audits import AuditError, check_intensities, check_slices
 from protocols.spec import Protocol
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from episodes.slices import SliceReader
-from fewshot.encoder import STRIDE
-from fewshot.errors import UserError
-from fewshot.seeds import seed_for
-from fewshot.types import SliceRef
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
+from fewshot.encoders.encoder import STRIDE
 
 NO_CLASS = -1
 Classes = NDArray[np.int8]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from episodes.index import ClassSliceIndex
-from episodes.plan import integer_sorted, scan_roles
-from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, ScanRoles
-from episodes.store import Store
+from episodes.plan.plan import integer_sorted, scan_roles
+from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, ScanRoles
+from episodes.store.index import ClassSliceIndex
+from episodes.store.store import Store
 from protocols.spec import Protocol
 
 Json = dict[str, Any]

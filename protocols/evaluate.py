@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.plan import Plan
-from episodes.slices import SliceReader
-from fewshot.errors import UserError
-from fewshot.memory import to_device
-from fewshot.types import ScanScore, SliceRef, Task
+from episodes.plan.plan import Plan
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.memory import to_device
+from fewshot.base.types import ScanScore, SliceRef, Task
 from protocols.predictors import gradient_mode, predictor_for
 from results.scores import count
 

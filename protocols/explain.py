@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from episodes.plan import make_plan, scan_roles
-from episodes.slices import Normalisation, SliceReader, normalisation
-from episodes.store import Store
-from fewshot.errors import UserError, unknown_name
-from fewshot.explanation import DetailPrototypes, check_explanation
-from fewshot.types import SliceRef, Support, Task
+from episodes.plan.plan import make_plan, scan_roles
+from episodes.store.slices import Normalisation, SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import SliceRef, Support, Task
+from fewshot.studies.explanation import DetailPrototypes, check_explanation
 from protocols.crossed import check_pair, crossed_intensities
 from protocols.method import Method
 from protocols.models import Model

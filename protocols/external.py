@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation
-from fewshot.checkpoints import FILES, NAMED, load_released
-from fewshot.errors import UserError
-from fewshot.files import canonical_json, sha256_of
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation
+from fewshot.base.atomic_io import canonical_json, sha256_of
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import FILES, NAMED, load_released
 from protocols.asking import Asked, marks_of
 from protocols.cells import unscored_record
 from protocols.method import Method

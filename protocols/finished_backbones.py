@@ -8,9 +8,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from episodes.pictures import Pictures
-from fewshot.densecl import DenseCLRecipe
-from fewshot.files import hash_of
+from episodes.contrastive.images import Pictures
+from fewshot.base.atomic_io import hash_of
+from fewshot.pretraining.densecl import DenseCLRecipe
 
 LOG = logging.getLogger("fewshot")
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from episodes.dataset import known_datasets, load_dataset_spec
-from fewshot.errors import UserError
-from fewshot.registry import METHODS, known_methods
+from episodes.store.dataset import known_datasets, load_dataset_spec
+from fewshot.base.errors import UserError
+from fewshot.learners.registry import METHODS, known_methods
 from results.configuration import configuration_id
 from results.record import Record
 

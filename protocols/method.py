@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from fewshot.learner import PrototypeLearner, Recipe
-from fewshot.method_identity import method_name, method_source, method_version, option_files
+from fewshot.identity.method_identity import method_name, method_source, method_version, option_files
+from fewshot.learners.learner import PrototypeLearner, Recipe
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fewshot.checkpoints import default_weights
-from fewshot.errors import UserError, unknown_name
-from fewshot.learner import Recipe, options_from
-from fewshot.registry import resolve_method, trains
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.encoders.checkpoints import default_weights
+from fewshot.learners.learner import Recipe, options_from
+from fewshot.learners.registry import resolve_method, trains
 from protocols.method import Method
 
 LOG = logging.getLogger("fewshot")

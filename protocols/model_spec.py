@@ -10,11 +10,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from episodes.plan import Plan
-from episodes.store import Store
-from fewshot.files import hash_of
-from fewshot.key_parts import method_key_part, weights_key_part
-from fewshot.versions import TRAINING, versions_of
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.identity.key_parts import method_key_part, weights_key_part
+from fewshot.identity.versions import TRAINING, versions_of
 from protocols.method import Method
 
 SPEC_SCHEMA = 2

@@ -11,27 +11,27 @@ from typing import Any, cast
 
 import torch
 
-from episodes.plan import Plan
-from episodes.resident import episodes_of
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
-from episodes.views import Prepare, Source
-from fewshot.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.checkpoints import NAMED, load_state, load_weights, read_checkpoint
-from fewshot.errors import UserError
-from fewshot.files import canonical_json, write_json
-from fewshot.key_parts import method_key_part
-from fewshot.learner import PrototypeLearner, Recipe, encoder_for
-from fewshot.locks import locked
-from fewshot.registry import known_methods, resolve_method
-from fewshot.seeds import seed_for
-from fewshot.training import train
+from episodes.plan.plan import Plan
+from episodes.sampling.base import Prepare, Source
+from episodes.sampling.device_sampler import episodes_of
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.atomic_io import canonical_json, write_json
+from fewshot.base.errors import UserError
+from fewshot.base.locks import locked
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
+from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.identity.key_parts import method_key_part
+from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.registry import known_methods, resolve_method
+from fewshot.training.loop import train
 from protocols.method import Method
 from protocols.model_spec import model_key, model_spec
 from protocols.pseudo_labels import KINDS
 from protocols.record_extras import add_machine, read_record_extras, save_record_extras
 
-PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/backbone_file.py
+PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders/backbone_file.py
 
 
 @dataclass(frozen=True)

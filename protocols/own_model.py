@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from episodes.dataset import known_datasets, load_dataset_spec
-from episodes.slices import normalisation
-from episodes.store import Store
-from fewshot.errors import UserError
+from episodes.store.dataset import known_datasets, load_dataset_spec
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from protocols.external import external_model
 from protocols.method import Method
 from protocols.models import Model, open_model

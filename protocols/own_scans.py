@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.index import ClassSliceIndex
-from episodes.volumes import NiftiImage, check_pair, read_nifti
-from fewshot.errors import UserError
+from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.errors import UserError
 
 SUPPORT, QUERY = "support", "query"
 

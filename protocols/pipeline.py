@@ -12,19 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
-from episodes.plan import Plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
-from episodes.views import Source
-from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import NAMED
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.learner import PrototypeLearner
-from fewshot.registry import resolve_method
-from fewshot.seeds import seed_for
-from fewshot.training_plan import EpisodeStage, TrainingPlan, single_stage
+from episodes.plan.plan import Plan
+from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
+from episodes.sampling.base import Source
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import NAMED
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.registry import resolve_method
+from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
 from protocols.audits import audit_backbone
 from protocols.cells import Request
 from protocols.fold_weights import filled_in, is_pattern, told_of

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan import Plan, make_plan
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.files import hash_of
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from protocols.spec import Protocol
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.plan import Plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
-from fewshot.types import Task
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.types import Task
 
 
 class PredictionWriter:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.slices import SliceReader
-from fewshot.checkpoints import check_finite
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner, logit_difference, scored
-from fewshot.memory import Batches, out_of_memory, to_device
-from fewshot.precision import checked_precision, running_in
-from fewshot.query_mode import query_mode
-from fewshot.types import SliceRef, Support, Task
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.memory import Batches, out_of_memory, to_device
+from fewshot.base.precision import checked_precision, running_in
+from fewshot.base.types import SliceRef, Support, Task
+from fewshot.encoders.checkpoints import check_finite
+from fewshot.learners.learner import PrototypeLearner, logit_difference, scored
+from fewshot.learners.query_mode import query_mode
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
 

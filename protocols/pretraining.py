@@ -17,21 +17,21 @@ from typing import Any
 
 import torch
 
-from episodes.contrast import ContrastBatches
-from episodes.pictures import Pictures, open_slices
-from episodes.prefetch import prefetched
-from episodes.slices import Normalisation
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining, write_backbone
-from fewshot.checkpoints import load_weights
-from fewshot.densecl import DenseCL, DenseCLRecipe
-from fewshot.encoder import ResNetEncoder, build_backbone
-from fewshot.errors import UserError
-from fewshot.files import hash_of, write_json
-from fewshot.key_parts import weights_key_part
-from fewshot.together import Together
-from fewshot.training import train
-from fewshot.versions import PRETRAINING, versions_of
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import Pictures, open_slices
+from episodes.sampling.prefetch import prefetched
+from episodes.store.slices import Normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.distributed import Together
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining, write_backbone
+from fewshot.encoders.checkpoints import load_weights
+from fewshot.encoders.encoder import ResNetEncoder, build_backbone
+from fewshot.identity.key_parts import weights_key_part
+from fewshot.identity.versions import PRETRAINING, versions_of
+from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
+from fewshot.training.loop import train
 from protocols.finished_backbones import tell_of_others
 from protocols.models import pretraining_of
 from protocols.record_extras import add_machine

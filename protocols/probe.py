@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.plan import scan_roles, training_scans
-from episodes.slices import Normalisation, SliceReader, normalisation
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import load_weights, weights_file
-from fewshot.densecl import DenseCLRecipe
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.nearest import nearest
-from fewshot.options import options_from
-from fewshot.progress import progress
-from fewshot.types import SliceRef
+from episodes.plan.plan import scan_roles, training_scans
+from episodes.store.slices import Normalisation, SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.progress import progress
+from fewshot.base.types import SliceRef
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import load_weights, weights_file
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.nearest import nearest
+from fewshot.learners.options import options_from
+from fewshot.pretraining.densecl import DenseCLRecipe
 from protocols.audits import audit_images
 from protocols.dense_cells import (
     NO_CLASS,

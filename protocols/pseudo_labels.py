@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from episodes.plan import Plan
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader
-from episodes.store import Store
-from episodes.supervoxel_sampler import SupervoxelEpisodes
-from episodes.views import Prepare, Source
-from fewshot.learner import Recipe
-from fewshot.progress import progress
+from episodes.plan.plan import Plan
+from episodes.sampling.base import Prepare, Source
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.sampling.supervoxel import SupervoxelEpisodes
+from episodes.store.slices import SliceReader
+from episodes.store.store import Store
+from fewshot.base.progress import progress
+from fewshot.learners.learner import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def superpixels(store: Store) -> PseudoLabels:
 
 def supervoxels(store: Store) -> PseudoLabels:
     """Return the supervoxels of the store, computed (with a bar) unless they lie beside its arrays."""
-    from episodes.supervoxels import ensure_supervoxels, stored_supervoxels
+    from episodes.pseudo_labels.supervoxels import ensure_supervoxels, stored_supervoxels
 
     found = stored_supervoxels(store)
     if found is None:

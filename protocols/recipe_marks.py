@@ -10,10 +10,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fewshot.checkpoints import FILES
-from fewshot.learner import Recipe
-from fewshot.registry import resolve_method, trains
-from fewshot.training_plan import TrainingPlan
+from fewshot.encoders.checkpoints import FILES
+from fewshot.learners.learner import Recipe
+from fewshot.learners.registry import resolve_method, trains
+from fewshot.learners.training_plan import TrainingPlan
 from results.comparability import RECIPE_MARK
 
 Difference = tuple[str, object]  # what the record has, in words, and what is published

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fewshot.files import write_json
+from fewshot.base.atomic_io import write_json
 from protocols.environment import machine
 
 FILE = "record_extras.json"

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fewshot.errors import UserError, unknown_name
-from fewshot.types import checked_name
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import checked_name
 
 MODALITIES = ("ct", "mr")
 NORMALISATIONS = ("per-scan", "training-scans")

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import Normalisation, normalisation
-from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import weights_file
-from fewshot.errors import UserError, unknown_name
-from fewshot.files import hash_of
-from fewshot.locks import if_free, locked
-from fewshot.types import checked_name
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import Normalisation, normalisation
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.locks import if_free, locked
+from fewshot.base.types import checked_name
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import weights_file
 from protocols.asking import Asked, ask
 from protocols.audits import audit_question, audit_training
 from protocols.backbones import with_backbone

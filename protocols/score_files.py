@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.plan import Plan
-from episodes.store import Store
-from episodes.volumes import read_nifti
-from fewshot.errors import UserError
-from fewshot.files import hash_of, sha256_of
-from fewshot.types import ScanScore, Task, checked_name
+from episodes.io.nifti import read_nifti
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of, sha256_of
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.audits import audit_question
 from protocols.cells import Request, cell_record, key_of, log_cell
 from protocols.evaluate import Evaluation

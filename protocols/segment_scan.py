@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.plan import Plan
-from episodes.plan_rules import EvaluationRules, range_thirds
+from episodes.io.nifti import NiftiImage
+from episodes.plan.plan import Plan
+from episodes.plan.rules import EvaluationRules, range_thirds
 from episodes.prepare.abdomen import back_to, prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
-from episodes.slices import Normalisation, SliceReader
-from episodes.volumes import NiftiImage
-from fewshot.errors import UserError
-from fewshot.types import SliceRef, Task
+from episodes.store.slices import Normalisation, SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef, Task
 from protocols.evaluate import evaluate
 from protocols.own_model import RELEASED_SIZE, FoundModel
 from protocols.own_scans import QUERY, SUPPORT, MemoryScan, Question, ScanPair

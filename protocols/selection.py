@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan, integer_sorted, make_plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining
-from fewshot.checkpoints import load_state, read_checkpoint
-from fewshot.errors import UserError
-from fewshot.learner import Recipe
+from episodes.plan.plan import Plan, integer_sorted, make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import load_state, read_checkpoint
+from fewshot.learners.learner import Recipe
 from protocols.asking import Asked, ask
 from protocols.audits import audit_backbone, audit_images
 from protocols.cells import Request, key_of

@@ -9,8 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol as Shape
 
-from episodes.dataset import known_datasets, load_dataset_spec
-from episodes.plan_rules import (
+from episodes.plan.rules import (
     EXCLUSIONS,
     PART_RULES,
     SCORED,
@@ -19,8 +18,9 @@ from episodes.plan_rules import (
     middles,
     parts_fault,
 )
-from fewshot.errors import UserError, unknown_name
-from fewshot.files import hash_of
+from episodes.store.dataset import known_datasets, load_dataset_spec
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError, unknown_name
 from protocols.rule_table import (
     RuleTable,
     read_folds,

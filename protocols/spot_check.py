@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.plan import Plan
-from episodes.slices import SliceReader
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from fewshot.memory import Batches
-from fewshot.seeds import seed_for
-from fewshot.types import SliceRef, Task
+from episodes.plan.plan import Plan
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.memory import Batches
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef, Task
+from fewshot.learners.learner import PrototypeLearner
 from protocols.predictors import Prediction, gradient_mode, join_predictions, predictor_for
 
 CHECK = "query slices alone and in a batch: equal masks"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from episodes.plan import Plan
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Store
-from fewshot.errors import UserError
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from protocols.asking import Asked, ask
 from protocols.audits import SLICES, audit_question, audit_training
 from protocols.backbones import with_backbone

@@ -13,10 +13,10 @@ from fingerprint_inputs import block_plan, block_store, disc_episode, discs, rea
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from torch import Tensor
 
-from fewshot.learner import PrototypeLearner, Recipe, answer
-from fewshot.registry import METHODS, resolve_method, trains
-from fewshot.stepping import Stepper
-from fewshot.types import Support
+from fewshot.base.types import Support
+from fewshot.learners.learner import PrototypeLearner, Recipe, answer
+from fewshot.learners.registry import METHODS, resolve_method, trains
+from fewshot.training.optimizer_step import Stepper
 from protocols.evaluate import evaluate
 from protocols.methods import settle
 from protocols.models import built

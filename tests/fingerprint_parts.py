@@ -1,4 +1,4 @@
-"""Numbers of the shared parts on fixed inputs: one function a part, named as in `fewshot/versions.py`."""
+"""Numbers of the shared parts on fixed inputs: one function a part, named as in `fewshot/identity/versions.py`."""
 
 from __future__ import annotations
 
@@ -23,24 +23,18 @@ from tiny import tiny_spec
 from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
-from episodes.contrast import ContrastBatches
-from episodes.index import ClassSliceIndex
-from episodes.pictures import open_slices
-from episodes.plan import make_plan
-from episodes.slices import normalisation
-from fewshot import prototypes as pooling
-from fewshot.densecl import DenseCL, DenseCLRecipe
-from fewshot.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
-from fewshot.learner import Recipe, answer
-from fewshot.nearest import k_means, nearest
-from fewshot.semantic import (
-    attention,
-    seeds_of_masks,
-    semantic_prototypes,
-    soft_clusters,
-    steep_softmax,
-)
-from fewshot.types import Support
+from baselines.dspnet.fspa import attention, seeds_of_masks, semantic_prototypes, soft_clusters, steep_softmax
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import open_slices
+from episodes.plan.plan import make_plan
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import normalisation
+from fewshot.base.types import Support
+from fewshot.encoders.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
+from fewshot.learners import prototypes as pooling
+from fewshot.learners.learner import Recipe, answer
+from fewshot.learners.nearest import k_means, nearest
+from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from protocols.evaluate import evaluate
 from protocols.pretraining import Cosine
 from protocols.spec import known_protocols, load_protocol

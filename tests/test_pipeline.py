@@ -17,9 +17,9 @@ from made_backbones import MadeBackbones, slices_of
 from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run, stage_of
 from tiny import tiny_store
 
-from episodes.annotated_sampler import MixedEpisodes
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.sampling.annotated import MixedEpisodes
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from protocols.audits import BACKBONE
 from protocols.methods import settle

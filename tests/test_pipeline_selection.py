@@ -14,8 +14,8 @@ from made_backbones import MadeBackbones, backbone_file, slices_of
 from pipeline_runs import new_work, of_group, run
 from tiny import tiny_store
 
-from episodes.store import Store
-from fewshot.errors import UserError
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from protocols import pipeline
 from protocols.methods import settle
 from protocols.pipeline import with_last_recipe

@@ -16,9 +16,9 @@ from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, record
 from tiny import tiny_store
 
 from baselines.densemp import DenseMP
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from protocols import pipeline, runner
 from protocols.ablations import ablated
 from protocols.audits import BACKBONE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.dataset import load_dataset_spec
+from episodes.store.dataset import load_dataset_spec
 from protocols.conformance.published_plan import DATASETS, differences, published_index
 from protocols.spec import load_protocol
 

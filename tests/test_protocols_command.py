@@ -11,7 +11,7 @@ import pytest
 from test_protocols_of_record import INDEX, Facts
 from tiny import tiny_store
 
-from episodes.index import ClassSliceIndex
+from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
 from protocols.differences import differences
 from protocols.spec import known_protocols, load_protocol
@@ -77,7 +77,7 @@ def test_a_protocol_does_not_differ_from_itself() -> None:
 
 
 def test_every_rule_has_words() -> None:
-    from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
+    from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
 
     for key, rules in (
         ("support_scan", SUPPORT_SCANS), ("part_rule", PART_RULES), ("scored", SCORED),

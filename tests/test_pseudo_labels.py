@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.supervoxels import stored_supervoxels
+from episodes.plan.plan import make_plan
+from episodes.pseudo_labels.supervoxels import stored_supervoxels
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.recipe import EPISODES, Recipe
+from fewshot.learners.recipe import EPISODES, Recipe
 from protocols.methods import settle
 from protocols.model_spec import model_key, model_spec
 from protocols.pseudo_labels import KINDS, superpixels, supervoxels
@@ -103,14 +103,14 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
 
 
 def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
-    from episodes.store import Store
+    from episodes.store.store import Store
 
     return Store.open(work / "stores" / "tiny")
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
-    from episodes.prefetch import prefetched
-    from fewshot.training import train
+    from episodes.sampling.prefetch import prefetched
+    from fewshot.training.loop import train
     from protocols.models import new_learner
 
     store = tiny_store_at(work)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from protocols.spec import HOME, chosen_folds, known_protocols, load_protocol
 
 SHIPPED = (HOME / "alpnet-ep1.toml").read_text()

@@ -10,13 +10,13 @@ from matplotlib.image import imread
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.explanation import DetailPrototypes, Explanation, check_explanation
-from fewshot.paper_layout import PaperLayout
-from fewshot.studies import ablation_rows, check_explainer, paper_layout_of
-from fewshot.types import Support
+from fewshot.studies.explanation import DetailPrototypes, Explanation, check_explanation
+from fewshot.studies.offers import ablation_rows, check_explainer, paper_layout_of
+from fewshot.studies.paper_layout import PaperLayout
 from results.explanation_figure import KIND_COLOURS, SEED_COLOURS
 from results.records import read_records
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.segmentation import felzenszwalb
 
-from episodes.superpixels import outlines, patient_mask, superpixels, volume_superpixels
+from episodes.pseudo_labels.superpixels import outlines, patient_mask, superpixels, volume_superpixels
 from protocols.conformance.superpixels import check, same_partition
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands import verify
-from fewshot.learner import PrototypeLearner
+from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance import dspnet, replay
 from protocols.conformance.quantity import Quantity
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.volumes import read_nifti, write_nifti
+from episodes.io.nifti import read_nifti, write_nifti
 from fewshot.commands.main import main
 from protocols.conformance.preprocess import check
 

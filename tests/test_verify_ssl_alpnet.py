@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from fewshot.base.errors import UserError
 from fewshot.commands import verify
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
+from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance import replay, ssl_alpnet
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.weights import made_by_name

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Source, Store, new_store
 
 SIZE = 64
 DEPTH = 8

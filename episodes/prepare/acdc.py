@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
-from episodes.prepare.square import square_pair
-from episodes.volumes import NiftiImage, check_pair, read_nifti
-from fewshot.errors import UserError
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
 
 PLACES = (".", "training", "database/training")
 PATIENT = re.compile(r"patient(\d+)")

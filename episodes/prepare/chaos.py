@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec
-from episodes.itk import read_picture
+from episodes.io.dicom import read_series
+from episodes.io.nifti import NiftiImage, check_pair
+from episodes.io.simpleitk_io import read_picture
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
-from episodes.prepare.dicom import read_series
-from episodes.prepare.published import check_ids
+from episodes.prepare.paired_nifti import check_ids
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
-from episodes.volumes import NiftiImage, check_pair
-from fewshot.errors import UserError
-from fewshot.types import checked_name
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
 
 PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
 SERIES = "T2SPIR"

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec
-from episodes.prepare import acdc, chaos, cmr, published, synapse
+from episodes.prepare import acdc, chaos, cmr, synapse
+from episodes.prepare import paired_nifti as published
 from episodes.prepare.scan import RawScan
-from fewshot.errors import UserError
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
 
 
 @dataclass(frozen=True)

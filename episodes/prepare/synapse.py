@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import check_pair, read_nifti
 from episodes.prepare.abdomen import prepare_ct, prepare_ct_label
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
-from episodes.volumes import check_pair, read_nifti
-from fewshot.errors import UserError
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
 
 PLACES = (".", "Training", "RawData/Training")
 FILE = re.compile(r"(img|label)(\d+)\.nii(\.gz)?")

@@ -20,8 +20,8 @@ def run(args: argparse.Namespace) -> int:
     import dataclasses
     import json
 
-    from fewshot.contract import check_method
-    from fewshot.registry import resolve_method
+    from fewshot.contract.checks import check_method
+    from fewshot.learners.registry import resolve_method
 
     results = check_method(resolve_method(args.method))
     failed = sum(result.status == "FAIL" for result in results)

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from protocols.method import Method
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from episodes.phantoms.make import phantom_spec
+    from episodes.phantoms.generate import phantom_spec
     from fewshot.commands.phantoms import made_phantoms
     from protocols.runner import Request
     from protocols.spec import chosen_folds, load_protocol

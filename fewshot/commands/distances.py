@@ -10,16 +10,16 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from episodes.store import Store
+    from episodes.store.store import Store
+    from fewshot.base.progress import Progress
     from fewshot.commands.masks import Cell
-    from fewshot.progress import Progress
     from results.leaderboard import Line
 
 
@@ -69,8 +69,8 @@ def _measured(
     args: argparse.Namespace, cells: list[Cell], store: Store
 ) -> Mapping[tuple[int, str, str, int], Any]:
     """Return the distance score of every (fold, class, scan, seed), and write a file per cell."""
-    from fewshot.files import write_json
-    from fewshot.progress import progress
+    from fewshot.base.atomic_io import write_json
+    from fewshot.base.progress import progress
     from results.distances import SCHEMA
 
     found = {}

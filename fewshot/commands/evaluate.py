@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

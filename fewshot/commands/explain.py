@@ -3,7 +3,7 @@
 The picture shows the support slice with seeds and detail prototypes, the kind of prototype nearest to every
 position of the query, and the mask of every variant of the method, all with the weights of MODEL. A variant's
 mask shows what a module changes here, not what training with it is worth (that is `fewshot ablate`). The
-method must have `explain`, as dspnet has; see fewshot/studies.py. The model must not have seen the scan.
+method must have `explain`, as dspnet has; see fewshot/studies/offers.py. The model must not have seen the scan.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture; print every variant's Dice on the slice, and where the picture is."""
-    from episodes.slices import SliceReader
-    from fewshot.studies import check_explainer
+    from episodes.store.slices import SliceReader
+    from fewshot.studies.offers import check_explainer
     from protocols.explain import explain_slice, find_target, intensities_for
     from protocols.models import open_model
     from protocols.spec import load_protocol

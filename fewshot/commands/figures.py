@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from results.leaderboard import Board

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the board."""
-    from fewshot.files import atomic_write
+    from fewshot.base.atomic_io import atomic_write
     from results.board_formats import render_board
     from results.leaderboard import leaderboard
     from results.published import read_published

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fewshot.allocator import keep_memory
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.malloc import keep_memory
 
 COMMANDS = {
     "demo": "make phantoms, train on them, and show table and pictures: begin here",

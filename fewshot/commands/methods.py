@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every method; status 1 where one cannot be loaded."""
-    from fewshot.errors import UserError
-    from fewshot.registry import METHODS, known_methods, resolve_method
+    from fewshot.base.errors import UserError
+    from fewshot.learners.registry import METHODS, known_methods, resolve_method
 
     status = 0
     names = known_methods()
@@ -34,7 +34,7 @@ def described(learner: type[Any]) -> list[str]:
     """Return what there is to know of a learner class, line by line."""
     import inspect
 
-    from fewshot.registry import trains
+    from fewshot.learners.registry import trains
 
     lines = [(inspect.getdoc(inspect.getmodule(learner)) or "no description").splitlines()[0]]
     regime = getattr(learner, "regime", "few-shot")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 METHOD = '''"""{title}: one prototype a class, the masked average of its features, compared by cosine.
 
@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write both files or neither."""
-    from fewshot.files import atomic_write
+    from fewshot.base.atomic_io import atomic_write
 
     title = class_name(args.name)
     files = {

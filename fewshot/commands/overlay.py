@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
-    from episodes.plan import Plan
-    from episodes.store import Store
+    from episodes.plan.plan import Plan
+    from episodes.store.store import Store
     from results.figures import Panel
     from results.record import Record, Score
 
@@ -61,7 +61,7 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
 
 def recorded_plan(record: Record, store: Store) -> Plan:
     """Return the plan the record answered; refuse where store or protocol are no longer the same."""
-    from episodes.plan import make_plan
+    from episodes.plan.plan import make_plan
     from protocols.spec import load_protocol
 
     protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
@@ -97,7 +97,7 @@ def _ranked(record: Record) -> list[tuple[str, str]]:
 def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> Panel:
     import numpy as np
 
-    from episodes.volumes import read_nifti
+    from episodes.io.nifti import read_nifti
     from protocols.predictions import support_of
     from results.figures import Panel
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
-    from fewshot.studies import paper_layout_of
+    from fewshot.studies.offers import paper_layout_of
     from results.paper_tables import (
         NOT_MEASURED,
         NOT_PRINTED,

@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plans and their hashes; write them where `--out` says."""
-    from episodes.plan import make_plan
-    from episodes.plan_text import plans_text
-    from fewshot.files import hash_of, write_json
+    from episodes.plan.describe import plans_text
+    from episodes.plan.plan import make_plan
+    from fewshot.base.atomic_io import hash_of, write_json
     from protocols.spec import chosen_folds, load_protocol
 
     protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)

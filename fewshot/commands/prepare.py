@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from episodes.dataset import DatasetSpec
     from episodes.prepare.audit import ScanFacts
     from episodes.prepare.scan import RawScan
-    from episodes.store import Store
+    from episodes.store.dataset import DatasetSpec
+    from episodes.store.store import Store
 
 NAME = "prepare"
 
@@ -53,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset and print what was found; status 0."""
-    from episodes.contact import MOST, write_contact_sheet
-    from episodes.phantoms.make import KINDS
+    from episodes.figures.contact_sheet import MOST, write_contact_sheet
+    from episodes.phantoms.generate import KINDS
 
     if args.workers < 0:
         raise UserError(f"--workers {args.workers}: wanted 1 or more, or 0 for one per core")
@@ -84,10 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
     """Return the facts, the scans and what the folder's layout says of them."""
-    from episodes.dataset import load_dataset_spec
+    from episodes.io.spacing import settle_spacing
     from episodes.prepare.folder import own_scans, read_own_facts
     from episodes.prepare.layouts import detect
-    from episodes.prepare.spacing import settle_spacing
+    from episodes.store.dataset import load_dataset_spec
 
     own = None if args.spec is None else read_own_facts(args.spec, args.dataset)
     spec = load_dataset_spec(args.dataset) if own is None else own.spec
@@ -189,7 +189,7 @@ def _already_prepared(
 ) -> Store | None:
     """Return the store at `destination` if it was made of `folder`'s files; one of others is an error."""
     from episodes.prepare.build import same_sources
-    from episodes.store import Store
+    from episodes.store.store import Store
 
     if not destination.exists():
         return None
@@ -213,7 +213,7 @@ def _prepare(
     from contextlib import ExitStack
 
     from episodes.prepare.build import build_store
-    from fewshot.progress import progress
+    from fewshot.base.progress import progress
 
     facts: list[ScanFacts] = []
     with ExitStack() as stack:

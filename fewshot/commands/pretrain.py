@@ -13,14 +13,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from episodes.pictures import Pictures
-    from fewshot.densecl import DenseCLRecipe
+    from episodes.contrastive.images import Pictures
+    from fewshot.pretraining.densecl import DenseCLRecipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train what is missing and print what came of it."""
-    from fewshot.densecl import RECIPES
-    from fewshot.files import copy_to
-    from fewshot.options import options_from
-    from fewshot.together import joined
+    from fewshot.base.atomic_io import copy_to
+    from fewshot.base.distributed import joined
+    from fewshot.learners.options import options_from
+    from fewshot.pretraining.densecl import RECIPES
     from protocols.fold_weights import FOLD, filled_in
     from protocols.pretraining import Stage1, pretrained
 
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
     """Yield what each backbone is made of: fold, images, and the intensity rule of a store's."""
-    from episodes.pictures import JoinedPictures, open_folder, open_slices
-    from episodes.plan import scan_roles, training_scans
-    from episodes.slices import normalisation
+    from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
+    from episodes.plan.plan import scan_roles, training_scans
+    from episodes.store.slices import normalisation
     from protocols.spec import chosen_folds, load_protocol
 
     if args.images is not None:

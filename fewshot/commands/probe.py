@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the backbones that are missing, probe, and print the table."""
-    from fewshot.files import write_json
+    from fewshot.base.atomic_io import write_json
     from protocols.probe import ProbeRequest, densecl, run_probe
     from protocols.spec import chosen_folds, load_protocol
     from results.probe import probe_json, probe_table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

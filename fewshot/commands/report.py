@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from results.html import Prose
@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; its pictures stay beside it as SVG and PNG."""
+    from fewshot.base.atomic_io import atomic_write
     from fewshot.commands.figures import draw
-    from fewshot.files import atomic_write
     from results.html import page
     from results.leaderboard import leaderboard
     from results.published import read_published

@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
     from dataclasses import fields, replace
 
-    from fewshot.errors import UserError
-    from fewshot.registry import resolve_method
+    from fewshot.base.errors import UserError
+    from fewshot.learners.registry import resolve_method
     from protocols.methods import settle
     from protocols.runner import run, run_external
     from results.records import read_record

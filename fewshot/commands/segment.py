@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     from protocols.own_scans import Question
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Segment, write the mask, and print what was found."""
-    from episodes.volumes import write_nifti
+    from episodes.io.nifti import write_nifti
     from protocols.methods import settle
     from protocols.own_model import find_model
     from protocols.own_scans import read_question
@@ -111,7 +111,7 @@ def _told(question: Question, answer: Answer) -> list[str]:
 def _draw(question: Question, answer: Answer, heading: str, path: Path) -> None:
     import numpy as np
 
-    from episodes.sheet import spread_out
+    from episodes.figures.scan_sheet import spread_out
     from results.scan_picture import OutlinedSlice, draw_answer
 
     annotated = question.mask.array == question.value

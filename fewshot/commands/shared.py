@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch
 
-    from episodes.store import Store
+    from episodes.store.store import Store
     from protocols.runner import Request
 
 
@@ -160,12 +160,12 @@ def open_store(work: Path, dataset: str) -> Store:
 
     Phantoms need nothing of the user's, so those that are not there yet are made, at their usual size.
     """
-    from episodes.dataset import known_datasets
-    from episodes.store import Store
+    from episodes.store.dataset import known_datasets
+    from episodes.store.store import Store
 
     folder = work / "stores" / dataset
     if not folder.is_dir():
-        from episodes.phantoms.make import KINDS
+        from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import made_phantoms
 
         if dataset in KINDS:

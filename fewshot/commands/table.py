@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tables of the records that the filters leave."""
-    from fewshot.errors import UserError, unknown_name
+    from fewshot.base.errors import UserError, unknown_name
     from results.records import read_records
     from results.tables import render
 

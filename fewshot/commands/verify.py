@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
     from protocols.conformance.quantity import Quantity
@@ -24,6 +24,10 @@ _VOLUMES = [
 FAMILIES = {
     "ssl_alpnet": ["protocols.conformance.ssl_alpnet:check"],
     "dspnet": ["protocols.conformance.dspnet:check"],
+    "rpt": ["protocols.conformance.rpt:check"],
+    "rpt_2023": ["protocols.conformance.rpt:check_2023"],
+    "gmrd": ["protocols.conformance.gmrd:check"],
+    "universeg": ["protocols.conformance.universeg:check"],
     "densecl": ["protocols.conformance.densecl:check"],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture; print the slices it shows and where it is."""
-    from episodes.sheet import spread_out, write_scan_sheet
-    from episodes.store import Store
+    from episodes.figures.scan_sheet import spread_out, write_scan_sheet
+    from episodes.store.store import Store
 
     path = Path(args.store)
     named = (args.work / "stores" / args.store).is_dir()

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fewshot.densecl import DenseCL, DenseCLRecipe
-from fewshot.view_pair import ViewPair
+from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
+from fewshot.pretraining.positive_matches import ViewPair
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import read_vectors, relative, relative_error
 

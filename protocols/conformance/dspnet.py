@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from fewshot.learner import PrototypeLearner
-from fewshot.prototypes import resize_masks
-from fewshot.registry import resolve_method
-from fewshot.semantic import detail_prototypes
+from baselines.dspnet.fspa import detail_prototypes
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.prototypes import resize_masks
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import (
     Trajectory,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import load_dataset_spec
+from episodes.io.nifti import NiftiImage, read_nifti
 from episodes.prepare.abdomen import prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
-from episodes.volumes import NiftiImage, read_nifti
+from episodes.store.dataset import load_dataset_spec
 from protocols.conformance.quantity import Quantity
 
 IMAGE_TOLERANCE = 1e-3  # of the range of the expected image

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from episodes.dataset import load_dataset_spec
-from episodes.plan import make_plan
-from episodes.prepare.published import prepare_published
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import read_nifti
-from fewshot.encoder import build_encoder
-from fewshot.registry import resolve_method
-from fewshot.types import ScanScore
+from episodes.io.nifti import read_nifti
+from episodes.plan.plan import make_plan
+from episodes.prepare.paired_nifti import prepare_published
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import ScanScore
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.weights import made_by_name
 from protocols.evaluate import evaluate

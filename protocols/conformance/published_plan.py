@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec, load_dataset_spec
-from episodes.index import ClassSliceIndex
-from episodes.plan import Plan, integer_sorted, make_plan, with_superpixel
-from episodes.slices import normalisation
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
+from episodes.plan.plan import Plan, integer_sorted, make_plan, with_superpixel
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import normalisation
 from protocols.conformance.quantity import Quantity
 from protocols.spec import Protocol, load_protocol
 

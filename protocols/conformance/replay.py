@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.checkpoints import UNUSED_PARAMETERS
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.learner import LossResult, PrototypeLearner, scored
-from fewshot.registry import resolve_method
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import LossResult, PrototypeLearner, scored
+from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.weights import made_by_name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewshot.learner import PrototypeLearner
+from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replay import Trajectory, made_learner, replay
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import load_dataset_spec
-from episodes.superpixels import volume_superpixels
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import load_dataset_spec
 from protocols.conformance.quantity import Quantity
 
 # The dataset whose threshold and minimal size a family of vectors was made with.
