@@ -34,8 +34,8 @@ from fewshot.commands.shared import chosen_device
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import encoder_for
 from fewshot.learners.registry import resolve_method
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 METHODS = ("ssl-alpnet", "dspnet")
 STEPS = 10  # of training on the CPU, so that the weights tell organs from the rest

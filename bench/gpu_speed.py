@@ -33,7 +33,7 @@ from fewshot.commands.shared import chosen_batch, chosen_device
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import Recipe
 from fewshot.training.loop import train
-from protocols.evaluate import evaluate
+from protocols.cells.evaluate import evaluate
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,10 +20,10 @@ from episodes.phantoms.generate import phantom_scan, phantom_spec
 from episodes.plan.plan import Plan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from protocols.evaluate import evaluate
-from protocols.methods import settle
-from protocols.models import built
-from protocols.spec import load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import settle
+from protocols.training.models import built
 
 SIDE, SLICES = 64, 8
 SPACING, ORIGIN = (8.0, 5.0, 5.0), (0.0, 0.0, 0.0)

@@ -20,10 +20,10 @@ from fewshot.base.atomic_io import write_json
 from fewshot.base.precision import PRECISIONS
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.runner import run
-from protocols.spec import load_protocol
+from protocols.cells.cell_record import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import run
+from protocols.training.method_config import settle
 from results.records import read_record
 
 HERE = Path(__file__).resolve().parent

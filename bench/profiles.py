@@ -10,9 +10,9 @@ from asking_cost import Fold
 from measuring import Sizes
 from where import Parts, watched
 
-import protocols.asking
-import protocols.evaluate
-import protocols.predictors
+import protocols.cells.evaluate
+import protocols.cells.evaluate_cells
+import protocols.cells.predictors
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.sampling.prefetch import prefetched
 from episodes.sampling.superpixel import SuperpixelEpisodes

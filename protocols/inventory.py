@@ -82,7 +82,7 @@ def list_methods(_work: Path) -> list[Row]:
 
 def list_protocols(_work: Path) -> list[Row]:
     """Return a row per protocol of the project."""
-    from protocols.spec import known_protocols, load_protocol
+    from protocols.rules.spec import known_protocols, load_protocol
 
     protocols = [load_protocol(name) for name in known_protocols()]
     return [

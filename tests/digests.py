@@ -33,7 +33,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "pseudo_labels": (
         "episodes.pseudo_labels.superpixels",
         "episodes.pseudo_labels.supervoxels",
-        "protocols.pseudo_labels",
+        "protocols.training.pseudo_labels",
     ),
     "sampling": (
         "episodes.sampling.annotated",
@@ -47,11 +47,20 @@ MODULES: dict[str, tuple[str, ...]] = {
     "training": (
         "fewshot.training.loop",
         "fewshot.training.optimizer_step",
-        "protocols.models",
-        "protocols.pipeline",
+        "protocols.training.models",
+        "protocols.training.stages",
     ),
-    "pretraining": ("episodes.contrastive.batches", "fewshot.pretraining.densecl", "protocols.pretraining"),
-    "evaluation": ("episodes.plan.plan", "protocols.evaluate", "protocols.selection", "results.scores"),
+    "pretraining": (
+        "episodes.contrastive.batches",
+        "fewshot.pretraining.densecl",
+        "protocols.training.pretraining",
+    ),
+    "evaluation": (
+        "episodes.plan.plan",
+        "protocols.cells.evaluate",
+        "protocols.runs.selection",
+        "results.scores",
+    ),
 }
 
 

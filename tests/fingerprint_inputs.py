@@ -18,7 +18,7 @@ from episodes.store.store import Store
 from fewshot.base.types import Episode
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.prototypes import masked_average, resize_masks, similarities
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
 
 BLOCK = 16  # pixels a side
 OWN_FACTS = """modality = "mr"

@@ -17,10 +17,10 @@ from fewshot.base.types import Support
 from fewshot.learners.learner import PrototypeLearner, Recipe, answer
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.training.optimizer_step import Stepper
-from protocols.evaluate import evaluate
-from protocols.methods import settle
-from protocols.models import built
-from protocols.pipeline import has_stages
+from protocols.cells.evaluate import evaluate
+from protocols.training.method_config import settle
+from protocols.training.models import built
+from protocols.training.stages import has_stages
 
 CPU = torch.device("cpu")
 METHOD_NUMBERS = tuple(METHODS)

@@ -35,9 +35,9 @@ from fewshot.learners import prototypes as pooling
 from fewshot.learners.learner import Recipe, answer
 from fewshot.learners.nearest import k_means, nearest
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
-from protocols.evaluate import evaluate
-from protocols.pretraining import Cosine
-from protocols.spec import known_protocols, load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import known_protocols, load_protocol
+from protocols.training.pretraining import Cosine
 from results.scores import count
 
 CPU = torch.device("cpu")

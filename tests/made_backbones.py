@@ -50,7 +50,7 @@ class MadeBackbones:
 
     def put(self, patch: pytest.MonkeyPatch) -> MadeBackbones:
         """Take the place of the module."""
-        module: Any = ModuleType("protocols.pretraining")
+        module: Any = ModuleType("protocols.training.pretraining")
         module.ensure_backbone = self.ensure_backbone
-        patch.setitem(sys.modules, "protocols.pretraining", module)
+        patch.setitem(sys.modules, "protocols.training.pretraining", module)
         return self

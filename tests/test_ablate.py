@@ -18,7 +18,7 @@ from baselines.dspnet.model import DSPNet
 from baselines.yardsticks import CopySupport
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.ablations import ablated
+from protocols.studies.ablations import ablated
 from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
 from results.record import Record, Score
 from results.records import read_records

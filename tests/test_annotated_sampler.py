@@ -18,7 +18,7 @@ from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
 
 UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")
 

@@ -17,9 +17,9 @@ from episodes.store.slices import normalisation
 from fewshot.commands.main import main
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining
 from fewshot.pretraining.densecl import DenseCLRecipe
-from protocols import pretraining
-from protocols.pretraining import Stage1, pretrained
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
+from protocols.training import pretraining
+from protocols.training.pretraining import Stage1, pretrained
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))

@@ -21,8 +21,8 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import PrototypeLearner
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 CPU = torch.device("cpu")
 

@@ -23,9 +23,9 @@ from fewshot.commands.main import main
 from fewshot.learners.prototypes import resize_masks, set_scores
 from fewshot.learners.registry import resolve_method
 from fewshot.studies.offers import check_explainer
-from protocols.explain import explain_slice, find_target, intensities_for
-from protocols.models import open_model
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
+from protocols.studies.explain import explain_slice, find_target, intensities_for
+from protocols.training.models import open_model
 from results.explanation_figure import SEED_COLOURS
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]

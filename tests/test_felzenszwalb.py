@@ -13,7 +13,7 @@ import pytest
 from skimage.segmentation import felzenszwalb
 
 from episodes.pseudo_labels.felzenszwalb import loop, segment_volume
-from protocols.conformance.superpixels import same_partition
+from protocols.conformance.parts.superpixels import same_partition
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

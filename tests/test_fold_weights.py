@@ -14,7 +14,7 @@ from tiny import tiny_store
 from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
-from protocols.audits import BACKBONE
+from protocols.rules.audits import BACKBONE
 from results.blocks import blocks
 from results.record import WeightsPart
 

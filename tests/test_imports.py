@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "fewshot.commands": {"episodes", "fewshot", "baselines", "protocols", "results"},
 }
 ONE_HOME = {
-    "sacred": "protocols.provenance",
+    "sacred": "protocols.cells.sacred_run",
     "faiss": "fewshot.learners.nearest",
     "SimpleITK": "episodes.io.simpleitk_io",
     "nibabel": "episodes.io.nifti",
@@ -143,18 +143,18 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("fewshot.training.loop", "from .commands import main"),
         ("baselines.new", "from episodes.store import Store"),
         ("baselines.new", "import fewshot.commands.run"),
-        ("protocols.runner", "from baselines import ssl_alpnet"),
-        ("protocols.runner", "import sacred"),
-        ("protocols.runner", "from sacred.observers import FileStorageObserver"),
+        ("protocols.runs.runner", "from baselines import ssl_alpnet"),
+        ("protocols.runs.runner", "import sacred"),
+        ("protocols.runs.runner", "from sacred.observers import FileStorageObserver"),
         ("episodes.store.store", "import nibabel as nib"),
         ("episodes.store.index", "from skimage import measure"),
         ("fewshot.learners.prototypes", "import faiss"),
         ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
         ("episodes.contrastive.batches", "from PIL import Image"),
         ("fewshot.pretraining.densecl", "import kornia.filters"),
-        ("fewshot.commands.run", "import torch"),
-        ("fewshot.commands.run", "if True:\n    import torch.nn"),
-        ("fewshot.commands.run", "from episodes.store import Store"),
+        ("fewshot.commands.experiment.run", "import torch"),
+        ("fewshot.commands.experiment.run", "if True:\n    import torch.nn"),
+        ("fewshot.commands.experiment.run", "from episodes.store import Store"),
     ],
 )
 def test_a_violation_is_found(module: str, source: str) -> None:
@@ -169,11 +169,17 @@ def test_a_violation_is_found(module: str, source: str) -> None:
         ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),
         (
-            "protocols.runner",
+            "protocols.runs.runner",
             "from results.records import make_record\nfrom fewshot.registry import resolve_method",
         ),
-        ("fewshot.commands.run", "def run():\n    import torch\n    from protocols.runner import run"),
-        ("fewshot.commands.run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        (
+            "fewshot.commands.experiment.run",
+            "def run():\n    import torch\n    from protocols.runner import run",
+        ),
+        (
+            "fewshot.commands.experiment.run",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
+        ),
         ("fewshot.__main__", "from fewshot.commands.main import main"),
     ],
 )

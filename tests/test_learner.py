@@ -14,8 +14,8 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.encoder import ResNetEncoder
 from fewshot.learners.learner import PrototypeLearner, Recipe, answer, encoder_for, options_from
-from protocols.methods import settle
-from protocols.models import built
+from protocols.training.method_config import settle
+from protocols.training.models import built
 
 
 class Short(PrototypeLearner):

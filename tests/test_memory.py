@@ -18,7 +18,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.memory import Batches, out_of_memory
 from fewshot.base.types import Support
-from protocols.evaluate import evaluate
+from protocols.cells.evaluate import evaluate
 
 DEVICE_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
 

@@ -22,8 +22,8 @@ from fewshot.identity.method_identity import method_source, method_version, opti
 from fewshot.learners import registry
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.registry import METHODS, resolve_method
-from protocols.methods import settle
-from protocols.model_spec import model_key
+from protocols.training.method_config import settle
+from protocols.training.model_spec import model_key
 
 METHOD = '''"""A threshold, for tests."""
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ from fewshot.base.types import SliceRef, Support, Task
 from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released, load_state, load_weights, weights_are_finite
 from fewshot.encoders.encoder import build_encoder
-from protocols.evaluate import evaluate
+from protocols.cells.evaluate import evaluate
 
 ASKED = ["--dataset", "tiny", "--folds", "0"]
 BUILT = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random"]

@@ -18,9 +18,9 @@ from episodes.store.dataset import load_dataset_spec
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.methods import settle
-from protocols.runner import Request, run
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import Request, run
+from protocols.training.method_config import settle
 from results.records import read_record
 
 SIZE = 48

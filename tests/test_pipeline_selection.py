@@ -16,10 +16,10 @@ from tiny import tiny_store
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from protocols import pipeline
-from protocols.methods import settle
-from protocols.pipeline import with_last_recipe
-from protocols.selection import candidates
+from protocols.runs.selection import candidates
+from protocols.training import stages as pipeline
+from protocols.training.method_config import settle
+from protocols.training.stages import with_last_recipe
 
 
 @pytest.fixture(scope="module")

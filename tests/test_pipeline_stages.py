@@ -19,14 +19,15 @@ from baselines.densemp import DenseMP
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols import pipeline, runner
-from protocols.ablations import ablated
-from protocols.audits import BACKBONE
-from protocols.backbones import DROPPED
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.pipeline import check_stages, first_method
-from protocols.spec import load_protocol
+from protocols.cells.cell_record import Request
+from protocols.rules.audits import BACKBONE
+from protocols.rules.spec import load_protocol
+from protocols.runs import runner
+from protocols.runs.backbone_audit import DROPPED
+from protocols.studies.ablations import ablated
+from protocols.training import stages as pipeline
+from protocols.training.method_config import settle
+from protocols.training.stages import check_stages, first_method
 
 CPU = torch.device("cpu")
 

@@ -24,7 +24,7 @@ from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import encoder_for
 from fewshot.pretraining.positive_matches import ViewPair
-from protocols.pretraining import Cosine, progress_of
+from protocols.training.pretraining import Cosine, progress_of
 
 SMALL = ["--encoder", "resnet18", "--device", "cpu", "--checkpoint-every", "2"]
 RECIPE = ["epochs=3", "batch=4", "queue=8", "size=64", "hidden=16", "out=8", "learning_rate=0.03"]

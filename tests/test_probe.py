@@ -22,10 +22,17 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
-from protocols import probe as module
-from protocols.dense_cells import NO_CLASS, cell_classes, counted, drawn_cells, features_at, scan_classes
-from protocols.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
+from protocols.studies import probe as module
+from protocols.studies.dense_features import (
+    NO_CLASS,
+    cell_classes,
+    counted,
+    drawn_cells,
+    features_at,
+    scan_classes,
+)
+from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
 from results.probe import probe_json
 
 CPU = torch.device("cpu")

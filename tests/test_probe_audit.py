@@ -13,7 +13,7 @@ from tiny import tiny_store
 from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
-from protocols.probe import StageOne, run_probe
+from protocols.studies.probe import StageOne, run_probe
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from tiny import tiny_store
 
 from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
-from protocols.differences import differences
-from protocols.spec import known_protocols, load_protocol
-from protocols.words import MEANINGS, shown
+from protocols.rules.describe import MEANINGS, shown
+from protocols.rules.diff import differences
+from protocols.rules.spec import known_protocols, load_protocol
 
 
 def counted(a: str, b: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from episodes.plan.rules import list_thirds, middles, parts_fault
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
-from protocols.spec import HOME, known_protocols, load_protocol
+from protocols.rules.spec import HOME, known_protocols, load_protocol
 
 ORGANS = ("liver", "right-kidney", "left-kidney", "spleen")
 HASH_OF_ALPNET_EP1 = "bbd8a649f25beaef0d8d215b61ed0bb4f0e1f3d90fb18e52c504e3d5f6cdda5e"

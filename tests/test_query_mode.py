@@ -26,7 +26,7 @@ from fewshot.base.types import Support
 from fewshot.commands.main import main
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.query_mode import query_mode
-from protocols.evaluate import evaluate
+from protocols.cells.evaluate import evaluate
 
 UNDECLARED = ("SegmentsByTheQueryBatch", "NormalisesByTheQueryBatch", "EncodesByTheBatch")
 LEARNERS = Path(__file__).resolve().parent / "broken_learners.py"

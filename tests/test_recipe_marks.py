@@ -22,7 +22,7 @@ from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import Recipe
 from fewshot.learners.registry import METHODS, resolve_method, trains
-from protocols.recipe_marks import recipe_mark
+from protocols.runs.recipe_marks import recipe_mark
 from results.comparability import RECIPE_MARK, has_random_start, reason_not_comparable
 from results.record import Record
 from results.record_json import part_json

@@ -21,9 +21,9 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
-from protocols.own_model import FoundModel, find_model
-from protocols.own_scans import Question, read_question
-from protocols.segment_scan import Answer, segment_scan
+from protocols.own_scan.model_lookup import FoundModel, find_model
+from protocols.own_scan.scan_pair import Question, read_question
+from protocols.own_scan.segment import Answer, segment_scan
 from results.records import read_records
 
 CPU = torch.device("cpu")

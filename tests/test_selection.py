@@ -13,9 +13,9 @@ from episodes.plan.plan import make_plan
 from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from protocols.cells import Request
-from protocols.selection import held_out, scan_before, validation_plan, without_validation
-from protocols.spec import load_protocol
+from protocols.cells.cell_record import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
 from results.record import Record
 from results.records import read_record
 

@@ -14,7 +14,7 @@ from tiny import tiny_store
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
 from results.blocks import blocks
 from results.records import read_record
 from results.sensitivity import (

@@ -16,8 +16,8 @@ from episodes.plan.plan import make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.commands.main import main
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 from results.record import Record
 from results.records import read_record
 

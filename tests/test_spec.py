@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.base.errors import UserError
-from protocols.spec import HOME, chosen_folds, known_protocols, load_protocol
+from protocols.rules.spec import HOME, chosen_folds, known_protocols, load_protocol
 
 SHIPPED = (HOME / "alpnet-ep1.toml").read_text()
 

@@ -18,8 +18,8 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.learners.registry import METHODS, resolve_method, trains
-from protocols.predictors import Prediction
-from protocols.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
+from protocols.cells.predictors import Prediction
+from protocols.cells.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
 
 
 @pytest.fixture(scope="module")

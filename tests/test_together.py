@@ -16,7 +16,7 @@ from test_backbone_names import STAGE, Twelve
 from fewshot.base.distributed import Together, joined
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.pretraining import pretrained
+from protocols.training.pretraining import pretrained
 
 PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from baselines.universeg import CrossBlock, UniverSeg, UniverSegNetwork, scaled,
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
-from protocols.conformance import universeg
+from protocols.conformance.parts import universeg
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

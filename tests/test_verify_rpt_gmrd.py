@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fewshot.commands import verify
-from protocols.conformance import gmrd, rpt
-from protocols.conformance.made_state import load_episode_weights, made_state
+from fewshot.commands.develop import verify
+from protocols.conformance.parts import gmrd, rpt
 from protocols.conformance.quantity import Quantity
-from protocols.conformance.replay import read_vectors
-from protocols.conformance.threshold_replay import new_learner
+from protocols.conformance.replays.made_state import load_episode_weights, made_state
+from protocols.conformance.replays.replay import read_vectors
+from protocols.conformance.replays.threshold_replay import new_learner
 
 
 def assert_all_ok(quantities: Iterator[Quantity], least: int) -> None:

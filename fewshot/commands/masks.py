@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.commands.overlay import recorded_plan
+from fewshot.commands.pictures.overlay import recorded_plan
 
 if TYPE_CHECKING:
     import numpy as np

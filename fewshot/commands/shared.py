@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from episodes.store.store import Store
-    from protocols.runner import Request
+    from protocols.runs.runner import Request
 
 
 def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -222,8 +222,8 @@ def request(
 
     `name`: the protocol, where the command takes several.
     """
-    from protocols.runner import Request
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.runs.runner import Request
 
     protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
     store = open_store(args.work, dataset)
