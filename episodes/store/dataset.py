@@ -12,7 +12,7 @@ from typing import Any
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import checked_name
 
-HOME = Path(__file__).resolve().parent / "datasets"
+HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")
 REGIONS = ("abdomen", "heart")
 TYPES: dict[str, type] = {

@@ -21,7 +21,7 @@ from fewshot.base.errors import UserError
 from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, is_installed
 from fewshot.learners.registry import METHODS, resolve_method
 
-HOME = Path(__file__).resolve().parent.parent
+HOME = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("baselines", "episodes", "fewshot", "protocols", "results")
 MOST_FILES = 2000  # of a folder that an option names
 

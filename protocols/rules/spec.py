@@ -31,7 +31,7 @@ from protocols.rules.toml_reader import (
     read_supports,
 )
 
-HOME = Path(__file__).resolve().parent
+HOME = Path(__file__).resolve().parent.parent
 PSEUDO_LABELS = ("felzenszwalb", "supervoxels")
 PROSE = ("summary", "sources", "changes", "main_board", "published")  # no number depends on them
 OPTIONAL = ("main_board", "published", "folds", "supports")
