@@ -1,29 +1,25 @@
 """The table of an ablation: rows of records under several seeds, and how sure their differences are.
 
-A scan's Dice is the mean over supports, then over seeds; a row's number the mean over folds of the mean over
-classes of the mean over scans, as every headline's. The interval of a difference is a percentile bootstrap:
-scans, not pixels or seeds, are drawn anew, with all their classes, within their fold, the same for both rows.
+A row's numbers are the means of `results/frame.py`. The interval of a difference is that of
+`results/bootstrap.py`: scans, not pixels or seeds, are drawn, the same for both rows.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fewshot.base.seeds import seed_for
+from results.bootstrap import draw_weights, fold_scans, replicate_means
+from results.frame import Means, mean_of, record_frame, scan_means
 from results.layout import Grid, as_text
 from results.machines import machine_notes
 from results.notes import labels_text, training_text, weights_note
 from results.record import Record
+from results.statistics import LEVEL, interval
 
 DRAWS = 10_000
-LEVEL = 0.95
-
-Dices = Mapping[int, NDArray[np.float64]]  # fold -> (classes, scans), nan where there is no Dice
 
 
 @dataclass(frozen=True)
@@ -34,82 +30,65 @@ class Row:
     records: Mapping[int, Sequence[Record]]
 
 
-def dices_of(records: Sequence[Record]) -> dict[int, NDArray[np.float64]]:
-    """Return fold -> Dice (classes, scans) in [0, 1], nan where undefined, of records of one configuration.
-
-    Classes are those of the records' groups by name, scans those of the fold by id.
-    """
-    columns = sorted({(record.group, score.class_name) for record in records for score in record.scores})
-    found = {}
-    for fold in sorted({record.fold for record in records}):
-        of_fold = [record for record in records if record.fold == fold]
-        scans = sorted({score.scan for record in of_fold for score in record.scores})
-        several: dict[tuple[tuple[str, str], str], list[float]] = {}
-        for record in of_fold:
-            for score in record.scores:
-                if score.dice is not None:
-                    where = (record.group, score.class_name), score.scan
-                    several.setdefault(where, []).append(score.dice)
-        found[fold] = np.array(
-            [
-                [statistics.fmean(several[c, s]) if (c, s) in several else np.nan for s in scans]
-                for c in columns
-            ]
-        )
-    return found
-
-
-def over_seeds(seeds: Sequence[Dices]) -> dict[int, NDArray[np.float64]]:
-    """Return the mean over seeds of every class and scan; a seed without a Dice there is left out of it."""
-    return {fold: _mean(np.stack([dices[fold] for dices in seeds]), axis=0) for fold in seeds[0]}
-
-
-def headline(dices: Dices) -> float:
-    """Return the mean over folds of the mean over classes of the mean over scans; nan without any Dice."""
-    return float(_mean(np.array([_mean(_mean(of_fold, 1), 0) for of_fold in dices.values()]), 0))
+def headline(means: Means) -> float:
+    """Return the mean over folds of the mean over all classes, in [0, 1]; NaN without any Dice."""
+    return mean_of(means.folds)
 
 
 def difference_interval(
-    ours: Dices, theirs: Dices, draws: int = DRAWS, level: float = LEVEL
-) -> tuple[float, float]:
-    """Return the bootstrap interval of `headline(ours) - headline(theirs)`, both of the same scans.
+    ours: Means, theirs: Means, *names: str, draws: int = DRAWS, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """Return the bootstrap interval of `headline(ours) - headline(theirs)`, in [-1, 1].
 
-    The draws of a fold follow from its number alone, so equal inputs give equal intervals. Percentiles are
-    linear between draws. A class that no drawn scan has a Dice of is left out of that draw's mean.
+    Args:
+        ours, theirs: means of the same scans, classes and folds.
+        names: seed the draws, with folds and scans; equal names and scans give equal intervals.
+        draws: number of bootstrap draws.
+        level: share of the draws within the interval.
+
+    Returns:
+        The percentile interval; None where a draw has no Dice at all.
     """
-    differences = []
-    for fold in ours:
-        scans = ours[fold].shape[1]
-        chance = np.random.Generator(np.random.PCG64(seed_for("ablation bootstrap", fold)))
-        drawn = chance.integers(0, scans, size=(draws, scans))
-        means = [_mean(_mean(dices[fold][:, drawn], 2), 0) for dices in (ours, theirs)]
-        differences.append(means[0] - means[1])
-    low, high = np.nanquantile(_mean(np.stack(differences), 0), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    folds = sorted(set(ours.scans.index.get_level_values("fold")))
+    columns = _columns(ours)
+    pair = [fold_scans(means.scans, folds, columns) for means in (ours, theirs)]
+    weights = draw_weights(pair[0], *names, replicates=draws)
+    drawn = [replicate_means(scans, weights, columns)[:, -1] for scans in pair]
+    return interval(drawn[0] - drawn[1], level)
 
 
 def ablation_table(rows: Sequence[Row]) -> str:
     """Return the table as text: a line per row, differences against the first; Dice in percent."""
-    by_seed = [[dices_of(records) for records in row.records.values()] for row in rows]
-    means = [over_seeds(seeds) for seeds in by_seed]
+    by_seed = [[_means(records) for records in row.records.values()] for row in rows]
+    means = [_means([one for records in row.records.values() for one in records]) for row in rows]
     first = next(iter(rows[0].records.values()))
-    names = [name for _group, name in sorted({(r.group, s.class_name) for r in first for s in r.scores})]
+    columns, dataset = _columns(means[0]), first[0].dataset.hash
     reference = f"minus {rows[0].label}"
+    names = (name for _group, name in columns)
     header = ("modules", *names, "mean", "± seeds", reference, f"{100 * LEVEL:.0f} % interval")
     lines = []
     for number, row in enumerate(rows):
-        classes = [
-            _mean(np.array([_mean(d[n], 0) for d in means[number].values()]), 0) for n in range(len(names))
-        ]
+        folds = means[number].folds.index
+        classes = [mean_of(means[number].of_class(folds, *column)) for column in columns]
         whole = headline(means[number])
-        of_seeds = [headline(dices) for dices in by_seed[number]]
+        of_seeds = [headline(one) for one in by_seed[number]]
         spread = _percent(statistics.stdev(of_seeds)) if len(of_seeds) > 1 else "-"
         told = ("", "")
         if number:
-            low, high = difference_interval(means[number], means[0])
-            told = f"{100 * (whole - headline(means[0])):+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}"
+            difference = whole - headline(means[0])
+            told = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
         lines.append((row.label, *map(_percent, classes), _percent(whole), spread, *told))
     return as_text(_title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first))
+
+
+def _means(records: Sequence[Record]) -> Means:
+    return Means(scan_means(record_frame(records)))
+
+
+def _columns(means: Means) -> list[tuple[str, str]]:
+    """Return (group, class) of every class, by name."""
+    index = means.classes.index
+    return sorted(set(zip(index.get_level_values("group"), index.get_level_values("class"), strict=True)))
 
 
 def _title(record: Record) -> str:
@@ -160,14 +139,13 @@ def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
     return lines
 
 
-def _percent(value: float | NDArray[np.float64]) -> str:
-    return "undefined" if np.isnan(value) else f"{100 * value:.2f}"
+def _percent(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:.2f}"
 
 
-def _mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Return the mean of what is no nan along an axis; nan where all is."""
-    defined = ~np.isnan(values)
-    counts = defined.sum(axis=axis)
-    sums = np.where(defined, values, 0.0).sum(axis=axis)
-    mean: NDArray[np.float64] = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return mean
+def _signed(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:+.2f}"
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"

@@ -1,31 +1,33 @@
 """Records of one configuration become a block: Dice per fold, class and group, with mean and deviation.
 
-Headline (PROTOCOLS.md rule 11): mean over folds of the mean over classes of the mean over scans (with
-several supports: of the mean over supports first). The deviation is that of the folds, n-1. What the grid
-of cells says must exist and does not is `missing`; no number is then made of the rest.
+The means are those of `results/frame.py`. The cells that the grid names and no record has are `missing`; no
+mean is then made of the rest.
 """
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from results.configuration import configuration, configuration_id, has_same_result, question
+from results.frame import (
+    Means,
+    Spread,
+    record_frame,
+    scan_means,
+    spread_of_folds,
+    undefined_scores,
+)
 from results.record import Record
 
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean over folds and its standard deviation (n-1); the deviation of one fold is None."""
-
-    mean: float
-    std: float | None
 
 
 @dataclass(frozen=True)
@@ -61,62 +63,54 @@ class Block:
         every = ((fold, group) for fold in self.folds for group in self.groups)
         return tuple(cell for cell in every if cell not in self.cells)
 
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Return the scores of all cells: `record_frame`."""
+        return record_frame(self.cells.values())
+
+    @cached_property
+    def means(self) -> Means:
+        """Return the means of Dice of the cells that are there."""
+        return Means(scan_means(self.frame))
+
     def class_dice(self, fold: int, column: Column) -> float | None:
         """Return the mean over scans of one class in one fold."""
-        group, name = column
-        if (fold, group) not in self.cells:
-            return None
-        by_scan: dict[str, list[float]] = {}
-        for score in self.cells[fold, group].scores:
-            if score.class_name == name and score.dice is not None:
-                by_scan.setdefault(score.scan, []).append(score.dice)
-        return _mean(statistics.fmean(dices) for dices in by_scan.values())
+        return _defined(self.means.of_class([fold], *column)[0])
 
     def group_dice(self, fold: int, group: str) -> float | None:
         """Return the mean over the group's classes in one fold; None where its cell is missing."""
-        return _mean(
-            dice for column in self.columns if column[0] == group
-            and (dice := self.class_dice(fold, column)) is not None
-        )  # fmt: skip
+        return _defined(self.means.of_group([fold], group)[0])
 
     def fold_dice(self, fold: int) -> float | None:
         """Return the mean over all classes in one fold; None where a cell of the fold is missing."""
         if any(missing_fold == fold for missing_fold, _group in self.missing):
             return None
-        return _mean(dice for c in self.columns if (dice := self.class_dice(fold, c)) is not None)
+        return _defined(self.means.of_all([fold])[0])
 
     def class_spread(self, column: Column) -> Spread | None:
         """Return mean and deviation of a class over folds; None where a cell of its group is missing."""
-        return self._spread((self.class_dice(fold, column) for fold in self.folds), (column[0],))
+        return self._spread(self.means.of_class(self.folds, *column), (column[0],))
 
     def group_spread(self, group: str) -> Spread | None:
         """Return mean and deviation of a group over folds; None where one of its cells is missing."""
-        return self._spread((self.group_dice(fold, group) for fold in self.folds), (group,))
+        return self._spread(self.means.of_group(self.folds, group), (group,))
 
     def spread(self) -> Spread | None:
         """Return the headline and its deviation; None where any cell is missing."""
-        return self._spread((self.fold_dice(fold) for fold in self.folds), self.groups)
+        return self._spread(self.means.of_all(self.folds), self.groups)
 
     def undefined(self) -> tuple[tuple[int, str, str, str], ...]:
         """Return (fold, class, scan, reason) of every score without Dice."""
-        return tuple(
-            (fold, score.class_name, score.scan, score.undefined)
-            for (fold, _group), record in sorted(self.cells.items())
-            for score in record.scores
-            if score.undefined is not None
-        )
+        return undefined_scores(self.frame)
 
     def scores(self) -> int:
         """Return how many scores there are, undefined ones included."""
-        return sum(len(record.scores) for record in self.cells.values())
+        return len(self.frame)
 
-    def _spread(self, dices: Iterable[float | None], groups: Sequence[str]) -> Spread | None:
+    def _spread(self, dices: Iterable[float], groups: Sequence[str]) -> Spread | None:
         if any(group in groups for _fold, group in self.missing):
             return None
-        defined = [dice for dice in dices if dice is not None]
-        if not defined:
-            return None
-        return Spread(statistics.fmean(defined), statistics.stdev(defined) if len(defined) > 1 else None)
+        return spread_of_folds(dices)
 
 
 def blocks(records: Iterable[Record]) -> list[Block]:
@@ -150,6 +144,5 @@ def remedy(records: Sequence[Record]) -> str:
     return "keep one of them in the folder of records"
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return statistics.fmean(found) if found else None
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
+from results.bootstrap import FoldScans, fold_scans
 from results.leaderboard import Board, Line
 from results.measures import MEASURES
 from results.record import Record
@@ -135,18 +136,21 @@ def _with_numbers(board: Board) -> list[Line]:
 
 def _points(line: Line, column: int, measure: str) -> Floats:
     """Return the values of all scans of a column, the last one: of each scan's mean over classes."""
-    folds = values_of(line.row, measure).folds
-    classes = len(line.row.first.columns)
-    every = np.concatenate([fold.values for fold in folds])
-    points: Floats = every[:, column] if column < classes else every.mean(axis=1)
+    every = np.concatenate([fold.values for fold in _scans(line, measure)])
+    points: Floats = every[:, column] if column < every.shape[1] else every.mean(axis=1)
     return points[~np.isnan(points)]
+
+
+def _scans(line: Line, measure: str) -> list[FoldScans]:
+    block = line.row.first
+    return fold_scans(values_of(line.row, measure).means.scans, block.folds, block.columns)
 
 
 def _sizes(line: Line, column: int, measure: str) -> tuple[Floats, Floats]:
     """Return the true pixels and the value of every scan where both are known."""
     group, name = line.row.first.columns[column]
     sizes, values = [], []
-    for number, fold in enumerate(values_of(line.row, measure).folds):
+    for number, fold in enumerate(_scans(line, measure)):
         record: Record | None = line.row.first.cells.get((number, group))
         pixels = {
             score.scan: score.tp + score.fn

@@ -7,15 +7,14 @@ the two ways is told, and how far they disagree (the interaction). Without eithe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from results.configuration import configuration_without_seed, names_configuration, question
+from results.frame import spread_of_folds
 from results.rows import Row, label, values_of
-from results.statistics import mean_of_defined
 
 Json = dict[str, Any]
 RULES = ("protocol", "shots", "parts")  # the protocol's side; the rest of a configuration is the method's
@@ -149,8 +148,8 @@ def _mean(row: Row) -> float | None:
     """Return the headline in [0, 1]; None where a cell is missing or no score is defined."""
     if row.missing:
         return None
-    mean = float(mean_of_defined(values_of(row, "dice").by_fold(), 0)[-1])
-    return None if math.isnan(mean) else mean
+    spread = spread_of_folds(values_of(row, "dice").means.of_all(row.first.folds))
+    return None if spread is None else spread.mean
 
 
 def _about(row: Row, dice: float) -> Json:

@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from results.distances import DISTANCES
+from results.frame import spread_of_folds
 from results.layout import FORMATS, Grid
 from results.questions import in_words
 from results.record import Record, Score
-from results.rows import Row, Values, gathered
-from results.statistics import mean_of_defined
+from results.rows import Row, Values, values_read
 
 Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, scan, seed -> distance score
 
@@ -47,7 +45,7 @@ def _values(row: Row, found: Found, name: str) -> Values:
         key = (record.fold, score.class_name, score.scan, record.model.seed)
         return found[key][name], found[key]["undefined"]
 
-    return gathered(row, read)
+    return values_read(row, read)
 
 
 def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
@@ -57,20 +55,16 @@ def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
     scale = 100 if name == "nsd" else 1
     rows = []
     for label, row, values in of_rows:
-        folds = scale * values.by_fold()
-        means = mean_of_defined(folds, 0)
-        texts = [_two(value) for value in (means if several else np.delete(means, -2))]
-        last = folds[:, -1][~np.isnan(folds[:, -1])]
-        std = float(np.std(last, ddof=1)) if len(last) > 1 else float("nan")
+        means, folds = values.means, row.first.folds
+        spreads = [spread_of_folds(means.of_class(folds, *column)) for column in row.first.columns]
+        if several:
+            spreads += [spread_of_folds(means.of_group(folds, group)) for group in row.first.groups]
+        whole = spread_of_folds(means.of_all(folds))
+        texts = ["undefined" if one is None else f"{scale * one.mean:.2f}" for one in (*spreads, whole)]
+        deviation = "-" if whole is None or whole.std is None else f"{scale * whole.std:.2f}"
         undefined = f"{len(values.undefined)}/{values.scores}"
-        rows.append(
-            (label, *texts, "-" if np.isnan(std) else f"{std:.2f}", undefined, f"#{row.configuration_id}")
-        )
+        rows.append((label, *texts, deviation, undefined, f"#{row.configuration_id}"))
     return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
-
-
-def _two(value: float) -> str:
-    return "undefined" if np.isnan(value) else f"{value:.2f}"
 
 
 def _undefined(of_rows: Sequence[tuple[str, Row, Values]]) -> list[str]:

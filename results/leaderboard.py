@@ -14,13 +14,15 @@ import numpy as np
 
 from fewshot.base.errors import UserError, unknown_name
 from results.blocks import blocks
+from results.bootstrap import draw_weights, fold_scans, replicate_means
 from results.comparability import has_random_start, reason_of_cells, recipe_marks
+from results.frame import Means, spread_of_folds
 from results.measures import MEASURES
 from results.published import PublishedRow
 from results.questions import choose, in_words
 from results.record import Record
-from results.rows import Row, Values, labels, rows_of, values_of
-from results.statistics import REPLICATES, Floats, interval, mean_of_defined, rank_intervals, resampled
+from results.rows import Row, labels, rows_of, values_of
+from results.statistics import REPLICATES, Floats, interval, rank_intervals
 
 INCOMPLETE, UNDEFINED = "incomplete", "undefined"
 MARKS = {
@@ -143,15 +145,6 @@ def leaderboard(
     )
 
 
-def fold_weights(values: Values, record: Record, replicates: int = REPLICATES) -> list[Floats]:
-    """Return weights (replicates, scans) per fold; rows that answered the same scans share them."""
-    dataset = record.dataset.hash
-    return [
-        resampled(fold.scans, dataset, number, replicates=replicates)
-        for number, fold in enumerate(values.folds)
-    ]
-
-
 def _lines(
     found: Sequence[Row], measure: str, columns: Sequence[tuple[str, str]], replicates: int
 ) -> list[Line]:
@@ -159,12 +152,15 @@ def _lines(
     lines, samples = [], []
     for row, label in zip(found, labels(found), strict=True):
         values = values_of(row, measure)
-        scans = tuple(fold.scans for fold in values.folds)
-        empty = any(not fold.scans for fold in values.folds)
-        if scans not in weights and not empty:
-            weights[scans] = fold_weights(values, row.first.record, replicates)
-        drawn = _shown(values.replicates(weights[scans]), len(columns)) if not empty else None
-        numbers = _numbers(row, _shown(values.by_fold(), len(columns)), drawn, columns)
+        folds = fold_scans(values.means.scans, row.first.folds, row.first.columns)
+        scans = tuple(fold.scans for fold in folds)
+        drawn = None
+        if all(scans):
+            dataset = row.first.record.dataset.hash
+            if scans not in weights:
+                weights[scans] = draw_weights(folds, dataset, replicates=replicates)
+            drawn = _shown(replicate_means(folds, weights[scans], row.first.columns), len(columns))
+        numbers = _numbers(row, values.means, drawn, columns)
         samples.append(drawn[:, -1] if drawn is not None and numbers[-1].interval is not None else None)
         lines.append(Line(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores))
     return _ranked(lines, samples)
@@ -176,24 +172,26 @@ def _shown(values: Floats, columns: int) -> Floats:
 
 
 def _numbers(
-    row: Row, by_fold: Floats, drawn: Floats | None, columns: Sequence[tuple[str, str]]
+    row: Row, means: Means, drawn: Floats | None, columns: Sequence[tuple[str, str]]
 ) -> tuple[Number, ...]:
     gone = {group for _fold, group in row.missing}
-    means = mean_of_defined(by_fold, 0)
     numbers = []
     for place, (kind, name) in enumerate(columns):
         group = row.first.columns[place][0] if kind == "class" else name
         if (gone and kind == "all") or group in gone:
             numbers.append(Number(None, state=INCOMPLETE))
             continue
-        folds = by_fold[:, place]
-        folds = folds[~np.isnan(folds)]
-        if not len(folds):
+        folds = row.first.folds
+        spread = spread_of_folds(
+            means.of_all(folds) if kind == "all"
+            else means.of_group(folds, group) if kind == "group"
+            else means.of_class(folds, group, name)
+        )  # fmt: skip
+        if spread is None:
             numbers.append(Number(None, state=UNDEFINED))
             continue
-        std = float(np.std(folds, ddof=1)) if len(folds) > 1 else None
-        spread = interval(drawn[:, place]) if drawn is not None else None
-        numbers.append(Number(float(means[place]), std, spread))
+        ends = interval(drawn[:, place]) if drawn is not None else None
+        numbers.append(Number(spread.mean, spread.std, ends))
     return tuple(numbers)
 
 

@@ -1,20 +1,21 @@
-"""A row of a board: one method as configured, its seeds averaged per scan, as arrays to be resampled."""
+"""A row of a board: one method as configured, with its seeds, and its values under one measure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
+import pandas as pd
 
 from fewshot.base.atomic_io import canonical_json
-from results.blocks import Block, Cell, Column
+from results.blocks import Block, Cell
 from results.configuration import configuration_id, configuration_without_seed
+from results.frame import Means, record_frame, scan_means, undefined_scores
 from results.measures import measure
 from results.notes import labels_text, training_text
 from results.record import HYBRID, Record, Score
-from results.statistics import Floats, mean_of_defined, weighted_means
 
 Reading = Callable[[Record, Score], tuple[float | None, str | None]]
 
@@ -57,41 +58,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Values (scans, columns) of one fold's query scans; NaN where undefined or missing."""
-
-    scans: tuple[str, ...]
-    values: Floats
-
-
-@dataclass(frozen=True)
 class Values:
-    """A row under one measure: a matrix per fold, which columns make a group, and what is undefined.
+    """A row under one measure: its means, what is undefined (once per seed), and the number of scores."""
 
-    The arrays that the methods return have a column per class, then one per group, then the mean of all.
-    """
-
-    folds: tuple[Fold, ...]
-    groups: tuple[tuple[int, ...], ...]
-    undefined: tuple[tuple[int, str, str, str], ...]  # fold, class, scan, reason; once per seed
+    means: Means
+    undefined: tuple[tuple[int, str, str, str], ...]  # fold, class, scan, reason
     scores: int
-
-    def by_fold(self) -> Floats:
-        """Return (folds, columns): mean over scans, then over classes."""
-        every = [self._with_means(mean_of_defined(fold.values, 0)[None]) for fold in self.folds]
-        return np.concatenate(every)
-
-    def replicates(self, weights: Sequence[Floats]) -> Floats:
-        """Return (replicates, columns): the mean over folds for weights (R, scans) of each fold's scans."""
-        every = [
-            self._with_means(weighted_means(fold.values, drawn))
-            for fold, drawn in zip(self.folds, weights, strict=True)
-        ]
-        return mean_of_defined(np.stack(every), 0)
-
-    def _with_means(self, classes: Floats) -> Floats:
-        groups = [mean_of_defined(classes[:, list(places)], 1)[:, None] for places in self.groups]
-        return np.concatenate([classes, *groups, mean_of_defined(classes, 1)[:, None]], axis=1)
 
 
 def rows_of(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
@@ -133,37 +105,18 @@ def seed_rows(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
 
 
 def values_of(row: Row, name: str) -> Values:
-    """Return the values of a row under a measure: mean over supports, then over seeds, per scan and class."""
-    return gathered(row, lambda _record, score: measure(score, name))
+    """Return the values of a row under a measure, as `results/measures.py` names it."""
+    return values_read(row, lambda _record, score: measure(score, name))
 
 
-def gathered(row: Row, read: Reading) -> Values:
+def values_read(row: Row, read: Reading) -> Values:
     """Return the values of a row that `read` gives for (record, score): a value, or None and the reason."""
-    columns = row.first.columns
-    place = {column: number for number, column in enumerate(columns)}
-    undefined, scores, folds = [], 0, []
-    for fold in row.first.folds:
-        found: dict[tuple[str, Column], dict[int, list[float]]] = {}
-        for seed, block in enumerate(row.blocks):
-            for group in block.groups:
-                for score in block.cells[fold, group].scores if (fold, group) in block.cells else ():
-                    value, reason = read(block.cells[fold, group], score)
-                    of_seeds = found.setdefault((score.scan, (group, score.class_name)), {})
-                    scores += 1
-                    if value is not None:
-                        of_seeds.setdefault(seed, []).append(value)
-                    elif reason is not None:
-                        undefined.append((fold, score.class_name, score.scan, reason))
-        scans = tuple(sorted({scan for scan, _column in found}, key=_scan_order))
-        matrix = np.full((len(scans), len(columns)), np.nan)
-        line = {scan: number for number, scan in enumerate(scans)}
-        for (scan, column), of_seeds in found.items():
-            if of_seeds:
-                means = [sum(values) / len(values) for values in of_seeds.values()]
-                matrix[line[scan], place[column]] = sum(means) / len(means)
-        folds.append(Fold(scans, matrix))
-    places = tuple(tuple(place[c] for c in columns if c[0] == group) for group in row.first.groups)
-    return Values(tuple(folds), places, tuple(undefined), scores)
+    pairs = [read(record, score) for record in row.cells for score in record.scores]
+    frame = record_frame(row.cells).assign(
+        value=[math.nan if value is None else value for value, _reason in pairs],
+        undefined=pd.Series([reason for _value, reason in pairs], dtype=object),
+    )
+    return Values(Means(scan_means(frame, "value")), undefined_scores(frame), len(frame))
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -188,7 +141,3 @@ def label(row: Row) -> str:
 
 def _name(block: Block) -> str:
     return f"{block.record.method.name}, seed {block.record.model.seed}, #{block.configuration_id}"
-
-
-def _scan_order(scan: str) -> tuple[bool, int, str]:
-    return (not scan.isdecimal(), int(scan) if scan.isdecimal() else 0, scan)

@@ -1,64 +1,64 @@
-"""How much a result hangs on which scan is the support, where a protocol asks every one in turn (open-ep).
+"""How much a result depends on which scan is the support, where a protocol takes every one (open-ep).
 
-Of one class in one fold every support has the mean over query scans; worst is the least of these, spread
-their standard deviation (n-1). A fold's number is the mean over its classes, as the headline's is.
+For one class in one fold, every set of supports has its mean over query scans. The worst support is the least
+of these means; the spread of supports is their standard deviation (n-1), 0 for a single set. A fold's number
+is the mean over its classes, as in the headline.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from results.blocks import Block, Column
+import pandas as pd
+
+from results.blocks import Block
+from results.frame import mean_of, mean_over
 
 COLUMNS = ("worst support", "spread of supports")
 
 
 def several_supports(block: Block) -> bool:
-    """Say whether some class of some scan was answered from more than one set of supports."""
-    seen: dict[tuple[int, str, str], set[tuple[str, ...]]] = {}
-    for (fold, _group), record in block.cells.items():
-        for score in record.scores:
-            if score.undefined is None:
-                key = (fold, score.class_name, score.scan)
-                seen.setdefault(key, set()).add(tuple(score.supports))
-    return any(len(supports) > 1 for supports in seen.values())
+    """Say whether some class of some scan was segmented from more than one set of supports."""
+    defined = block.frame.dropna(subset="dice")
+    sets = defined.groupby(["fold", "class", "scan"])["supports"].nunique()
+    return bool((sets > 1).any())
 
 
-def by_support(block: Block, fold: int, column: Column) -> dict[tuple[str, ...], float]:
-    """Return support scans -> mean Dice over query scans of a class in a fold, in [0, 1]."""
-    group, name = column
-    found: dict[tuple[str, ...], list[float]] = {}
-    for score in block.cells[fold, group].scores if (fold, group) in block.cells else ():
-        if score.class_name == name and score.dice is not None:
-            found.setdefault(tuple(score.supports), []).append(score.dice)
-    return {supports: statistics.fmean(dices) for supports, dices in found.items()}
+def support_means(block: Block) -> pd.Series[float]:
+    """Return the mean Dice over query scans by (fold, group, class, supports), in [0, 1], where defined."""
+    levels = ["fold", "group", "class", "supports", "scan"]
+    values: pd.Series[float] = block.frame.set_index(levels)["dice"]
+    return mean_over(values, "scan").dropna()
 
 
 def worst_support(block: Block, fold: int) -> float | None:
     """Return the mean over classes of the worst support's Dice; None where a cell of the fold is missing."""
-    return _over_classes(block, fold, lambda dices: min(dices.values()))
+    return _over_classes(block, fold, min)
 
 
 def spread_of_supports(block: Block, fold: int) -> float | None:
     """Return the mean over classes of the deviation (n-1) over supports; None where a cell is missing."""
-    return _over_classes(
-        block, fold, lambda dices: statistics.stdev(dices.values()) if len(dices) > 1 else 0.0
-    )
+    return _over_classes(block, fold, lambda dices: statistics.stdev(dices) if len(dices) > 1 else 0.0)
 
 
 def over_folds(block: Block, measure: Callable[[Block, int], float | None]) -> float | None:
     """Return the mean of one of the two over folds; None where a cell is missing."""
+    if block.missing:
+        return None
     found = [measure(block, fold) for fold in block.folds]
-    defined = [value for value in found if value is not None]
-    return statistics.fmean(defined) if defined and not block.missing else None
+    return _defined(mean_of(math.nan if value is None else value for value in found))
 
 
-def _over_classes(
-    block: Block, fold: int, measure: Callable[[Mapping[tuple[str, ...], float]], float]
-) -> float | None:
+def _over_classes(block: Block, fold: int, measure: Callable[[list[float]], float]) -> float | None:
     if any(missing == fold for missing, _group in block.missing):
         return None
-    dices = [by_support(block, fold, column) for column in block.columns]
-    found = [measure(one) for one in dices if one]
-    return statistics.fmean(found) if found else None
+    means = support_means(block)
+    of_fold = means[means.index.get_level_values("fold") == fold]
+    classes = of_fold.groupby(level=["group", "class"]).agg(lambda dices: measure(dices.tolist()))
+    return _defined(mean_of(classes))
+
+
+def _defined(value: float) -> float | None:
+    return None if math.isnan(value) else value

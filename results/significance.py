@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fewshot.base.errors import UserError
-from results.blocks import blocks
+from results.blocks import Column, blocks
+from results.bootstrap import FoldScans, draw_weights, fold_scans, replicate_means
 from results.configuration import names_configuration
-from results.leaderboard import fold_weights
+from results.frame import Means, mean_of
 from results.questions import choose
 from results.record import Record
-from results.rows import Fold, Row, Values, labels, rows_of, values_of
+from results.rows import Row, labels, rows_of, values_of
 from results.statistics import (
     REPLICATES,
     Floats,
     SignedRanks,
     holm,
     interval,
-    mean_of_defined,
     scans_needed,
     signed_ranks,
     spread_of,
@@ -93,12 +92,13 @@ def compare(
             raise UserError(
                 f"{names[rows.index(row)]} is incomplete: {len(row.missing)} cells are missing; run them"
             )
-    first, second = values_of(one, measure), values_of(other, measure)
-    paired, unpaired = _paired(first, second)
-    weights = fold_weights(paired, one.first.record, replicates)
+    first, second = (values_of(row, measure).means for row in (one, other))
+    paired, unpaired = _paired(first, second, one.first.folds)
+    scans = fold_scans(paired.scans, one.first.folds, one.first.columns)
+    weights = draw_weights(scans, one.first.record.dataset.hash, replicates=replicates)
     return Comparison(
         one.first.record, measure, names[rows.index(one)], names[rows.index(other)],
-        tuple(_differences(one, first, second, paired, weights)), unpaired, (*left_out, *more),
+        tuple(_differences(one, first, second, paired, scans, weights)), unpaired, (*left_out, *more),
     )  # fmt: skip
 
 
@@ -113,44 +113,45 @@ def find_row(rows: Sequence[Row], names: Sequence[str], wanted: str) -> Row:
     raise UserError(f"{wanted!r} {fault}: {known}")
 
 
-def _paired(one: Values, other: Values) -> tuple[Values, int]:
-    """Return one minus other where both have a value, and how many values stand alone."""
-    folds, alone = [], 0
-    for fold, counterpart in zip(one.folds, other.folds, strict=True):
-        place = {scan: number for number, scan in enumerate(counterpart.scans)}
-        shared = [number for number, scan in enumerate(fold.scans) if scan in place]
-        if not shared:
-            raise UserError("the two methods share no scan in one of the folds; nothing can be paired")
-        mine = fold.values[shared]
-        its = counterpart.values[[place[fold.scans[number]] for number in shared]]
-        defined = int((~np.isnan(fold.values)).sum() + (~np.isnan(counterpart.values)).sum())
-        difference = mine - its
-        alone += defined - 2 * int((~np.isnan(difference)).sum())
-        folds.append(Fold(tuple(fold.scans[number] for number in shared), difference))
-    return Values(tuple(folds), one.groups, (), 0), alone
+def _paired(one: Means, other: Means, folds: Iterable[int]) -> tuple[Means, int]:
+    """Return one minus other where both have a scan, and how many values stand alone.
+
+    Raises `UserError` where they share no scan in one of `folds`.
+    """
+    shared = one.scans.index.intersection(other.scans.index)
+    difference = one.scans[shared] - other.scans[shared]
+    if not set(folds) <= set(shared.get_level_values("fold")):
+        raise UserError("the two methods share no scan in one of the folds; nothing can be paired")
+    alone = one.scans.count() + other.scans.count() - 2 * difference.count()
+    return Means(difference), int(alone)
 
 
 def _differences(
-    row: Row, first: Values, second: Values, paired: Values, weights: Sequence[Floats]
+    row: Row,
+    first: Means,
+    second: Means,
+    paired: Means,
+    scans: Sequence[FoldScans],
+    weights: Sequence[Floats],
 ) -> list[Difference]:
-    columns = [*range(len(row.first.columns)), -1]
-    estimates = mean_of_defined(paired.by_fold(), 0)
-    means = [mean_of_defined(values.by_fold(), 0) for values in (first, second)]
-    drawn = paired.replicates(weights)
-    by_scan = [_by_scan(paired, column) for column in columns]
+    """Return the difference of every class, then that of each scan's mean over classes."""
+    columns = row.first.columns
+    drawn = replicate_means(scans, weights, columns)
+    by_scan = [_by_scan(scans, place) for place in (*range(len(columns)), None)]
     tests = [signed_ranks(differences) for differences in by_scan]
     corrected = [*holm([test.p for test in tests[:-1]]), None]
-    names = [*(name for _group, name in row.first.columns), ALL]
     found = []
-    for number, column in enumerate(columns):
+    for number, name in enumerate([*(name for _group, name in columns), ALL]):
         differences = by_scan[number]
         if not differences:
-            raise UserError(f"no scan has a value of {names[number]} for both; there is nothing to compare")
+            raise UserError(f"no scan has a value of {name} for both; there is nothing to compare")
+        column = columns[number] if number < len(columns) else None
         deviation = spread_of(differences)
+        a, b, estimate = (_mean(row, means, column) for means in (first, second, paired))
         found.append(
             Difference(
-                names[number], len(differences), float(means[0][column]), float(means[1][column]),
-                float(estimates[column]), interval(drawn[:, column]), tests[number], corrected[number],
+                name, len(differences), a, b, estimate,
+                interval(drawn[:, -1 if column is None else number]), tests[number], corrected[number],
                 deviation, standardised(differences),
                 None if deviation is None else scans_needed(deviation, POINT),
             )
@@ -158,12 +159,17 @@ def _differences(
     return found
 
 
-def _by_scan(paired: Values, column: int) -> list[float]:
-    """Return a difference per scan, -1 for the mean over classes; a scan of several folds gives its mean."""
+def _mean(row: Row, means: Means, column: Column | None) -> float:
+    """Return the mean over folds of a class, or of all classes (None)."""
+    folds = row.first.folds
+    return mean_of(means.of_all(folds) if column is None else means.of_class(folds, *column))
+
+
+def _by_scan(folds: Sequence[FoldScans], column: int | None) -> list[float]:
+    """Return a difference per scan, the mean over its folds; `column` None: of its mean over classes."""
     found: dict[str, list[float]] = {}
-    for fold in paired.folds:
-        values = mean_of_defined(fold.values, 1) if column == -1 else fold.values[:, column]
-        for scan, value in zip(fold.scans, values, strict=True):
-            if not np.isnan(value):
-                found.setdefault(scan, []).append(float(value))
-    return [sum(values) / len(values) for values in found.values()]
+    for fold in folds:
+        for scan, values in zip(fold.scans, fold.values, strict=True):
+            found.setdefault(scan, []).append(mean_of(values) if column is None else values[column])
+    means = (mean_of(values) for values in found.values())
+    return [mean for mean in means if not math.isnan(mean)]

@@ -9,9 +9,10 @@ from typing import Any
 
 from fewshot.base.errors import unknown_name
 from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
-from results.blocks import Block, Spread, blocks
+from results.blocks import Block, blocks
 from results.comparability import prepared_by
 from results.configuration import question
+from results.frame import Spread
 from results.layout import FORMATS, Grid
 from results.notes import heading, notes, row_label, subheading
 from results.record import Record

@@ -130,13 +130,10 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
 
 
 def _mean(cells: Iterable[Cell], scan: str) -> float:
-    dices = [
-        score.dice
-        for cell in cells
-        for score in scored(cell)
-        if score.scan == scan and score.dice is not None
-    ]
-    return sum(dices) / len(dices)
+    """Return the mean Dice of a scan over classes, then over the methods' cells."""
+    from results.frame import mean_of, scan_dice
+
+    return mean_of(float(scan_dice(cell.record)[scan]) for cell in cells)
 
 
 def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:

@@ -62,11 +62,10 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
 
 def _ranked(record: Record) -> list[tuple[str, str]]:
     """Return ("best", scan), ("median", scan), ("worst", scan) by the scan's mean Dice over classes."""
-    dices: dict[str, list[float]] = {}
-    for score in record.scores:
-        if score.dice is not None:
-            dices.setdefault(score.scan, []).append(score.dice)
-    order = sorted(dices, key=lambda scan: -sum(dices[scan]) / len(dices[scan]))
+    from results.frame import scan_dice
+
+    dices = {str(scan): float(dice) for scan, dice in scan_dice(record).items()}
+    order = sorted(dices, key=lambda scan: -dices[scan])
     if not order:
         raise UserError("the cell has no defined Dice; there is nothing to draw")
     chosen = {order[0]: "best", order[-1]: "worst"}
