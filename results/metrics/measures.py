@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from fewshot.base.errors import unknown_name
 from results.metrics.counts import dice, iou, precision, recall
-from results.records.record import Score
 
 MEASURES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "Recall"}
 
 
-def measure(score: Score, name: str) -> tuple[float | None, str | None]:
+class PixelCounts(Protocol):
+    """Counts of one class in one scan; `undefined` is the reason where there are none."""
+
+    @property
+    def tp(self) -> int: ...
+    @property
+    def fp(self) -> int: ...
+    @property
+    def fn(self) -> int: ...
+    @property
+    def undefined(self) -> str | None: ...
+
+
+def measure(score: PixelCounts, name: str) -> tuple[float | None, str | None]:
     """Return (ratio in [0, 1], None), or (None, reason) where a record's score has no such ratio.
 
     A score that is undefined (its class is absent from the query) is so for every measure. Precision is
