@@ -1,7 +1,7 @@
 """Records of one configuration become a block: Dice per fold, class and group, with mean and deviation.
 
-`results/summary/frame.py` makes the means. A cell that the grid names and no record has is `missing`; the rest
-then has no mean.
+`results/summary/frame.py` makes the means. A cell that the grid names and no record has is `missing`; the
+rest then has no mean.
 """
 
 from __future__ import annotations
