@@ -19,10 +19,10 @@ from baselines.yardsticks import CopySupport
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.studies.ablations import ablated
-from results.ablation import Row, ablation_table, difference_interval
-from results.frame import Means, record_frame, scan_means
-from results.record import Record, Score
-from results.records import read_records
+from results.comparison.ablation import Row, ablation_table, difference_interval
+from results.records.files import read_records
+from results.records.record import Record, Score
+from results.summary.frame import Means, record_frame, scan_means
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 ASKED = ["--dataset", "tiny", "--setting", "2", "--folds", "0", "--groups", "upper"]

@@ -19,7 +19,7 @@ from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released
 from fewshot.learners.learner import options_from
 from protocols.training.method_config import settle, settled_for
-from results.records import read_record
+from results.records.files import read_record
 
 Options = DSPNet.Options
 TABLE = {

@@ -9,8 +9,9 @@ import pytest
 from making import changed, record, recorded, score
 
 from fewshot.base.types import ScanScore
-from results.configuration import configuration_id
-from results.frame import (
+from results.records.configuration import configuration_id
+from results.records.record import Record
+from results.summary.frame import (
     IDENTITY,
     SCORE,
     Means,
@@ -25,7 +26,6 @@ from results.frame import (
     spread_of_folds,
     undefined_scores,
 )
-from results.record import Record
 
 ABSENT = ScanScore("liver", "4", ("9",), 0, 0, 0, 0, "class absent from the query scan")
 

@@ -15,16 +15,16 @@ from tiny import tiny_store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
-from results.blocks import blocks
-from results.records import read_record
-from results.sensitivity import (
+from results.records.files import read_record
+from results.summary.configuration_result import blocks
+from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
     spread_of_supports,
     support_means,
     worst_support,
 )
-from results.tables import render
+from results.tables.fold_tables import render
 
 OPEN = {"protocol": {"name": "open-ep", "version": 1, "hash": "e" * 64}, "parts": 1}
 

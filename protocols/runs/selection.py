@@ -29,7 +29,7 @@ from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import Method
 from protocols.training.models import Model
-from results.frame import mean_dice
+from results.summary.frame import mean_dice
 
 POLICIES = ("last", "validation", "oracle")
 ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"
