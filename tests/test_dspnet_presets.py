@@ -95,7 +95,7 @@ def test_records_hold_the_settled_numbers_and_the_marks(done: Path) -> None:
     found = {}
     for record in records:
         options = record.method.options
-        numbers = (options["alpha_foreground"], options["w"], record.audits[:-1])
+        numbers = (options["alpha_foreground"], options["w"], list(record.audits[:-1]))
         assert record.audits[-1].startswith("not the published recipe: encoder resnet18")
         found[record.setting, options["preset"]] = numbers
     mark = "dspnet: preset released on abdomen in setting 1, for which the authors give setting1-abdomen"
