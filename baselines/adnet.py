@@ -13,7 +13,7 @@ branch. Different here: the mask is resized to the features, where the paper res
 so a very small mask can be lost (such an episode is undefined: skipped and counted); the logit,
 kappa * (T - S), is resized to the image, where the paper resizes the probability; the alignment loss is the
 contract's, whose cross-entropy has no class weights; both slices of an episode are transformed, where the
-paper transforms one. How supervoxels are made is told in `episodes/supervoxels.py`.
+paper transforms one. How supervoxels are made is told in `episodes/pseudo_labels/supervoxels.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, LossResult, PrototypeLearner, Recipe
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import Branch, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class ADNet(PrototypeLearner):

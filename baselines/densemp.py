@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.checkpoints import NAMED, default_weights
-from fewshot.densecl import DenseCLRecipe
-from fewshot.errors import UserError
-from fewshot.learner import Ablations, Recipe
-from fewshot.paper_layout import PaperLayout, PaperTable
-from fewshot.training_plan import BackboneStage, EpisodeStage, Stage, TrainingPlan
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import NAMED, default_weights
+from fewshot.learners.learner import Ablations, Recipe
+from fewshot.learners.paper_layout import PaperLayout, PaperTable
+from fewshot.learners.training_plan import BackboneStage, EpisodeStage, Stage, TrainingPlan
+from fewshot.pretraining.densecl import DenseCLRecipe
 
 STAGES = (1, 2, 3)
 DENSECL = "densecl"  # names stage 1 and the weights it makes

@@ -26,11 +26,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.nearest import k_means
-from fewshot.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
-from fewshot.seeds import seed_for
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.nearest import k_means
+from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
 
 SEED = seed_for("k-means", "first centres")  # fixed: the same support gives the same clusters always
 

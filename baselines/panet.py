@@ -21,9 +21,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.prototypes import masked_average, resize_masks, similarities
+from fewshot.base.errors import UserError
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class PANet(PrototypeLearner):

@@ -10,7 +10,7 @@ As published: two maps of a ResNet-101 from COCO, layer3's of stride 4 with weig
 through a learnt linear map, for both scales; at test time, and not in training, each map's prototype refined
 on each query slice so that the query can be rebuilt from prediction and prototype; cross-entropy weighted
 (0.1, 1) in both branches, an alignment loss of 0 where nothing was predicted, and T / 20; the recipe and its
-supervoxel episodes (`episodes/supervoxel_sampler.py` says how they differ).
+supervoxel episodes (`episodes/sampling/supervoxel.py` says how they differ).
 
 Different here:
 - T is linear in layer4's features after their 1x1 convolution; published: through ImageNet's classifier
@@ -39,10 +39,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.encoder import TwoScaleEncoder
-from fewshot.errors import UserError
-from fewshot.learner import Branch, Features, PrototypeLearner, Recipe, resized, scored
-from fewshot.prototypes import NORM_FLOOR, masked_average, resize_masks
+from fewshot.base.errors import UserError
+from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, resized, scored
+from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks
 
 MOMENTS = (0.9, 0.999)  # Adam's
 ADAM_FLOOR = 1e-8

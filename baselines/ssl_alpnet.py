@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
+from fewshot.base.errors import UserError
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
 
 
 class SSLALPNet(PrototypeLearner):

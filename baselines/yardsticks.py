@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.types import Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 
 
 @dataclass(frozen=True)

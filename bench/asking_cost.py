@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from measuring import Row, Sizes, best, row
 
-from episodes.slices import normalisation
-from episodes.store import Store
-from protocols.asking import Asked, ask
-from protocols.audits import audit_question
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.models import Model, built
-from protocols.runner import plan_cells
-from protocols.spec import load_protocol
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
+from protocols.cells.evaluate_cells import Asked, ask
+from protocols.request import Request
+from protocols.rules.audits import audit_question
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import plan_cells
+from protocols.training.method_config import settle
+from protocols.training.models import Model, built
 
 
 class Fold:

@@ -12,13 +12,14 @@
 # LIMIT          seconds for everything (default: 540)
 # CHECK_SECONDS  seconds for bench/gpu.sh (default: 150; 0 leaves it out)
 # DATASET        default: chaost2
+# YARDSTICKS     methods without training that run first (default: "all-foreground copy-support")
 # SETTING        default: 1, where both groups share one training a fold
 # FOLDS          default: "0 1 2 3 4"
 # ENCODER        default: resnet101
 # WEIGHTS        default: random; "densecl" pre-trains a backbone for every fold first, with PRETRAIN
 # PRETRAIN       options of `fewshot pretrain densecl` (default: --precision bf16)
 # RUN_OPTIONS    more options of `fewshot run` (default: --precision bf16)
-# TMPDIR         where the work folder lies; a trained model has some 500 MB (default: /tmp)
+# SCRATCH        where the work folder lies; a trained model has some 500 MB (default: $TMPDIR or /tmp)
 # TINY=1         small checks on whatever device there is, to try the script out
 set -uo pipefail
 if (( $# < 3 )); then
@@ -34,9 +35,10 @@ python=${PYTHON:-.venv/bin/python}
 limit=${LIMIT:-540}
 dataset=${DATASET:-chaost2}
 read -ra folds <<< "${FOLDS:-0 1 2 3 4}"
+read -ra yardsticks <<< "${YARDSTICKS-all-foreground copy-support}"
 read -ra run_options <<< "${RUN_OPTIONS---precision bf16}"
 read -ra pretrain_options <<< "${PRETRAIN---precision bf16}"
-work=$(mktemp -d)
+work=$(mktemp -d -p "${SCRATCH:-${TMPDIR:-/tmp}}")
 trap 'rm -rf "$work"' EXIT
 exec > >(tee "$out/campaign.log") 2>&1
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
@@ -79,7 +81,7 @@ at_once() {
   while [[ -n $(jobs -rp) ]]; do
     sleep 5
     now=$(steps_taken)
-    say "$name: $now steps in all, $(( (now - before) / 5 )) a second"
+    (( now > before )) && say "$name: $(( (now - before) / 5 )) steps a second, all folds together"
     before=$now
   done
   for fold in "${!pids[@]}"; do
@@ -112,10 +114,14 @@ fi
 say "$dataset is prepared"
 
 # 3. Methods without training: what position alone gives, and a proof that records can be written.
-yardstick() { fewshot run --dataset "$dataset" --setting "${SETTING:-1}" --method "$1" > "$work/output/$1.txt" 2>&1; }
-yardstick all-foreground &
-yardstick copy-support || { cat "$work/output/copy-support.txt"; exit 1; }
-wait $! || { cat "$work/output/all-foreground.txt"; exit 1; }
+pids=()
+for method in "${yardsticks[@]}"; do
+  fewshot run --dataset "$dataset" --setting "${SETTING:-1}" --method "$method" > "$work/output/$method.txt" 2>&1 &
+  pids+=($!)
+done
+for number in "${!pids[@]}"; do
+  wait "${pids[number]}" || { cat "$work/output/${yardsticks[number]}.txt"; exit 1; }
+done
 say 'yardsticks are recorded'
 pack
 

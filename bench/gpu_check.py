@@ -22,20 +22,20 @@ from torch import Tensor
 from training_cost import stepper
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import preset
-from episodes.plan import Plan, make_plan
-from episodes.resident import ResidentEpisodes
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, make_plan
+from episodes.sampling.augment import preset
+from episodes.sampling.device_sampler import ResidentEpisodes
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.types import Support
 from fewshot.commands.shared import chosen_device
-from fewshot.encoder import build_encoder
-from fewshot.files import write_json
-from fewshot.learner import encoder_for
-from fewshot.registry import resolve_method
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import encoder_for
+from fewshot.learners.registry import resolve_method
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 METHODS = ("ssl-alpnet", "dspnet")
 STEPS = 10  # of training on the CPU, so that the weights tell organs from the rest

@@ -21,19 +21,19 @@ from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed, row
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan import Plan
-from episodes.resident import ResidentEpisodes
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan
+from episodes.sampling.device_sampler import ResidentEpisodes
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.precision import PRECISIONS
+from fewshot.base.types import Episode
 from fewshot.commands.shared import chosen_batch, chosen_device
-from fewshot.encoder import build_encoder
-from fewshot.files import write_json
-from fewshot.learner import Recipe
-from fewshot.precision import PRECISIONS
-from fewshot.training import train
-from fewshot.types import Episode
-from protocols.evaluate import evaluate
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.loop import train
+from protocols.cells.evaluate import evaluate
 
 
 def main(argv: list[str] | None = None) -> int:

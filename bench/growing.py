@@ -15,15 +15,15 @@ from made import spec_like, written_store
 from measuring import TINY, best
 from memory_cost import held
 
-from episodes.phantoms.make import phantom_scan, phantom_spec
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import write_nifti
-from protocols.evaluate import evaluate
-from protocols.methods import settle
-from protocols.models import built
-from protocols.spec import load_protocol
+from episodes.io.nifti import write_nifti
+from episodes.phantoms.generate import phantom_scan, phantom_spec
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import settle
+from protocols.training.models import built
 
 SIDE, SLICES = 64, 8
 SPACING, ORIGIN = (8.0, 5.0, 5.0), (0.0, 0.0, 0.0)

@@ -18,8 +18,8 @@ from growing import Series, by_question, by_scans
 from matplotlib.figure import Figure
 from measuring import Row, printed, row
 
-from fewshot.allocator import keep_memory
-from fewshot.files import write_json
+from fewshot.base.atomic_io import write_json
+from fewshot.base.malloc import keep_memory
 from results.board_figures import COLOURS, MARKERS, STROKES, save, style
 
 HERE = Path(__file__).resolve().parent

@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from measuring import TINY, Row, printed, row
 
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.precision import PRECISIONS
 from fewshot.commands.phantoms import made_phantoms
 from fewshot.commands.shared import chosen_batch, chosen_device
-from fewshot.files import write_json
-from fewshot.precision import PRECISIONS
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.runner import run
-from protocols.spec import load_protocol
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import run
+from protocols.training.method_config import settle
 from results.records import read_record
 
 HERE = Path(__file__).resolve().parent

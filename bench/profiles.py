@@ -10,18 +10,18 @@ from asking_cost import Fold
 from measuring import Sizes
 from where import Parts, watched
 
-import protocols.asking
-import protocols.evaluate
-import protocols.predictors
+import protocols.cells.evaluate
+import protocols.cells.evaluate_cells
+import protocols.cells.predictors
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.encoder import ResNetEncoder, build_encoder
-from fewshot.learner import Recipe
-from fewshot.training import train
-from fewshot.training_log import TrainingLog
+from episodes.sampling.prefetch import prefetched
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.encoders.encoder import ResNetEncoder, build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.log import TrainingLog
+from fewshot.training.loop import train
 
 STEPS = 5
 

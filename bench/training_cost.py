@@ -17,17 +17,17 @@ from measuring import Row, Sizes, best, row
 from skimage.segmentation import felzenszwalb
 from torch import nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import augment, preset
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.superpixels import volume_superpixels
-from fewshot.encoder import build_encoder
-from fewshot.learner import PrototypeLearner, Recipe
-from fewshot.stepping import Stepper
-from fewshot.types import Episode
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.sampling.augment import augment, preset
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import Episode
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import PrototypeLearner, Recipe
+from fewshot.training.optimizer_step import Stepper
 
 VIEWS = 8
 EPISODES = 100  # tried until one has a loss

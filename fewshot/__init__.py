@@ -25,14 +25,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewshot.errors import UserError
-    from fewshot.explanation import Explanation
-    from fewshot.learner import Learner, LossResult, PrototypeLearner
-    from fewshot.paper_layout import PaperLayout, PaperTable
-    from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
-    from fewshot.recipe import Recipe
-    from fewshot.seeds import seed_for
-    from fewshot.types import Episode, Support
+    from fewshot.base.errors import UserError
+    from fewshot.base.seeds import seed_for
+    from fewshot.base.types import Episode, Support
+    from fewshot.learners.learner import Learner, LossResult, PrototypeLearner
+    from fewshot.learners.paper_layout import PaperLayout, PaperTable
+    from fewshot.learners.prototypes import (
+        masked_average,
+        pooled_cells,
+        resize_masks,
+        set_scores,
+        similarities,
+    )
+    from fewshot.learners.recipe import Recipe
+    from fewshot.studies.explanation import Explanation
 
 __all__ = [
     "Episode",
@@ -54,14 +60,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("UserError",),
-    "explanation": ("Explanation",),
-    "learner": ("Learner", "LossResult", "PrototypeLearner"),
-    "paper_layout": ("PaperLayout", "PaperTable"),
-    "prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
-    "recipe": ("Recipe",),
-    "seeds": ("seed_for",),
-    "types": ("Episode", "Support"),
+    "base.errors": ("UserError",),
+    "studies.explanation": ("Explanation",),
+    "learners.learner": ("Learner", "LossResult", "PrototypeLearner"),
+    "learners.paper_layout": ("PaperLayout", "PaperTable"),
+    "learners.prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
+    "learners.recipe": ("Recipe",),
+    "base.seeds": ("seed_for",),
+    "base.types": ("Episode", "Support"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from episodes.dataset import known_datasets, load_dataset_spec
-from fewshot.errors import UserError
-from fewshot.registry import METHODS, known_methods
+from episodes.store.dataset import known_datasets, load_dataset_spec
+from fewshot.base.errors import UserError
+from fewshot.learners.registry import METHODS, known_methods
 from results.configuration import configuration_id
 from results.record import Record
 
@@ -82,7 +82,7 @@ def list_methods(_work: Path) -> list[Row]:
 
 def list_protocols(_work: Path) -> list[Row]:
     """Return a row per protocol of the project."""
-    from protocols.spec import known_protocols, load_protocol
+    from protocols.rules.spec import known_protocols, load_protocol
 
     protocols = [load_protocol(name) for name in known_protocols()]
     return [

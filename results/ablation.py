@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.seeds import seed_for
+from fewshot.base.seeds import seed_for
 from results.layout import Grid, as_text
 from results.machines import machine_notes
 from results.notes import labels_text, training_text, weights_note

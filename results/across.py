@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
 from results.blocks import Block
 from results.configuration import configuration
 from results.layout import Grid

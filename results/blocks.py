@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
 from results.configuration import configuration, configuration_id, has_same_result, question
 from results.record import Record
 

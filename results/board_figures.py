@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fewshot.errors import UserError
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
+from fewshot.base.errors import UserError
 from results.leaderboard import Board, Line
 from results.measures import MEASURES
 from results.record import Record

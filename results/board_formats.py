@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fewshot.errors import unknown_name
+from fewshot.base.errors import unknown_name
 from results.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.comparability import prepared_by
 from results.configuration import question

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from results.record import Record
 
-RECIPE_MARK = "not the published recipe: "  # how protocols/recipe_marks.py begins the mark
+RECIPE_MARK = "not the published recipe: "  # how protocols/cells/recipe_marks.py begins the mark
 PREPARED_BY = {
     "fewshot": "this program",
     "published-layout": "somebody else's released preprocessing (published layout)",

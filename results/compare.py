@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
 from results.configuration import configuration_without_seed, names_configuration, question
 from results.rows import Row, label, values_of
 from results.statistics import mean_of_defined

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fewshot.files import hash_of
-from fewshot.key_parts import method_key_part, weights_key_part
+from fewshot.base.atomic_io import hash_of
+from fewshot.identity.key_parts import method_key_part, weights_key_part
 from results.record import DatasetPart, Record
 from results.record_json import part_json
 

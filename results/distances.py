@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from results.measures import measure
 from results.record import Score
 from results.scores import count

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
 from results.figures import PREDICTION, TRUTH
 from results.scores import count, dice
 

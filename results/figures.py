@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
 
 TRUTH = "#ffb000"  # amber and blue differ in grey and for colour-blind people
 PREDICTION = "#4d9dff"

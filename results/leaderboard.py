@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 from results.blocks import blocks
 from results.comparability import has_random_start, reason_of_cells, recipe_marks
 from results.measures import MEASURES

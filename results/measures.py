@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewshot.errors import unknown_name
+from fewshot.base.errors import unknown_name
 from results.record import Score
 from results.scores import dice, iou, precision, recall
 

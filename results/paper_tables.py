@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fewshot.errors import UserError, unknown_name
-from fewshot.paper_layout import PaperLayout, PaperTable
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.learners.paper_layout import PaperLayout, PaperTable
 from results.board_tables import percent, signed
 from results.comparability import reason_of_cells
 from results.layout import FORMATS, Grid

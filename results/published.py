@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 PUBLISHED = Path(__file__).resolve().parent / "published.csv"
 KEYS = (

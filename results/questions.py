@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fewshot.errors import UserError, unknown_name
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError, unknown_name
 from results.configuration import question
 from results.record import Record
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
 from results.record_json import FormError, Rule, part_json, read_part
 from results.scores import dice
 

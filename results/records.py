@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import UserError
-from fewshot.files import hash_of, write_json
+from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.errors import UserError
 from results.record import Record, checked_record
 
 SUFFIXES = (".json", ".jsonl")

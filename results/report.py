@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
 from results.board_formats import board_sheets
 from results.comparability import prepared_by_text
 from results.html import Part, Picture, Prose, Sheet

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
 from results.blocks import Block, Cell, Column
 from results.configuration import configuration_id, configuration_without_seed
 from results.measures import measure

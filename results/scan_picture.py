@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
 from results.figures import PREDICTION, TRUTH
 
 COLUMNS = 4

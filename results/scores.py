@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.types import ScanScore
+from fewshot.base.types import ScanScore
 
 
 def count(pred: Any, truth: Any) -> tuple[Any, Any, Any]:

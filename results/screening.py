@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
 from results.blocks import remedy
 from results.configuration import configuration, has_same_result
 from results.record import Record

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 from results.blocks import blocks
 from results.configuration import names_configuration
 from results.leaderboard import fold_weights

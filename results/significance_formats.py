@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from fewshot.errors import unknown_name
+from fewshot.base.errors import unknown_name
 from results.board_tables import signed
 from results.layout import FORMATS as LAYOUTS
 from results.layout import Grid

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from fewshot.seeds import seed_for
+from fewshot.base.seeds import seed_for
 
 Floats = NDArray[np.float64]
 REPLICATES = 2000

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fewshot.errors import unknown_name
+from fewshot.base.errors import unknown_name
 from results.across import across_protocols, protocols_notes, protocols_table, protocols_title
 from results.blocks import Block, Spread, blocks
 from results.comparability import prepared_by

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fewshot.learner import LossResult, PrototypeLearner, Recipe
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode, Support
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class Sound(PrototypeLearner):

@@ -11,38 +11,56 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.method_identity import is_project_file, method_version
-from fewshot.registry import METHODS, resolve_method
-from fewshot.source_digest import combined_digest, file_digest, imported_files, module_file
-from fewshot.versions import PARTS
+from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, module_file
+from fewshot.identity.versions import PARTS
+from fewshot.learners.method_identity import is_project_file, method_version
+from fewshot.learners.registry import METHODS, resolve_method
 
 RECORDED = Path(__file__).resolve().parent / "golden" / "digests.json"
 # part -> the modules that compute it; what they import of the project counts too
 MODULES: dict[str, tuple[str, ...]] = {
     "preparation": (
         "episodes.prepare.abdomen",
-        "episodes.prepare.acdc",
+        "episodes.prepare.downloads.acdc",
         "episodes.prepare.build",
-        "episodes.prepare.chaos",
-        "episodes.prepare.cmr",
+        "episodes.prepare.downloads.chaos",
+        "episodes.prepare.downloads.cmr",
         "episodes.prepare.folder",
-        "episodes.prepare.published",
-        "episodes.prepare.synapse",
-        "episodes.slices",
+        "episodes.prepare.paired_nifti",
+        "episodes.prepare.downloads.synapse",
+        "episodes.store.slices",
     ),
-    "pseudo_labels": ("episodes.superpixels", "episodes.supervoxels", "protocols.pseudo_labels"),
+    "pseudo_labels": (
+        "episodes.pseudo_labels.superpixels",
+        "episodes.pseudo_labels.supervoxels",
+        "protocols.training.pseudo_labels",
+    ),
     "sampling": (
-        "episodes.annotated_sampler",
-        "episodes.augment",
-        "episodes.resident",
-        "episodes.sampler",
-        "episodes.supervoxel_sampler",
+        "episodes.sampling.annotated",
+        "episodes.sampling.augment",
+        "episodes.sampling.device_sampler",
+        "episodes.sampling.superpixel",
+        "episodes.sampling.supervoxel",
     ),
-    "encoder": ("fewshot.checkpoints", "fewshot.encoder"),
-    "prototypes": ("fewshot.learner", "fewshot.nearest", "fewshot.prototypes"),
-    "training": ("fewshot.training", "fewshot.stepping", "protocols.models", "protocols.pipeline"),
-    "pretraining": ("episodes.contrast", "fewshot.densecl", "protocols.pretraining"),
-    "evaluation": ("episodes.plan", "protocols.evaluate", "protocols.selection", "results.scores"),
+    "encoder": ("fewshot.encoders.checkpoints", "fewshot.encoders.encoder"),
+    "prototypes": ("fewshot.learners.learner", "fewshot.learners.nearest", "fewshot.learners.prototypes"),
+    "training": (
+        "fewshot.training.loop",
+        "fewshot.training.optimizer_step",
+        "protocols.training.models",
+        "protocols.training.stages",
+    ),
+    "pretraining": (
+        "episodes.contrastive.batches",
+        "fewshot.pretraining.densecl",
+        "protocols.training.pretraining",
+    ),
+    "evaluation": (
+        "episodes.plan.plan",
+        "protocols.cells.evaluate",
+        "protocols.runs.selection",
+        "results.scores",
+    ),
 }
 
 

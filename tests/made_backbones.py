@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining, image_hash, write_backbone
-from fewshot.encoder import build_encoder
+from episodes.store.store import Store
+from fewshot.encoders.backbone_file import Pretraining, image_hash, write_backbone
+from fewshot.encoders.encoder import build_encoder
 
 
 def backbone_file(path: Path, images: tuple[str, ...], encoder: str = "resnet18", seed: int = 7) -> Path:
@@ -50,7 +50,7 @@ class MadeBackbones:
 
     def put(self, patch: pytest.MonkeyPatch) -> MadeBackbones:
         """Take the place of the module."""
-        module: Any = ModuleType("protocols.pretraining")
+        module: Any = ModuleType("protocols.training.pretraining")
         module.ensure_backbone = self.ensure_backbone
-        patch.setitem(sys.modules, "protocols.pretraining", module)
+        patch.setitem(sys.modules, "protocols.training.pretraining", module)
         return self

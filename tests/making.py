@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fewshot.types import ScanScore
+from fewshot.base.types import ScanScore
 from results.record import SCHEMA, Record, Score
 
 GROUPS = {"lower": ["left-kidney"], "upper": ["liver", "spleen"]}

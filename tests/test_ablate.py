@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tiny import tiny_store
 
-from baselines.dspnet import DSPNet
-from baselines.dspnet_explanation import VARIANTS
+from baselines.dspnet.explanation import VARIANTS
+from baselines.dspnet.model import DSPNet
 from baselines.yardsticks import CopySupport
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.ablations import ablated
+from protocols.studies.ablations import ablated
 from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
 from results.record import Record, Score
 from results.records import read_records

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fewshot.commands.main import main
-from fewshot.registry import METHODS, resolve_method
+from fewshot.learners.registry import METHODS, resolve_method
 from results.records import read_record
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.adnet import ADNet
-from fewshot.errors import UserError
-from fewshot.learner import Branch, scored
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import Branch, scored
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

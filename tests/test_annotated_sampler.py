@@ -11,20 +11,14 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.annotated_sampler import (
-    AnnotatedEpisodes,
-    MixedEpisodes,
-    Pair,
-    annotated_pairs,
-    fold_supports,
-)
-from episodes.index import ClassSliceIndex
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.spec import load_protocol
+from episodes.plan.plan import Plan, make_plan
+from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, Pair, annotated_pairs, fold_supports
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from protocols.rules.spec import load_protocol
 
 UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")
 

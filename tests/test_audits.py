@@ -12,14 +12,14 @@ import pytest
 from making import changed, record, score
 from tiny import tiny_store
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from fewshot.types import SliceRef
-from protocols import audits
-from protocols.audits import AuditError, audit_question, audit_training
-from protocols.spec import load_protocol
+from protocols.rules import audits
+from protocols.rules.audits import AuditError, audit_question, audit_training
+from protocols.rules.spec import load_protocol
 from results.blocks import blocks
 from results.records import read_record
 

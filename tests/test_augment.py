@@ -10,8 +10,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from episodes import augment as views
-from episodes.augment import (
+from episodes.sampling import augment as views
+from episodes.sampling.augment import (
     PRESETS,
     Draw,
     affine_map,
@@ -22,7 +22,7 @@ from episodes.augment import (
     gaussian_blur,
     preset,
 )
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -11,15 +11,15 @@ import torch
 from made_backbones import backbone_file, slices_of
 from tiny import tiny_store
 
-from episodes.pictures import Pictures, open_slices
-from episodes.plan import make_plan
-from episodes.slices import normalisation
-from fewshot.backbone_file import Pretraining, read_pretraining
+from episodes.contrastive.images import Pictures, open_slices
+from episodes.plan.plan import make_plan
+from episodes.store.slices import normalisation
 from fewshot.commands.main import main
-from fewshot.densecl import DenseCLRecipe
-from protocols import pretraining
-from protocols.pretraining import Stage1, pretrained
-from protocols.spec import load_protocol
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining
+from fewshot.pretraining.densecl import DenseCLRecipe
+from protocols.rules.spec import load_protocol
+from protocols.training import pretraining
+from protocols.training.pretraining import Stage1, pretrained
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))

@@ -13,6 +13,22 @@ from results.records import read_record
 OPTIONS = {
     "adnet": {"alpha": 10.0, "kappa": 1.0, "initial_threshold": -5.0},
     "panet": {"scale": 10.0},
+    "rpt": {
+        "variant": "2023",
+        "alpha": 18.0,
+        "kappa": 0.4,
+        "passes": 2,
+        "draw_seed": 7,
+        "few_cells": "repeat",
+        "squash_again": False,
+    },
+    "gmrd": {
+        "variant": "2023",
+        "fill": "mean",
+        "draw_seed": 3,
+        "outer_ring": "ring",
+        "learn_from_empty": False,
+    },
     "kmeans": {"k_foreground": 2, "k_background": 3, "iterations": 4, "scale": 10.0},
     "qnet": {
         "alpha": 18.0,

@@ -19,13 +19,13 @@ from cardiac_scans import (
     write_cmr,
 )
 
-from episodes.prepare import acdc, cmr
-from episodes.prepare.acdc import end_diastolic_frame, rescaled
-from episodes.prepare.layouts import LAYOUTS
+from episodes.io.nifti import NiftiImage, read_nifti
+from episodes.prepare.crop_pad import centred, square_pair
+from episodes.prepare.downloads import acdc, cmr
+from episodes.prepare.downloads.acdc import end_diastolic_frame, rescaled
+from episodes.prepare.downloads.layouts import LAYOUTS
 from episodes.prepare.scan import pair_of
-from episodes.prepare.square import centred, square_pair
-from episodes.volumes import NiftiImage, read_nifti
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def volume(array: np.ndarray, path: str = "here.nii.gz") -> NiftiImage:
@@ -192,8 +192,8 @@ def test_neither_download_is_seen_in_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.volumes
 def test_real_hearts_are_brighter_than_the_threshold(shared: Path) -> None:
-    from episodes.dataset import load_dataset_spec
-    from episodes.superpixels import patient_mask
+    from episodes.pseudo_labels.superpixels import patient_mask
+    from episodes.store.dataset import load_dataset_spec
 
     spec = load_dataset_spec("acdc")
     for scan, most in ((2, 0.9), (19, 1.0), (29, 0.9)):  # 19 is noisy to its corners

@@ -13,8 +13,8 @@ from broken_learners import FAULTS, ComparesPartsTogether, SegmentOnly, Segments
 from small_encoder import SMALL, SmallEncoder
 
 from fewshot.commands.main import main
-from fewshot.contract import CHECKS, check_method
-from fewshot.registry import METHODS, resolve_method
+from fewshot.contract.checks import CHECKS, check_method
+from fewshot.learners.registry import METHODS, resolve_method
 
 BROKEN = Path(__file__).resolve().parent / "broken_learners.py"
 

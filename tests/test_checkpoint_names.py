@@ -13,9 +13,9 @@ from making import record, score
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
+from fewshot.encoders.encoder import build_encoder
 from results.blocks import blocks
 from results.leaderboard import leaderboard
 from results.record import Record

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import fewshot.checkpoints as checkpoints
+import fewshot.encoders.checkpoints as checkpoints
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.checkpoints import (
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import (
     FILES,
     InitialWeights,
     default_weights,
@@ -20,9 +22,7 @@ from fewshot.checkpoints import (
     load_weights,
     read_checkpoint,
 )
-from fewshot.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from fewshot.encoders.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
 
 State = dict[str, Tensor]
 

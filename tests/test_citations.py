@@ -108,6 +108,16 @@ def test_documents_cite_rules_that_exist() -> None:
             assert rule in known, f"{path.name} cites {rule}"
 
 
+def test_documents_name_code_that_exists() -> None:
+    for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md")):
+        named = re.findall(
+            r"`((?:fewshot|episodes|baselines|protocols|results)/[a-z_/]+\.py)`", path.read_text("utf-8")
+        )
+        assert [name for name in named if not (ROOT / name).is_file()] == [], (
+            f"{path.name} names files that are gone"
+        )
+
+
 def test_the_ends_of_a_range_are_in_order() -> None:
     for path in files(FOLDERS):
         for text in texts(path):

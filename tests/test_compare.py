@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from making import record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from results.blocks import blocks
 from results.compare import compare, comparison_text, find_row
 from results.record import Record

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from tiny import DEPTH, SIZE, tiny_spec, tiny_store
 
-from episodes.plan import make_plan
-from episodes.slices import normalisation
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.plan.plan import make_plan
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.slices import normalisation
+from episodes.store.store import Source, Store, new_store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.audits import AuditError
-from protocols.crossed import (
+from protocols.rules.audits import AuditError
+from protocols.rules.spec import load_protocol
+from protocols.runs.cross_dataset import (
     OWN_CT,
     UNSEEN,
     audit_crossed,
@@ -25,7 +26,6 @@ from protocols.crossed import (
     crossed_intensities,
     crossed_plan,
 )
-from protocols.spec import load_protocol
 from results.record import TrainingPart
 from results.records import read_record
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from tiny import tiny_store
 
+from fewshot.base.locks import if_free, locked
 from fewshot.commands.main import main
-from fewshot.locks import if_free, locked
 from results.records import read_record
 
 ASK = ["--dataset", "tiny", "--folds", "0,1", "--setting", "2"]

@@ -7,7 +7,7 @@ import json
 import digests
 import pytest
 
-from fewshot.versions import PARTS
+from fewshot.identity.versions import PARTS
 
 
 def test_the_code_of_every_version_is_the_recorded_one() -> None:

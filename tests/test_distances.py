@@ -10,9 +10,9 @@ import pytest
 from making import recorded
 from tiny import tiny_store
 
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
 from results.distances import NO_SPACING, distance_score, surface_scores
 from results.record import Score
 

@@ -23,13 +23,13 @@ from download_scans import (
     write_synapse,
 )
 
-from episodes import dataset
-from episodes.dataset import load_dataset_spec
+from episodes.io.nifti import NiftiImage, write_nifti
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
-from episodes.prepare.chaos import read_pair
+from episodes.prepare.downloads.chaos import read_pair
 from episodes.prepare.orientation import better_orientation
-from episodes.store import Store
-from episodes.volumes import NiftiImage, write_nifti
+from episodes.store import dataset
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.store import Store
 from fewshot.commands.main import main
 
 HEADER_STEP = float(np.float32(STEP))  # as a NIfTI header holds it: 7 slices stay 7

@@ -14,15 +14,15 @@ import torch
 from tiny import tiny_store
 from torch import nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.panet import PANet
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.checkpoints import load_released
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.learner import options_from
-from fewshot.registry import source_hash
-from protocols.methods import settle, settled_for
+from fewshot.encoders.checkpoints import load_released
+from fewshot.learners.learner import options_from
+from fewshot.learners.registry import source_hash
+from protocols.training.method_config import settle, settled_for
 from results.records import read_record
 
 Options = DSPNet.Options

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot.encoder import TwoScaleEncoder, build_encoder
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
+from fewshot.encoders.encoder import TwoScaleEncoder, build_encoder
 
 
 @pytest.mark.parametrize(

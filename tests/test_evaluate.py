@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import AllForeground, CopySupport
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import PrototypeLearner
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 CPU = torch.device("cpu")
 

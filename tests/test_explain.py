@@ -13,19 +13,19 @@ from test_dspnet import CASES, learner, noise
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet_explanation import VARIANTS, candidate_kinds, explain_features
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot import semantic
+from baselines.dspnet import fspa as semantic
+from baselines.dspnet.explanation import VARIANTS, candidate_kinds, explain_features
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef, Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.prototypes import resize_masks, set_scores
-from fewshot.registry import resolve_method
-from fewshot.studies import check_explainer
-from fewshot.types import SliceRef, Support
-from protocols.explain import explain_slice, find_target, intensities_for
-from protocols.models import open_model
-from protocols.spec import load_protocol
+from fewshot.learners.prototypes import resize_masks, set_scores
+from fewshot.learners.registry import resolve_method
+from fewshot.studies.offers import check_explainer
+from protocols.rules.spec import load_protocol
+from protocols.studies.explain import explain_slice, find_target, intensities_for
+from protocols.training.models import open_model
 from results.explanation_figure import SEED_COLOURS
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import felzenszwalb
 
-from episodes.felzenszwalb import loop, segment_volume
-from protocols.conformance.superpixels import same_partition
+from episodes.pseudo_labels.felzenszwalb import loop, segment_volume
+from protocols.conformance.parts.superpixels import same_partition
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -88,7 +88,9 @@ def test_it_equals_a_second_program(levels: int, k: float, min_size: int) -> Non
 def test_the_compiled_loop_is_the_python_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     volume = np.floor(5 * noise(3, 5, 7))
     found = segment_volume(volume, 0.5, 3)
-    monkeypatch.setattr("episodes.felzenszwalb._compile", lambda: loop(lambda function: function))
+    monkeypatch.setattr(
+        "episodes.pseudo_labels.felzenszwalb._compile", lambda: loop(lambda function: function)
+    )
     assert np.array_equal(found, segment_volume(volume, 0.5, 3))
 
 

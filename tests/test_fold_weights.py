@@ -11,10 +11,10 @@ from made_backbones import backbone_file, slices_of
 from pipeline_runs import new_work, records
 from tiny import tiny_store
 
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
-from fewshot.files import sha256_of
-from protocols.audits import BACKBONE
+from protocols.rules.audits import BACKBONE
 from results.blocks import blocks
 from results.record import WeightsPart
 

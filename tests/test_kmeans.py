@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from baselines.kmeans import KMeansPrototypes
 from baselines.panet import PANet
-from fewshot.errors import UserError
-from fewshot.learner import scored
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import scored
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from making import record, score
 
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from results.blocks import blocks
 from results.board_formats import BOARD_FORMATS, render_board
 from results.comparability import RECIPE_MARK

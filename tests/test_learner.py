@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from baselines.yardsticks import AllForeground, CopySupport
-from fewshot.encoder import ResNetEncoder
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner, Recipe, answer, encoder_for, options_from
-from fewshot.types import Episode, Support
-from protocols.methods import settle
-from protocols.models import built
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.encoders.encoder import ResNetEncoder
+from fewshot.learners.learner import PrototypeLearner, Recipe, answer, encoder_for, options_from
+from protocols.training.method_config import settle
+from protocols.training.models import built
 
 
 class Short(PrototypeLearner):

@@ -14,11 +14,11 @@ from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.memory import Batches, out_of_memory
-from fewshot.types import Support
-from protocols.evaluate import evaluate
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.memory import Batches, out_of_memory
+from fewshot.base.types import Support
+from protocols.cells.evaluate import evaluate
 
 DEVICE_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
 

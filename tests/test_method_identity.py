@@ -14,15 +14,16 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from fewshot import registry, versions
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.key_parts import method_key_part, weights_key_part
-from fewshot.learner import PrototypeLearner
-from fewshot.method_identity import method_source, method_version, option_files
-from fewshot.registry import METHODS, resolve_method
-from protocols.methods import settle
-from protocols.model_spec import model_key
+from fewshot.identity import versions
+from fewshot.identity.key_parts import method_key_part, weights_key_part
+from fewshot.learners import registry
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.method_identity import method_source, method_version, option_files
+from fewshot.learners.registry import METHODS, resolve_method
+from protocols.training.method_config import settle
+from protocols.training.model_spec import model_key
 
 METHOD = '''"""A threshold, for tests."""
 from dataclasses import dataclass

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from toy_training import ToyLearner, toy_train
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from fewshot.checkpoints import load_released, load_state, load_weights, weights_are_finite
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef, Support, Task
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.types import SliceRef, Support, Task
-from protocols.evaluate import evaluate
+from fewshot.encoders.checkpoints import load_released, load_state, load_weights, weights_are_finite
+from fewshot.encoders.encoder import build_encoder
+from protocols.cells.evaluate import evaluate
 
 ASKED = ["--dataset", "tiny", "--folds", "0"]
 BUILT = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random"]

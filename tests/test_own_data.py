@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from small_volumes import DIRECTION, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
+from episodes.io.nifti import write_nifti
 from episodes.prepare.folder import own_scans, paired_files, read_own_facts
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from results.records import read_record
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"

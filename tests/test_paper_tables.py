@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from making import record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.studies import paper_layout_of
+from fewshot.studies.offers import paper_layout_of
 from results.paper_tables import NOT_MEASURED, measured_cells, render_paper
 from results.record import DatasetPart, Record
 

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.dataset import load_dataset_spec
-from episodes.phantoms.make import KINDS, phantom_scan, phantom_spec, prepare_phantom, same_phantoms
-from episodes.plan import make_plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec, prepare_phantom, same_phantoms
+from episodes.plan.plan import make_plan
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.methods import settle
-from protocols.runner import Request, run
-from protocols.spec import load_protocol
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import run
+from protocols.training.method_config import settle
 from results.records import read_record
 
 SIZE = 48
@@ -149,7 +150,7 @@ def test_a_question_about_phantoms_makes_those_that_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = replace(load_dataset_spec("phantom-cmr"), image_size=SIZE)  # smaller, for the time it takes
-    monkeypatch.setattr("episodes.phantoms.make.load_dataset_spec", lambda _name: usual)
+    monkeypatch.setattr("episodes.phantoms.generate.load_dataset_spec", lambda _name: usual)
     ask = ["plan", "--work", str(tmp_path), "--dataset", "phantom-cmr", "--folds", "0"]
     assert main(ask) == 0
     assert "plan of phantom-cmr" in capsys.readouterr().out

@@ -17,15 +17,15 @@ from made_backbones import MadeBackbones, slices_of
 from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run, stage_of
 from tiny import tiny_store
 
-from episodes.annotated_sampler import MixedEpisodes
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.sampling.annotated import MixedEpisodes
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from protocols.audits import BACKBONE
-from protocols.methods import settle
-from protocols.model_spec import scans_seen, training_differences
-from protocols.own_model import find_model
-from protocols.spec import load_protocol
+from protocols.own_scan.model_lookup import find_model
+from protocols.rules.audits import BACKBONE
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import settle
+from protocols.training.model_spec import scans_seen, training_differences
 from results.record import StagePart, WeightsPart
 
 CLASSES = {"upper": {"liver", "spleen"}, "lower": {"left-kidney", "right-kidney"}}
@@ -221,7 +221,7 @@ def test_the_table_beside_ssl_alpnet_tells_of_labels(
 
 
 def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from protocols import pipeline
+    from protocols.training import stages as pipeline
 
     seen: list[dict[str, torch.Tensor]] = []
 

@@ -14,12 +14,12 @@ from made_backbones import MadeBackbones, backbone_file, slices_of
 from pipeline_runs import new_work, of_group, run
 from tiny import tiny_store
 
-from episodes.store import Store
-from fewshot.errors import UserError
-from protocols import pipeline
-from protocols.methods import settle
-from protocols.pipeline import with_last_recipe
-from protocols.selection import candidates
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from protocols.runs.selection import candidates
+from protocols.training import stages as pipeline
+from protocols.training.method_config import settle
+from protocols.training.stages import with_last_recipe
 
 
 @pytest.fixture(scope="module")

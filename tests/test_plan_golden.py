@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from episodes.dataset import load_dataset_spec
-from protocols.conformance.published_plan import DATASETS, differences, published_index
-from protocols.spec import load_protocol
+from episodes.store.dataset import load_dataset_spec
+from protocols.conformance.data.published_plan import DATASETS, differences, published_index
+from protocols.rules.spec import load_protocol
 
 FAMILIES = ("chaos_like", "gaps_like", "sabs_like")
 KINDS = {

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from episodes.prefetch import prefetched
+from episodes.sampling.prefetch import prefetched
 
 
 def threads() -> list[threading.Thread]:

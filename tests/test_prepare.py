@@ -22,15 +22,15 @@ from small_volumes import (
     write_scans,
 )
 
-from episodes import dataset
-from episodes.contact import middle_class_slice
+from episodes.figures.contact_sheet import middle_class_slice
+from episodes.io.nifti import write_nifti
 from episodes.prepare.audit import audit, flipped, left_right
-from episodes.prepare.published import find_pairs, prepare_published
-from episodes.store import Store
-from episodes.superpixels import volume_superpixels
-from episodes.volumes import write_nifti
+from episodes.prepare.paired_nifti import find_pairs, prepare_published
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store import dataset
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_middle_slice_of_those_with_most_classes() -> None:
 
 @pytest.mark.volumes
 def test_real_pairs_pass_the_checks(shared: Path) -> None:
-    from episodes.volumes import check_pair, read_nifti
+    from episodes.io.nifti import check_pair, read_nifti
 
     for name, folder, scan in (("chaost2", "chaos_t2", "3"), ("sabs", "sabs_ct", "12")):
         spec = dataset.load_dataset_spec(name)

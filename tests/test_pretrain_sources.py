@@ -14,11 +14,11 @@ from made_backbones import slices_of
 from PIL import Image
 from tiny import tiny_store
 
-from episodes.pictures import JoinedPictures, open_slices
-from episodes.slices import normalisation
-from episodes.store import Store
-from fewshot.backbone_file import read_pretraining
+from episodes.contrastive.images import JoinedPictures, open_slices
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
 from fewshot.commands.main import main
+from fewshot.encoders.backbone_file import read_pretraining
 
 SETTINGS = ["epochs=1", "batch=4", "queue=8", "size=40", "hidden=8", "out=4"]
 

@@ -16,15 +16,15 @@ from PIL import Image
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.contrast import ContrastBatches
-from fewshot.backbone_file import image_hash, read_pretraining
-from fewshot.checkpoints import load_weights
+from episodes.contrastive.batches import ContrastBatches
+from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.files import sha256_of
-from fewshot.learner import encoder_for
-from fewshot.view_pair import ViewPair
-from protocols.pretraining import Cosine, progress_of
+from fewshot.encoders.backbone_file import image_hash, read_pretraining
+from fewshot.encoders.checkpoints import load_weights
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import encoder_for
+from fewshot.pretraining.positive_matches import ViewPair
+from protocols.training.pretraining import Cosine, progress_of
 
 SMALL = ["--encoder", "resnet18", "--device", "cpu", "--checkpoint-every", "2"]
 RECIPE = ["epochs=3", "batch=4", "queue=8", "size=64", "hidden=16", "out=8", "learning_rate=0.03"]

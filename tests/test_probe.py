@@ -16,16 +16,23 @@ from tiny import tiny_store
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.plan import make_plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from protocols import probe as module
-from protocols.dense_cells import NO_CLASS, cell_classes, counted, drawn_cells, features_at, scan_classes
-from protocols.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
-from protocols.spec import load_protocol
+from fewshot.encoders.encoder import build_encoder
+from protocols.rules.spec import load_protocol
+from protocols.studies import probe as module
+from protocols.studies.dense_features import (
+    NO_CLASS,
+    cell_classes,
+    counted,
+    drawn_cells,
+    features_at,
+    scan_classes,
+)
+from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
 from results.probe import probe_json
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ from made_backbones import backbone_file, slices_of
 from test_probe import other_weights, request
 from tiny import tiny_store
 
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
-from protocols.probe import StageOne, run_probe
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from protocols.studies.probe import StageOne, run_probe
 
 
 @pytest.fixture(scope="module")

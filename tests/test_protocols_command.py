@@ -11,11 +11,11 @@ import pytest
 from test_protocols_of_record import INDEX, Facts
 from tiny import tiny_store
 
-from episodes.index import ClassSliceIndex
+from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
-from protocols.differences import differences
-from protocols.spec import known_protocols, load_protocol
-from protocols.words import MEANINGS, shown
+from protocols.rules.describe import MEANINGS, shown
+from protocols.rules.diff import differences
+from protocols.rules.spec import known_protocols, load_protocol
 
 
 def counted(a: str, b: str) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_protocol_does_not_differ_from_itself() -> None:
 
 
 def test_every_rule_has_words() -> None:
-    from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
+    from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
 
     for key, rules in (
         ("support_scan", SUPPORT_SCANS), ("part_rule", PART_RULES), ("scored", SCORED),

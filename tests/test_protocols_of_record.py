@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.index import ClassSliceIndex
-from episodes.plan import EvaluationRules, Plan, make_plan
-from episodes.plan_rules import list_thirds, middles, parts_fault
-from episodes.plan_text import plans_text
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.spec import HOME, known_protocols, load_protocol
+from episodes.plan.describe import plans_text
+from episodes.plan.plan import EvaluationRules, Plan, make_plan
+from episodes.plan.rules import list_thirds, middles, parts_fault
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from protocols.rules.spec import HOME, known_protocols, load_protocol
 
 ORGANS = ("liver", "right-kidney", "left-kidney", "spleen")
 HASH_OF_ALPNET_EP1 = "bbd8a649f25beaef0d8d215b61ed0bb4f0e1f3d90fb18e52c504e3d5f6cdda5e"

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
+from fewshot.learners.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
 
 
 def test_masks_are_resized_between_pixel_centres() -> None:

@@ -9,17 +9,17 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.supervoxels import stored_supervoxels
+from episodes.plan.plan import make_plan
+from episodes.pseudo_labels.supervoxels import stored_supervoxels
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.recipe import EPISODES, Recipe
-from protocols.methods import settle
-from protocols.model_spec import model_key, model_spec
-from protocols.pseudo_labels import KINDS, superpixels, supervoxels
-from protocols.spec import load_protocol
+from fewshot.learners.recipe import EPISODES, Recipe
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import settle
+from protocols.training.model_spec import model_key, model_spec
+from protocols.training.pseudo_labels import KINDS, superpixels, supervoxels
 
 MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]
@@ -103,15 +103,15 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
 
 
 def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
-    from episodes.store import Store
+    from episodes.store.store import Store
 
     return Store.open(work / "stores" / "tiny")
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
-    from episodes.prefetch import prefetched
-    from fewshot.training import train
-    from protocols.models import new_learner
+    from episodes.sampling.prefetch import prefetched
+    from fewshot.training.loop import train
+    from protocols.training.models import new_learner
 
     store = tiny_store_at(work)
     plan, rules = plan_of(store, 1), normalisation(tiny_store_at(work), "per-scan", ())

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.qnet import QNet, foreground_prototype, reconstruction_loss
-from fewshot.encoder import TwoScaleEncoder
-from fewshot.errors import UserError
-from fewshot.learner import scored
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.learners.learner import scored
 
 
 class TwoMaps(nn.Module):

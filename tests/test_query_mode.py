@@ -20,13 +20,13 @@ from test_evaluate import CPU, plans_of, reader_of
 from tiny import tiny_store
 from torch import Tensor
 
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from fewshot.query_mode import query_mode
-from fewshot.types import Support
-from protocols.evaluate import evaluate
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.query_mode import query_mode
+from protocols.cells.evaluate import evaluate
 
 UNDECLARED = ("SegmentsByTheQueryBatch", "NormalisesByTheQueryBatch", "EncodesByTheBatch")
 LEARNERS = Path(__file__).resolve().parent / "broken_learners.py"

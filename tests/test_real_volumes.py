@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from episodes.plan_rules import EXCLUSIONS
-from episodes.store import Store
+from episodes.plan.rules import EXCLUSIONS
+from episodes.store.store import Store
 from fewshot.commands.main import main
 from results.records import read_record
 

@@ -15,14 +15,14 @@ from making import record, score
 from tiny import tiny_store
 
 from baselines.densemp import DenseMP
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import CopySupport
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.learner import Recipe
-from fewshot.registry import METHODS, resolve_method, trains
-from protocols.recipe_marks import recipe_mark
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.learners.registry import METHODS, resolve_method, trains
+from protocols.cells.recipe_marks import recipe_mark
 from results.comparability import RECIPE_MARK, has_random_start, reason_not_comparable
 from results.record import Record
 from results.record_json import part_json

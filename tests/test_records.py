@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from making import changed, record, score
 
-from fewshot.errors import UserError
-from fewshot.files import canonical_json
-from fewshot.types import ScanScore
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from results.record import MachinePart, Record, checked_record
 from results.records import cell_key, read_record, read_records, write_record
 

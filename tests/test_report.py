@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from making import changed, record, score
 
-from fewshot.commands import run as run_command
 from fewshot.commands import shared
+from fewshot.commands.experiment import run as run_command
 from fewshot.commands.main import main
-from protocols.methods import settle
+from protocols.training.method_config import settle
 from results.html import Prose, Sheet, page
 from results.layout import Grid
 from results.leaderboard import leaderboard

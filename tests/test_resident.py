@@ -10,12 +10,13 @@ import torch
 from fake_store import fake_store
 from test_supervoxel_sampler import source as supervoxel_source
 
-from episodes import augment, resident
-from episodes.resident import TOGETHER, ResidentEpisodes, episodes_of
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.views import MappedSampler
-from fewshot.types import Episode
+from episodes.sampling import augment
+from episodes.sampling import device_sampler as resident
+from episodes.sampling.base import MappedSampler
+from episodes.sampling.device_sampler import TOGETHER, ResidentEpisodes, episodes_of
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.types import Episode
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

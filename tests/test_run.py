@@ -12,9 +12,9 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
+from fewshot.encoders.encoder import build_encoder
 from results.records import read_record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
-from fewshot.commands.score import LABELS_USED
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.plan_file import check_one_answer
-from protocols.score_files import prediction_files
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
+from protocols.scoring.plan_file import check_one_answer
+from protocols.scoring.score_masks import prediction_files
 from results.notes import LABELS
 from results.record import MethodPart, Record
 from results.records import read_record, read_records

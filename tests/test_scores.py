@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.types import ScanScore
+from fewshot.base.types import ScanScore
 from results.scores import add, count, dice, precision, recall
 
 PRED = [[1, 1, 0], [0, 1, 0]]

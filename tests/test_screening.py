@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from making import changed, record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 from results.record import Record
 from results.records import write_record
 from results.screening import screen

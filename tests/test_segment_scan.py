@@ -15,15 +15,15 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from episodes.volumes import NiftiImage, read_nifti, write_nifti
+from episodes.io.nifti import NiftiImage, read_nifti, write_nifti
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.types import Support
-from protocols.own_model import FoundModel, find_model
-from protocols.own_scans import Question, read_question
-from protocols.segment_scan import Answer, segment_scan
+from fewshot.encoders.encoder import build_encoder
+from protocols.own_scan.model_lookup import FoundModel, find_model
+from protocols.own_scan.scan_pair import Question, read_question
+from protocols.own_scan.segment import Answer, segment_scan
 from results.records import read_records
 
 CPU = torch.device("cpu")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
+from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from fewshot.types import SliceRef
-from protocols.cells import Request
-from protocols.selection import held_out, scan_before, validation_plan, without_validation
-from protocols.spec import load_protocol
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
 from results.record import Record
 from results.records import read_record
 
@@ -59,7 +59,7 @@ def test_validation_asks_the_held_out_scan_from_the_folds_support(store: Store) 
 
 
 def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
-    from fewshot.errors import UserError
+    from fewshot.base.errors import UserError
 
     plan = held_out(plan_of(store, 0), "9")
     with pytest.raises(UserError, match="scan 9, the one before fold 0, is no training scan"):

@@ -12,9 +12,9 @@ import pytest
 from making import record, score
 from tiny import tiny_store
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.spec import load_protocol
+from protocols.rules.spec import load_protocol
 from results.blocks import blocks
 from results.records import read_record
 from results.sensitivity import (

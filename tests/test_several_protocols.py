@@ -12,12 +12,12 @@ from test_evaluate import Counting
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 from results.record import Record
 from results.records import read_record
 

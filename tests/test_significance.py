@@ -11,9 +11,9 @@ import pytest
 from making import changed, record, score
 from scipy import stats
 
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
 from results.record import Record
 from results.records import write_record
 from results.significance import Comparison, compare

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.errors import UserError
-from fewshot.source_digest import imported_files, is_installed, module_file, tree_digest
+from fewshot.base.errors import UserError
+from fewshot.identity.source_digest import imported_files, is_installed, module_file, tree_digest
 
 CODE = '''
 """A module."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.errors import UserError
-from protocols.spec import HOME, chosen_folds, known_protocols, load_protocol
+from fewshot.base.errors import UserError
+from protocols.rules.spec import HOME, chosen_folds, known_protocols, load_protocol
 
 SHIPPED = (HOME / "alpnet-ep1.toml").read_text()
 

@@ -14,12 +14,12 @@ from tiny import tiny_store
 from torch import Tensor
 
 from baselines.yardsticks import CopySupport
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.registry import METHODS, resolve_method, trains
-from fewshot.types import Support
-from protocols.predictors import Prediction
-from protocols.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
+from fewshot.learners.registry import METHODS, resolve_method, trains
+from protocols.cells.predictors import Prediction
+from protocols.cells.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,11 @@ import torch
 from pipeline_runs import stage_of
 from tiny import tiny_store
 
-from episodes.slices import normalisation
+from episodes.store.slices import normalisation
+from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
-from fewshot.files import write_json
-from protocols.methods import settle
-from protocols.pretraining import ensure_backbone
+from protocols.training.method_config import settle
+from protocols.training.pretraining import ensure_backbone
 from results.records import read_record
 
 NUMBERS = {

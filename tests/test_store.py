@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan, small_spec
 
-from episodes.dataset import DatasetSpec
-from episodes.store import PREPARED_BY, Source, Store, new_store
-from fewshot.errors import UserError
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import PREPARED_BY, Source, Store, new_store
+from fewshot.base.errors import UserError
 
 
 def small_source(number: int) -> Source:

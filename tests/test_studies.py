@@ -10,13 +10,13 @@ from matplotlib.image import imread
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.explanation import DetailPrototypes, Explanation, check_explanation
-from fewshot.paper_layout import PaperLayout
-from fewshot.studies import ablation_rows, check_explainer, paper_layout_of
-from fewshot.types import Support
+from fewshot.learners.paper_layout import PaperLayout
+from fewshot.studies.explanation import DetailPrototypes, Explanation, check_explanation
+from fewshot.studies.offers import ablation_rows, check_explainer, paper_layout_of
 from results.explanation_figure import KIND_COLOURS, SEED_COLOURS
 from results.records import read_records
 
@@ -98,7 +98,9 @@ def test_its_own_explanation_is_drawn(here: Path, capsys: pytest.CaptureFixture[
     (model,) = (here / "explained" / "models").iterdir()
     capsys.readouterr()
     command = ["explain", model.name, *work, "--scan", "0", "--class", "liver", "--out", "picture.png"]
-    assert main(command) == 0
+    assert main(command) == 2  # a model does not run a user's file by itself
+    assert "add --method FILE.py:Mine" in capsys.readouterr().err
+    assert main([*command, "--method", "mine.py:Mine"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.rsplit(maxsplit=1)[0].strip() for line in printed[1:2]] == ["turned"]
     assert printed[0].startswith("as trained here ") and printed[0].endswith("(as trained)")
@@ -111,7 +113,7 @@ def test_its_own_paper_is_printed(here: Path, capsys: pytest.CaptureFixture[str]
     for method in ("mine.py:Mine", "copy-support"):
         assert main(["run", *work, "--dataset", "tiny", "--method", method]) == 0
     capsys.readouterr()
-    assert main(["paper", "mine.py:Mine", *work, "--format", "md"]) == 0
+    assert main(["paper", str(here / "mine.py:Mine"), *work, "--format", "md"]) == 0
     text = capsys.readouterr().out
     assert "tiny, setting 1, in the layout of Mine (2026)" in text
     rows = {row.split(" | ")[0]: row.split(" | ")[1:] for row in text.splitlines() if row.startswith("| ")}

@@ -10,11 +10,11 @@ import torch
 from fake_store import fake_store
 from torch import Tensor
 
-from episodes.prefetch import prefetched
-from episodes.slices import SliceReader, normalisation
-from episodes.supervoxel_sampler import SupervoxelEpisodes
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from episodes.sampling.prefetch import prefetched
+from episodes.sampling.supervoxel import SupervoxelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 class Maps:

@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from tiny import tiny_spec, tiny_store
 
-from episodes.dataset import REGIONS
-from episodes.felzenszwalb import segment_volume
-from episodes.store import Store
-from episodes.superpixels import patient_mask
-from episodes.supervoxels import (
+from episodes.pseudo_labels.felzenszwalb import segment_volume
+from episodes.pseudo_labels.superpixels import patient_mask
+from episodes.pseudo_labels.supervoxels import (
     PUBLISHED_MIN_SIZE,
     ensure_supervoxels,
     min_size_of,
     stored_supervoxels,
     volume_supervoxels,
 )
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from episodes.store.dataset import REGIONS
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,9 @@ def test_a_store_keeps_its_hash_and_gets_maps_of_every_scan(store: Store) -> Non
 
 
 def test_what_is_there_is_reused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("episodes.supervoxels._compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "episodes.pseudo_labels.supervoxels._compute", lambda *_: pytest.fail("computed again")
+    )
     stored = stored_supervoxels(store)
     assert stored is not None and ensure_supervoxels(store).hash == stored.hash
 
@@ -124,7 +126,8 @@ def test_two_that_want_the_same_compute_it_once(store: Store, monkeypatch: pytes
     shutil.rmtree(store.path / "supervoxels")
     calls: list[int] = []
     monkeypatch.setattr(
-        "episodes.supervoxels.segment_volume", lambda v, *_: calls.append(1) or np.zeros(v.shape, int)
+        "episodes.pseudo_labels.supervoxels.segment_volume",
+        lambda v, *_: calls.append(1) or np.zeros(v.shape, int),
     )
     threads = [
         threading.Thread(target=ensure_supervoxels, args=(Store.open(store.path), 1)) for _ in range(3)
@@ -144,7 +147,7 @@ def test_a_computation_that_failed_counts_for_nothing(store: Store, monkeypatch:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("episodes.supervoxels.segment_volume", fail)
+        patched.setattr("episodes.pseudo_labels.supervoxels.segment_volume", fail)
         with pytest.raises(RuntimeError, match="killed"):
             ensure_supervoxels(store)
     assert stored_supervoxels(store) is None

@@ -10,8 +10,8 @@ import random
 import pytest
 from making import changed, record, score
 
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from results.blocks import blocks
 from results.board_tables import board_notes
 from results.leaderboard import leaderboard

@@ -13,10 +13,10 @@ from PIL import Image
 from processes import end_well, kill, start_together
 from test_backbone_names import STAGE, Twelve
 
+from fewshot.base.distributed import Together, joined
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.together import Together, joined
-from protocols.pretraining import pretrained
+from protocols.training.pretraining import pretrained
 
 PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 CPU = torch.device("cpu")

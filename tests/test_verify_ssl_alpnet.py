@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.commands import verify
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from protocols.conformance import replay, ssl_alpnet
+from fewshot.base.errors import UserError
+from fewshot.commands.develop import verify
+from fewshot.learners.learner import PrototypeLearner
+from protocols.conformance.parts import ssl_alpnet
 from protocols.conformance.quantity import Quantity
-from protocols.conformance.weights import made_by_name
+from protocols.conformance.replays import replay
+from protocols.conformance.replays.weights import made_by_name
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Source, Store, new_store
 
 SIZE = 64
 DEPTH = 8
@@ -39,12 +40,26 @@ def tiny_spec() -> DatasetSpec:
     )
 
 
-def tiny_store(path: Path, scans: int = 10, extra: int = 1) -> Store:
-    """Write and open the dataset; volumes are `extra` pixels larger than the model's square."""
+def tiny_store(
+    path: Path,
+    scans: int = 10,
+    extra: int = 1,
+    superpixels_of: Callable[[np.ndarray], np.ndarray] = lambda image: volume_superpixels(image, 50.0, 60, 1),
+    scan_of: Callable[[int, int], tuple[np.ndarray, np.ndarray]] | None = None,
+) -> Store:
+    """Write and open the dataset.
+
+    Args:
+        path: folder of the store, which must not exist.
+        scans: number of scans, numbered from 0.
+        extra: rows and columns by which volumes exceed the model's square.
+        superpixels_of: makes the superpixels of an image (Z,H,W), uint16 of the same shape.
+        scan_of: makes image and labels of a scan from its number and side (default: `tiny_scan`).
+    """
     with new_store(path, tiny_spec()) as writer:
         for number in range(scans):
-            image, labels = _scan(number, SIZE + extra)
-            superpixels = volume_superpixels(image, 50.0, 60, 1)
+            image, labels = (scan_of or tiny_scan)(number, SIZE + extra)
+            superpixels = superpixels_of(image)
             writer.add(
                 Source(
                     str(number), image, labels, superpixels, (7.7, 1.25, 1.25), (0.0, 0.0, 0.0),
@@ -54,7 +69,8 @@ def tiny_store(path: Path, scans: int = 10, extra: int = 1) -> Store:
     return Store.open(path)
 
 
-def _scan(number: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+def tiny_scan(number: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return image (8,side,side) int16 and labels uint8 of a scan."""
     draw = np.random.Generator(np.random.PCG64(number))
     rows, columns = np.mgrid[:side, :side]
     image = draw.normal(0, 8, (DEPTH, side, side))

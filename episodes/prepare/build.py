@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import NiftiImage
 from episodes.prepare.audit import ScanFacts, audit, audit_set, flipped, left_right, scan_facts
 from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
-from episodes.volumes import NiftiImage
-from fewshot.errors import UserError
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Source, Store, new_store
+from fewshot.base.errors import UserError
 
 
 def build_store(

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.commands.overlay import recorded_plan
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from episodes.store import Store
+    from episodes.store.store import Store
     from results.leaderboard import Board, Line
     from results.record import Record, Score
     from results.slice_figures import Answers
@@ -69,7 +68,7 @@ def scored(cell: Cell) -> Iterator[Score]:
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file is a `UserError`."""
-    from episodes.volumes import read_nifti
+    from episodes.io.nifti import read_nifti
 
     path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
     if not path.is_file():
@@ -149,6 +148,7 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     """Return the slice that shows most of the class among those scored, with every method's mask on it."""
     import numpy as np
 
+    from protocols.cells.recorded_plan import recorded_plan
     from results.slice_figures import Answers
 
     record = next(iter(cells.values())).record

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch
 
-    from episodes.store import Store
-    from protocols.runner import Request
+    from episodes.store.store import Store
+    from protocols.request import Request
 
 
 def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -160,12 +160,12 @@ def open_store(work: Path, dataset: str) -> Store:
 
     Phantoms need nothing of the user's, so those that are not there yet are made, at their usual size.
     """
-    from episodes.dataset import known_datasets
-    from episodes.store import Store
+    from episodes.store.dataset import known_datasets
+    from episodes.store.store import Store
 
     folder = work / "stores" / dataset
     if not folder.is_dir():
-        from episodes.phantoms.make import KINDS
+        from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import made_phantoms
 
         if dataset in KINDS:
@@ -222,8 +222,8 @@ def request(
 
     `name`: the protocol, where the command takes several.
     """
-    from protocols.runner import Request
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.request import Request
+    from protocols.rules.spec import chosen_folds, load_protocol
 
     protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
     store = open_store(args.work, dataset)

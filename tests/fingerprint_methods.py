@@ -1,0 +1,100 @@
+"""Numbers of every registered method on fixed inputs: three steps of training, answers, counts of pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from fingerprint_inputs import block_plan, block_store, disc_episode, discs, reader_of
+from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
+from torch import Tensor
+
+from fewshot.base.types import Support
+from fewshot.learners.learner import PrototypeLearner, Recipe, answer
+from fewshot.learners.registry import METHODS, resolve_method, trains
+from fewshot.training.optimizer_step import Stepper
+from protocols.cells.evaluate import evaluate
+from protocols.training.method_config import settle
+from protocols.training.models import built
+from protocols.training.stages import has_stages
+
+CPU = torch.device("cpu")
+METHOD_NUMBERS = tuple(METHODS)
+SIZES = {"dspnet": 144}  # pixels a side: seeds need 150 positions of foreground at stride 8
+SIZE = 64
+STEPS = 3
+# At the published rates rounding errors of 1e-7 become differences of 1e-1 within three steps.
+RATE, STAGE_RATE = "1e-6", "1e-7"
+# stage 1 takes 3 steps, so the stages have different numbers of steps
+STAGES = f"""--encoder resnet18 --steps 2 --set learning_rate={STAGE_RATE} --set stage3_steps=4
+    --set stage3_rate={STAGE_RATE} --set annotated=0.5 --set densecl_epochs=1 --set densecl_batch=16
+    --set densecl_queue=16 --set densecl_size=32 --set densecl_learning_rate={STAGE_RATE}"""
+
+
+def method_numbers(name: str, folder: Path) -> Numbers:
+    """Return the numbers of a method with its published options on a random ResNet-18."""
+    learner_class = resolve_method(name)
+    store, size = block_store(folder / "store"), SIZES.get(name, SIZE)
+    method = settle(name, {"learning_rate": RATE}, encoder="resnet18") if trains(learner_class) else None
+    learner: Any = learner_class(learner_class.Options()) if method is None else built(method).eval()
+    plan = block_plan(store)
+    (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)
+    found: Numbers = {
+        "answer": _answer_numbers(learner, size),
+        "evaluation": score_numbers(result.scores) | {"fallback slices": result.fallback_slices},
+    }
+    if method is not None and has_stages(method):
+        return found | _stage_numbers(name, folder, store.path)
+    if method is not None:
+        found["training"] = _training_numbers(learner.train(), method.recipe, size)
+    return found
+
+
+def _training_numbers(learner: Any, recipe: Recipe, size: int) -> Numbers:
+    before = _weights(learner)
+    stepper = Stepper(learner, recipe, CPU, "float32", ahead=False)
+    found: Numbers = {}
+    for step in range(STEPS):
+        (done,) = stepper.take(disc_episode(learner, step, size), step + 1, recipe.rate_after(step))
+        found[f"step {step}"] = {**done.parts, "total": done.total, "defined": done.defined}
+    after = _weights(learner)
+    return found | {
+        "norm of weights": float(after.norm()),
+        "change of weights": float((after - before).norm()),
+    }
+
+
+def _weights(learner: torch.nn.Module) -> Tensor:
+    return torch.cat([one.detach().flatten().double() for one in learner.parameters()])
+
+
+def _answer_numbers(learner: Any, size: int) -> Numbers:
+    """Return the difference of logits for two support and two query slices; of a yardstick, probabilities."""
+    images, masks = discs(7, 4, size)
+    support = Support(images[:2], masks[:2])
+    if not isinstance(learner, PrototypeLearner):
+        return tensor_numbers(learner.segment(support, images[2:]))
+    prepared = learner.prepare(support.masks)
+    with torch.inference_mode(not learner.adapts):
+        maps = [learner.encode(some) for some in (support.images, images[2:])]
+        difference, _defined = answer(learner, maps[0], support.masks, maps[1], prepared, (size, size))
+    return tensor_numbers(difference.detach())
+
+
+def _stage_numbers(name: str, folder: Path, store: Path) -> Numbers:
+    """Return the losses of every stage of a method, trained by `fewshot run` at the smallest sizes."""
+    from fewshot.commands.main import main
+
+    work = folder / "work"
+    shutil.copytree(store, work / "stores" / "tiny")
+    command = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        assert main([*command, "--method", name, *STAGES.split()]) == 0
+    trainings = {path: losses_of(path.parent) for path in work.rglob("losses.csv")}
+    stages = {f"stage of {len(losses['step'])} steps": losses for losses in trainings.values()}
+    assert len(stages) == len(trainings) == 3
+    return stages
