@@ -20,7 +20,7 @@ from measuring import Row, printed, row
 
 from fewshot.base.atomic_io import write_json
 from fewshot.base.malloc import keep_memory
-from results.board_figures import COLOURS, MARKERS, STROKES, save, style
+from results.figures.board_figures import COLOURS, MARKERS, STROKES, save, style
 
 HERE = Path(__file__).resolve().parent
 SCANS = (5, 10, 20, 50, 100, 200, 500)

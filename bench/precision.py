@@ -24,7 +24,7 @@ from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import run
 from protocols.training.method_config import settle
-from results.records import read_record
+from results.records.files import read_record
 
 HERE = Path(__file__).resolve().parent
 RATE = "0.005"  # as results/phantoms.md: the published rate is for many more steps

@@ -14,8 +14,8 @@ from typing import Any
 from episodes.store.dataset import known_datasets, load_dataset_spec
 from fewshot.base.errors import UserError
 from fewshot.learners.registry import METHODS, known_methods
-from results.configuration import configuration_id
-from results.record import Record
+from results.records.configuration import configuration_id
+from results.records.record import Record
 
 Row = dict[str, Any]
 
@@ -61,7 +61,7 @@ def list_models(work: Path) -> list[Row]:
 
 def list_cells(work: Path) -> list[Row]:
     """Return a row per record under WORK/records: the cell's key, what it evaluates, its mean Dice."""
-    from results.records import parse_record, record_files, record_texts
+    from results.records.files import parse_record, record_files, record_texts
 
     folder = work / "records"
     if not folder.is_dir():

@@ -59,7 +59,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "episodes.plan.plan",
         "protocols.cells.evaluate",
         "protocols.runs.selection",
-        "results.scores",
+        "results.metrics.counts",
     ),
 }
 

@@ -38,7 +38,7 @@ from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import known_protocols, load_protocol
 from protocols.training.pretraining import Cosine
-from results.scores import count
+from results.metrics.counts import count
 
 CPU = torch.device("cpu")
 

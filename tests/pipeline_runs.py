@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from fewshot.commands.main import main
-from results.record import ModelPart, Record, StagePart
-from results.records import read_record
+from results.records.files import read_record
+from results.records.record import ModelPart, Record, StagePart
 
 MODEL = ["--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=6", "--set", "annotated=0.5"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]

@@ -19,9 +19,10 @@ from baselines.yardsticks import CopySupport
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.studies.ablations import ablated
-from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
-from results.record import Record, Score
-from results.records import read_records
+from results.comparison.ablation import Row, ablation_table, difference_interval
+from results.records.files import read_records
+from results.records.record import Record, Score
+from results.summary.frame import Means, record_frame, scan_means
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 ASKED = ["--dataset", "tiny", "--setting", "2", "--folds", "0", "--groups", "upper"]
@@ -41,67 +42,57 @@ def record(fold: int, scores: list[Score], **more: Any) -> Record:
     return dataclasses.replace(whole, scores=tuple(scores))
 
 
-def one_class(*dices: float) -> dict[int, np.ndarray]:
-    return {0: np.array([dices])}
-
-
-def test_the_headline_is_folds_of_classes_of_scans() -> None:
-    records = [
-        record(0, [score("a", "1", 0.2), score("a", "2", 0.6), score("b", "1", 0.5), score("b", "2", None)]),
-        record(1, [score("a", "3", 0.9), score("b", "3", 0.1)]),
-    ]
-    dices = dices_of(records)
-    assert np.array_equal(dices[0], [[0.2, 0.6], [0.5, np.nan]], equal_nan=True)
-    assert headline(dices) == pytest.approx(((0.4 + 0.5) / 2 + (0.9 + 0.1) / 2) / 2, abs=1e-15)
-
-
-def test_supports_in_turn_are_averaged_before_scans() -> None:
-    scores = [score("a", "1", 0.2, "8"), score("a", "1", 0.4, "9"), score("a", "2", 0.9, "8")]
-    assert headline(dices_of([record(0, scores)])) == pytest.approx((0.3 + 0.9) / 2, abs=1e-15)
-
-
-def test_scans_are_averaged_over_seeds_first() -> None:
-    """A scan that one seed leaves undefined counts once, not for half a scan."""
-    seeds = [one_class(0.2, np.nan), one_class(0.6, 0.9)]
-    assert np.allclose(over_seeds(seeds)[0], [[0.4, 0.9]], atol=1e-15)
-    assert headline(over_seeds(seeds)) == pytest.approx(0.65, abs=1e-15)
-
-
-def test_one_scan_a_fold_leaves_no_doubt() -> None:
-    ours = {0: np.array([[0.5], [0.7]]), 1: np.array([[0.9], [0.1]])}
-    theirs = {0: np.array([[0.4], [0.4]]), 1: np.array([[0.6], [0.2]])}
-    assert difference_interval(ours, theirs, draws=50) == pytest.approx((0.15, 0.15), abs=1e-15)
+def means(*folds: dict[str, list[float | None]]) -> Means:
+    """Return the means of one seed: for each fold the Dice of its scans by class."""
+    records = []
+    for fold, by_class in enumerate(folds):
+        named = [(name, scan, dice) for name, dices in by_class.items() for scan, dice in enumerate(dices)]
+        records.append(record(fold, [score(name, f"{fold}{scan}", dice) for name, scan, dice in named]))
+    return Means(scan_means(record_frame(records)))
 
 
 def test_the_interval_of_two_scans_is_their_range() -> None:
     """Each scan alone is drawn twice in a quarter of the draws, more than 2.5 % at either end."""
-    found = difference_interval(one_class(0.5, 0.9), one_class(0.4, 0.6))
+    found = difference_interval(means({"a": [0.5, 0.9]}), means({"a": [0.4, 0.6]}))
     assert found == pytest.approx((0.1, 0.3), abs=1e-15)
+
+
+def test_one_scan_a_fold_leaves_no_doubt() -> None:
+    ours = means({"a": [0.5], "b": [0.7]}, {"a": [0.9], "b": [0.1]})
+    theirs = means({"a": [0.4], "b": [0.4]}, {"a": [0.6], "b": [0.2]})
+    assert difference_interval(ours, theirs, draws=50) == pytest.approx((0.15, 0.15), abs=1e-15)
 
 
 def test_the_interval_is_that_of_all_draws() -> None:
     """All 27 draws of three scans, listed, at the level whose ends are steps of probability 4/27."""
     differences = (0.0, 0.3, 0.9)
     every = sorted(np.mean(drawn) for drawn in itertools.product(differences, repeat=3))
-    ours, theirs = one_class(0.1, 0.5, 1.0), one_class(0.1, 0.2, 0.1)
-    low, high = difference_interval(ours, theirs, level=0.8)
-    assert low == pytest.approx(every[2], abs=1e-12)  # 1/27 < 0.1 < 4/27
-    assert high == pytest.approx(every[-3], abs=1e-12)
+    ours, theirs = means({"a": [0.1, 0.5, 1.0]}), means({"a": [0.1, 0.2, 0.1]})
+    found = difference_interval(ours, theirs, level=0.8)
+    # 1/27 < 0.1 < 4/27
+    assert found == pytest.approx((every[2], every[-3]), abs=1e-12)
 
 
 def test_scans_are_paired_and_drawn_within_folds() -> None:
     """Rows that differ by one constant have no interval, however much scans differ, as folds are kept."""
-    ours = {0: np.array([[0.1, 0.9, 0.4]]), 1: np.array([[0.7, 0.2]])}
-    theirs = {fold: dices - (0.25 if fold else 0.05) for fold, dices in ours.items()}
-    assert difference_interval(ours, theirs) == pytest.approx((0.15, 0.15), abs=1e-12)
+    ours = [[0.1, 0.9, 0.4], [0.7, 0.3]]
+    theirs = [[dice - (0.25 if fold else 0.05) for dice in dices] for fold, dices in enumerate(ours)]
+    pair = (means(*({"a": list[float | None](dices)} for dices in row)) for row in (ours, theirs))
+    assert difference_interval(*pair) == pytest.approx((0.15, 0.15), abs=1e-12)
 
 
 def test_a_class_without_a_drawn_dice_is_left_out_of_the_draw() -> None:
-    ours = {0: np.array([[0.5, 0.5], [np.nan, 0.9]])}
-    theirs = {0: np.zeros((2, 2))}
-    low, high = difference_interval(ours, theirs)
+    ours = means({"a": [0.5, 0.5], "b": [None, 0.9]})
+    theirs = means({"a": [0.0, 0.0], "b": [0.0, 0.0]})
     # both scans 0: class one alone, 0.5 - 0; else (0.5 + 0.9) / 2
-    assert (low, high) == pytest.approx((0.5, 0.7), abs=1e-12)
+    assert difference_interval(ours, theirs) == pytest.approx((0.5, 0.7), abs=1e-12)
+
+
+def test_draws_follow_from_names_and_scans() -> None:
+    ours, theirs = means({"a": [0.1, 0.5, 0.8]}), means({"a": [0.2, 0.1, 0.3]})
+    first = difference_interval(ours, theirs, "x", draws=20)
+    assert first == difference_interval(ours, theirs, "x", draws=20)
+    assert first != difference_interval(ours, theirs, "y", draws=20)
 
 
 def test_the_table_by_hand() -> None:

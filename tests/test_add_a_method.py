@@ -15,7 +15,7 @@ import torch
 
 from fewshot.commands.main import main
 from fewshot.learners.registry import METHODS, resolve_method
-from results.records import read_record
+from results.records.files import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "add-a-method.md"

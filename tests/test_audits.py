@@ -20,8 +20,8 @@ from fewshot.commands.main import main
 from protocols.rules import audits
 from protocols.rules.audits import AuditError, audit_question, audit_training
 from protocols.rules.spec import load_protocol
-from results.blocks import blocks
-from results.records import read_record
+from results.records.files import read_record
+from results.summary.configuration_result import blocks
 
 ALPNET = load_protocol("alpnet-ep1")
 

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_store
 
 from fewshot.commands.main import main
-from results.records import read_record
+from results.records.files import read_record
 
 OPTIONS = {
     "adnet": {"alpha": 10.0, "kappa": 1.0, "initial_threshold": -5.0},

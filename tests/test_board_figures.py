@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_store
 
 from fewshot.commands.main import main
-from results.slice_figures import along, binned, draw_along
+from results.figures.slice_figures import along, binned, draw_along
 
 ASK = ["--dataset", "tiny", "--setting", "1"]
 

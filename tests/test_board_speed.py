@@ -8,10 +8,10 @@ from pathlib import Path
 
 from making import GROUPS, record, score
 
-from results.board_formats import render_board
-from results.leaderboard import leaderboard
-from results.published import read_published
-from results.screening import screen
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_formats import render_board
+from results.summary.screening import screen
+from results.tables.published import read_published
 
 
 def _write(folder: Path) -> None:

@@ -16,12 +16,12 @@ from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
-from results.blocks import blocks
-from results.leaderboard import leaderboard
-from results.record import Record
-from results.records import read_records
-from results.report import commands
-from results.screening import screen
+from results.leaderboard.board import leaderboard
+from results.leaderboard.report import commands
+from results.records.files import read_records
+from results.records.record import Record
+from results.summary.configuration_result import blocks
+from results.summary.screening import screen
 
 CELL = ["--dataset", "tiny", "--setting", "1", "--folds", "0", "--groups", "upper", "--encoder", "resnet18"]
 

@@ -10,11 +10,11 @@ from making import record, score
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from results.blocks import blocks
-from results.compare import compare, comparison_text, find_row
-from results.record import Record
-from results.records import write_record
-from results.rows import Row, seed_rows
+from results.comparison.decomposition import compare, comparison_text, find_row
+from results.records.files import write_record
+from results.records.record import Record
+from results.summary.configuration_result import blocks
+from results.summary.seed_average import Row, seed_rows
 
 GROUPS = {"abdomen": ["left-kidney", "liver", "spleen"]}
 

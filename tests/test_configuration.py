@@ -8,9 +8,9 @@ import pytest
 from making import changed, record, score
 
 from fewshot.commands.main import main
-from results.configuration import configuration_id, has_same_result, names_configuration, question
-from results.record import Record
-from results.records import write_record
+from results.records.configuration import configuration_id, has_same_result, names_configuration, question
+from results.records.files import write_record
+from results.records.record import Record
 
 FOUND = record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)])
 AT = ["--dataset", "tiny", "--setting", "2"]

@@ -26,8 +26,8 @@ from protocols.runs.cross_dataset import (
     crossed_intensities,
     crossed_plan,
 )
-from results.record import TrainingPart
-from results.records import read_record
+from results.records.files import read_record
+from results.records.record import TrainingPart
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 

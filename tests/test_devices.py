@@ -14,7 +14,7 @@ from tiny import tiny_store
 
 from fewshot.base.locks import if_free, locked
 from fewshot.commands.main import main
-from results.records import read_record
+from results.records.files import read_record
 
 ASK = ["--dataset", "tiny", "--folds", "0,1", "--setting", "2"]
 METHOD = """

@@ -23,7 +23,7 @@ from fewshot.encoders.checkpoints import load_released
 from fewshot.learners.learner import options_from
 from fewshot.learners.registry import source_hash
 from protocols.training.method_config import settle, settled_for
-from results.records import read_record
+from results.records.files import read_record
 
 Options = DSPNet.Options
 TABLE = {

@@ -26,7 +26,7 @@ from fewshot.studies.offers import check_explainer
 from protocols.rules.spec import load_protocol
 from protocols.studies.explain import explain_slice, find_target, intensities_for
 from protocols.training.models import open_model
-from results.explanation_figure import SEED_COLOURS
+from results.figures.explanation import SEED_COLOURS
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]
 

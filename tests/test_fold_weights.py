@@ -15,8 +15,8 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
 from protocols.rules.audits import BACKBONE
-from results.blocks import blocks
-from results.record import WeightsPart
+from results.records.record import WeightsPart
+from results.summary.configuration_result import blocks
 
 ASK = ["--dataset", "tiny", "--folds", "0,3", "--groups", "upper", "--encoder", "resnet18", "--steps", "1"]
 PATTERN = "saw_{fold}.pth"

@@ -14,12 +14,12 @@ from making import record, score
 
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
-from results.blocks import blocks
-from results.board_formats import BOARD_FORMATS, render_board
-from results.comparability import RECIPE_MARK
-from results.leaderboard import Board, leaderboard
-from results.published import PublishedRow
-from results.record import Record
+from results.leaderboard.board import Board, leaderboard
+from results.leaderboard.board_formats import BOARD_FORMATS, render_board
+from results.records.record import Record
+from results.summary.comparability import RECIPE_MARK
+from results.summary.configuration_result import blocks
+from results.tables.published import PublishedRow
 
 
 def complete(shift: int = 0, **changes: Any) -> list[Record]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from making import changed, record, score
 
-from results.board_tables import board_notes
-from results.leaderboard import leaderboard
-from results.machines import machine_notes
-from results.record import Record
-from results.tables import render
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_tables import board_notes
+from results.records.record import Record
+from results.summary.machines import machine_notes
+from results.tables.fold_tables import render
 
 MACHINE = {"device": "cpu", "processor": "x", "threads": 2, "torch": "2"}
 

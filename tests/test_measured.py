@@ -8,25 +8,26 @@ import pytest
 
 from fewshot.commands.main import main
 from fewshot.learners.registry import METHODS
-from results.blocks import blocks
-from results.records import read_records
+from results.records.files import read_records
+from results.summary.configuration_result import blocks
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
-TABLES = {"records": "measured.md", "phantom_records": "phantoms.md"}
+DATA = RESULTS / "data"
+TABLES = {"real": "measured.md", "phantoms": "phantoms.md"}
 
 
 @pytest.mark.parametrize("folder", TABLES)
 def test_the_committed_tables_are_those_of_the_records(
     folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["table", "--records", str(RESULTS / folder), "--format", "md"]) == 0
+    assert main(["table", "--records", str(DATA / folder), "--format", "md"]) == 0
     assert capsys.readouterr().out == (RESULTS / TABLES[folder]).read_text(encoding="utf-8")
 
 
 def test_every_learner_is_complete_on_phantoms() -> None:
-    found = blocks(read_records(RESULTS / "phantom_records"))
+    found = blocks(read_records(DATA / "phantoms"))
     assert all(not block.missing for block in found)
     stages = {"densemp"}  # pre-trains a backbone for every fold first: too long for a table of all learners
     newer = {"rpt", "gmrd", "universeg"}  # added after the records were made
@@ -34,9 +35,7 @@ def test_every_learner_is_complete_on_phantoms() -> None:
 
 
 def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
-    found = [
-        block for block in blocks(read_records(RESULTS / "records")) if block.record.dataset.name == "chaost2"
-    ]
+    found = [block for block in blocks(read_records(DATA / "real")) if block.record.dataset.name == "chaost2"]
     assert all(not block.missing for block in found)
     means = {
         (
@@ -55,23 +54,21 @@ def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
 
 @pytest.mark.parametrize("folder", TABLES)
 def test_records_were_made_by_a_committed_program(folder: str) -> None:
-    for record in read_records(RESULTS / folder):
+    for record in read_records(DATA / folder):
         assert record.environment.commit is not None and record.environment.dirty is False
 
 
-@pytest.mark.parametrize("path", sorted((RESULTS / "leaderboards").glob("*.md")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((DATA / "leaderboards").glob("*.md")), ids=lambda path: path.stem)
 def test_the_committed_boards_are_those_of_the_records(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After new records: fewshot leaderboard --records results/records ... --format md --out the file."""
+    """After new records: fewshot leaderboard --records results/data/real ... --format md --out the file."""
     dataset, setting = path.stem.split("-setting-")
-    ask = ["--dataset", dataset, "--setting", setting, "--records", str(RESULTS / "records")]
+    ask = ["--dataset", dataset, "--setting", setting, "--records", str(DATA / "real")]
     assert main(["leaderboard", *ask, "--format", "md"]) == 0
     assert capsys.readouterr().out == path.read_text(encoding="utf-8")
 
 
 def test_every_question_of_the_records_has_its_board() -> None:
-    asked = {
-        f"{record.dataset.name}-setting-{record.setting}" for record in read_records(RESULTS / "records")
-    }
-    assert asked == {path.stem for path in (RESULTS / "leaderboards").glob("*.md")}
+    asked = {f"{record.dataset.name}-setting-{record.setting}" for record in read_records(DATA / "real")}
+    assert asked == {path.stem for path in (DATA / "leaderboards").glob("*.md")}

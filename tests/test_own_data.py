@@ -15,7 +15,7 @@ from episodes.prepare.folder import own_scans, paired_files, read_own_facts
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from results.records import read_record
+from results.records.files import read_record
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"
 FACTS = """

@@ -12,8 +12,8 @@ from making import record, score
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.studies.offers import paper_layout_of
-from results.paper_tables import NOT_MEASURED, measured_cells, render_paper
-from results.record import DatasetPart, Record
+from results.leaderboard.paper_tables import NOT_MEASURED, measured_cells, render_paper
+from results.records.record import DatasetPart, Record
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
 
@@ -101,7 +101,7 @@ def test_wrong_names_are_answered_and_the_real_records_fill_what_they_can(
 ) -> None:
     assert main(["paper", "densmp"]) == 2
     assert "did you mean 'densemp'" in capsys.readouterr().err
-    records = Path(__file__).resolve().parent.parent / "results" / "records"
+    records = Path(__file__).resolve().parent.parent / "results" / "data" / "real"
     assert main(["paper", "dspnet", "--records", str(records)]) == 0
     out = capsys.readouterr().out
     assert "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (resnet18, random weights, 300 steps" in out

@@ -22,7 +22,7 @@ from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import run
 from protocols.training.method_config import settle
-from results.records import read_record
+from results.records.files import read_record
 
 SIZE = 48
 COUNTS = {"phantom-mri": (20, "chaost2"), "phantom-ct": (30, "sabs"), "phantom-cmr": (35, None)}

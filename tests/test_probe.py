@@ -33,7 +33,7 @@ from protocols.studies.dense_features import (
     scan_classes,
 )
 from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
-from results.probe import probe_json
+from results.comparison.probe import probe_json
 
 CPU = torch.device("cpu")
 VALUES = (1, 2)

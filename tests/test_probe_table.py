@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from results.probe import (
+from results.comparison.probe import (
     Probe,
     ScanRecall,
     Trial,

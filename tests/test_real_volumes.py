@@ -10,7 +10,7 @@ import pytest
 from episodes.plan.rules import EXCLUSIONS
 from episodes.store.store import Store
 from fewshot.commands.main import main
-from results.records import read_record
+from results.records.files import read_record
 
 pytestmark = [pytest.mark.volumes, pytest.mark.slow]
 

@@ -23,10 +23,10 @@ from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import Recipe
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from protocols.cells.recipe_marks import recipe_mark
-from results.comparability import RECIPE_MARK, has_random_start, reason_not_comparable
-from results.record import Record
-from results.record_json import part_json
-from results.records import read_record, read_records
+from results.records.files import read_record, read_records
+from results.records.record import Record
+from results.records.record_json import part_json
+from results.summary.comparability import RECIPE_MARK, has_random_start, reason_not_comparable
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 NONE: dict[str, Any] = {"name": "random", "sha256": None}
@@ -144,7 +144,7 @@ def test_all_that_holds_measured_and_published_numbers_goes_through_the_one_func
 def test_every_committed_training_differs_from_its_recipe() -> None:
     """The function that marks new cells serves records that were written without the mark."""
     found = set()
-    for committed in (*read_records(RESULTS / "records"), *read_records(RESULTS / "phantom_records")):
+    for committed in (*read_records(RESULTS / "data" / "real"), *read_records(RESULTS / "data" / "phantoms")):
         learner, model = resolve_method(committed.method.name), part_json(committed.model)
         marks = recipe_mark(learner, model, committed.method.options)
         assert len(marks) == (1 if model["encoder"] else 0)

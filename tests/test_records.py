@@ -15,8 +15,8 @@ from making import changed, record, score
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
-from results.record import MachinePart, Record, checked_record
-from results.records import cell_key, read_record, read_records, write_record
+from results.records.files import cell_key, read_record, read_records, write_record
+from results.records.record import MachinePart, Record, checked_record
 
 GOOD = record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)])
 

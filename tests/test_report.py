@@ -18,12 +18,12 @@ from fewshot.commands import shared
 from fewshot.commands.experiment import run as run_command
 from fewshot.commands.main import main
 from protocols.training.method_config import settle
-from results.html import Prose, Sheet, page
-from results.layout import Grid
-from results.leaderboard import leaderboard
-from results.record import Record
-from results.records import read_records, write_record
-from results.report import commands, picture, report_parts
+from results.leaderboard.board import leaderboard
+from results.leaderboard.html import Prose, Sheet, page
+from results.leaderboard.report import commands, picture, report_parts
+from results.records.files import read_records, write_record
+from results.records.record import Record
+from results.tables.text_table import Grid
 
 EVIL = """<img src=x onerror="document.title='broken'">'&"""
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -83,7 +83,7 @@ def test_a_page_marks_text_and_number_columns() -> None:
 
 def densemp_of(setting: int, stages: list[int]) -> Record:
     """Return a committed record of DenseMP, told as with other stages where it was trained in all three."""
-    every = read_records(Path(__file__).resolve().parent.parent / "results" / "records")
+    every = read_records(Path(__file__).resolve().parent.parent / "results" / "data" / "real")
     made = next(r for r in every if r.method.name == "densemp" and r.setting == setting)
     assert made.method.options["stages"] == [1, 2, 3] and made.model.steps == 360
     if stages != [1, 2, 3]:

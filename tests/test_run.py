@@ -15,7 +15,7 @@ from baselines.ssl_alpnet import SSLALPNet
 from episodes.io.nifti import read_nifti
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
-from results.records import read_record
+from results.records.files import read_record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]
 ASKED = ["--dataset", "tiny", "--folds", "0,1"]

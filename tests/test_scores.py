@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fewshot.base.types import ScanScore
-from results.scores import add, count, dice, precision, recall
+from results.metrics.counts import add, count, dice, precision, recall
 
 PRED = [[1, 1, 0], [0, 1, 0]]
 TRUTH = [[1, 0, 0], [1, 1, 1]]

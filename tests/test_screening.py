@@ -10,9 +10,9 @@ from making import changed, record, score
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from results.record import Record
-from results.records import write_record
-from results.screening import screen
+from results.records.files import write_record
+from results.records.record import Record
+from results.summary.screening import screen
 
 SOUND = [
     record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)]),

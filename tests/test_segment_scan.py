@@ -24,7 +24,7 @@ from fewshot.encoders.encoder import build_encoder
 from protocols.own_scan.model_lookup import FoundModel, find_model
 from protocols.own_scan.scan_pair import Question, read_question
 from protocols.own_scan.segment import Answer, segment_scan
-from results.records import read_records
+from results.records.files import read_records
 
 CPU = torch.device("cpu")
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -16,8 +16,8 @@ from fewshot.commands.main import main
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
-from results.record import Record
-from results.records import read_record
+from results.records.files import read_record
+from results.records.record import Record
 
 CPU = torch.device("cpu")
 

@@ -15,16 +15,16 @@ from tiny import tiny_store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
-from results.blocks import blocks
-from results.records import read_record
-from results.sensitivity import (
-    by_support,
+from results.records.files import read_record
+from results.summary.configuration_result import blocks
+from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
     spread_of_supports,
+    support_means,
     worst_support,
 )
-from results.tables import render
+from results.tables.fold_tables import render
 
 OPEN = {"protocol": {"name": "open-ep", "version": 1, "hash": "e" * 64}, "parts": 1}
 
@@ -49,10 +49,8 @@ def turns() -> list[object]:
 def test_worst_and_spread_by_hand() -> None:
     (block,) = blocks(turns())  # type: ignore[arg-type]
     assert several_supports(block)
-    assert by_support(block, 0, ("upper", "liver")) == {
-        ("8",): pytest.approx(0.7),
-        ("9",): pytest.approx(0.3),
-    }
+    liver = support_means(block)[0, "upper", "liver"]
+    assert liver.to_dict() == {"8": pytest.approx(0.7), "9": pytest.approx(0.3)}
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx(0.5)  # mean over supports, then scans
     assert worst_support(block, 0) == pytest.approx((0.3 + 0.5 + 0.4) / 3)
     wanted = (math.sqrt(2 * 0.2**2) + 0.2 + 0) / 3

@@ -18,8 +18,8 @@ from episodes.store.store import Store
 from fewshot.commands.main import main
 from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import load_protocol
-from results.record import Record
-from results.records import read_record
+from results.records.files import read_record
+from results.records.record import Record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 FOUR = ("alpnet-ep1", "adnet-ep1", "qnet-ep1", "open-ep")

@@ -14,9 +14,9 @@ from scipy import stats
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
-from results.record import Record
-from results.records import write_record
-from results.significance import Comparison, compare
+from results.comparison.significance import Comparison, compare
+from results.records.files import write_record
+from results.records.record import Record
 
 KIDNEY = {"a": (60, 70, 80, 50, 90), "b": (50, 72, 60, 45, 88)}  # differences 10 -2 20 5 2
 LIVER = {"a": (80, 80, 80, 80, 80), "b": (80, 70, 70, 75, 79)}  # 0 10 10 5 1

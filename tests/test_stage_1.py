@@ -17,7 +17,7 @@ from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
 from protocols.training.method_config import settle
 from protocols.training.pretraining import ensure_backbone
-from results.records import read_record
+from results.records.files import read_record
 
 NUMBERS = {
     "densecl_epochs": 2, "densecl_batch": 8, "densecl_queue": 16, "densecl_size": 32,

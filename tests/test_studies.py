@@ -17,8 +17,8 @@ from fewshot.commands.main import main
 from fewshot.learners.paper_layout import PaperLayout
 from fewshot.studies.explanation import DetailPrototypes, Explanation, check_explanation
 from fewshot.studies.offers import ablation_rows, check_explainer, paper_layout_of
-from results.explanation_figure import KIND_COLOURS, SEED_COLOURS
-from results.records import read_records
+from results.figures.explanation import KIND_COLOURS, SEED_COLOURS
+from results.records.files import read_records
 
 METHOD = '''
 from dataclasses import dataclass
@@ -220,7 +220,7 @@ def test_a_malformed_explanation_is_one_line(said: str) -> None:
 def test_more_seeds_and_kinds_than_colours_are_drawn(tmp_path: Path) -> None:
     import numpy as np
 
-    from results.explanation_figure import SliceExplanation, draw_explanation
+    from results.figures.explanation import SliceExplanation, draw_explanation
 
     seeds, kinds = 2 * len(SEED_COLOURS) + 1, 2 * len(KIND_COLOURS) + 1
     image, mask = np.zeros((8, 8), np.float32), np.ones((8, 8), np.bool_)

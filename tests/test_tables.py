@@ -12,11 +12,11 @@ from making import changed, record, score
 
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
-from results.blocks import blocks
-from results.board_tables import board_notes
-from results.leaderboard import leaderboard
-from results.record import Record
-from results.tables import render
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_tables import board_notes
+from results.records.record import Record
+from results.summary.configuration_result import blocks
+from results.tables.fold_tables import render
 
 LABELS = {"classes": ["left-kidney"], "support_scans": ["2"], "slices": 3, "hash": "f" * 16}
 

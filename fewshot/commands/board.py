@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.record import Record
-    from results.screening import Screened
+    from results.records.record import Record
+    from results.summary.screening import Screened
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:
 
 def screened(args: argparse.Namespace) -> tuple[Screened, int]:
     """Return the screened records with their files, and the exit status; bad ones are named on stderr."""
-    from results.screening import screen
+    from results.summary.screening import screen
 
     found = screen(args.records or [args.work / "records"])
     for fault in found.faults:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from episodes.store.store import Store
-    from results.leaderboard import Board, Line
-    from results.record import Record, Score
-    from results.slice_figures import Answers
+    from results.figures.slice_figures import Answers
+    from results.leaderboard.board import Board, Line
+    from results.records.record import Record, Score
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed
 
     `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
     """
-    from results.screening import record_text
+    from results.summary.screening import record_text
 
     found = []
     blocks = line.row.blocks if every_seed else line.row.blocks[:1]
@@ -90,7 +90,7 @@ def curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str,
     """Return method -> class -> points along the organ of every scan."""
     import numpy as np
 
-    from results.slice_figures import along
+    from results.figures.slice_figures import along
 
     found: dict[str, dict[str, list[Any]]] = {}
     for label, some in cells.items():
@@ -130,13 +130,10 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
 
 
 def _mean(cells: Iterable[Cell], scan: str) -> float:
-    dices = [
-        score.dice
-        for cell in cells
-        for score in scored(cell)
-        if score.scan == scan and score.dice is not None
-    ]
-    return sum(dices) / len(dices)
+    """Return the mean Dice of a scan over classes, then over the methods' cells."""
+    from results.summary.frame import mean_of, scan_dice
+
+    return mean_of(float(scan_dice(cell.record)[scan]) for cell in cells)
 
 
 def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
@@ -149,7 +146,7 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     import numpy as np
 
     from protocols.cells.recorded_plan import recorded_plan
-    from results.slice_figures import Answers
+    from results.figures.slice_figures import Answers
 
     record = next(iter(cells.values())).record
     true = truth(store, name, scan)

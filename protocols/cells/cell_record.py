@@ -28,7 +28,8 @@ from protocols.environment import environment
 from protocols.request import Request
 from protocols.training.method import Method
 from protocols.training.models import Model
-from results.record import (
+from results.records.files import cell_key
+from results.records.record import (
     SCHEMA,
     DatasetPart,
     GridPart,
@@ -40,8 +41,7 @@ from results.record import (
     TrainingPart,
     checked_record,
 )
-from results.record_json import part_json, read_part
-from results.records import cell_key
+from results.records.record_json import part_json, read_part
 
 
 def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:

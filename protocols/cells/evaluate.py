@@ -22,7 +22,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.memory import to_device
 from fewshot.base.types import ScanScore, SliceRef, Task
 from protocols.cells.predictors import gradient_mode, predictor_for
-from results.scores import count
+from results.metrics.counts import count
 
 Keep = Callable[[Plan, Task, NDArray[np.bool_]], None]  # called with the masks (Q,H,W) of a task's slices
 ScoreKey = tuple[str, str, tuple[str, ...]]  # class, query scan, support scans

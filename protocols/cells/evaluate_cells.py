@@ -20,7 +20,7 @@ from protocols.request import Request
 from protocols.training.method import Method
 from protocols.training.method_config import settled_for
 from protocols.training.models import Model
-from results.records import write_record
+from results.records.files import write_record
 
 TOGETHER = "transductive: all query slices of a part are segmented together"
 

@@ -14,7 +14,7 @@ from fewshot.encoders.checkpoints import FILES
 from fewshot.learners.learner import Recipe
 from fewshot.learners.registry import resolve_method, trains
 from fewshot.learners.training_plan import TrainingPlan
-from results.comparability import RECIPE_MARK
+from results.summary.comparability import RECIPE_MARK
 
 Difference = tuple[str, object]  # what the record has, in words, and what is published
 FLOAT32 = "float32"

@@ -6,7 +6,7 @@ from episodes.plan.plan import Plan, make_plan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.rules.spec import load_protocol
-from results.record import Record
+from results.records.record import Record
 
 
 def recorded_plan(record: Record, store: Store) -> Plan:

@@ -21,9 +21,9 @@ from protocols.cells.evaluate_cells import Asked, marks_of
 from protocols.cells.recipe_marks import is_file_of
 from protocols.training.method import Method
 from protocols.training.models import PRETRAINING, Model, built
-from results.configuration import configuration
-from results.record import Record
-from results.records import parse_record, record_files, record_texts
+from results.records.configuration import configuration
+from results.records.files import parse_record, record_files, record_texts
+from results.records.record import Record
 
 LOG = logging.getLogger("fewshot")
 LEAKAGE = "leakage possible: one checkpoint for several folds"

@@ -9,7 +9,7 @@ recipe's snapshots and the last step.
 from __future__ import annotations
 
 import dataclasses
-import statistics
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from episodes.plan.plan import Plan, integer_sorted, make_plan
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import load_state, read_checkpoint
 from fewshot.learners.learner import Recipe
@@ -28,6 +29,7 @@ from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import Method
 from protocols.training.models import Model
+from results.summary.frame import mean_dice
 
 POLICIES = ("last", "validation", "oracle")
 ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"
@@ -161,15 +163,12 @@ def _load(model: Model, step: int, method: Method) -> int:
     return int(state["skipped"])
 
 
-def _mean(scores: Sequence[Any], plan: Plan) -> float:
-    """Return the mean over classes of the mean over scans, in [0, 1]."""
-    by_class: dict[str, list[float]] = {}
-    for score in scores:
-        if score.dice is not None:
-            by_class.setdefault(score.class_name, []).append(score.dice)
-    if not by_class:
+def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:
+    """Return the mean over classes of the mean over scans, in [0, 1]; `UserError` where none is defined."""
+    mean = mean_dice(scores)
+    if math.isnan(mean):
         raise UserError(
             f"no class of group {plan.group} has a Dice on scan {', '.join(plan.query_scans)}, so no "
             "checkpoint can be chosen there; use --select last"
         )
-    return statistics.fmean(statistics.fmean(dices) for dices in by_class.values())
+    return mean

@@ -26,8 +26,8 @@ from protocols.rules.spec import Protocol
 from protocols.scoring.plan_file import PlanFile, plans_of
 from protocols.training.method import Method
 from protocols.training.models import Model
-from results.records import write_record
-from results.scores import count
+from results.metrics.counts import count
+from results.records.files import write_record
 
 AUDIT = "scored from files"
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan

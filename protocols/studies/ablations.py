@@ -12,8 +12,8 @@ from protocols.request import Request
 from protocols.runs.runner import checked, run
 from protocols.training.method import Method
 from protocols.training.method_config import settle
-from results.ablation import Row
-from results.records import read_record
+from results.comparison.ablation import Row
+from results.records.files import read_record
 
 LOG = logging.getLogger("fewshot")
 

@@ -18,7 +18,7 @@ from protocols.rules.spec import Protocol
 from protocols.runs.cross_dataset import check_pair, crossed_intensities
 from protocols.training.method import Method
 from protocols.training.models import Model
-from results.explanation_figure import SliceExplanation
+from results.figures.explanation import SliceExplanation
 
 
 @dataclass(frozen=True)

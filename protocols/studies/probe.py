@@ -48,7 +48,7 @@ from protocols.studies.dense_features import (
 from protocols.training.fold_weights import filled_in
 from protocols.training.models import pretraining_of
 from protocols.training.pretraining import ensure_backbone
-from results.probe import BACKGROUND, Probe, ScanRecall, Trial
+from results.comparison.probe import BACKGROUND, Probe, ScanRecall, Trial
 
 # encoder, store, training scans, intensities, work folder, device, seed -> the backbone's file
 MakeBackbone = Callable[[str, Store, tuple[str, ...], Normalisation, Path, torch.device, int], Path]

@@ -240,7 +240,7 @@ def _with_labels(
     }
     supports = fold_supports(store.index, store.spec, plan)
     if not set(labels["support_scans"]) & set(supports):
-        labels["in_place_of"] = list(supports)  # tables say so: results/notes.py
+        labels["in_place_of"] = list(supports)  # tables say so: results/summary/notes.py
     annotated = AnnotatedEpisodes(
         SliceReader(store, intensities), pairs, store.spec.classes, seed=seed,
         augmentation=method.recipe.augmentation, batch=method.recipe.batch, prepare=learner.prepare,

@@ -120,7 +120,7 @@ def _phantoms(args: argparse.Namespace) -> int:
 
 def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
     """Return scans, grids, classes with their counts, and warnings as lines of text."""
-    from results.comparability import PREPARED_BY
+    from results.summary.comparability import PREPARED_BY
 
     index = store.index
     slices = sum(index.depths.values())

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from protocols.studies.ablations import ablated, run_ablation
-    from results.ablation import ablation_table
+    from results.comparison.ablation import ablation_table
 
     methods = ablated(
         args.method, shared.settings(args.set), shared.different_seeds(args.seeds), encoder=args.encoder,

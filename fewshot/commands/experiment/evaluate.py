@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print the table."""
-    from results.records import read_record
-    from results.tables import render
+    from results.records.files import read_record
+    from results.tables.fold_tables import render
 
     if (args.model is None) == (args.checkpoint is None):
         raise UserError(

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.base.atomic_io import write_json
     from protocols.rules.spec import chosen_folds, load_protocol
     from protocols.studies.probe import ProbeRequest, densecl, run_probe
-    from results.probe import probe_json, probe_table
+    from results.comparison.probe import probe_json, probe_table
 
     protocol = load_protocol(args.protocol)
     store = shared.open_store(args.work, args.dataset)

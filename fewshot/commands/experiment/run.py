@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.learners.registry import resolve_method
     from protocols.runs.runner import run, run_external
     from protocols.training.method_config import settle
-    from results.records import read_record
-    from results.tables import render
+    from results.records.files import read_record
+    from results.tables.fold_tables import render
 
     options = shared.settings(args.set)
     if args.stages is not None:

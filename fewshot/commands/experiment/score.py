@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     from protocols.rules.spec import load_protocol
     from protocols.scoring.plan_file import read_plan_file
     from protocols.scoring.score_masks import score_files
-    from results.records import read_record
-    from results.tables import render
+    from results.records.files import read_record
+    from results.tables.fold_tables import render
 
     file = read_plan_file(args.plan)
     paths = score_files(

@@ -112,7 +112,7 @@ def _draw(question: Question, answer: Answer, heading: str, path: Path) -> None:
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out
-    from results.scan_picture import OutlinedSlice, draw_answer
+    from results.figures.scan_picture import OutlinedSlice, draw_answer
 
     annotated = question.mask.array == question.value
     classes = np.flatnonzero(annotated.any(axis=(1, 2)))

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.rules.spec import load_protocol
     from protocols.studies.explain import explain_slice, find_target, intensities_for
     from protocols.training.models import open_model
-    from results.explanation_figure import draw_explanation
+    from results.figures.explanation import draw_explanation
 
     folder, device = shared.model_folder(args.work, args.model), shared.chosen_device(args.device)
     method, spec, model = open_model(folder, device, args.method)

@@ -13,7 +13,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 
 if TYPE_CHECKING:
-    from results.leaderboard import Board
+    from results.leaderboard.board import Board
 
 MOST_ANSWERS = 5
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what the records, and saved predictions where there are any, allow; print where it is."""
-    from results.leaderboard import leaderboard
+    from results.leaderboard.board import leaderboard
 
     screened, status = shared_board.screened(args)
     made = leaderboard(
@@ -55,8 +55,8 @@ def draw(
     args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
 ) -> tuple[list[Drawn], list[str]]:
     """Return the pictures drawn into `out`, and in words those that could not be drawn and why."""
-    from results.board_figures import draw_by_class, draw_by_size
-    from results.measures import MEASURES
+    from results.figures.board_figures import draw_by_class, draw_by_size
+    from results.metrics.measures import MEASURES
 
     unit = MEASURES[made.measure]
     drawn = [
@@ -81,8 +81,8 @@ def draw(
 
 def _from_masks(args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path) -> list[Drawn]:
     from fewshot.commands import masks
-    from results.board_figures import MOST
-    from results.slice_figures import draw_along, draw_answers
+    from results.figures.board_figures import MOST
+    from results.figures.slice_figures import draw_along, draw_answers
 
     store = masks.open_masks(args, made)
     cells = {line.label: masks.saved_cells(args.work, line, paths) for line in made.lines}

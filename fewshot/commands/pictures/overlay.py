@@ -12,8 +12,8 @@ from fewshot.commands import shared
 if TYPE_CHECKING:
     from episodes.plan.plan import Plan
     from episodes.store.store import Store
-    from results.figures import Panel
-    from results.record import Record, Score
+    from results.figures.overlay import Panel
+    from results.records.record import Record, Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
 def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     """Draw a recorded cell whose predictions were saved, to `out` or WORK/figures; return the picture."""
     from protocols.cells.recorded_plan import recorded_plan
-    from results.figures import draw_overlay
-    from results.records import read_record
+    from results.figures.overlay import draw_overlay
+    from results.records.files import read_record
 
     record, key = read_record(record_file), record_file.stem
     folder = work / "predictions" / key
@@ -62,11 +62,10 @@ def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
 
 def _ranked(record: Record) -> list[tuple[str, str]]:
     """Return ("best", scan), ("median", scan), ("worst", scan) by the scan's mean Dice over classes."""
-    dices: dict[str, list[float]] = {}
-    for score in record.scores:
-        if score.dice is not None:
-            dices.setdefault(score.scan, []).append(score.dice)
-    order = sorted(dices, key=lambda scan: -sum(dices[scan]) / len(dices[scan]))
+    from results.summary.frame import scan_dice
+
+    dices = {str(scan): float(dice) for scan, dice in scan_dice(record).items()}
+    order = sorted(dices, key=lambda scan: -dices[scan])
     if not order:
         raise UserError("the cell has no defined Dice; there is nothing to draw")
     chosen = {order[0]: "best", order[-1]: "worst"}
@@ -81,7 +80,7 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
 
     from episodes.io.nifti import read_nifti
     from protocols.cells.predictions import support_of
-    from results.figures import Panel
+    from results.figures.overlay import Panel
 
     tasks = [
         task for task in plan.tasks

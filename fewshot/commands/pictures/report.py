@@ -11,8 +11,8 @@ from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 
 if TYPE_CHECKING:
-    from results.html import Prose
-    from results.leaderboard import Board
+    from results.leaderboard.board import Board
+    from results.leaderboard.html import Prose
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> int:
     """Write the report and print where it is; its pictures stay beside it as SVG and PNG."""
     from fewshot.base.atomic_io import atomic_write
     from fewshot.commands.pictures.figures import draw
-    from results.html import page
-    from results.leaderboard import leaderboard
-    from results.published import read_published
-    from results.report import picture, report_parts
+    from results.leaderboard.board import leaderboard
+    from results.leaderboard.html import page
+    from results.leaderboard.report import picture, report_parts
+    from results.tables.published import read_published
 
     screened, status = shared_board.screened(args)
     made = leaderboard(
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def protocol_in_words(made: Board) -> Prose:
     """Return the rules that the records' protocol has here, if it is the same one."""
     from protocols.rules.spec import load_protocol
-    from results.html import Prose
+    from results.leaderboard.html import Prose
 
     asked = made.record.protocol
     title = f"Protocol {asked.name} version {asked.version}"

@@ -20,7 +20,7 @@ from fewshot.commands import shared
 if TYPE_CHECKING:
     from protocols.request import Request
     from protocols.training.method import Method
-    from results.record import Record
+    from results.records.record import Record
 
 PHANTOMS = "phantom-mri"
 PROTOCOL = "alpnet-ep1"
@@ -44,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo and say where everything is."""
     from fewshot.commands.pictures.overlay import draw_cell
-    from results.figures_demo import draw_comparison
-    from results.records import read_record
-    from results.tables import render, render_comparison
+    from results.figures.demo import draw_comparison
+    from results.records.files import read_record
+    from results.tables.fold_tables import render, render_comparison
 
     if args.steps < 1:
         raise UserError(f"--steps {args.steps}: wanted 1 or more; the untrained encoder is shown anyway")

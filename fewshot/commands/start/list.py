@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from protocols.inventory import LISTS
-    from results.layout import as_lines
+    from results.tables.text_table import as_lines
 
     rows = LISTS[args.kind](args.work)
     print(json.dumps(rows, indent=1, allow_nan=False) if args.format == "json" else as_lines(rows))

@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     """Print both numbers, their difference and its split."""
     import json
 
-    from results.blocks import blocks
-    from results.compare import compare, comparison_text, find_row
-    from results.records import read_records
-    from results.rows import seed_rows
+    from results.comparison.decomposition import compare, comparison_text, find_row
+    from results.records.files import read_records
+    from results.summary.configuration_result import blocks
+    from results.summary.seed_average import seed_rows
 
     folders = args.records or [args.work / "records"]
     records = (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from fewshot.base.progress import Progress
     from fewshot.commands.masks import Cell
-    from results.leaderboard import Line
+    from results.leaderboard.board import Line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,8 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write WORK/distances/<cell>.json of every cell with predictions, and print the tables."""
     from fewshot.commands import masks
-    from results.distance_tables import render_distances
-    from results.leaderboard import leaderboard
+    from results.leaderboard.board import leaderboard
+    from results.tables.distance_tables import render_distances
 
     if not 0 <= args.tolerance_mm < float("inf"):
         raise UserError(f"--tolerance-mm {args.tolerance_mm}: wanted 0 or more millimetres")
@@ -71,7 +71,7 @@ def _measured(
     """Return the distance score of every (fold, class, scan, seed), and write a file per cell."""
     from fewshot.base.atomic_io import write_json
     from fewshot.base.progress import progress
-    from results.distances import SCHEMA
+    from results.metrics.distances import SCHEMA
 
     found = {}
     total = sum(len(cell.record.scores) for cell in cells)
@@ -113,7 +113,7 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> lis
 
     from fewshot.commands import masks
     from protocols.cells.recorded_plan import recorded_plan
-    from results.distances import distance_score
+    from results.summary.distance_scores import distance_score
 
     counted: dict[tuple[str, str], set[int]] = {}
     for task in recorded_plan(cell.record, store).tasks:

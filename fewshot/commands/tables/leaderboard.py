@@ -22,9 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print or write the board."""
     from fewshot.base.atomic_io import atomic_write
-    from results.board_formats import render_board
-    from results.leaderboard import leaderboard
-    from results.published import read_published
+    from results.leaderboard.board import leaderboard
+    from results.leaderboard.board_formats import render_board
+    from results.tables.published import read_published
 
     records, status = board.read(args)
     made = leaderboard(

@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tables."""
     from fewshot.studies.offers import paper_layout_of
-    from results.paper_tables import (
+    from results.leaderboard.paper_tables import (
         NOT_MEASURED,
         NOT_PRINTED,
         measured_cells,
         published_cells,
         render_paper,
-    )  # fmt: skip
-    from results.published import read_published
+    )
+    from results.tables.published import read_published
 
     layout = paper_layout_of(args.paper)
     if args.published:

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the rows and what the check found in them."""
-    from results.published import KINDS, PUBLISHED, name_of, read_published
+    from results.tables.published import KINDS, PUBLISHED, name_of, read_published
 
     rows = read_published(args.file or PUBLISHED)
     known = {row.dataset for row in rows}

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
-    from results.significance import compare
-    from results.significance_formats import render_comparison
+    from results.comparison.significance import compare
+    from results.comparison.significance_formats import render_comparison
 
     records, status = board.read(args)
     made = compare(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.record import Record
+    from results.records.record import Record
 
 FILTERS = ("dataset", "method", "protocol")  # parts of a record, chosen by name
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the tables of the records that the filters leave."""
     from fewshot.base.errors import UserError, unknown_name
-    from results.records import read_records
-    from results.tables import render
+    from results.records.files import read_records
+    from results.tables.fold_tables import render
 
     folders = args.records or [args.work / "records"]
     records = [record for folder in folders for record in read_records(folder)]
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wanted(record: Record, args: argparse.Namespace) -> bool:
-    from results.configuration import names_configuration
+    from results.records.configuration import names_configuration
 
     if args.configuration is not None and not names_configuration(args.configuration, record):
         return False

@@ -25,7 +25,7 @@ from protocols.cells.evaluate import evaluate
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
 from protocols.rules.spec import load_protocol
-from results.scores import precision, recall
+from results.metrics.counts import precision, recall
 
 TOLERANCE = 1e-4
 DATASETS = {"CHAOST2": "chaost2", "SABS": "sabs"}
