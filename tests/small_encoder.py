@@ -25,16 +25,21 @@ class SmallEncoder(nn.Module):
 
 
 class SmallTwoScales(nn.Module):
-    """Maps of stride 4 and 8, one small encoder each: the first sees slices of twice the size."""
+    """Maps of stride 4 and 8, a small encoder each: the first sees slices of twice the size; a threshold."""
 
     out_channels = 8
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.fine, self.coarse = SmallEncoder(seed), SmallEncoder(seed + 1)
+        self.reduce1d = nn.Linear(8, 1)
+        nn.init.zeros_(self.reduce1d.weight)
+        nn.init.zeros_(self.reduce1d.bias)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        coarse = self.coarse(images)
+        thresholds = self.reduce1d(coarse.mean((2, 3)))[:, :, None, None]
+        return self.fine(nn.functional.interpolate(images, scale_factor=2)), coarse, thresholds
 
 
 class SmallThresholdEncoder(nn.Module):

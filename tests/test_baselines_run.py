@@ -11,7 +11,13 @@ from fewshot.commands.main import main
 from results.records.files import read_record
 
 OPTIONS = {
-    "adnet": {"alpha": 10.0, "kappa": 1.0, "initial_threshold": -5.0},
+    "adnet": {
+        "alpha": 10.0,
+        "kappa": 1.0,
+        "initial_threshold": -5.0,
+        "align_corners": False,
+        "skip_empty_support": True,
+    },
     "panet": {"scale": 10.0},
     "rpt": {
         "variant": "2023",
@@ -33,10 +39,13 @@ OPTIONS = {
     "qnet": {
         "alpha": 18.0,
         "kappa": 0.4,
-        "initial_threshold": -9.0,
         "fine_weight": 0.8,
+        "refinement": "exchanged",
         "refinement_steps": 2,
         "refinement_rate": 0.02,
+        "initial_threshold": -9.0,
+        "align_corners": False,
+        "skip_empty_support": True,
     },
 }
 

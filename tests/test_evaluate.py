@@ -74,9 +74,7 @@ def test_every_distinct_slice_is_encoded_once_for_all_groups_and_parts(store: St
 
 
 class TwoMaps(nn.Module):
-    """An encoder of maps of two sizes, for a learner that takes gradients at test time."""
-
-    out_channels = 4
+    """An encoder of maps of two sizes and a threshold, for a learner that takes gradients at test time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,13 +82,13 @@ class TwoMaps(nn.Module):
         for number, parameter in enumerate(self.parameters()):
             parameter.data.normal_(generator=torch.Generator().manual_seed(number))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.fine(images), self.coarse(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.fine(images), self.coarse(images), torch.full((len(images), 1, 1, 1), -18.0)
 
 
 LEARNERS = {
     "ssl-alpnet": lambda: SSLALPNet(build_encoder("resnet18", 3)),
-    "qnet": lambda: QNet(TwoMaps(), QNet.Options(initial_threshold=-18.0)),
+    "qnet": lambda: QNet(TwoMaps()),
 }
 
 

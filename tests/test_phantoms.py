@@ -247,6 +247,7 @@ def test_the_truth_as_prediction_is_100(
             file = tmp_path / "truth" / f"scan_{scan}_label_{value}.nii.gz"
             write_nifti(file, mask, stored.spacing_mm, stored.origin, stored.direction)
     scoring = ["score", "--work", str(work), str(tmp_path / "truth"), "--plan", str(plan), "--name", "truth"]
+    scoring += ["--labels-used", "none"]
     assert main(scoring) == 0
     dices = [s.dice for path in (work / "records").glob("*.json") for s in read_record(path).scores]
     assert dices == [1.0] * 16

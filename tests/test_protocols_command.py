@@ -66,6 +66,20 @@ def test_two_parts_that_take_the_same_place_are_no_difference() -> None:
     assert found["scored_slices"]["b"] == 88
 
 
+def test_adnet_and_qnet_differ_in_the_support_scan_and_what_is_published() -> None:
+    found = counted("adnet-ep1", "qnet-ep1")
+    assert [rule["rule"] for rule in found["rules"]] == [
+        "evaluation.support_scan", "training.steps", "groups", "published",
+    ]  # fmt: skip
+    assert found["rules"][-1] == {
+        "rule": "published", "a": {"upper": [1], "lower": [1]}, "b": {},
+        "changes": ["what papers report; the rest is marked"],
+    }  # fmt: skip
+    counts = found["counts"]
+    assert counts["part_assignments"]["differ"] == 0 and counts["scored_slices"]["only_a"] == 0
+    assert counted("alpnet-ep1", "adnet-ep1")["counts"]["part_assignments"] == {"of": 29, "differ": 7}
+
+
 def test_a_protocol_does_not_differ_from_itself() -> None:
     found = counted("qnet-ep1", "qnet-ep1")
     assert found["rules"] == [] and found["counts"]["part_assignments"]["differ"] == 0

@@ -92,8 +92,8 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
     (spec,) = [json.loads(path.read_text()) for path in (work / "models").glob("*/spec.json")]
     maps = stored_supervoxels(tiny_store_at(work))
     assert maps is not None
-    assert spec["pseudo_labels"] == {"kind": "supervoxels", "min_size": 312, "hash": maps.hash}
-    assert spec["recipe"]["episode"] == "supervoxel" and spec["recipe"]["decay"] == 0.98
+    assert spec["pseudo_labels"] == {"kind": "supervoxels", "min_size": 5000, "hash": maps.hash}
+    assert spec["recipe"]["episode"] == "supervoxel" and spec["recipe"]["decay"] == 0.95
     (folder,) = (work / "models").iterdir()
     assert (folder / "losses.csv").read_text().startswith("step,query,alignment,threshold,total,")
     made = files(work)

@@ -63,6 +63,8 @@ def test_four_protocols_give_one_table(work: Path, capsys: pytest.CaptureFixture
     table = printed[printed.index(", under adnet-ep1") :].splitlines()
     rows = [line.split()[:2] for line in table if line.split()[:1] and line.split()[0] in FOUR]
     assert [(name, fold) for name, fold in rows] == [(n, f) for n in sorted(FOUR) for f in ("0", "all")]
+    shown = [line.strip() for line in table if "not the published recipe" in line]
+    assert len(shown) == 1 and shown[0].startswith("MARKED: not the")  # once, since all protocols share it
     by_protocol = {name: [r for r in records(work) if r.protocol.name == name] for name in FOUR}
     assert {r.model.key for name in FOUR[1:] for r in by_protocol[name]} == {key_of(work, 1)}
     assert [r.group for r in by_protocol["qnet-ep1"]] == ["abdomen"]

@@ -71,6 +71,7 @@ def test_made_by_name_weights_are_of_the_stated_size() -> None:
         "encoder.backbone.bn1.running_mean": (2000,),
         "encoder.backbone.bn1.running_var": (2000,),
         "encoder.backbone.bn1.num_batches_tracked": (),
+        "encoder.backbone.fc.weight": (40, 2048),
     }
     state = {name.split("backbone.")[1]: value for name, value in made_by_name(shapes).items()}
     conv, bn3, weight, bias, mean, var = list(state.values())[:6]
@@ -89,8 +90,7 @@ def test_made_by_name_weights_are_of_the_stated_size() -> None:
     )
     assert state["bn1.num_batches_tracked"].item() == 0
     assert all(value.dtype == torch.float32 for name, value in state.items() if "tracked" not in name)
-    with pytest.raises(ValueError, match="2 dimensions"):
-        made_by_name({"cls_unit.cal": (3, 3)})
+    assert state["fc.weight"].std().item() == pytest.approx((2 / 2048) ** 0.5, rel=0.05)
 
 
 def test_quantity_fails_on_nan() -> None:

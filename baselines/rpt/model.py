@@ -109,7 +109,7 @@ class RPT(PrototypeLearner):
         self.MLP = RegionMLP(channels)
         self.layer_norm = nn.LayerNorm(channels)
         self.regions = 100 if self.options.variant == "released" else 10
-        self._steps = 0
+        self._loss_weights = loss_weights(self.options.variant, 0)
 
     @classmethod
     def new_encoder(cls, name: str, seed: int) -> nn.Module:
@@ -122,8 +122,8 @@ class RPT(PrototypeLearner):
         return Recipe(steps=30_000, decay=0.98, decay_every=5000, snapshot_every=5000, episode="supervoxel")
 
     def begin_step(self, step: int) -> None:
-        """Remember the steps taken: weights of the losses of 2023 change with them (rule RPT-13)."""
-        self._steps = step
+        """Set the weights of the losses, which change with the step in variant 2023 (rule RPT-13)."""
+        self._loss_weights = loss_weights(self.options.variant, step)
 
     def logits(
         self, support_features: tuple[Tensor, Tensor], support_masks: Tensor,
@@ -222,7 +222,7 @@ class RPT(PrototypeLearner):
     def loss(self, episode: Episode) -> LossResult:
         """Return the weighted sum of the variant's parts; each part is reported without its weight."""
         result = super().loss(episode)
-        weights = loss_weights(self.options.variant, self._steps)
+        weights = self._loss_weights
         parts = {name: result.parts[name] for name in weights}
         total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
         return replace(result, total=total, parts=parts)

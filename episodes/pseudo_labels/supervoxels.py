@@ -1,10 +1,11 @@
 """3-D supervoxels, the pseudo-labels of ADNet and its descendants, computed when first needed.
 
-Hansen et al., MedIA 2022, arXiv 2203.02048: Felzenszwalb's segmentation carried over to volumes, of at
-least 5,000 voxels in the abdomen and 1,000 in the heart, on slices of 256 x 256. Ours, where no source
-says otherwise: intensities as stored, unscaled; no smoothing; scale 1 in scikit-image's sense (k = 1/255),
-as of our superpixels; voxels that share a face are neighbours, and a difference weighs the same between
-slices as within one, whatever the spacing; sizes for slices of another side are scaled by their area.
+Hansen et al., MedIA 2022, arXiv 2203.02048, as released: Felzenszwalb's segmentation carried over to volumes,
+on intensities rescaled to 0 .. 255, unsmoothed, with scale 1 (k = 1/255) and 26 neighbours that weigh by the
+spacing; segments of at least 5,000 voxels in the abdomen and 1,000 in the heart, whatever the slices' size.
+docs/methods.md, SUPERVOXEL-1 to SUPERVOXEL-4, says it exactly. One difference: the release sorts unstably,
+and integer images have many edges of equal weight, so it does not repeat its own maps; ours are sorted
+stably.
 
 They are no part of a prepared store, whose hash they leave alone. They lie beside its arrays:
 `supervoxels/ID.npy` (Z,Y,X), uint16 or, where that is too small, int32, and `supervoxels/index.json`.
@@ -30,27 +31,34 @@ from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
 from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
 
-SCHEMA = 1  # raise it whenever a map would change
+SCHEMA = 2  # raise it whenever a map would change
 SCALE = 1.0
-PUBLISHED_MIN_SIZE = {"abdomen": 5000, "heart": 1000}  # voxels, by the dataset's `region`
-PUBLISHED_SIDE = 256  # of the slices they are for
+RANGE = 255.0  # intensities are rescaled to 0 .. RANGE
+PATIENT = 10.0  # a voxel above it, in that range, may be patient
+MIN_SIZE = {"abdomen": 5000, "heart": 1000}  # voxels, by the dataset's `region`
 
 
 def min_size_of(spec: DatasetSpec) -> int:
-    """Return the smallest supervoxel of a dataset, in voxels: as published, times (image_size / 256)^2."""
-    share = (spec.image_size / PUBLISHED_SIDE) ** 2
-    return max(1, round(PUBLISHED_MIN_SIZE[spec.region] * share))
+    """Return the smallest supervoxel of a dataset, in voxels."""
+    return MIN_SIZE[spec.region]
 
 
-def volume_supervoxels(volume: NDArray[Any], threshold: float, min_size: int) -> NDArray[Any]:
+def volume_supervoxels(
+    volume: NDArray[Any], spacing_mm: tuple[float, float, float], min_size: int
+) -> NDArray[Any]:
     """Return the supervoxels of a volume (Z,Y,X): 1 .. n, every one of them there; 0 is no supervoxel.
 
-    Each slice's patient (`patient_mask` at `threshold`) cuts what Felzenszwalb finds in the whole volume, so
-    `min_size` acts before masking and smaller remnants stay, as of superpixels. Unlike theirs, numbers have
-    no gaps and no segment is given up.
+    `spacing_mm` (z,y,x): the distance between slices weighs by its ratio to that between columns. Each
+    slice's patient (`patient_mask` at 10 of 255) cuts what Felzenszwalb finds in the whole volume, so
+    `min_size` acts before masking and smaller remnants stay. No segment is given up; numbers have no gaps.
     """
-    segments = segment_volume(volume, SCALE / 255, min_size)
-    patient = np.stack([patient_mask(image, threshold) for image in volume])
+    values = volume.astype(np.float64)
+    low, span = values.min(), np.ptp(values)
+    if not span > 0:
+        return np.zeros(volume.shape, dtype=np.uint16)
+    values = RANGE * (values - low) / span
+    segments = segment_volume(values, SCALE / 255, min_size, spacing_mm[0] / spacing_mm[2])
+    patient = np.stack([patient_mask(image, PATIENT) for image in values])
     present = np.bincount(segments[patient], minlength=1) > 0
     kind = np.uint16 if np.count_nonzero(present) <= np.iinfo(np.uint16).max else np.int32
     number = (np.cumsum(present) * present).astype(kind)
@@ -134,10 +142,11 @@ def ensure_supervoxels(
 
 def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], None]) -> None:
     (folder / "index.json").unlink(missing_ok=True)
-    spec, parameters = store.spec, _parameters(store)
+    parameters = _parameters(store)
 
     def write(scan: str) -> str:
-        numbers = volume_supervoxels(store.scan(scan).image, spec.patient_threshold, parameters["min_size"])
+        stored = store.scan(scan)
+        numbers = volume_supervoxels(stored.image, stored.spacing_mm, parameters["min_size"])
         with atomic_write(folder / f"{scan}.npy", "wb") as stream:
             return write_npy(stream, numbers)
 
@@ -155,5 +164,5 @@ def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], Non
 
 
 def _parameters(store: Store) -> dict[str, Any]:
-    """Return what decides the maps; the store's hash stands for its images and the patient's threshold."""
+    """Return what decides the maps; the store's hash stands for its images and spacings."""
     return {"schema": SCHEMA, "store": store.hash, "scale": SCALE, "min_size": min_size_of(store.spec)}

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from episodes.sampling.affine import centred_map, corner_map
 from fewshot.base.errors import unknown_name
 from fewshot.base.memory import to_device
 
@@ -30,7 +33,8 @@ class Augmentation:
     `rotation_deg`, `shift_px` and `shear_deg` are drawn from (-value, value), shift once for each axis;
     `zoom` and `gamma` from (low, high). Zoom > 1 enlarges what is seen, < 1 shrinks it. `elastic_px`
     scales a blurred field that was uniform in (-1, 1): the displacements' standard deviation is about
-    0.033 of it.
+    0.033 of it. `shear_about` "corner" shears as the released programs do, about the array's first pixel,
+    which moves a slice sideways (AUGMENT-2 of docs/methods.md); "centre" leaves its centre where it is.
     """
 
     rotation_deg: float
@@ -39,10 +43,12 @@ class Augmentation:
     zoom: tuple[float, float]
     elastic_px: float
     gamma: tuple[float, float]
+    shear_about: Literal["corner", "centre"] = "corner"
 
 
 PRESETS = {
     "published": Augmentation(5.0, 5.0, 5.0, (0.9, 1.2), 10.0, (0.5, 1.5)),
+    "centred": Augmentation(5.0, 5.0, 5.0, (0.9, 1.2), 10.0, (0.5, 1.5), "centre"),
     "strong": Augmentation(30.0, 30.0, 30.0, (0.8, 1.3), 20.0, (0.2, 1.8)),
     "none": Augmentation(0.0, 0.0, 0.0, (1.0, 1.0), 0.0, (1.0, 1.0)),
 }
@@ -56,18 +62,29 @@ def preset(name: str) -> Augmentation:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """Which of N views are warped and which have their gamma changed: places in 0 .. N-1, each once."""
+
+    count: int
+    warped: tuple[int, ...]
+    recoloured: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Draw:
     """What was drawn for N views: `affine` (N,2,3) forward maps, `noise` (N,2,H,W), `gamma` (N).
 
     `affine` takes centred (x, y), in pixels from the image's centre, to where that point moves. `noise`
     is uniform in (-1, 1), on the images' device, one field for x and one for y, and is blurred and
-    multiplied by `elastic_px` when it is applied.
+    multiplied by `elastic_px` when it is applied. With `sides`, `affine` and `noise` are of the views it
+    warps and `gamma` of those it recolours, in its order; without, every view is warped and then recoloured.
     """
 
     affine: Tensor
     noise: Tensor
     elastic_px: float
     gamma: Tensor
+    sides: Sides | None = None
 
 
 def draw(
@@ -91,7 +108,30 @@ def draw(
     gamma = _between(unit[:, 5], augmentation.gamma)
     seed = int(torch.randint(2**62, (), generator=generator))
     noise = _noise((count, 2, *size), device, seed)
-    return Draw(affine_map(angle, shift, shear, zoom), noise, augmentation.elastic_px, gamma)
+    if augmentation.shear_about == "corner":
+        affine = corner_map(angle, shift, shear, zoom, size)
+    else:
+        affine = centred_map(angle, shift, shear, zoom)
+    return Draw(affine, noise, augmentation.elastic_px, gamma)
+
+
+def draw_one_side(
+    augmentation: Augmentation,
+    count: int,
+    size: tuple[int, int],
+    device: torch.device,
+    generator: torch.Generator,
+) -> Draw:
+    """Draw, for pairs of views, one that is warped and, by another fair coin, one whose gamma is changed.
+
+    `count` is even: the first halves of all pairs come before the second ones, as supports before queries.
+    The arguments are those of `draw` (EPISODE-5).
+    """
+    pairs = count // 2
+    coins = torch.randint(2, (2, pairs), generator=generator).tolist()
+    recoloured, warped = (tuple(n + pairs * side for n, side in enumerate(row)) for row in coins)
+    drawn = draw(augmentation, pairs, size, device, generator)
+    return replace(drawn, sides=Sides(count, warped, recoloured))
 
 
 def _noise(shape: tuple[int, ...], device: torch.device, seed: int) -> Tensor:
@@ -107,37 +147,45 @@ def joined(draws: Sequence[Draw]) -> Draw:
         torch.cat([one.noise for one in draws]),
         draws[0].elastic_px,
         torch.cat([one.gamma for one in draws]),
+        _joined_sides([one.sides for one in draws if one.sides is not None]),
     )
 
 
-def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> Tensor:
-    """Return forward maps (N,2,3): rotate, then shift, then shear, then zoom, about the image's centre.
-
-    `angle` and `shear` (N) in radians, `shift` (N,2) as (x, y) in pixels, `zoom` (N), > 1 enlarges.
-    Coordinates are centred (x to the right, y down), so a positive angle turns clockwise on the screen;
-    shear moves x by tan(shear) * y.
-    """
-    one, zero = torch.ones_like(angle), torch.zeros_like(angle)
-
-    def matrix(*rows: list[Tensor]) -> Tensor:
-        return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
-
-    last = [zero, zero, one]
-    rotated = matrix([angle.cos(), -angle.sin(), zero], [angle.sin(), angle.cos(), zero], last)
-    shifted = matrix([one, zero, shift[:, 0]], [zero, one, shift[:, 1]], last)
-    sheared = matrix([one, shear.tan(), zero], [zero, one, zero], last)
-    zoomed = matrix([zoom, zero, zero], [zero, zoom, zero], last)
-    return (zoomed @ sheared @ shifted @ rotated)[:, :2]
+def _joined_sides(several: Sequence[Sides]) -> Sides | None:
+    if not several:
+        return None
+    starts = list(accumulate((one.count for one in several), initial=0))
+    warped, recoloured = (
+        tuple(start + place for start, places in zip(starts, each, strict=False) for place in places)
+        for each in ([one.warped for one in several], [one.recoloured for one in several])
+    )
+    return Sides(starts[-1], warped, recoloured)
 
 
 def apply(images: Tensor, masks: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
     """Apply what was drawn: images (N,1,H,W) float32, masks (N,H,W) bool -> the same shapes and types."""
+    if drawn.sides is None:
+        seen, seen_masks = _warped(images, masks, drawn)
+        return apply_gamma(seen, drawn.gamma), seen_masks
+    recoloured, warped = (
+        to_device(torch.tensor(places), images.device)
+        for places in (drawn.sides.recoloured, drawn.sides.warped)
+    )
+    changed = apply_gamma(images.index_select(0, recoloured), drawn.gamma)
+    images = images.index_copy(0, recoloured, changed)
+    chosen = images.index_select(0, warped), masks.index_select(0, warped)
+    seen, seen_masks = _warped(*chosen, drawn)
+    return images.index_copy(0, warped, seen), masks.index_copy(0, warped, seen_masks)
+
+
+def _warped(images: Tensor, masks: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
+    """Return images and masks after the affine map and the elastic field, which are as many."""
     both = torch.cat((images, masks.unsqueeze(1).to(images.dtype)), dim=1)
     both = _sample(both, _affine_grid(drawn.affine, images), "zeros")
     if drawn.elastic_px != 0:
         displacement = gaussian_blur(drawn.noise) * drawn.elastic_px
         both = _sample(both, _displaced_grid(displacement), "reflection")
-    return apply_gamma(both[:, :1], drawn.gamma), both[:, 1].round().bool()
+    return both[:, :1], both[:, 1].round().bool()
 
 
 def augment(

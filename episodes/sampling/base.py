@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.sampling.augment import Augmentation, augment, preset
+from episodes.sampling.augment import Augmentation, Draw, apply, draw, preset
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, SliceRef
@@ -61,6 +61,12 @@ class ViewSampler(ABC):
     def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
         """Return the mask (H,W) that `number` stands for on a slice."""
 
+    def draw_views(
+        self, count: int, size: tuple[int, int], device: torch.device, generator: torch.Generator
+    ) -> Draw:
+        """Draw the parameters of a step's views: here of every one of `count`, supports before queries."""
+        return draw(self.augmentation, count, size, device, generator)
+
     def episode(self, step: int) -> Episode:
         """Return the episode of a step, on the CPU: B episodes of one support and one query each.
 
@@ -71,8 +77,9 @@ class ViewSampler(ABC):
         images = self.reader.images(list(places))[[places[ref] for ref in picks.refs]]
         shown = [self.mask(ref, number) for ref, number in zip(picks.refs, picks.numbers, strict=True)]
         masks = torch.from_numpy(np.stack(shown))
-        views = augment(images, masks, self.augmentation, picks.generator)
-        return episode_of_views(*views, picks.label, self.prepare)
+        size = (images.shape[-2], images.shape[-1])
+        drawn = self.draw_views(len(images), size, images.device, picks.generator)
+        return episode_of_views(*apply(images, masks, drawn), picks.label, self.prepare)
 
 
 class MappedSampler(ViewSampler):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.sampling.augment import apply, draw, joined
+from episodes.sampling.augment import apply, joined
 from episodes.sampling.base import MappedSampler, Source, episode_of_views
 from episodes.sampling.prefetch import prefetched
 from fewshot.base.memory import free_memory, to_device
@@ -57,8 +57,7 @@ class ResidentEpisodes:
         images = self._images.index_select(0, places)
         masks = self._maps.index_select(0, places) == numbers[:, None, None]
         each, size = len(picked[0].refs), (images.shape[-2], images.shape[-1])
-        ranges = self._sampler.augmentation
-        drawn = [draw(ranges, each, size, self._device, one.generator) for one in picked]
+        drawn = [self._sampler.draw_views(each, size, self._device, one.generator) for one in picked]
         views, view_masks = apply(images, masks, joined(drawn))
         return [
             episode_of_views(some, some_masks, one.label, None)

@@ -33,7 +33,7 @@ FILES = {
         "coco": "deeplabv3_resnet101_coco-586e9e4e.pth",
     },
 }
-# Parts of torchvision's files that no encoder here has.
+# Parts of torchvision's files that no encoder here takes.
 HEADS = ("fc.", "classifier.", "aux_classifier.")
 # Parts of released checkpoints that their programs never use, and how many parameters those hold.
 UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
@@ -65,9 +65,9 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
     against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
     without `backbone.` before them, alone or as `state_dict` (fewshot/encoders/backbone_file.py). The 1x1
-    convolutions after it always start random. Raises `UserError` for a missing, damaged or wrong file, for a
-    backbone of another encoder, and for an encoder of a method's own without `name` or `backbone`; there is
-    no fallback.
+    convolutions after it and the classifier of Q-Net's backbone always start random. Raises `UserError` for a
+    missing, damaged or wrong file, for a backbone of another encoder, and for an encoder of a method's own
+    without `name` or `backbone`; there is no fallback.
     """
     if weights == "random":
         return InitialWeights("random", None)
@@ -123,13 +123,17 @@ def load_released(path: Path, learner: nn.Module) -> None:
     """Load a whole learner from a released checkpoint, or from one of ours, strictly.
 
     Released files name parameters as the learner does (`encoder.backbone.*`, `encoder.localconv.weight`),
-    and carry two prefixes more that are never used; ours hold the same under `model`. Every name of the
-    learner must be there in its shape, and nothing else. Raises `UserError` naming up to three that differ.
+    with `module.` before every name or before none, and some carry two prefixes more that are never used;
+    ours hold the same under `model`. Every name of the learner must be there in its shape, and nothing
+    else. Raises `UserError` naming up to three that differ.
     """
     content = read_checkpoint(path)
     if isinstance(content.get("model"), Mapping):
         content = dict(content["model"])
-    state = {name: value for name, value in _tensors(content, path).items() if not name.startswith(UNUSED)}
+    state = _tensors(content, path)
+    if all(name.startswith(WRAPPER) for name in state):
+        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    state = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
     _load_strictly(learner, state, path, optional_counters=False)
 
 

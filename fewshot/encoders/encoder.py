@@ -17,12 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.errors import unknown_name
+from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 
 STRIDE = 8
 DILATED = (False, True, True)  # which of layer2, layer3 and layer4 have dilation in place of stride
 DILATED_FOR_TWO_SCALES = (True, True, False)
 PLAIN = (False, False, False)  # stride 32, as pre-training on whole pictures has it
+CLASSES = 1000  # of ImageNet: the outputs of `backbone.fc`
+NORMAL = ("backbone.", "reduce1", "reduce2")  # where a convolution starts Kaiming normal, fan out
 
 
 class BasicBlock(nn.Module):
@@ -91,9 +94,12 @@ ARCHITECTURES = {
 class Backbone(nn.Module):
     """A ResNet without its classifier, stride 8: (N,3,H,W) -> (N,512 or 2048,H/8,W/8).
 
-    `dilated` says of layer2, layer3 and layer4 whether dilation takes the place of stride, as
-    torchvision's `replace_stride_with_dilation` does; each that keeps its stride of 2 halves the map.
+    `fc` is Q-Net's alone, set by `TwoScaleEncoder`. `dilated` says of layer2, layer3 and layer4 whether
+    dilation takes the place of stride, as torchvision's `replace_stride_with_dilation` does; each that
+    keeps its stride of 2 halves the map.
     """
+
+    fc: nn.Linear
 
     def __init__(self, architecture: Architecture, dilated: tuple[bool, bool, bool] = DILATED) -> None:
         super().__init__()
@@ -149,13 +155,15 @@ class ResNetEncoder(nn.Module):
 
 
 class TwoScaleEncoder(nn.Module):
-    """Grey slices (N,1,H,W) float32 -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8).
+    """Q-Net's encoder: grey slices (N,1,H,W) float32 -> a fine map, a coarse map and a threshold.
 
     As `ResNetEncoder`, but layer2 and layer3 are dilated (by 2 and 4) and layer4, in which the dilation of
     layer3 goes on, keeps its stride, as torchvision's `replace_stride_with_dilation=[True, True, False]`
-    gives it. The maps of layer3 (`fineconv`) and layer4 (`coarseconv`) have each their own bias-free 1x1
-    convolution. Initial backbone weights equal those of a `ResNetEncoder` of the same name and seed.
-    Raises `UserError` for an unknown name.
+    gives it. Two bias-free 1x1 convolutions follow: `reduce1` on layer3, `reduce2` on layer4. The threshold
+    is `reduce1d` of the classifier `backbone.fc` of layer4's mean over positions, with no activation
+    between. Parameters have the released names (`docs/methods.md`, QNET-1 and QNET-2). Initial backbone
+    weights equal those of a `ResNetEncoder` of the same name and seed. Raises `UserError` for an unknown
+    name.
     """
 
     def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:
@@ -165,15 +173,24 @@ class TwoScaleEncoder(nn.Module):
         architecture = _architecture(name)
         with torch.device("meta"):
             self.backbone = Backbone(architecture, DILATED_FOR_TWO_SCALES)
-            self.fineconv = nn.Conv2d(self.backbone.channels // 2, out_channels, 1, bias=False)
-            self.coarseconv = nn.Conv2d(self.backbone.channels, out_channels, 1, bias=False)
+            channels = self.backbone.channels
+            self.backbone.fc = nn.Linear(channels, CLASSES)
+            self.reduce1 = nn.Conv2d(channels // 2, out_channels, 1, bias=False)
+            self.reduce2 = nn.Conv2d(channels, out_channels, 1, bias=False)
+            self.reduce1d = nn.Linear(CLASSES, 1)
         self.to_empty(device="cpu")
         _initialise(self, name, seed)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N,1,H,W) -> (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8)."""
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1).
+
+        The threshold is float32 whatever precision the maps have: a step of bf16 near -20 is 1/8.
+        """
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
-        return self.fineconv(third), self.coarseconv(fourth)
+        with in_float32(images.device):
+            pooled = fourth.float().mean(dim=(2, 3))
+            thresholds: Tensor = self.reduce1d(self.backbone.fc(pooled))
+        return self.reduce1(third), self.reduce2(fourth), thresholds[:, :, None, None]
 
 
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:
@@ -210,9 +227,9 @@ def _architecture(name: str) -> Architecture:
 
 
 def _initialise(encoder: nn.Module, encoder_name: str, seed: int) -> None:
-    """Backbone as torchvision does (Kaiming normal, fan out); the 1x1 after it as torch does (fan in).
+    """Backbone and Q-Net's 1x1 convolutions Kaiming normal (fan out), other layers as torch does (fan in).
 
-    Every convolution has a generator of its own, so they are drawn side by side.
+    Every layer has a generator of its own, so they are drawn side by side.
     """
     modules = list(encoder.named_modules())
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -224,12 +241,15 @@ def _initialise(encoder: nn.Module, encoder_name: str, seed: int) -> None:
 def _draw(name: str, module: nn.Module, encoder_name: str, seed: int) -> None:
     if isinstance(module, nn.BatchNorm2d):
         module.reset_parameters()  # ones and zeros
-    elif isinstance(module, nn.Conv2d):
+    elif isinstance(module, nn.Conv2d | nn.Linear):
         generator = torch.Generator().manual_seed(seed_for("encoder", encoder_name, name, seed))
-        if name.startswith("backbone."):
+        if isinstance(module, nn.Conv2d) and name.startswith(NORMAL):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         else:
             nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
+        if module.bias is not None:
+            bound = module.weight.shape[1] ** -0.5
+            nn.init.uniform_(module.bias, -bound, bound, generator=generator)
 
 
 def _layer(

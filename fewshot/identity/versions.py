@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 PARTS = {
     "preparation": 1,  # volumes to stores, intensities and cuts of slices
-    "pseudo_labels": 1,  # superpixels, supervoxels
-    "sampling": 1,  # which episodes are drawn, and their augmentation
+    "pseudo_labels": 2,  # superpixels, supervoxels
+    "sampling": 2,  # which episodes are drawn, and their augmentation
     "encoder": 1,  # architectures, their random weights, how files are loaded
     "prototypes": 1,  # the base class of prototype learners, pooling, similarity, clustering
     "training": 1,  # the loop, the loss's average, the optimiser step

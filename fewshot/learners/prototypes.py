@@ -25,6 +25,28 @@ def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(values[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def spread_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks (S,H,W) spread over a grid of `size`, float32 (S,h,w); the sum of each mask stays.
+
+    The transposed bilinear upsampling (`align_corners=False`): a pixel goes to the up to four cells that the
+    upsampled grid takes it from, with the same weights. A masked average of features (S,C,h,w) with these
+    masks equals that of the features upsampled to H x W with the masks as they are, and no mask is lost.
+    """
+    values = masks.float()
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    rows, columns = (
+        _shares(cells, pixels, values.device) for cells, pixels in zip(size, values.shape[-2:], strict=True)
+    )
+    return rows @ values @ columns.mT
+
+
+def _shares(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """Return the weights (cells, pixels) by which linear upsampling makes each pixel of the cells."""
+    each = torch.eye(cells, device=device)[None]
+    return F.interpolate(each, size=pixels, mode="linear", align_corners=False)[0]
+
+
 def masked_average(features: Tensor, masks: Tensor) -> Tensor:
     """Return one vector per shot, sum(feature * mask) / (sum(mask) + 1e-5).
 

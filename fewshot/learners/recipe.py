@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fewshot.base.errors import UserError, unknown_name
 
-EPISODES = ("superpixel", "supervoxel")
+# "supervoxel": any two slices in a row that show one (ADNet); "supervoxel-run": adjacent ones (Q-Net)
+EPISODES = ("superpixel", "supervoxel", "supervoxel-run")
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Recipe:
             raise UserError(f"momentum {self.momentum}, weight_decay {self.weight_decay}: wanted 0 or more")
         if self.episode not in EPISODES:
             raise unknown_name("episode kind", self.episode, EPISODES)
-        if self.episode == "supervoxel" and self.draw != "present":
+        if self.episode != "superpixel" and self.draw != "present":
             raise UserError(
-                f"draw is {self.draw!r} but episode is 'supervoxel', which takes what is there alone; "
+                f"draw is {self.draw!r} but episode is {self.episode!r}, which takes what is there alone; "
                 "leave draw=present, or use episode=superpixel"
             )
 

@@ -89,6 +89,7 @@ CHANGES = {
     "training.pseudo_labels": ["what the family publishes; refuses no model"],
     "training.steps": ["what the family publishes; refuses no model"],
     "groups": ["excluded_slices", "trainings of setting 2"],
+    "published": ["what papers report; the rest is marked"],
 }
 
 
@@ -111,6 +112,7 @@ def _rules(pair: Pair) -> Mapping[str, tuple[Any, Any]]:
             training.pseudo_labels,
             training.steps,
             groups,
+            {name: list(protocol.published[name]) for name in groups if name in protocol.published},
         ]
 
     return dict(zip(CHANGES, zip(values(pair.a), values(pair.b), strict=True), strict=True))

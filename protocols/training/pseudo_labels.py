@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from episodes.plan.plan import Plan
@@ -38,8 +39,11 @@ def superpixels(store: Store) -> PseudoLabels:
     return PseudoLabels({"kind": "superpixels", "min_size": store.spec.superpixel_min_size}, episodes)
 
 
-def supervoxels(store: Store) -> PseudoLabels:
-    """Return the supervoxels of the store, computed (with a bar) unless they lie beside its arrays."""
+def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
+    """Return the supervoxels of the store, computed (with a bar) unless they lie beside its arrays.
+
+    `pairs`: the rule by which two slices are drawn, one of `episodes.supervoxel_sampler.PAIRS`.
+    """
     from episodes.pseudo_labels.supervoxels import ensure_supervoxels, stored_supervoxels
 
     found = stored_supervoxels(store)
@@ -53,7 +57,7 @@ def supervoxels(store: Store) -> PseudoLabels:
     ) -> Source:
         return SupervoxelEpisodes(
             reader, maps, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
-            augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
+            pairs=pairs, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
         )  # fmt: skip
 
     description = {"kind": "supervoxels", "min_size": maps.min_size, "hash": maps.hash}
@@ -61,4 +65,8 @@ def supervoxels(store: Store) -> PseudoLabels:
 
 
 # By `Recipe.episode`; the kinds are those of `fewshot.recipe.EPISODES`.
-KINDS: dict[str, Callable[[Store], PseudoLabels]] = {"superpixel": superpixels, "supervoxel": supervoxels}
+KINDS: dict[str, Callable[[Store], PseudoLabels]] = {
+    "superpixel": superpixels,
+    "supervoxel": supervoxels,
+    "supervoxel-run": partial(supervoxels, pairs="runs"),
+}

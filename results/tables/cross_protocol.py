@@ -33,7 +33,7 @@ def protocols_table(some: Sequence[Block]) -> Grid:
     rows = []
     for block in some:
         own = {name: (group, name) for group, name in reversed(block.columns)}
-        label = _protocol(block) + (" !" if block.record.audits else "")
+        label = _protocol(block) + (" !" if _own_marks(block, some) else "")
         for fold in block.folds:
             if any(cell_fold == fold for cell_fold, _group in block.cells):
                 dices = [block.class_dice(fold, own[name]) if name in own else None for name in classes]
@@ -53,9 +53,10 @@ def protocols_notes(some: Sequence[Block]) -> list[str]:
     lines = ["Dice in percent, mean over query scans; rows of one model differ in the rules alone."]
     lines.append("all: mean ± standard deviation over folds (n-1), only where every fold and group is there")
     lines += [labels_text(some[0].record)] if labels_text(some[0].record) else []
+    lines += [f"MARKED: {mark}" for mark in some[0].record.audits if mark in _shared_marks(some)]
     for block in some:
         lines += [f"{_protocol(block)}: {note}" for note in machine_notes(block.cells.values())]
-        lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in block.record.audits]
+        lines += [f"MARKED: {_protocol(block)}: {mark}" for mark in _own_marks(block, some)]
     return lines
 
 
@@ -71,6 +72,16 @@ def _model(block: Block) -> dict[str, Any]:
     """Return what one model under several protocols shares."""
     own = ("protocol", "grid", "parts", "audits")
     return {key: value for key, value in configuration(block.record).items() if key not in own}
+
+
+def _shared_marks(some: Sequence[Block]) -> set[str]:
+    """Return the marks that every protocol's records carry: those of the one model, such as its recipe's."""
+    return set.intersection(*(set(block.record.audits) for block in some))
+
+
+def _own_marks(block: Block, some: Sequence[Block]) -> list[str]:
+    shared = _shared_marks(some)
+    return [mark for mark in block.record.audits if mark not in shared]
 
 
 def _protocol(block: Block) -> str:

@@ -202,7 +202,10 @@ def _answer(
         descriptors = _describe(learner, support[0], masks)
         logit_maps = learner.maps(descriptors, query[0])
         yield from _descriptors(prefix, name, suffix, descriptors, logit_maps, vectors)
-        answer = learner.probabilities(descriptors, query[0], masks.shape[-2:])[0]
+        resized = nn.functional.interpolate(
+            torch.stack(logit_maps, dim=1), size=masks.shape[-2:], mode="bilinear", align_corners=True
+        )
+        answer = resized.softmax(dim=1)[0, 0]
     else:
         answer = learner.threshold_probabilities(query, masks.shape[-2:])[0]
     if not learner.training:

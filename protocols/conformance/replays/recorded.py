@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class RecordedDropout(nn.Module):
-    """Dropout whose masks are given: call i multiplies by mask i over 1 - p."""
+    """Dropout whose masks are given, in shapes that broadcast: call i multiplies by mask i over 1 - p."""
 
     def __init__(self, masks: Iterable[Tensor], share: float) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class RecordedDropout(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return the values kept by the next mask, scaled up; 0 elsewhere."""
-        return values * (next(self._masks).reshape(values.shape) * self._factor)
+        return values * (next(self._masks) * self._factor)
 
 
 def unpacked(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:

@@ -28,6 +28,8 @@ from protocols.conformance.replays.weights import made_by_name
 ARRAYS = 2e-4  # features and logits, absolute
 PIXELS = 1e-4  # share of mask pixels that may differ
 LOSSES = 1e-4  # relative
+ZERO = 1e-6  # absolute, of a loss that is recorded as 0
+PROBABILITIES = 1e-4  # absolute
 GRADIENTS = 1e-3  # relative
 LOOSE_GRADIENTS = 2e-2  # first convolution and batch norms: two back-ends differ by 2e-3 already
 
@@ -132,19 +134,28 @@ def check_training(
     for part, key in (("query", "query_loss"), ("alignment", "align_loss")):
         yield Quantity(f"{family}/{name}/{key}", _loss_error(result, part, expected[key]), LOSSES)
     result.total.backward()  # type: ignore[no-untyped-call]
+    yield from check_gradients(learner, expected, f"{family}/{name}")
+
+
+def check_gradients(
+    learner: PrototypeLearner, expected: Mapping[str, Any], prefix: str
+) -> Iterator[Quantity]:
+    """Yield norm and first eight entries of the recorded gradients, and the norm of all together.
+
+    Errors are relative, but absolute where the recorded gradient is 0.
+    """
     gradients = {key: value.grad for key, value in learner.named_parameters() if value.grad is not None}
     for key, norm in expected["grad_norm"].items():
         tolerance = gradient_tolerance(key)
         found = gradients[key]
-        yield Quantity(f"{family}/{name}/grad_norm/{key}", relative(found.norm().item(), norm), tolerance)
-        head = found.flatten()[:8]
-        yield Quantity(
-            f"{family}/{name}/grad_head/{key}", relative_error(head, expected["grad_head"][key]), tolerance
-        )
+        if norm == 0:
+            yield Quantity(f"{prefix}/grad_norm/{key}", found.norm().item(), ZERO)
+            continue
+        yield Quantity(f"{prefix}/grad_norm/{key}", relative(found.norm().item(), norm), tolerance)
+        error = relative_error(found.flatten()[:8], expected["grad_head"][key])
+        yield Quantity(f"{prefix}/grad_head/{key}", error, tolerance)
     total = torch.stack([gradient.norm() for gradient in gradients.values()]).norm().item()
-    yield Quantity(
-        f"{family}/{name}/grad_norm_total", relative(total, expected["grad_norm_total"]), GRADIENTS
-    )
+    yield Quantity(f"{prefix}/grad_norm_total", relative(total, expected["grad_norm_total"]), GRADIENTS)
 
 
 def check_trajectory(
@@ -177,12 +188,14 @@ def check_trajectory(
 
 
 def read_episode(vectors: Mapping[str, NDArray[Any]], name: str) -> Episode:
-    """Return an episode of the vectors: one episode, its shots, one query slice."""
+    """Return an episode of the vectors: its shots, and one query slice (H,W) or several (Q,H,W)."""
+    query, query_masks = (vectors[f"{name}/query_{kind}"] for kind in ("image", "mask"))
+    side = query.shape[-2:]
     return Episode(
         torch.from_numpy(vectors[f"{name}/support_image"].astype(np.float32))[None, :, None],
         torch.from_numpy(vectors[f"{name}/support_mask"] > 0)[None],
-        torch.from_numpy(vectors[f"{name}/query_image"].astype(np.float32))[None, None, None],
-        torch.from_numpy(vectors[f"{name}/query_mask"] > 0)[None, None],
+        torch.from_numpy(query.astype(np.float32)).reshape(1, -1, 1, *side),
+        torch.from_numpy(query_masks > 0).reshape(1, -1, *side),
     )
 
 
@@ -214,6 +227,13 @@ def relative_error(found: Tensor, wanted: Any) -> float:
 def relative(found: float, wanted: float) -> float:
     """Return |found - wanted| / |wanted|."""
     return abs(found - wanted) / abs(wanted)
+
+
+def loss_quantity(name: str, found: float, wanted: float) -> Quantity:
+    """Return a loss against the recorded one: relative, but absolute where 0 is recorded."""
+    if wanted == 0:
+        return Quantity(name, abs(found), ZERO)
+    return Quantity(name, relative(found, wanted), LOSSES)
 
 
 def _loss_error(result: LossResult, part: str, wanted: float) -> float:

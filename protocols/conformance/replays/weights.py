@@ -14,8 +14,7 @@ from torch import Tensor
 def made_by_name(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
     """Return a state dict for {released name: shape}; the rule is that of the vectors' README.
 
-    Names are those of released checkpoints (`encoder.backbone.conv1.weight`). Raises ValueError for a
-    tensor that the rule does not cover (more than one dimension but not four).
+    Names are those of released checkpoints (`encoder.backbone.conv1.weight`).
     """
     return {name: _tensor(name, tuple(shape)) for name, shape in shapes.items()}
 
@@ -33,10 +32,8 @@ def _scaled(name: str, z: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.float32(0.1) * z
     if name.endswith("running_var"):
         return np.float32(1) + np.float32(0.1) * np.abs(z)
-    if z.ndim == 4:
+    if z.ndim > 1:
         return z * np.float32(np.sqrt(2 / np.prod(z.shape[1:])))
-    if z.ndim != 1:
-        raise ValueError(f"{name} has {z.ndim} dimensions; made-by-name weights have 1 or 4")
     if name.endswith("bn3.weight"):
         return np.float32(0.2) * (np.float32(1) + np.float32(0.1) * z)
     if name.endswith(".bias"):
