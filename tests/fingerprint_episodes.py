@@ -83,9 +83,13 @@ def _volume_numbers(image: NDArray[Any], labels: NDArray[Any]) -> Numbers:
 def pseudo_labels(folder: Path) -> Numbers:
     image = block_store(folder / "store").scan("0").image
     found: Numbers = {"patient": {"pixels": int(sum(patient_mask(one, 50.0).sum() for one in image))}}
-    for least in (20, 60):
-        found[f"superpixels of {least}"] = _segment_numbers(volume_superpixels(image, 50.0, least, 1))
-        found[f"supervoxels of {least}"] = _segment_numbers(volume_supervoxels(image, 50.0, least))
+    # among small intensities the scale of the segmentation counts, among large ones the least size alone
+    for name, values, threshold, least in (("stored", image, 50.0, 60), ("small", image / 1e4, 0.005, 5)):
+        maps = volume_superpixels(values, threshold, least, 1)
+        found[f"superpixels of {name} values"] = _segment_numbers(maps)
+        found[f"supervoxels of {name} values"] = _segment_numbers(
+            volume_supervoxels(values, threshold, least)
+        )
     for name in ("chaost2", "sabs", "cmr"):
         found[f"least supervoxel {name}"] = min_size_of(load_dataset_spec(name))
     return found

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fingerprint_inputs import block_plan, block_store, disc_episode, discs, reader_of
+from fingerprint_inputs import block_plan, block_store, disc_episode, discs, reader_of, waves
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from torch import Tensor
 
@@ -73,16 +73,27 @@ def _weights(learner: torch.nn.Module) -> Tensor:
 
 
 def _answer_numbers(learner: Any, size: int) -> Numbers:
-    """Return the difference of logits for two support and two query slices; of a yardstick, probabilities."""
+    """Return the difference of logits for two support and two query slices; of a yardstick, probabilities.
+
+    A prototype learner answers twice: to its encoder's features and to small features made by a formula, on
+    which refinement has an effect.
+    """
     images, masks = discs(7, 4, size)
     support = Support(images[:2], masks[:2])
     if not isinstance(learner, PrototypeLearner):
         return tensor_numbers(learner.segment(support, images[2:]))
     prepared = learner.prepare(support.masks)
     with torch.inference_mode(not learner.adapts):
-        maps = [learner.encode(some) for some in (support.images, images[2:])]
-        difference, _defined = answer(learner, maps[0], support.masks, maps[1], prepared, (size, size))
-    return tensor_numbers(difference.detach())
+        maps: Any = [learner.encode(some) for some in (support.images, images[2:])]
+        found = {}
+        for kind, (ours, theirs) in {"encoded": maps, "made": [_made(one) for one in maps]}.items():
+            difference, _defined = answer(learner, ours, support.masks, theirs, prepared, (size, size))
+            found[f"{kind} features"] = tensor_numbers(difference.detach())
+    return found
+
+
+def _made(maps: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    return waves(*maps.shape) if isinstance(maps, Tensor) else tuple(waves(*one.shape) for one in maps)
 
 
 def _stage_numbers(name: str, folder: Path, store: Path) -> Numbers:

@@ -182,10 +182,10 @@ def _plan_numbers(name: str, setting: int) -> Numbers:
     """Return the plan of twelve scans' last fold of four; slices of a class are no row without gaps."""
     scans = tuple(map(str, range(12)))
     shown = {
-        name: {scan: tuple(z for z in range(first, 14) if (z + int(scan)) % (first + 3)) for scan in scans}
+        name: {scan: tuple(z for z in range(first, 43) if (z + int(scan)) % (first + 3)) for scan in scans}
         for first, name in enumerate(tiny_spec().classes)
     }
-    index = ClassSliceIndex(scans, dict.fromkeys(scans, 15), shown, dict.fromkeys(scans, tuple(range(15))))
+    index = ClassSliceIndex(scans, dict.fromkeys(scans, 45), shown, dict.fromkeys(scans, tuple(range(45))))
     facts = replace(tiny_spec(), fold_borders=(0, 4, 8, 12))
     protocol = load_protocol(name)
     group, classes = next(iter(protocol.groups_for(facts).items()))
