@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FOLDERS = ("fewshot", "episodes", "baselines", "protocols", "results", "bench", "tests")
 # folders that still cite documents which are not shipped; take one out when its citations are rule ids
-UNCONVERTED = ("protocols", "results", "tests")
 
 RULE = re.compile(r"\b(?:P|M-[A-Z]{3})-[1-9][0-9]*\b")
 DEFINED = re.compile(r"^ *- \*\*((?:P|M-[A-Z]{3})-[0-9]+)\*\*", re.MULTILINE)
@@ -125,19 +124,12 @@ def test_the_ends_of_a_range_are_in_order() -> None:
                 assert int(first) < int(last), f"{path}: {first} to {last}"
 
 
-@pytest.mark.parametrize("folder", [name for name in FOLDERS if name not in UNCONVERTED])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_no_code_cites_what_is_not_shipped(folder: str) -> None:
     found = {
         str(path): lost for path in files((folder,)) for text in texts(path) if (lost := unshipped(text))
     }
     assert found == {}
-
-
-@pytest.mark.parametrize("folder", UNCONVERTED)
-def test_unconverted_folders_still_need_it(folder: str) -> None:
-    assert any(unshipped(text) for path in files((folder,)) for text in texts(path)), (
-        f"take {folder} out of UNCONVERTED"
-    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Dataset facts: what PROTOCOLS says of them, and strict reading."""
+"""Dataset facts: rule P-14 of docs/protocols.md, and strict reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DSPNet against a slow form of METHODS, position by position, and what the recorded vectors can't see."""
+"""DSPNet against a slow form of rules M-DSP-1 to M-DSP-7, and what the recorded vectors can't see."""
 
 from __future__ import annotations
 

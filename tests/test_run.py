@@ -133,7 +133,7 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
         training = record.training
-        assert training["slices"] + training.slices_excluded == 8 * len(training.scans)
+        assert training.slices + training.slices_excluded == 8 * len(training.scans)
         assert (training.slices_excluded > 0) == (record.setting == 2)
         assert not set(training.scans) & {score.scan for score in record.scores}
         assert not set(training.scans) & {scan for score in record.scores for scan in score.supports}
@@ -156,7 +156,7 @@ def test_predictions_cover_the_whole_prepared_volume(done: Path) -> None:
     assert len(files) == len(record.scores) == 4
     for score in record.scores:
         value = {"liver": 1, "spleen": 4}[score.class_name]
-        image = read_nifti(done / "predictions" / path.stem / f"scan_{score['scan']}_label_{value}.nii.gz")
+        image = read_nifti(done / "predictions" / path.stem / f"scan_{score.scan}_label_{value}.nii.gz")
         assert image.array.shape == (8, 65, 65) and image.spacing_mm == pytest.approx((7.7, 1.25, 1.25))
         assert image.array[1:-1].sum() >= score.tp + score.fp > 0
         assert not image.array[:, 64:].any() and not image.array[:, :, 64:].any()

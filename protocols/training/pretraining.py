@@ -1,7 +1,8 @@
 """Backbones by what they were pre-trained from, trained where they are missing.
 
-DenseCL (METHODS, section 4) on pictures of a folder, or on the slices of a fold's training scans. A backbone
-is named by its spec, as a model is; the images in it are content hashes, so that a run can tell what it saw.
+DenseCL (docs/methods.md, M-DCL-1 to M-DCL-8) on pictures of a folder, or on the slices of a fold's training
+scans. A backbone is named by its spec, as a model is; the images in it are content hashes, so that a run can
+tell what it saw.
 """
 
 from __future__ import annotations

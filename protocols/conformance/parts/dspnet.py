@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
 
-from baselines.dspnet.fspa import detail_prototypes
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.prototypes import resize_masks
 from fewshot.learners.registry import resolve_method
@@ -69,7 +68,9 @@ def _details(
     with torch.no_grad():
         features = encoded(learner, episode)[: len(masks)]
     small = resize_masks(masks, (features.shape[-2], features.shape[-1]))
-    centres, counts = detail_prototypes(features, small, prepared)
+    height, width = masks.shape[-2:]
+    clusters = cast(Any, learner).clusters(features, small, prepared, (height, width))
+    centres, counts = clusters.centres, clusters.counts
     recorded = vectors.get(f"{name}/centers{suffix}")
     wanted = 0 if recorded is None else recorded.shape[1]
     yield Quantity(f"{family}/{name}/seed_count{suffix}", abs(int(counts.sum()) - wanted), 0)

@@ -13,7 +13,7 @@ from protocols.conformance.replays.weights import made_by_name
 
 
 def made_state(learner: nn.Module) -> dict[str, Tensor]:
-    """Return weights by name for every entry of the learner's state; the rule is that of METHODS_3.md."""
+    """Return weights by name for every entry of the learner's state, by the rule of the reference vectors."""
     shapes = {name: tuple(value.shape) for name, value in learner.state_dict().items()}
     matrices = {name: shape for name, shape in shapes.items() if len(shape) == 2}
     others = made_by_name({name: shape for name, shape in shapes.items() if name not in matrices})
