@@ -48,7 +48,7 @@ from fewshot.learners.anomaly import (
     query_loss,
     resize_probabilities,
 )
-from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, scored
+from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, call_logits
 from fewshot.learners.refinement import REFINEMENTS, Refined, refinement_steps
 
 Maps = tuple[Tensor, Tensor, Tensor]  # fine (N,C,h,w), coarse (N,C,h/2,w/2), threshold (N,1,1,1)
@@ -170,9 +170,9 @@ class QNet(PrototypeLearner):
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
         """Return (query loss, alignment loss) as (2,), and whether the episode counts (QNET-4, QNET-6)."""
-        logs, _defined = scored(self, support, support_masks, query, prepared, "query")
+        logs, _defined = call_logits(self, support, support_masks, query, prepared, "query")
         predicted = logs[:, 1] > logs[:, 0]
-        back, _defined = scored(self, query, predicted, support, {}, "alignment")
+        back, _defined = call_logits(self, query, predicted, support, {}, "alignment")
         parts = [query_loss(logs, query_masks), alignment_loss(back, support_masks, predicted)]
         return torch.stack(parts), counted(support_masks, self.options.skip_empty_support)
 

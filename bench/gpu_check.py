@@ -30,7 +30,7 @@ from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.atomic_io import write_json
 from fewshot.base.types import Support
-from fewshot.commands.shared import chosen_device
+from fewshot.commands.shared import choose_device
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import encoder_for
 from fewshot.learners.registry import resolve_method
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     args = parser.parse_args(argv)
-    device = chosen_device("auto")
+    device = choose_device("auto")
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)

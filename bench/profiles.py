@@ -14,7 +14,7 @@ import protocols.cells.evaluate
 import protocols.cells.evaluate_cells
 import protocols.cells.predictors
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.sampling.prefetch import prefetched
+from episodes.sampling.prefetch import prefetch
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
@@ -65,9 +65,9 @@ def of_training(store: Store, sizes: Sizes) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
 
         def episodes(steps: range):  # type: ignore[no-untyped-def]
-            yield from prefetched(source.episode, steps[:STEPS], 4)
+            yield from prefetch(source.episode, steps[:STEPS], 4)
             with watched(parts) as taken:
-                yield from prefetched(source.episode, steps[STEPS:], 4)
+                yield from prefetch(source.episode, steps[STEPS:], 4)
             seconds.update(taken)
 
         train(

@@ -30,7 +30,7 @@ from episodes.pseudo_labels.superpixels import patient_mask, volume_superpixels
 from episodes.pseudo_labels.supervoxels import min_size_of, volume_supervoxels
 from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs
 from episodes.sampling.augment import PRESETS, augment
-from episodes.sampling.base import Source
+from episodes.sampling.base import EpisodeSource
 from episodes.sampling.superpixel import DRAWS, SuperpixelEpisodes
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.dataset import load_dataset_spec
@@ -112,7 +112,7 @@ def sampling(folder: Path) -> Numbers:
     found: Numbers = {}
     for preset in PRESETS:
         common: dict[str, Any] = {"seed": 0, "augmentation": preset}
-        samplers: dict[str, Source] = {
+        samplers: dict[str, EpisodeSource] = {
             f"superpixel {draw}": SuperpixelEpisodes(reader, store.index, scans, slices, draw=draw, **common)
             for draw in DRAWS
         }
@@ -128,7 +128,7 @@ def sampling(folder: Path) -> Numbers:
     return found
 
 
-def _episode_numbers(sampler: Source, step: int) -> Numbers:
+def _episode_numbers(sampler: EpisodeSource, step: int) -> Numbers:
     episode = sampler.episode(step)
     masks = torch.stack([episode.support_masks, episode.query_masks])
     images = torch.stack([episode.support_images, episode.query_images])

@@ -14,12 +14,12 @@ from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_num
 from torch import Tensor
 
 from fewshot.base.types import Support
-from fewshot.learners.learner import PrototypeLearner, Recipe, answer
+from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.training.optimizer_step import Stepper
 from protocols.cells.evaluate import evaluate
-from protocols.training.method_config import settle
-from protocols.training.models import built
+from protocols.training.method_config import build_method_config
+from protocols.training.models import build_learner
 from protocols.training.stages import has_stages
 
 CPU = torch.device("cpu")
@@ -39,8 +39,12 @@ def method_numbers(name: str, folder: Path) -> Numbers:
     """Return the numbers of a method with its published options on a random ResNet-18."""
     learner_class = resolve_method(name)
     store, size = block_store(folder / "store"), SIZES.get(name, SIZE)
-    method = settle(name, {"learning_rate": RATE}, encoder="resnet18") if trains(learner_class) else None
-    learner: Any = learner_class(learner_class.Options()) if method is None else built(method).eval()
+    method = (
+        build_method_config(name, {"learning_rate": RATE}, encoder="resnet18")
+        if trains(learner_class)
+        else None
+    )
+    learner: Any = learner_class(learner_class.Options()) if method is None else build_learner(method).eval()
     plan = block_plan(store)
     (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)
     found: Numbers = {
@@ -87,7 +91,9 @@ def _answer_numbers(learner: Any, size: int) -> Numbers:
         maps: Any = [learner.encode(some) for some in (support.images, images[2:])]
         found = {}
         for kind, (ours, theirs) in {"encoded": maps, "made": [_made(one) for one in maps]}.items():
-            difference, _defined = answer(learner, ours, support.masks, theirs, prepared, (size, size))
+            difference, _defined = predict_logit_difference(
+                learner, ours, support.masks, theirs, prepared, (size, size)
+            )
             found[f"{kind} features"] = tensor_numbers(difference.detach())
     return found
 

@@ -32,7 +32,7 @@ from episodes.store.slices import normalisation
 from fewshot.base.types import Support
 from fewshot.encoders.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
 from fewshot.learners import prototypes as pooling
-from fewshot.learners.learner import Recipe, answer
+from fewshot.learners.learner import Recipe, predict_logit_difference
 from fewshot.learners.nearest import k_means, nearest
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from protocols.cells.evaluate import evaluate
@@ -114,7 +114,9 @@ def _base_class() -> Numbers:
         episode = disc_episode(learner, 2, 64, batch=2)
         support = Support(episode.support_images[:, 0], episode.support_masks[:, 0])
         maps = [learner.encode(images[:, 0]) for images in (episode.support_images, episode.query_images)]
-        difference, _defined = answer(learner, maps[0], support.masks, maps[1], {}, (64, 64))
+        difference, _defined = predict_logit_difference(
+            learner, maps[0], support.masks, maps[1], {}, (64, 64)
+        )
         probabilities = learner.segment(support, episode.query_images[:, 0])
     return {
         "loss": {name: float(part) for name, part in parts.items()},

@@ -11,7 +11,7 @@ import torch
 from fake_store import fake_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.sampling.prefetch import prefetched
+from episodes.sampling.prefetch import prefetch
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from fewshot.base.types import Episode
@@ -31,7 +31,7 @@ def main(folder: Path, seconds: float) -> None:
     source = SuperpixelEpisodes(reader, store.index, ("0", "1"), None, seed=0, prepare=learner.prepare)
 
     def episodes(steps: range) -> Iterator[Episode]:
-        for episode in prefetched(source.episode, steps, 4):
+        for episode in prefetch(source.episode, steps, 4):
             time.sleep(seconds)
             yield episode
 

@@ -18,8 +18,8 @@ from baselines.dspnet.model import DSPNet
 from baselines.yardsticks import CopySupport
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from protocols.studies.ablations import ablated
-from results.comparison.ablation import Row, ablation_table, difference_interval
+from protocols.studies.ablations import build_ablation
+from results.comparison.ablation import AblationRow, ablation_table, difference_interval
 from results.records.files import read_records
 from results.records.record import Record, Score
 from results.summary.frame import Means, record_frame, scan_means
@@ -102,7 +102,7 @@ def test_the_table_by_hand() -> None:
             for seed, value in enumerate(values)
         }
 
-    rows = [Row("neither", seeds(0.5, 0.6, 0.7)), Row("both", seeds(0.8, 0.8, 0.8))]
+    rows = [AblationRow("neither", seeds(0.5, 0.6, 0.7)), AblationRow("both", seeds(0.8, 0.8, 0.8))]
     text = ablation_table(rows)
     lines = [line.split() for line in text.splitlines()]
     assert lines[3] == ["modules", "a", "b", "mean", "±", "seeds", "minus", "neither", "95", "%", "interval"]
@@ -112,7 +112,7 @@ def test_the_table_by_hand() -> None:
         "INCOMPLETE: 1 of 2 cells" in text and "initial weights: RANDOM" in text and "seeds 0, 1, 2" in text
     )
     marked = [record(0, [score("a", "1", 0.5), score("b", "1", None)], audits=["a mark"])]
-    alone = ablation_table([Row("neither", {0: marked}), Row("both", {0: marked})])
+    alone = ablation_table([AblationRow("neither", {0: marked}), AblationRow("both", {0: marked})])
     assert "MARKED: a mark" in alone and "undefined scores, left out of their means: 2" in alone
     assert "undefined" in alone.splitlines()[5] and alone.splitlines()[5].split()[-1] == "-"
 
@@ -193,8 +193,8 @@ def test_a_mistake_is_one_line(
 
 def test_every_row_has_its_options_over_the_typed_ones() -> None:
     given = {"encoder": "resnet18", "weights": "random", "steps": 1, "precision": "float32"}
-    methods = ablated("dspnet", {"threshold": "0.9"}, (3, 5), **given)  # type: ignore[arg-type]
+    methods = build_ablation("dspnet", {"threshold": "0.9"}, (3, 5), **given)  # type: ignore[arg-type]
     assert {label: (m[0].options.fspa, m[0].options.bcma) for label, m in methods.items()} == VARIANTS
     assert all([one.seed for one in m] == [3, 5] and m[0].options.threshold == 0.9 for m in methods.values())
     with pytest.raises(UserError, match="has no ablations"):
-        ablated("qnet", {}, (0,), **given)  # type: ignore[arg-type]
+        build_ablation("qnet", {}, (0,), **given)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from fewshot.base.types import Episode, Support
 from fewshot.encoders.checkpoints import load_released
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.anomaly import pooled_prototype
-from fewshot.learners.learner import Branch, scored
+from fewshot.learners.learner import Branch, call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -30,7 +30,7 @@ def learner(encoder: nn.Module | None = None, **options: float) -> ADNet:
 def scores_of(
     one: ADNet, support: Tensor, masks: Tensor, query: Tensor, branch: Branch = "query"
 ) -> tuple[Tensor, bool]:
-    scores, defined = scored(one, support, masks, query, {}, branch)
+    scores, defined = call_logits(one, support, masks, query, {}, branch)
     return scores, bool(defined)
 
 

@@ -12,7 +12,13 @@ import torch
 from tiny import tiny_store
 
 from episodes.plan.plan import Plan, make_plan
-from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, Pair, annotated_pairs, fold_supports
+from episodes.sampling.annotated import (
+    AnnotatedEpisodes,
+    AnnotatedPair,
+    MixedEpisodes,
+    annotated_pairs,
+    fold_supports,
+)
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
@@ -130,7 +136,7 @@ def test_no_training_group_and_no_slice_are_refused(store: Store) -> None:
         annotated_pairs(index, store.spec, plan)
 
 
-def episodes_of(store: Store, pairs: dict[str, tuple[Pair, ...]], **more: Any) -> AnnotatedEpisodes:
+def episodes_of(store: Store, pairs: dict[str, tuple[AnnotatedPair, ...]], **more: Any) -> AnnotatedEpisodes:
     options = {"seed": 3, "augmentation": "none", **more}
     return AnnotatedEpisodes(reader_of(store), pairs, store.spec.classes, **options)
 

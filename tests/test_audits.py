@@ -21,7 +21,7 @@ from protocols.rules import audits
 from protocols.rules.audits import AuditError, audit_question, audit_training
 from protocols.rules.spec import load_protocol
 from results.records.files import read_record
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 
 ALPNET = load_protocol("alpnet-ep1")
 
@@ -153,5 +153,5 @@ def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(store: Store, tmp
 def test_checks_part_no_block_and_an_older_record_is_the_same_result() -> None:
     older = record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)])
     newer = changed(older, checks=["folds disjoint"])
-    (block,) = blocks([older, newer])
+    (block,) = configuration_results([older, newer])
     assert len(block.cells) == 1

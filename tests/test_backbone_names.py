@@ -19,7 +19,7 @@ from fewshot.encoders.backbone_file import Pretraining, read_pretraining
 from fewshot.pretraining.densecl import DenseCLRecipe
 from protocols.rules.spec import load_protocol
 from protocols.training import pretraining
-from protocols.training.pretraining import Stage1, pretrained
+from protocols.training.pretraining import Stage1, ensure_pretrained
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))
@@ -48,7 +48,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(work: Path, pictures: Pictures, weights: str = "random") -> tuple[str, Pretraining]:
-    path = pretrained(dataclasses.replace(STAGE, weights=weights), pictures, None, work)
+    path = ensure_pretrained(dataclasses.replace(STAGE, weights=weights), pictures, None, work)
     about = read_pretraining(path)
     assert about is not None and about.key == path.parent.name
     return about.key, about

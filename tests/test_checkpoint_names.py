@@ -20,8 +20,8 @@ from results.leaderboard.board import leaderboard
 from results.leaderboard.report import commands
 from results.records.files import read_records
 from results.records.record import Record
-from results.summary.configuration_result import blocks
-from results.summary.screening import screen
+from results.summary.configuration_result import configuration_results
+from results.summary.screening import screen_records
 
 CELL = ["--dataset", "tiny", "--setting", "1", "--folds", "0", "--groups", "upper", "--encoder", "resnet18"]
 
@@ -71,7 +71,7 @@ def test_names_keep_two_files_apart_in_records_tables_and_boards(
     assert "external weights late.v2" in capsys.readouterr().out
     assert names(work) == [None, "late.v2"]
     found = read_records(work / "records")
-    assert len(blocks(found)) == 2 and not screen([work / "records"]).faults
+    assert len(configuration_results(found)) == 2 and not screen_records([work / "records"]).faults
     assert main(["table", "--work", str(work)]) == 0
     assert "ssl-alpnet (resnet18, external weights late.v2, seed 0, external)" in capsys.readouterr().out
     assert main(["table", "--work", str(work), "--format", "csv"]) == 0
@@ -129,9 +129,9 @@ def external(key: str, **more: str) -> list[Record]:
 def test_records_of_two_files_without_a_name_are_refused_with_the_remedy(tmp_path: Path) -> None:
     """A folder that holds both already, such as one made of two work folders."""
     with pytest.raises(UserError, match="again with --name NAME"):
-        blocks(external("a") + external("b"))
-    assert len(blocks(external("a") + external("b", name="b"))) == 2
-    assert len(blocks(external("a", name="a") + external("b", name="b"))) == 2
+        configuration_results(external("a") + external("b"))
+    assert len(configuration_results(external("a") + external("b", name="b"))) == 2
+    assert len(configuration_results(external("a", name="a") + external("b", name="b"))) == 2
 
 
 def test_a_report_names_the_checkpoint_in_its_command() -> None:

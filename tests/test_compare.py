@@ -13,8 +13,8 @@ from fewshot.commands.main import main
 from results.comparison.decomposition import compare, comparison_text, find_row
 from results.records.files import write_record
 from results.records.record import Record
-from results.summary.configuration_result import blocks
-from results.summary.seed_average import Row, seed_rows
+from results.summary.configuration_result import configuration_results
+from results.summary.seed_average import SeedAverage, seed_rows
 
 GROUPS = {"abdomen": ["left-kidney", "liver", "spleen"]}
 
@@ -95,8 +95,8 @@ def test_equal_methods_or_protocols_need_no_corner() -> None:
     assert (same["protocol"], same["method"]) == pytest.approx((0, 26))
 
 
-def named(*records: list[Record]) -> list[Row]:
-    return seed_rows(blocks([one for some in records for one in some]))[0]
+def named(*records: list[Record]) -> list[SeedAverage]:
+    return seed_rows(configuration_results([one for some in records for one in some]))[0]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 from making import changed, record, score
 
 from fewshot.commands.main import main
-from results.records.configuration import configuration_id, has_same_result, names_configuration, question
+from results.records.configuration import configuration_id, has_same_result, is_configuration_named, question
 from results.records.files import write_record
 from results.records.record import Record
 
@@ -43,9 +43,9 @@ def test_who_prepared_a_dataset_and_what_trained_part_no_result() -> None:
 def test_a_text_names_a_method_a_protocol_or_an_id() -> None:
     name = configuration_id(FOUND)
     for text in ("ssl-alpnet", "ssl-alpnet@alpnet-ep1", name, f"#{name}", name[:4]):
-        assert names_configuration(text, FOUND)
+        assert is_configuration_named(text, FOUND)
     for text in ("ssl", "ssl-alpnet@qnet-ep1", name[:3], "", "#", f"{name}0"):
-        assert not names_configuration(text, FOUND)
+        assert not is_configuration_named(text, FOUND)
 
 
 def test_what_the_leaderboard_prints_every_command_takes(

@@ -18,7 +18,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released
 from fewshot.learners.learner import options_from
-from protocols.training.method_config import settle, settled_for
+from protocols.training.method_config import build_method_config, with_dataset_constants
 from results.records.files import read_record
 
 Options = DSPNet.Options
@@ -72,8 +72,8 @@ def test_options_come_back_from_json() -> None:
 def test_other_methods_stay_as_they_are() -> None:
     assert PANet.settled_options(PANet.Options(), "heart", 2) == (PANet.Options(), ())
     for name in ("ssl-alpnet", "copy-support"):
-        method = settle(name, {})
-        assert settled_for(method, "heart", 2) == method
+        method = build_method_config(name, {})
+        assert with_dataset_constants(method, "heart", 2) == method
 
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]

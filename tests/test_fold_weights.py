@@ -16,7 +16,7 @@ from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
 from protocols.rules.audits import BACKBONE
 from results.records.record import WeightsPart
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 
 ASK = ["--dataset", "tiny", "--folds", "0,3", "--groups", "upper", "--encoder", "resnet18", "--steps", "1"]
 PATTERN = "saw_{fold}.pth"
@@ -53,7 +53,7 @@ MORE = {"ssl-alpnet": [], "densemp": ["--set", "stage3_steps=1"]}
 def test_every_fold_begins_from_its_file_and_all_stand_in_one_table(method: str, work: Path) -> None:
     assert run(work, PATTERN, *MORE[method], method=method) == 0
     found = records(work)
-    (block,) = blocks(found)
+    (block,) = configuration_results(found)
     assert sorted(block.cells) == [(0, "upper"), (3, "upper")]
     for record in found:
         assert record.model.initial_weights == WeightsPart(PATTERN, None)
@@ -75,7 +75,7 @@ def test_a_fold_has_the_model_of_its_file_alone(work: Path) -> None:
     assert run(work, PATTERN, "--set", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
     assert sorted((work / "models").iterdir()) == before
     staged = [record for record in records(work) if record.method.name == "densemp"]
-    (block,) = blocks(staged)
+    (block,) = configuration_results(staged)
     assert block.record.model.initial_weights == WeightsPart(PATTERN, None)
 
 

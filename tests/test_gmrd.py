@@ -17,7 +17,7 @@ from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.gmrd.model import GMRD, split_fill
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import scored
+from fewshot.learners.learner import call_logits
 
 SIDE = 256
 
@@ -269,7 +269,7 @@ def test_an_empty_support_can_be_left_out() -> None:
     result = learner.loss(Episode(support.images[None], empty, query[None], support.masks[None]))
     assert not bool(result.defined) and int(result.skipped) == 1
     maps = learner.eval().encode(support.images)
-    assert not bool(scored(learner, maps, empty[0], maps, {}, "query")[1])
+    assert not bool(call_logits(learner, maps, empty[0], maps, {}, "query")[1])
 
 
 def test_losses_of_2023_by_hand() -> None:

@@ -13,7 +13,7 @@ from baselines.kmeans import KMeansPrototypes
 from baselines.panet import PANet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import scored
+from fewshot.learners.learner import call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -25,7 +25,7 @@ def learner(encoder: nn.Module | None = None, **options: Any) -> KMeansPrototype
 
 
 def scores_of(one: nn.Module, support: Tensor, masks: Tensor, query: Tensor) -> tuple[Tensor, bool]:
-    scores, defined = scored(one, support, masks, query, {}, "query")  # type: ignore[arg-type]
+    scores, defined = call_logits(one, support, masks, query, {}, "query")  # type: ignore[arg-type]
     return scores, bool(defined)
 
 

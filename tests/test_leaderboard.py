@@ -18,7 +18,7 @@ from results.leaderboard.board import Board, leaderboard
 from results.leaderboard.board_formats import BOARD_FORMATS, render_board
 from results.records.record import Record
 from results.summary.comparability import RECIPE_MARK
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 from results.tables.published import PublishedRow
 
 
@@ -61,7 +61,7 @@ def board(records: list[Record], **named: Any) -> Board:
 
 def test_numbers_of_one_seed_are_those_of_the_fold_table() -> None:
     (line,) = board(complete()).lines
-    (block,) = blocks(complete())
+    (block,) = configuration_results(complete())
     spread = block.spread()
     assert spread is not None and line.mean.mean == pytest.approx(spread.mean) == pytest.approx(0.55)
     assert line.mean.std == pytest.approx(math.sqrt(0.005)) and line.rank == 1 and line.ranks == (1, 1)

@@ -9,7 +9,7 @@ import pytest
 from fewshot.commands.main import main
 from fewshot.learners.registry import METHODS
 from results.records.files import read_records
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -27,7 +27,7 @@ def test_the_committed_tables_are_those_of_the_records(
 
 
 def test_every_learner_is_complete_on_phantoms() -> None:
-    found = blocks(read_records(DATA / "phantoms"))
+    found = configuration_results(read_records(DATA / "phantoms"))
     assert all(not block.missing for block in found)
     stages = {"densemp"}  # pre-trains a backbone for every fold first: too long for a table of all learners
     newer = {"rpt", "gmrd", "universeg"}  # added after the records were made
@@ -35,7 +35,11 @@ def test_every_learner_is_complete_on_phantoms() -> None:
 
 
 def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
-    found = [block for block in blocks(read_records(DATA / "real")) if block.record.dataset.name == "chaost2"]
+    found = [
+        block
+        for block in configuration_results(read_records(DATA / "real"))
+        if block.record.dataset.name == "chaost2"
+    ]
     assert all(not block.missing for block in found)
     means = {
         (

@@ -22,7 +22,7 @@ from fewshot.learners import registry
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.method_identity import method_source, method_version, option_files
 from fewshot.learners.registry import METHODS, resolve_method
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.model_spec import model_key
 
 METHOD = '''"""A threshold, for tests."""
@@ -127,9 +127,9 @@ def test_every_method_of_the_project_states_its_version() -> None:
 
 
 def test_a_project_method_goes_by_name_and_version_wherever_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = settle("ssl-alpnet", {}).description
+    before = build_method_config("ssl-alpnet", {}).description
     assert (before["version"], before["source"]) == (resolve_method("ssl-alpnet").version, None)
-    typed = settle("baselines.ssl_alpnet:SSLALPNet", {}).description
+    typed = build_method_config("baselines.ssl_alpnet:SSLALPNet", {}).description
     assert method_key_part(typed) == method_key_part(before)
     learner = resolve_method("ssl-alpnet")
     moved = type("AdaptiveLocalPrototypes", learner.__bases__, dict(learner.__dict__))
@@ -138,13 +138,13 @@ def test_a_project_method_goes_by_name_and_version_wherever_it_lies(monkeypatch:
     module.AdaptiveLocalPrototypes = moved  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "moved_elsewhere", module)
     monkeypatch.setitem(registry.METHODS, "ssl-alpnet", "moved_elsewhere:AdaptiveLocalPrototypes")
-    assert method_key_part(settle("ssl-alpnet", {}).description) == method_key_part(before)
+    assert method_key_part(build_method_config("ssl-alpnet", {}).description) == method_key_part(before)
 
 
 def test_a_raised_version_of_a_method_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = method_key_part(settle("ssl-alpnet", {}).description)
+    before = method_key_part(build_method_config("ssl-alpnet", {}).description)
     monkeypatch.setattr(resolve_method("ssl-alpnet"), "version", 99)
-    assert method_key_part(settle("ssl-alpnet", {}).description) != before
+    assert method_key_part(build_method_config("ssl-alpnet", {}).description) != before
 
 
 def test_a_users_method_depends_on_the_project_methods_it_imports(
@@ -152,11 +152,11 @@ def test_a_users_method_depends_on_the_project_methods_it_imports(
 ) -> None:
     path = tmp_path / "derived.py"
     path.write_text("from baselines.dspnet import DSPNet\n\n\nclass Mine(DSPNet):\n    pass\n")
-    before = settle(f"{path}:Mine", {}).description["source"]
+    before = build_method_config(f"{path}:Mine", {}).description["source"]
     monkeypatch.setattr(resolve_method("ssl-alpnet"), "version", 99)
-    assert settle(f"{path}:Mine", {}).description["source"] == before
+    assert build_method_config(f"{path}:Mine", {}).description["source"] == before
     monkeypatch.setattr(resolve_method("dspnet"), "version", 99)
-    assert settle(f"{path}:Mine", {}).description["source"] != before
+    assert build_method_config(f"{path}:Mine", {}).description["source"] != before
 
 
 def test_a_class_without_a_file_is_refused() -> None:

@@ -21,7 +21,7 @@ from fewshot.commands.main import main
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import run
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from results.records.files import read_record
 
 SIZE = 48
@@ -189,7 +189,7 @@ def mean_dice(
     request = Request(store, protocol, 1, folds, groups, work, torch.device("cpu"), 2)
     settings = {} if steps is None else {"learning_rate": "0.005"}
     encoder, weights = (None, None) if steps is None else ("resnet18", "random")
-    settled = settle(method, settings, encoder=encoder, weights=weights, steps=steps)
+    settled = build_method_config(method, settings, encoder=encoder, weights=weights, steps=steps)
     found: dict[str, list[float]] = {}
     for path in run(request, settled):
         for score in read_record(path).scores:

@@ -15,7 +15,7 @@ from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, small_scan, small_sp
 
 from episodes.contrastive.images import open_folder, open_slices
 from episodes.store.slices import Normalisation, normalisation
-from episodes.store.store import Source, Store, new_store
+from episodes.store.store import SourceScan, Store, new_store
 from fewshot.base.errors import UserError
 from fewshot.encoders.backbone_file import image_hash
 
@@ -181,7 +181,7 @@ def small_store(path: Path, **changed: np.ndarray) -> Store:
             if number == 2:
                 image[0, :SIZE, :SIZE] = 7
             writer.add(
-                Source(
+                SourceScan(
                     str(number), changed.get(f"scan{number}", image), labels, labels.astype(np.uint16),
                     SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64,
                 )

@@ -24,7 +24,7 @@ from fewshot.commands.main import main
 from protocols.own_scan.model_lookup import find_model
 from protocols.rules.audits import BACKBONE
 from protocols.rules.spec import load_protocol
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.model_spec import scans_seen, training_differences
 from results.records.record import StagePart, WeightsPart
 
@@ -172,7 +172,7 @@ def test_a_model_of_stage_3_is_asked_again_and_of_its_group_alone(
     for more in ([], ["--allow-mismatch"]):
         assert main([*lower, *more]) == 2
         assert "labels (training saw those of left-kidney, right-kidney)" in capsys.readouterr().err
-    found = find_model(key, done, settle("ssl-alpnet", {}), torch.device("cpu"), 64)
+    found = find_model(key, done, build_method_config("ssl-alpnet", {}), torch.device("cpu"), 64)
     assert type(found.learner).__name__ == "DenseMP" and found.dataset == "tiny"
 
 

@@ -18,7 +18,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.runs.selection import candidates
 from protocols.training import stages as pipeline
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.stages import with_last_recipe
 
 
@@ -88,7 +88,7 @@ def test_a_selection_keeps_snapshots_of_stage_3_and_trains_no_other_stage_2(work
     assert all(torch.equal(value, chosen[name]) for name, value in whole.items())
     spec = json.loads((work / "models" / last.key / "spec.json").read_text())
     assert spec["recipe"]["snapshot_every"] == 25_000
-    method = settle("densemp", {}, encoder="resnet18")
+    method = build_method_config("densemp", {}, encoder="resnet18")
     recipe = with_last_recipe(method, "validation").recipe
     assert recipe is not None and candidates(recipe) == (1000, 2000, 3000, 4000, 5000, 5100)
     assert with_last_recipe(method, "last").recipe == dataclasses.replace(recipe, snapshot_every=25_000)

@@ -24,9 +24,9 @@ from protocols.rules.audits import BACKBONE
 from protocols.rules.spec import load_protocol
 from protocols.runs import runner
 from protocols.runs.backbone_audit import DROPPED
-from protocols.studies.ablations import ablated
+from protocols.studies.ablations import build_ablation
 from protocols.training import stages as pipeline
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.stages import check_stages, first_method
 
 CPU = torch.device("cpu")
@@ -138,10 +138,10 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
         asked.extend((cell.plan.fold, cell.plan.group) for cell in shared)
         return [Path(f"{cell.plan.fold} {cell.plan.group}") for cell in shared]
 
-    monkeypatch.setattr(runner, "_answered", answered)
+    monkeypatch.setattr(runner, "_run_work_unit", answered)
     store, protocol = Store.open(work / "stores" / "tiny"), load_protocol("alpnet-ep1")
     request = Request(store, protocol, 1, (0, 3), ("lower", "upper"), work, CPU, 2)
-    paths = runner.run(request, settle("densemp", {}, encoder="resnet18"))
+    paths = runner.run(request, build_method_config("densemp", {}, encoder="resnet18"))
     assert asked == [(0, "lower"), (3, "lower"), (0, "upper"), (3, "upper")]
     assert [path.name for path in paths] == ["0 lower", "0 upper", "3 lower", "3 upper"]
 
@@ -228,7 +228,7 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
         ("random", ["densecl", "random", "densecl", "densecl"]),
         ("made.pth", ["made.pth", "imagenet", "made.pth", "made.pth"]),
     ):
-        methods = ablated(
+        methods = build_ablation(
             "densemp", {}, (0,), encoder="resnet18", weights=typed, steps=7, precision="float32"
         )
         recipes = [methods[label][0].recipe for label in rows]
@@ -237,7 +237,7 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
 
 
 def test_stage_2_is_trained_as_the_method_is_asked_to_be() -> None:
-    method = settle("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
+    method = build_method_config("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
     second = first_method(method, "random")
     assert (second.name, second.seed, second.precision, second.compiled) == ("ssl-alpnet", 3, "bf16", True)
 
@@ -246,19 +246,24 @@ def test_what_is_set_is_what_a_flag_says() -> None:
     """`--set encoder=` brings that encoder's weights, `--set weights=` overrides them; never both ways."""
     for name in ("ssl-alpnet", "densemp"):
         flags = {} if name == "ssl-alpnet" else {"stages": "2,3"}
-        found = settle(name, {**flags, "encoder": "resnet18"}).recipe
-        assert found == settle(name, flags, encoder="resnet18").recipe and found.weights == "imagenet"
-        found = settle(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
-        assert found == settle(name, flags, encoder="resnet18", weights="random").recipe
+        found = build_method_config(name, {**flags, "encoder": "resnet18"}).recipe
+        assert (
+            found == build_method_config(name, flags, encoder="resnet18").recipe
+            and found.weights == "imagenet"
+        )
+        found = build_method_config(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
+        assert found == build_method_config(name, flags, encoder="resnet18", weights="random").recipe
     with pytest.raises(UserError, match="--weights and --set weights= are the same: give one of them"):
-        settle("ssl-alpnet", {"weights": "random"}, weights="random")
+        build_method_config("ssl-alpnet", {"weights": "random"}, weights="random")
 
 
 @pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])
 def test_steps_of_a_stage_that_is_left_out_are_refused(typed: int | None, settings: dict[str, str]) -> None:
     with pytest.raises(UserError, match="--steps 7: they are stage 2's, which is left out"):
-        settle("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
-    rows = ablated("densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16")
+        build_method_config("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
+    rows = build_ablation(
+        "densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16"
+    )
     assert [row[0].recipe.steps for row in rows.values() if row[0].recipe] == [7, 7, 7, 0]
 
 
@@ -291,8 +296,8 @@ def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
 
 
 def test_stage_3_has_no_support_scan_in_another_dataset(store: Path) -> None:
-    method = settle("densemp", {}, encoder="resnet18")
+    method = build_method_config("densemp", {}, encoder="resnet18")
     crossed: Any = SimpleNamespace(train_store=Store.open(store))
     with pytest.raises(UserError, match="--train-dataset: stage annotated needs the fold's support scan"):
         check_stages(crossed, method)
-    check_stages(crossed, settle("densemp", {"stages": "1,2"}, encoder="resnet18"))
+    check_stages(crossed, build_method_config("densemp", {"stages": "1,2"}, encoder="resnet18"))

@@ -24,7 +24,7 @@ from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.learner import encoder_for
 from fewshot.pretraining.positive_matches import ViewPair
-from protocols.training.pretraining import Cosine, progress_of
+from protocols.training.pretraining import Cosine, summarise_losses
 
 SMALL = ["--encoder", "resnet18", "--device", "cpu", "--checkpoint-every", "2"]
 RECIPE = ["epochs=3", "batch=4", "queue=8", "size=64", "hidden=16", "out=8", "learning_rate=0.03"]
@@ -83,7 +83,7 @@ def test_losses_are_told_from_full_queues_on(pictures: Path, tmp_path: Path) -> 
     assert lines[0] == "step,global,dense,match,first,fill,total,rate,defined"
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
     assert len(rows) == STEPS and [float(row["fill"]) for row in rows[:3]] == [0.5, 1.0, 1.0]
-    told = progress_of(the_backbone(tmp_path).parent)
+    told = summarise_losses(the_backbone(tmp_path).parent)
     assert told["total"] == (float(rows[1]["total"]), float(rows[-1]["total"]))
     assert told["global"][0] + told["dense"][0] == pytest.approx(told["total"][0])
 

@@ -27,8 +27,8 @@ from protocols.studies import probe as module
 from protocols.studies.dense_features import (
     NO_CLASS,
     cell_classes,
-    counted,
-    drawn_cells,
+    count_hits,
+    draw_cells,
     features_at,
     scan_classes,
 )
@@ -63,7 +63,7 @@ def sides(reader: SliceReader, most: int = 50) -> tuple[Any, Any]:
     refs = reader._store.index.all_slices(("0", "1")), reader._store.index.all_slices(("2",))
     classes = [scan_classes(reader, some, VALUES) for some in refs]
     return tuple(
-        drawn_cells(some, of, [min(most, n) for n in counted(of, 3)], "test")
+        draw_cells(some, of, [min(most, n) for n in count_hits(of, 3)], "test")
         for some, of in zip(refs, classes, strict=True)
     )
 
@@ -87,21 +87,21 @@ def test_the_class_of_a_cell_by_hand() -> None:
 
 def test_the_draw_is_of_the_class_without_repetition_and_follows_its_names() -> None:
     classes = np.array([[0, 1, 1, 2], [1, NO_CLASS, 1, 2]], dtype=np.int8)
-    drawn = drawn_cells((), classes, (1, 3, 0), 5, "keys")
+    drawn = draw_cells((), classes, (1, 3, 0), 5, "keys")
     assert drawn.classes.tolist() == classes.ravel()[drawn.positions].tolist()
-    assert counted(drawn.classes, 3) == (1, 3, 0) and len(set(drawn.positions.tolist())) == 4
+    assert count_hits(drawn.classes, 3) == (1, 3, 0) and len(set(drawn.positions.tolist())) == 4
     assert drawn.positions.tolist() == sorted(drawn.positions.tolist())
     big = np.zeros((4, 500), dtype=np.int8)
-    one, same, other = (drawn_cells((), big, (50,), seed, "keys").positions for seed in (5, 5, 6))
+    one, same, other = (draw_cells((), big, (50,), seed, "keys").positions for seed in (5, 5, 6))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
     with pytest.raises(ValueError, match="larger sample"):
-        drawn_cells((), classes, (2, 0, 0), 5)
+        draw_cells((), classes, (2, 0, 0), 5)
 
 
 def test_features_that_are_the_label_find_every_cell() -> None:
     reader = reader_of()
     keys, queries = sides(reader)
-    asked = counted(queries.classes, 3)
+    asked = count_hits(queries.classes, 3)
     assert min(asked) >= 30
     assert probed(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
 
@@ -109,8 +109,8 @@ def test_features_that_are_the_label_find_every_cell() -> None:
 def test_noise_finds_by_chance() -> None:
     reader = reader_of(labels=lambda number: blocks(number).repeat(4, axis=0))
     keys, queries = sides(reader, most=200)
-    asked = np.array(counted(queries.classes, 3))
-    assert asked.tolist() == [200, 200, 200] == list(counted(keys.classes, 3))
+    asked = np.array(count_hits(queries.classes, 3))
+    assert asked.tolist() == [200, 200, 200] == list(count_hits(keys.classes, 3))
     generator = torch.Generator().manual_seed(0)
 
     def noise(images: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def test_features_are_those_of_the_drawn_cells_in_order() -> None:
     """Each cell of every slice has a feature of its own: its direction is the cell's place and slice."""
     reader = reader_of(1)
     refs = reader._store.index.all_slices(("0",))
-    drawn = drawn_cells(refs, np.zeros((3, 64), dtype=np.int8), (40,), "test")
+    drawn = draw_cells(refs, np.zeros((3, 64), dtype=np.int8), (40,), "test")
     seen = []
 
     def encode(images: Tensor) -> Tensor:
@@ -167,7 +167,7 @@ def test_a_scan_without_a_class_or_without_any_cell_is_not_answered_wrongly() ->
     keys, queries = sides(reader)
     nobody = dataclasses.replace(queries, positions=queries.positions[:0], classes=queries.classes[:0])
     first, second = probed(is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU)
-    assert first[1] == 0 == counted(queries.classes, 3)[1] and first[0] > 0
+    assert first[1] == 0 == count_hits(queries.classes, 3)[1] and first[0] > 0
     assert second == (0, 0, 0)
 
 
@@ -272,9 +272,9 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
     drawn = []
 
     def spy(encode: Any, reader: Any, keys: Any, queries: Any, *rest: Any, **named: Any) -> Any:
-        drawn.append((counted(keys.classes, 5), keys.positions.tobytes()))
+        drawn.append((count_hits(keys.classes, 5), keys.positions.tobytes()))
         assert {ref.scan for ref in keys.refs} == {"3", "4", "5", "6", "7", "8", "9"}
-        return [counted(side.classes, 5) for side in queries]
+        return [count_hits(side.classes, 5) for side in queries]
 
     monkeypatch.setattr(module, "probed", spy)
     found = run_probe(request(store, cells=10**6), other_weights(1))

@@ -13,9 +13,9 @@ from results.comparison.probe import (
     ScanRecall,
     Trial,
     difference_intervals,
-    differences,
     probe_json,
     probe_table,
+    recall_differences,
     recalls,
     summary,
 )
@@ -66,7 +66,7 @@ def test_means_by_hand_and_the_missing_class_is_undefined() -> None:
     assert summary(before, 1) == pytest.approx([0.875, 0.375, 0.625], abs=1e-12)
     assert summary(before) == pytest.approx([0.625, 0.625, 0.625], abs=1e-12)
     gained = summary(recalls(made, "after")) - summary(before)
-    assert summary(differences(made)) == pytest.approx(gained, abs=1e-12) and gained[2] > 0.2
+    assert summary(recall_differences(made)) == pytest.approx(gained, abs=1e-12) and gained[2] > 0.2
 
 
 def test_the_last_column_is_folds_of_classes() -> None:

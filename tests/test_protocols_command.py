@@ -13,8 +13,8 @@ from tiny import tiny_store
 
 from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
-from protocols.rules.describe import MEANINGS, shown
-from protocols.rules.diff import differences
+from protocols.rules.describe import MEANINGS, protocol_text
+from protocols.rules.diff import diff_protocols
 from protocols.rules.spec import known_protocols, load_protocol
 
 
@@ -25,7 +25,7 @@ def counted(a: str, b: str) -> dict[str, Any]:
     facts = Facts(classes={"liver": 1, "right-kidney": 2, "left-kidney": 3, "spleen": 4})
     spec = SimpleNamespace(**vars(facts), modality="mr")
     store: Any = SimpleNamespace(spec=spec, index=index, hash="ab" * 8)
-    return differences(load_protocol(a), load_protocol(b), store)
+    return diff_protocols(load_protocol(a), load_protocol(b), store)
 
 
 def test_alpnet_ep1_and_qnet_ep1_by_hand() -> None:
@@ -99,7 +99,7 @@ def test_every_rule_has_words() -> None:
     ):  # fmt: skip
         assert {name for rule, name in MEANINGS if rule == key} == set(rules)
     for name in known_protocols():
-        assert load_protocol(name).hash[:16] in shown(load_protocol(name))
+        assert load_protocol(name).hash[:16] in protocol_text(load_protocol(name))
 
 
 @pytest.fixture(scope="module")

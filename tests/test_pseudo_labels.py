@@ -17,7 +17,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.learners.recipe import EPISODES, Recipe
 from protocols.rules.spec import load_protocol
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.model_spec import model_key, model_spec
 from protocols.training.pseudo_labels import KINDS, superpixels, supervoxels
 
@@ -47,7 +47,7 @@ def test_every_kind_of_a_recipe_has_a_source() -> None:
 def test_the_spec_of_superpixels_is_what_it_was(work: Path) -> None:
     store = tiny_store(work / "another")
     plan = plan_of(store, 1)
-    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
+    method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
     spec = model_spec(method, initial, plan, store, "per-scan", superpixels(store).description)
     assert spec["pseudo_labels"] == {"kind": "superpixels", "min_size": 60}
@@ -109,13 +109,13 @@ def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
-    from episodes.sampling.prefetch import prefetched
+    from episodes.sampling.prefetch import prefetch
     from fewshot.training.loop import train
     from protocols.training.models import new_learner
 
     store = tiny_store_at(work)
     plan, rules = plan_of(store, 1), normalisation(tiny_store_at(work), "per-scan", ())
-    method = settle("adnet", {}, encoder="resnet18", weights="random", steps=4)
+    method = build_method_config("adnet", {}, encoder="resnet18", weights="random", steps=4)
     assert method.recipe is not None
 
     class StopError(Exception):
@@ -129,7 +129,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp
         )
 
         def episodes(steps: range):  # type: ignore[no-untyped-def]
-            for step, episode in zip(steps, prefetched(source.episode, steps, 2), strict=True):
+            for step, episode in zip(steps, prefetch(source.episode, steps, 2), strict=True):
                 if step == stop:
                     raise StopError
                 yield episode

@@ -17,7 +17,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.checkpoints import load_released
 from fewshot.encoders.encoder import TwoScaleEncoder
-from fewshot.learners.learner import scored
+from fewshot.learners.learner import call_logits
 from fewshot.learners.refinement import rebuilding_loss
 
 Maps = tuple[Tensor, Tensor, Tensor]
@@ -81,7 +81,7 @@ def test_plain_probability_as_written(align_corners: bool) -> None:
     learner = learner_with(refinement_steps=0, align_corners=align_corners)
     support, query, masks = features(2, 0, -1.0, -2.0), features(3, 1, -12.0, -8.0, -5.0), disc(2)
     masks[1, 6] = False
-    scores, defined = scored(learner, support, masks, query, {}, "query")
+    scores, defined = call_logits(learner, support, masks, query, {}, "query")
     wanted = as_written(support, masks, query, torch.tensor([-12.0, -8.0, -5.0]), align_corners)
     assert defined and scores.shape == (3, 2, 16, 16)
     assert torch.allclose(scores[:, 1].exp(), wanted, atol=1e-5)
@@ -92,7 +92,7 @@ def test_the_alignment_branch_cuts_at_the_querys_threshold() -> None:
     """There the query is given as the support, and what it predicts is the mask."""
     learner = learner_with(refinement_steps=0)
     query, support, predicted = features(1, 0, -11.0), features(2, 1, 5.0, 6.0), disc()
-    scores, _ = scored(learner, query, predicted, support, {}, "alignment")
+    scores, _ = call_logits(learner, query, predicted, support, {}, "alignment")
     wanted = as_written(query, predicted, support, torch.tensor([-11.0, -11.0]))
     assert torch.allclose(scores[:, 1].exp(), wanted, atol=1e-5)
 
@@ -107,13 +107,13 @@ def test_the_fine_map_has_the_larger_weight(weight: float) -> None:
         return fine.expand(1, 2, 8, 8), coarse.expand(1, 2, 4, 4), thresholds(-100.0)
 
     for query, wanted in ((filled(left, right), weight), (filled(right, left), 1 - weight)):
-        scores, _ = scored(learner, filled(left, left), disc(), query, {}, "query")
+        scores, _ = call_logits(learner, filled(left, left), disc(), query, {}, "query")
         assert torch.allclose(scores[:, 1].exp(), torch.full((1, 16, 16), wanted), atol=1e-6)
 
 
 def test_odds_of_any_size_stay_finite() -> None:
     support, query = features(1, 0, 0.0), features(2, 1, -1e4, 1e4)
-    scores, _ = scored(learner_with(refinement_steps=0), support, disc(), query, {}, "query")
+    scores, _ = call_logits(learner_with(refinement_steps=0), support, disc(), query, {}, "query")
     assert scores.isfinite().all() and bool((scores[0, 0] > scores[0, 1]).all())
     assert bool((scores[1, 0] < scores[1, 1]).all())
 
@@ -215,17 +215,17 @@ def test_answers_are_stateless_and_the_weights_stay() -> None:
 def test_training_does_not_refine() -> None:
     support, query, masks = features(1, 0, 0.0), features(1, 1, -8.0), disc()
     trained, plain = learner_with(refinement_rate=0.5), learner_with(refinement_steps=0)
-    wanted, _ = scored(plain, support, masks, query, {}, "query")
-    assert torch.allclose(scored(trained.train(), support, masks, query, {}, "query")[0], wanted)
+    wanted, _ = call_logits(plain, support, masks, query, {}, "query")
+    assert torch.allclose(call_logits(trained.train(), support, masks, query, {}, "query")[0], wanted)
     trained.eval()
-    assert not torch.allclose(scored(trained, support, masks, query, {}, "query")[0], wanted, atol=1e-3)
-    branches = (scored(one, support, masks, query, {}, "alignment")[0] for one in (trained, plain))
+    assert not torch.allclose(call_logits(trained, support, masks, query, {}, "query")[0], wanted, atol=1e-3)
+    branches = (call_logits(one, support, masks, query, {}, "alignment")[0] for one in (trained, plain))
     assert torch.allclose(*branches)
 
 
 def test_an_empty_foreground_has_the_zero_prototype() -> None:
     support, query = features(1, 0, 0.0), features(2, 1, -10.0, -4.0)
-    scores, defined = scored(learner_with(), support, torch.zeros_like(disc()), query, {}, "query")
+    scores, defined = call_logits(learner_with(), support, torch.zeros_like(disc()), query, {}, "query")
     wanted = torch.tensor([1 / (1 + math.exp(5)), 1 / (1 + math.exp(2))])
     assert defined and torch.allclose(scores[:, 1].exp(), wanted[:, None, None].expand(2, 16, 16), atol=1e-5)
 

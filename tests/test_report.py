@@ -17,7 +17,7 @@ from making import changed, record, score
 from fewshot.commands import shared
 from fewshot.commands.experiment import run as run_command
 from fewshot.commands.main import main
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from results.leaderboard.board import leaderboard
 from results.leaderboard.html import Prose, Sheet, page
 from results.leaderboard.report import commands, picture, report_parts
@@ -123,10 +123,16 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     parser = argparse.ArgumentParser()
     run_command.add_arguments(parser)
     args = parser.parse_args(words)
-    method = settle(
-        args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision, compiled=args.compile,
-    )  # fmt: skip
+    method = build_method_config(
+        args.method,
+        shared.parse_options(args.set),
+        encoder=args.encoder,
+        weights=args.weights,
+        steps=args.steps,
+        seed=args.seed,
+        precision=args.precision,
+        compiled=args.compile,
+    )
     assert (program, command, args.dataset, args.setting) == ("fewshot", "run", "chaost2", setting)
     assert json.loads(json.dumps(method.description["options"])) == made.method.options
     assert method.recipe is not None and (method.recipe.encoder, method.recipe.weights) == (

@@ -27,7 +27,7 @@ from baselines.rpt.regions import (
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import scored
+from fewshot.learners.learner import call_logits
 
 FLOOR = 1.1920929e-07
 
@@ -293,7 +293,7 @@ def test_an_empty_support_mask_is_learnt_from() -> None:
     assert not bool(prototype.any())
     first = learner.probabilities(halves[1][0], prototype, halves[1][1])
     assert torch.allclose(first, torch.sigmoid(0.5 * halves[1][1][:, 0]).expand_as(first))
-    scores, defined = scored(learner, halves[0], empty[0], halves[1], {}, "query")
+    scores, defined = call_logits(learner, halves[0], empty[0], halves[1], {}, "query")
     assert bool(defined) and bool(scores.isfinite().all())
 
 

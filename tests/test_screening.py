@@ -12,7 +12,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from results.records.files import write_record
 from results.records.record import Record
-from results.summary.screening import screen
+from results.summary.screening import screen_records
 
 SOUND = [
     record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)]),
@@ -56,7 +56,7 @@ def test_a_bad_file_is_named_and_the_sound_ones_stay(tmp_path: Path, name: str) 
     content, reason = BAD[name]
     folder(tmp_path, SOUND)
     (tmp_path / f"bad-{name}.json").write_text(content, errors="surrogateescape")
-    screened = screen([tmp_path])
+    screened = screen_records([tmp_path])
     assert list(screened.records) == SOUND and len(screened.faults) == 1
     assert f"bad-{name}.json" in screened.faults[0]
     with pytest.raises(UserError, match=reason):
@@ -65,22 +65,22 @@ def test_a_bad_file_is_named_and_the_sound_ones_stay(tmp_path: Path, name: str) 
 
 def test_a_cell_twice_with_other_scores_is_left_out_whole(tmp_path: Path) -> None:
     twice = record(0, "lower", [score("left-kidney", "3", 61)])
-    screened = screen([folder(tmp_path, [*SOUND, twice])])
+    screened = screen_records([folder(tmp_path, [*SOUND, twice])])
     assert list(screened.records) == SOUND[:1]
     assert "1.json and" in screened.faults[0] and "fold 0, group lower" in screened.faults[0]
 
 
 def test_a_cell_twice_with_the_same_scores_counts_once(tmp_path: Path) -> None:
     again = changed(SOUND[1], environment={"torch": "3"})
-    screened = screen([folder(tmp_path / "one", SOUND), folder(tmp_path / "two", [again])])
+    screened = screen_records([folder(tmp_path / "one", SOUND), folder(tmp_path / "two", [again])])
     assert list(screened.records) == SOUND and screened.faults == ()
 
 
 def test_no_folder_and_no_records_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder of records at"):
-        screen([tmp_path / "none"])
+        screen_records([tmp_path / "none"])
     with pytest.raises(UserError, match="no records in"):
-        screen([tmp_path])
+        screen_records([tmp_path])
 
 
 def test_the_exit_status_is_1_unless_told_otherwise(

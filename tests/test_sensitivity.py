@@ -16,7 +16,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
 from results.records.files import read_record
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
@@ -47,7 +47,7 @@ def turns() -> list[object]:
 
 
 def test_worst_and_spread_by_hand() -> None:
-    (block,) = blocks(turns())  # type: ignore[arg-type]
+    (block,) = configuration_results(turns())  # type: ignore[arg-type]
     assert several_supports(block)
     liver = support_means(block)[0, "upper", "liver"]
     assert liver.to_dict() == {"8": pytest.approx(0.7), "9": pytest.approx(0.3)}
@@ -71,13 +71,13 @@ def test_the_columns_stand_in_every_table_of_such_a_protocol() -> None:
 
 
 def test_a_missing_cell_leaves_no_number() -> None:
-    (block,) = blocks(turns()[:1])  # type: ignore[arg-type]
+    (block,) = configuration_results(turns()[:1])  # type: ignore[arg-type]
     assert worst_support(block, 0) is None and over_folds(block, worst_support) is None
 
 
 def test_one_support_has_no_such_column() -> None:
     records = [record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)], 1)]
-    assert not several_supports(blocks(records)[0]) and "worst support" not in render(records)
+    assert not several_supports(configuration_results(records)[0]) and "worst support" not in render(records)
 
 
 def test_shots_and_parts_change_the_questions_and_not_the_protocol() -> None:

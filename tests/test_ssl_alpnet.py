@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import answer, options_from
+from fewshot.learners.learner import options_from, predict_logit_difference
 
 SIDE = 64  # pixels; features of 32 x 32 cells come from an encoder of stride 2
 
@@ -134,8 +134,10 @@ def test_queries_are_answered_alike_alone_and_together() -> None:
     model = learner()
     support, query = noise(2, 16, 32, 32, seed=1), noise(5, 16, 32, 32, seed=2)
     masks = torch.stack([box(10, 50, 8, 40), box(12, 40, 20, 44)])
-    together, _ = answer(model, support, masks, query, {}, (SIDE, SIDE))
-    alone = torch.cat([answer(model, support, masks, one[None], {}, (SIDE, SIDE))[0] for one in query])
+    together, _ = predict_logit_difference(model, support, masks, query, {}, (SIDE, SIDE))
+    alone = torch.cat(
+        [predict_logit_difference(model, support, masks, one[None], {}, (SIDE, SIDE))[0] for one in query]
+    )
     assert together.shape == (5, SIDE, SIDE)
     assert torch.allclose(together, alone, atol=1e-4)
 

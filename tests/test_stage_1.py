@@ -15,7 +15,7 @@ from tiny import tiny_store
 from episodes.store.slices import normalisation
 from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
-from protocols.training.method_config import settle
+from protocols.training.method_config import build_method_config
 from protocols.training.pretraining import ensure_backbone
 from results.records.files import read_record
 
@@ -35,9 +35,9 @@ def made_in(work: Path) -> dict[Path, tuple[int, bytes]]:
 
 @pytest.mark.slow
 def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
-    from fewshot.commands.phantoms import made_phantoms
+    from fewshot.commands.phantoms import ensure_phantoms
 
-    made_phantoms(tmp_path, "phantom-mri", size=64, slices=12)
+    ensure_phantoms(tmp_path, "phantom-mri", size=64, slices=12)
     command = [
         "run",
         "--work",
@@ -68,7 +68,7 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
 def test_a_backbone_of_other_processes_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny", scans=4)
     scans = ("2", "3")
-    options = settle("densemp", {name: str(value) for name, value in NUMBERS.items()}).options
+    options = build_method_config("densemp", {name: str(value) for name, value in NUMBERS.items()}).options
     rules = normalisation(store, "per-scan", scans)
 
     def backbone(work: Path) -> Path:

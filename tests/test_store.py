@@ -14,18 +14,18 @@ import pytest
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan, small_spec
 
 from episodes.store.dataset import DatasetSpec
-from episodes.store.store import PREPARED_BY, Source, Store, new_store
+from episodes.store.store import PREPARED_BY, SourceScan, Store, new_store
 from fewshot.base.errors import UserError
 
 
-def small_source(number: int) -> Source:
+def small_source(number: int) -> SourceScan:
     image, labels = small_scan(number)
     superpixels = np.where(image > 0, 1 + number, 0).astype(np.uint16)
-    return Source(str(number), image, labels, superpixels, SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64)
+    return SourceScan(str(number), image, labels, superpixels, SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64)
 
 
 def write_small(
-    path: Path, *sources: Source, spec: DatasetSpec | None = None, overwrite: bool = False
+    path: Path, *sources: SourceScan, spec: DatasetSpec | None = None, overwrite: bool = False
 ) -> Store:
     with new_store(path, spec or small_spec(), overwrite=overwrite) as writer:
         for source in sources or (small_source(1), small_source(2), small_source(3)):

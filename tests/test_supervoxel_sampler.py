@@ -11,7 +11,7 @@ from fake_store import fake_store
 from torch import Tensor
 
 from episodes.sampling.augment import Augmentation
-from episodes.sampling.prefetch import prefetched
+from episodes.sampling.prefetch import prefetch
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from fewshot.base.errors import UserError
@@ -197,7 +197,7 @@ def test_an_episode_depends_on_its_step_alone() -> None:
 
 def test_built_ahead_they_are_the_same() -> None:
     episodes = source(augmentation="published", size=64)
-    for step, episode in zip(range(2, 7), prefetched(episodes.episode, range(2, 7), 3), strict=True):
+    for step, episode in zip(range(2, 7), prefetch(episodes.episode, range(2, 7), 3), strict=True):
         assert torch.equal(episode.query_images, episodes.episode(step).query_images)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.dspnet.fspa import AREA_PER_SEED, STRIDE
 from fewshot.base.types import Support
-from fewshot.learners.learner import answer
+from fewshot.learners.learner import predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
 from fewshot.studies.explanation import DetailPrototypes, Explanation
 
@@ -52,7 +52,9 @@ def explain_features(
     answers = {}
     for name, modules in VARIANTS.items():
         variant = learner.with_modules(*modules)
-        difference, _ = answer(variant, support_features, support_masks, query_features, prepared, pixels)
+        difference, _ = predict_logit_difference(
+            variant, support_features, support_masks, query_features, prepared, pixels
+        )
         answers[name] = difference[0] > 0
     sets = learner.prototype_sets(
         support_features, support_masks, query_features, prepared=prepared, branch="query"

@@ -24,10 +24,10 @@ from episodes.phantoms.shapes import (
     smooth_noise,
     thick_slices,
 )
-from episodes.phantoms.tissues import CONTRASTS, Contrast
+from episodes.phantoms.tissues import CONTRASTS, TissueContrast
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
-from episodes.store.store import Source, Store, new_store
+from episodes.store.store import SourceScan, Store, new_store
 from fewshot.base.errors import UserError, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change
@@ -42,7 +42,7 @@ class _Kind:
 
     draw_pose: Callable[[np.random.Generator], Pose]
     paint: Callable[[Canvas, np.random.Generator], None]
-    contrast: Contrast
+    contrast: TissueContrast
     slices: int
     covered_mm: float
 
@@ -118,7 +118,7 @@ def prepare_phantom(
             image, labels = phantom_scan(spec, scan, slices)
             found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)
             writer.add(
-                Source(
+                SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
                     UNIT_DIRECTION, _sha256(image), _sha256(labels),
                 )
@@ -145,7 +145,7 @@ def _grain(draw: np.random.Generator, shape: tuple[int, int, int]) -> Field:
     return grain
 
 
-def _scanned(image: Field, contrast: Contrast, draw: np.random.Generator) -> NDArray[np.float32]:
+def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) -> NDArray[np.float32]:
     """Return what a scanner makes of it: gain varying over the picture, noise, whole values from 0 on.
 
     MR noise is Rician, so air is dark but not 0; CT's air is 0.

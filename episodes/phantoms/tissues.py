@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Contrast:
+class TissueContrast:
     """Grey value of every tissue, and what the scanner adds.
 
     `spread`: deviation between subjects of each grey value, as a share; `grain`: texture of each tissue, as
@@ -34,7 +34,7 @@ GRAIN = {
 }  # fmt: skip
 
 CONTRASTS = {
-    "t2-spir": Contrast(
+    "t2-spir": TissueContrast(
         grey={
             "fat": 210, "muscle": 260, "mesentery": 250, "air": 12, "bone": 120, "marrow": 290, "csf": 950,
             "aorta": 130, "vein": 330, "liver": 350, "liver-vessel": 480, "gallbladder": 900,
@@ -43,7 +43,7 @@ CONTRASTS = {
         },
         spread=0.12, noise=24, bias=0.22, top=4095, grain=GRAIN,
     ),
-    "ct-portal": Contrast(
+    "ct-portal": TissueContrast(
         grey={
             "fat": 62, "muscle": 138, "mesentery": 72, "air": 4, "bone": 235, "marrow": 190, "csf": 112,
             "aorta": 186, "vein": 172, "liver": 158, "liver-vessel": 178, "gallbladder": 112,
@@ -52,7 +52,7 @@ CONTRASTS = {
         },
         spread=0.04, noise=7, bias=0.0, top=255, grain={name: value / 2 for name, value in GRAIN.items()},
     ),
-    "bssfp": Contrast(
+    "bssfp": TissueContrast(
         grey={
             "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
             "myocardium": 270,

@@ -13,7 +13,7 @@ from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
-from episodes.store.store import Source, Store, new_store
+from episodes.store.store import SourceScan, Store, new_store
 from fewshot.base.errors import UserError
 
 
@@ -66,7 +66,7 @@ def build_store(
                 pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, sliced
             )
             writer.add(
-                Source(
+                SourceScan(
                     scan, pair.image.array, pair.label.array.astype(np.uint8), superpixels,
                     pair.image.spacing_mm, pair.image.origin, pair.image.direction, *raw.hashes(),
                 )

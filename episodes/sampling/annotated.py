@@ -18,7 +18,7 @@ from episodes.plan.plan import Plan, integer_sorted, scan_roles, training_slices
 from episodes.plan.rules import PART_RULES
 from episodes.plan.supports import support_slices
 from episodes.sampling.augment import Augmentation
-from episodes.sampling.base import Picks, Prepare, Source, ViewSampler, below
+from episodes.sampling.base import EpisodeSource, Picks, Prepare, ViewSampler, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
@@ -33,14 +33,16 @@ class DatasetFacts(PlanFacts, Protocol):
     def tested(self) -> tuple[str, ...]: ...
 
 
-class Pair(NamedTuple):
+class AnnotatedPair(NamedTuple):
     """A training slice that shows a class, and the support slices it may be asked from."""
 
     query: SliceRef
     supports: tuple[SliceRef, ...]
 
 
-def annotated_pairs(index: ClassSliceIndex, facts: DatasetFacts, plan: Plan) -> dict[str, tuple[Pair, ...]]:
+def annotated_pairs(
+    index: ClassSliceIndex, facts: DatasetFacts, plan: Plan
+) -> dict[str, tuple[AnnotatedPair, ...]]:
     """Return what annotated episodes of a plan are drawn from: class of the training group -> its pairs.
 
     The training group are the classes that protocols may test and the plan does not. A query is a training
@@ -86,7 +88,7 @@ def _following(scans: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
     return tuple(scan for scan in (*ordered[start:], *ordered[:start]) if scan not in after)
 
 
-def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) -> tuple[Pair, ...]:
+def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) -> tuple[AnnotatedPair, ...]:
     part_of = PART_RULES[plan.rules.part_rule]
     supports: dict[str, list[SliceRef]] = {}
     for scan in scans:
@@ -102,7 +104,7 @@ def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) 
             part = part_of(query.z, shown[query.scan], plan.parts)
             found = tuple(by_part[part] for scan, by_part in supports.items() if scan != query.scan)
             if found:
-                pairs.append(Pair(query, found))
+                pairs.append(AnnotatedPair(query, found))
     return tuple(pairs)
 
 
@@ -120,7 +122,7 @@ class AnnotatedEpisodes(ViewSampler):
     def __init__(
         self,
         reader: SliceReader,
-        pairs: Mapping[str, Sequence[Pair]],
+        pairs: Mapping[str, Sequence[AnnotatedPair]],
         classes: Mapping[str, int],
         *,
         seed: int,
@@ -150,15 +152,15 @@ class AnnotatedEpisodes(ViewSampler):
 
     def _choose(self, generator: torch.Generator) -> tuple[str, SliceRef, SliceRef]:
         """Draw class, support and query."""
-        name = list(self._pairs)[below(len(self._pairs), generator)]
-        pair = self._pairs[name][below(len(self._pairs[name]), generator)]
-        return name, pair.supports[below(len(pair.supports), generator)], pair.query
+        name = list(self._pairs)[randint(len(self._pairs), generator)]
+        pair = self._pairs[name][randint(len(self._pairs[name]), generator)]
+        return name, pair.supports[randint(len(pair.supports), generator)], pair.query
 
 
 class MixedEpisodes:
     """A step is annotated with probability `share`, else the other sampler's episode of that step."""
 
-    def __init__(self, annotated: Source, other: Source, share: float, *, seed: int) -> None:
+    def __init__(self, annotated: EpisodeSource, other: EpisodeSource, share: float, *, seed: int) -> None:
         self._annotated, self._other, self._share, self._seed = annotated, other, share, seed
 
     def episode(self, step: int) -> Episode:

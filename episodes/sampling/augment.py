@@ -140,7 +140,7 @@ def _noise(shape: tuple[int, ...], device: torch.device, seed: int) -> Tensor:
     return torch.rand(shape, generator=generator, device=device).mul_(2).sub_(1)
 
 
-def joined(draws: Sequence[Draw]) -> Draw:
+def join_draws(draws: Sequence[Draw]) -> Draw:
     """Return the draws of several batches of views as those of one batch; all of one augmentation."""
     return Draw(
         torch.cat([one.affine for one in draws]),

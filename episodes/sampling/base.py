@@ -20,7 +20,7 @@ from fewshot.base.types import Episode, SliceRef
 Prepare = Callable[[Tensor], dict[str, Tensor]]
 
 
-class Source(Protocol):
+class EpisodeSource(Protocol):
     """A sampler: the episode of a step depends on the step alone."""
 
     def episode(self, step: int) -> Episode: ...
@@ -122,7 +122,7 @@ def numbers_on(shown: NDArray[Any]) -> NDArray[np.int64]:
     return numbers[numbers > 0]
 
 
-def below(count: int, generator: torch.Generator) -> int:
+def randint(count: int, generator: torch.Generator) -> int:
     """Draw uniformly from 0 .. count-1."""
     return int(torch.randint(count, (), generator=generator))
 

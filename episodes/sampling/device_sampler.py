@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.sampling.augment import apply, joined
-from episodes.sampling.base import MappedSampler, Source, episode_of_views
-from episodes.sampling.prefetch import prefetched
+from episodes.sampling.augment import apply, join_draws
+from episodes.sampling.base import EpisodeSource, MappedSampler, episode_of_views
+from episodes.sampling.prefetch import prefetch
 from fewshot.base.memory import free_memory, to_device
 from fewshot.base.types import Episode
 
@@ -58,7 +58,7 @@ class ResidentEpisodes:
         masks = self._maps.index_select(0, places) == numbers[:, None, None]
         each, size = len(picked[0].refs), (images.shape[-2], images.shape[-1])
         drawn = [self._sampler.draw_views(each, size, self._device, one.generator) for one in picked]
-        views, view_masks = apply(images, masks, joined(drawn))
+        views, view_masks = apply(images, masks, join_draws(drawn))
         return [
             episode_of_views(some, some_masks, one.label, None)
             for one, some, some_masks in zip(
@@ -70,7 +70,7 @@ class ResidentEpisodes:
         return to_device(torch.tensor(values), self._device)
 
 
-def episodes_of(source: Source, device: torch.device) -> Callable[[range], Iterator[Episode]]:
+def episodes_of(source: EpisodeSource, device: torch.device) -> Callable[[range], Iterator[Episode]]:
     """Return what yields the episodes of the steps it is given.
 
     On a GPU that has the memory they are drawn there, unless the learner prepares them on the host or their
@@ -85,7 +85,7 @@ def episodes_of(source: Source, device: torch.device) -> Callable[[range], Itera
             wanted >> 20, free >> 20,
         )  # fmt: skip
     workers = WORKERS if device.type == "cuda" else 1
-    return lambda steps: prefetched(source.episode, steps, 4 * workers, workers)
+    return lambda steps: prefetch(source.episode, steps, 4 * workers, workers)
 
 
 def _bytes(sampler: MappedSampler) -> int:

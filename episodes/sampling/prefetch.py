@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetched(
+def prefetch(
     build: Callable[[int], T], steps: range, depth: int, workers: int = 1
 ) -> Generator[T, None, None]:
     """Yield build(step) for every step, in order, with up to `depth` of them built or being built ahead.

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.sampling.augment import Augmentation
-from episodes.sampling.base import MappedSampler, Picks, Prepare, below, numbers_on
+from episodes.sampling.base import MappedSampler, Picks, Prepare, numbers_on, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError, unknown_name
@@ -26,13 +26,13 @@ Choose = Callable[[NDArray[np.int64], torch.Generator], int | None]
 
 def _present(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
     """Draw uniformly over the numbers that occur on the slice."""
-    return int(numbers[below(len(numbers), generator)]) if len(numbers) else None
+    return int(numbers[randint(len(numbers), generator)]) if len(numbers) else None
 
 
 def _released(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
     """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
     largest = int(numbers[-1]) if len(numbers) else 0
-    return 1 + below(largest - 1, generator) if largest > 1 else None
+    return 1 + randint(largest - 1, generator) if largest > 1 else None
 
 
 DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
@@ -86,7 +86,7 @@ class SuperpixelEpisodes(MappedSampler):
         return self.reader.superpixels(ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
-        ref = self._items[below(len(self._items), generator)]
+        ref = self._items[randint(len(self._items), generator)]
         if ref not in self._numbers:
             self._numbers[ref] = numbers_on(self.map_of(ref))
         number = DRAWS[self._draw](self._numbers[ref], generator)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.sampling.augment import Augmentation, Draw, draw_one_side
-from episodes.sampling.base import MappedSampler, Picks, Prepare, below
+from episodes.sampling.base import MappedSampler, Picks, Prepare, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError, unknown_name
@@ -48,7 +48,7 @@ class Place(NamedTuple):
     is_large: bool
 
 
-class Pair(NamedTuple):
+class SupervoxelPair(NamedTuple):
     """Two slices of a scan that show a supervoxel, and the chance of ending in them."""
 
     scan: str
@@ -162,12 +162,12 @@ class SupervoxelEpisodes(MappedSampler):
         last = len(self._pairs) - 1
         pair = self._pairs[min(int(np.searchsorted(self._chances, place, side="right")), last)]
         lower, upper = SliceRef(pair.scan, pair.lower), SliceRef(pair.scan, pair.upper)
-        support, query = (lower, upper) if below(2, generator) == 0 else (upper, lower)
+        support, query = (lower, upper) if randint(2, generator) == 0 else (upper, lower)
         return support, query, pair.number
 
     def _of_scan(
         self, scan: str, refs: Sequence[SliceRef], pairs_of: Callable[[Sequence[Shown]], list[Place]]
-    ) -> Iterator[Pair]:
+    ) -> Iterator[SupervoxelPair]:
         """Yield the pairs of a scan; their chances add up to 1 but for those of drawing another scan.
 
         A draw of a supervoxel ends in a large pair (its chance), in leaving the scan (no pair at all) or in
@@ -184,4 +184,4 @@ class SupervoxelEpisodes(MappedSampler):
         for number, some in places.items():
             for one in some:
                 if one.is_large:
-                    yield Pair(scan, one.lower, one.upper, number, one.chance / ending)
+                    yield SupervoxelPair(scan, one.lower, one.upper, number, one.chance / ending)

@@ -41,7 +41,7 @@ NOT_HASHED = ("title", "sources", "region", "patients")  # prose, a method's con
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceScan:
     """A scan on its way into a store: arrays (Z,H,W), geometry, and sha256 of the files it came from."""
 
     scan_id: str
@@ -243,7 +243,7 @@ class StoreWriter:
         self.warnings: list[str] = []
         self._entries: list[dict[str, Any]] = []
 
-    def add(self, source: Source) -> None:
+    def add(self, source: SourceScan) -> None:
         """Write one scan's arrays and remember its entry."""
         arrays = {"images": source.image, "labels": source.labels, "superpixels": source.superpixels}
         hashes = {}

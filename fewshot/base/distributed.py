@@ -40,7 +40,7 @@ class _Spare(nn.Module):
 
 
 @dataclass(frozen=True)
-class Together:
+class DistributedContext:
     """This process's place among `size`; alone, everything is the identity."""
 
     rank: int = 0
@@ -100,7 +100,7 @@ class Together:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[tuple[Together, torch.device]]:
+def init_distributed(device: torch.device) -> Iterator[tuple[DistributedContext, torch.device]]:
     """Join the processes that `torchrun` started; alone where it did not. Yield the place and its device.
 
     On a GPU every process takes the one of its number on the machine. Raises `UserError` where there is none,
@@ -108,7 +108,7 @@ def joined(device: torch.device) -> Iterator[tuple[Together, torch.device]]:
     """
     size = _processes()
     if size == 1:
-        yield Together(), device
+        yield DistributedContext(), device
         return
     if device.type == "cuda":
         if device.index is not None:
@@ -125,7 +125,7 @@ def joined(device: torch.device) -> Iterator[tuple[Together, torch.device]]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    together = Together(dist.get_rank(), dist.get_world_size())
+    together = DistributedContext(dist.get_rank(), dist.get_world_size())
     try:
         yield together, device
     finally:

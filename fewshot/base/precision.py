@@ -11,14 +11,14 @@ from fewshot.base.errors import unknown_name
 PRECISIONS = ("float32", "bf16")
 
 
-def checked_precision(name: str) -> str:
+def check_precision(name: str) -> str:
     """Return `name` if it is a precision; `UserError` with the near names where it is none."""
     if name not in PRECISIONS:
         raise unknown_name("precision", name, PRECISIONS)
     return name
 
 
-def running_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+def autocast_to(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Run what is inside in `precision` on `device`: bf16 by autocast, float32 as it is written."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 

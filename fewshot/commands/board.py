@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from results.records.record import Record
-    from results.summary.screening import Screened
+    from results.summary.screening import ScreenedRecords
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:
@@ -41,11 +41,11 @@ def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:
     return found.records, status
 
 
-def screened(args: argparse.Namespace) -> tuple[Screened, int]:
+def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
     """Return the screened records with their files, and the exit status; bad ones are named on stderr."""
-    from results.summary.screening import screen
+    from results.summary.screening import screen_records
 
-    found = screen(args.records or [args.work / "records"])
+    found = screen_records(args.records or [args.work / "records"])
     for fault in found.faults:
         sys.stderr.write(f"left out: {fault}\n")
     if found.faults and not args.leave_out_bad:

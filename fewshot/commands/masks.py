@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from episodes.store.store import Store
-    from results.figures.slice_figures import Answers
-    from results.leaderboard.board import Board, Line
+    from results.figures.slice_figures import SliceMasks
+    from results.leaderboard.board import Board, LeaderboardRow
     from results.records.record import Record, Score
 
 
@@ -41,7 +41,9 @@ def open_masks(args: argparse.Namespace, board: Board) -> Store:
     return store
 
 
-def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed: bool = False) -> list[Cell]:
+def saved_cells(
+    work: Path, line: LeaderboardRow, paths: Mapping[str, Path], *, every_seed: bool = False
+) -> list[Cell]:
     """Return the cells of a row's first seed, or of all, that have predictions.
 
     `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
@@ -57,7 +59,7 @@ def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed
     return found
 
 
-def scored(cell: Cell) -> Iterator[Score]:
+def defined_scores(cell: Cell) -> Iterator[Score]:
     """Yield the defined scores of a cell, one per class and scan."""
     seen = set()
     for score in cell.record.scores:
@@ -86,26 +88,26 @@ def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     return mask
 
 
-def curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
+def organ_curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
     """Return method -> class -> points along the organ of every scan."""
     import numpy as np
 
-    from results.figures.slice_figures import along
+    from results.figures.slice_figures import dice_along_organ
 
     found: dict[str, dict[str, list[Any]]] = {}
     for label, some in cells.items():
         for cell in some:
-            for score in scored(cell):
+            for score in defined_scores(cell):
                 true = truth(store, score.class_name, score.scan)
                 places = np.flatnonzero(true.any(axis=(1, 2)))
-                points = along(
+                points = dice_along_organ(
                     prediction(cell, store, score.class_name, score.scan), true, places[0], places[-1]
                 )
                 found.setdefault(label, {}).setdefault(score.class_name, []).append(points)
     return found
 
 
-def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[Answers]:
+def slice_masks(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[SliceMasks]:
     """Return best, median and worst scan of a group by its mean Dice over methods and classes.
 
     Only scans that every method answered with saved masks are ranked; [] where there is none.
@@ -114,7 +116,7 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
     for label, some in cells.items():
         for cell in some:
             if cell.record.group == group:
-                for score in scored(cell):
+                for score in defined_scores(cell):
                     by_scan.setdefault((cell.record.fold, score.scan), {})[label] = cell
     whole = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
     order = sorted(whole, key=lambda scan: (-_mean(whole[scan].values(), scan[1]), scan))
@@ -138,15 +140,15 @@ def _mean(cells: Iterable[Cell], scan: str) -> float:
 
 def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
     first = next(iter(cells.values()))
-    return [score.class_name for score in scored(first) if score.scan == scan]
+    return [score.class_name for score in defined_scores(first) if score.scan == scan]
 
 
-def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> Answers:
+def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> SliceMasks:
     """Return the slice that shows most of the class among those scored, with every method's mask on it."""
     import numpy as np
 
     from protocols.cells.recorded_plan import recorded_plan
-    from results.figures.slice_figures import Answers
+    from results.figures.slice_figures import SliceMasks
 
     record = next(iter(cells.values())).record
     true = truth(store, name, scan)
@@ -162,10 +164,10 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     dices = {
         label: score.dice
         for label, cell in cells.items()
-        for score in scored(cell)
+        for score in defined_scores(cell)
         if (score.class_name, score.scan) == (name, scan) and score.dice is not None
     }
-    return Answers(
+    return SliceMasks(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),
         support_mask=np.asarray(support.labels[z] == task.class_value),

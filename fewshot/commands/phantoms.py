@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
 
 
-def made_phantoms(
+def ensure_phantoms(
     work: Path,
     name: str,
     *,

@@ -96,7 +96,7 @@ def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
     )
 
 
-def settings(pairs: Sequence[str]) -> dict[str, str]:
+def parse_options(pairs: Sequence[str]) -> dict[str, str]:
     """Return `--set name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
     found: dict[str, str] = {}
     for pair in pairs:
@@ -109,7 +109,7 @@ def settings(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def different_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; none twice."""
     parts = text.split(",")
     if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
@@ -117,7 +117,7 @@ def different_seeds(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def slice_numbers(text: str | None) -> tuple[int, int] | None:
+def parse_slices(text: str | None) -> tuple[int, int] | None:
     """Return first and last slice, both included, of `--slices A:B`; None where it was not given."""
     if text is None:
         return None
@@ -127,7 +127,7 @@ def slice_numbers(text: str | None) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
+def choose_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
     """Return the groups named by `each` or by names with commas."""
     if text == "each":
         return tuple(known)
@@ -138,16 +138,16 @@ def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, .
     return names
 
 
-def several_devices(args: argparse.Namespace) -> tuple[str, ...]:
+def parse_devices(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the devices that `--device` names, each of them there; the command goes on with the first."""
     devices = tuple(args.device.split(","))
     for device in reversed(devices):
-        chosen_device(device)
+        choose_device(device)
     args.device = devices[0]
     return devices
 
 
-def share_out(args: argparse.Namespace, devices: Sequence[str]) -> None:
+def share_devices(args: argparse.Namespace, devices: Sequence[str]) -> None:
     """Where several devices are named, have a process on each do the work, before the command does."""
     if len(devices) > 1:
         from fewshot.commands.devices import work_side_by_side
@@ -166,10 +166,10 @@ def open_store(work: Path, dataset: str) -> Store:
     folder = work / "stores" / dataset
     if not folder.is_dir():
         from episodes.phantoms.generate import KINDS
-        from fewshot.commands.phantoms import made_phantoms
+        from fewshot.commands.phantoms import ensure_phantoms
 
         if dataset in KINDS:
-            return made_phantoms(work, dataset)[0]
+            return ensure_phantoms(work, dataset)[0]
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
             raise unknown_name("dataset", dataset, prepared | set(known_datasets()))
@@ -188,7 +188,7 @@ def model_folder(work: Path, beginning: str) -> Path:
     return folders[0]
 
 
-def chosen_device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """Return the device; `auto` takes the GPU where there is one, `cuda` without one is an error."""
     import torch
 
@@ -208,7 +208,7 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(kind, int(number)) if colon else torch.device(kind)
 
 
-def chosen_batch(batch: int, device: torch.device) -> int:
+def choose_batch(batch: int, device: torch.device) -> int:
     """Return how many slices to encode at once: few on a CPU, where small batches are fastest."""
     if batch < 0:
         raise UserError(f"--batch {batch}: wanted 1 or more, or 0 to choose by device")
@@ -223,20 +223,20 @@ def request(
     `name`: the protocol, where the command takes several.
     """
     from protocols.request import Request
-    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
     store = open_store(args.work, dataset)
-    device = chosen_device(args.device)
+    device = choose_device(args.device)
     return Request(
         store=store,
         protocol=protocol,
         setting=setting,
-        folds=chosen_folds(args.folds, protocol.fold_borders_for(store.spec)),
-        groups=chosen_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
+        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        groups=choose_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
         work=args.work,
         device=device,
-        batch=chosen_batch(args.batch, device),
+        batch=choose_batch(args.batch, device),
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
         redo=args.redo,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fewshot.base.seeds import seed_for
 from fewshot.contract.synthetic_inputs import Question
-from fewshot.learners.learner import PrototypeLearner, scored
+from fewshot.learners.learner import PrototypeLearner, call_logits
 from fewshot.learners.query_mode import query_mode
 from fewshot.learners.registry import trains
 
@@ -91,7 +91,7 @@ class Subject:
             given = [(level[:shots], level[shots:]) for level in levels]
             pair = given[0] if isinstance(maps[0], Tensor) else tuple(zip(*given, strict=True))
             prepared = learner.prepare(support.masks)
-            scores, _defined = scored(learner, pair[0], support.masks, pair[1], prepared, "query")
+            scores, _defined = call_logits(learner, pair[0], support.masks, pair[1], prepared, "query")
         return scores.detach()
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fewshot.base.types import Episode
 from fewshot.contract.subject import ContractError, NotApplicableError, Subject, gap, random_state
 from fewshot.contract.synthetic_inputs import episode, odd_masks, question
-from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe, scored
+from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe, call_logits
 from fewshot.training.loop import train
 
 STEPS = 8
@@ -39,7 +39,7 @@ def empty_prediction(subject: Subject) -> None:
     query, support = (half[0] if isinstance(maps, Tensor) else half for half in halves)
     mask = torch.zeros(1, *several[0].shape[-2:], dtype=torch.bool)
     with random_state(0):
-        scores, _defined = scored(learner, support, mask, query, {}, "alignment")
+        scores, _defined = call_logits(learner, support, mask, query, {}, "alignment")
     if scores.ndim != 4 or scores.shape[:2] != (1, 2):
         raise ContractError(f"given an empty mask; logits gave {tuple(scores.shape)}; allowed: (Q,2,h,w)")
     scores.sum().backward()  # type: ignore[no-untyped-call]

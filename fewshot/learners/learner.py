@@ -176,12 +176,12 @@ class PrototypeLearner(nn.Module):
 
         A method with other `loss_parts` overrides this and returns one number each.
         """
-        scores, query_defined = scored(self, support, support_masks, query, prepared, "query")
+        scores, query_defined = call_logits(self, support, support_masks, query, prepared, "query")
         weights = torch.stack([scores.new_full((), weight) for weight in self.class_weights])
-        query_loss = F.cross_entropy(resized(scores, query_masks), query_masks.long(), weight=weights)
+        query_loss = F.cross_entropy(resize_scores(scores, query_masks), query_masks.long(), weight=weights)
         predicted = scores.argmax(dim=1) == 1
-        back, alignment_defined = scored(self, query, predicted, support, {}, "alignment")
-        alignment_loss = F.cross_entropy(resized(back, support_masks), support_masks.long())
+        back, alignment_defined = call_logits(self, query, predicted, support, {}, "alignment")
+        alignment_loss = F.cross_entropy(resize_scores(back, support_masks), support_masks.long())
         return torch.stack([query_loss, alignment_loss]), query_defined & alignment_defined
 
     def segment(self, support: Support, query: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ class PrototypeLearner(nn.Module):
         shots = support.images.shape[0]
         maps = _as_tuple(self.encode(torch.cat([support.images, query])))
         prepared = {name: value.to(query.device) for name, value in self.prepare(support.masks.cpu()).items()}
-        difference, _defined = answer(
+        difference, _defined = predict_logit_difference(
             self,
             _as_given([one[:shots] for one in maps]),
             support.masks,
@@ -257,7 +257,7 @@ def encoder_for(learner: type[Any], name: str, seed: int) -> nn.Module:
     return encoder
 
 
-def answer(
+def predict_logit_difference(
     learner: PrototypeLearner,
     support_features: Features,
     support_masks: Tensor,
@@ -270,7 +270,7 @@ def answer(
     The piece that evaluation and `segment` share; the mask is > 0, which is the argmax of the two
     upsampled logits and probability > 0.5.
     """
-    scores, defined = scored(learner, support_features, support_masks, query_features, prepared, "query")
+    scores, defined = call_logits(learner, support_features, support_masks, query_features, prepared, "query")
     return logit_difference(scores, size), defined
 
 
@@ -280,7 +280,7 @@ def logit_difference(scores: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(difference, size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def scored(
+def call_logits(
     learner: PrototypeLearner,
     support_features: Features,
     support_masks: Tensor,
@@ -303,7 +303,7 @@ def scored(
     return result, torch.ones((), dtype=torch.bool, device=result.device)
 
 
-def resized(scores: Tensor, masks: Tensor) -> Tensor:
+def resize_scores(scores: Tensor, masks: Tensor) -> Tensor:
     """Return scores (N,K,h,w) resized bilinearly to the size of masks (N,H,W)."""
     return F.interpolate(scores, size=masks.shape[-2:], mode="bilinear", align_corners=False)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.base.distributed import Together
+from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
@@ -107,7 +107,7 @@ class Projector(nn.Sequential):
         return backbone, whole, dense, pooled
 
 
-class Contrast(NamedTuple):
+class ContrastLosses(NamedTuple):
     """Both losses, weighted (0-dim); the keys to enqueue (N,D); what was matched, and how well it ranks."""
 
     global_loss: Tensor
@@ -136,12 +136,12 @@ class DenseCL(nn.Module):
 
     def __init__(
         self, query: nn.Module, key: nn.Module, channels: int, recipe: DenseCLRecipe, seed: int,
-        together: Together | None = None,
+        together: DistributedContext | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.recipe = recipe
         self._seed = seed
-        self._together = Together() if together is None else together
+        self._together = DistributedContext() if together is None else together
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("densecl-neck", seed))
             neck = Neck(channels, recipe.hidden, recipe.out)
@@ -197,7 +197,7 @@ class DenseCL(nn.Module):
         for key, query in zip(self.encoder_k.parameters(), self.encoder_q.parameters(), strict=True):
             key.mul_(m).add_(query.detach(), alpha=1 - m)
 
-    def contrast(self, queries: Tensor, keys: Tensor) -> Contrast:
+    def contrast(self, queries: Tensor, keys: Tensor) -> ContrastLosses:
         """Return losses and keys of two views (N,3,H,W); no state changes but BatchNorm's statistics.
 
         A position's positive is the key position whose backbone feature has the largest cosine with its own;
@@ -219,7 +219,7 @@ class DenseCL(nn.Module):
                 (dense_q * positives).sum(1).reshape(-1, 1),
                 ours @ self.queue2.clone().detach(),
             )
-            return Contrast(
+            return ContrastLosses(
                 (1 - weight) * self._loss_of_first(*whole),
                 weight * self._loss_of_first(*dense),
                 whole_k,

@@ -20,12 +20,12 @@ from torch import nn
 
 from fewshot.base.atomic_io import atomic_write, canonical_json
 from fewshot.base.errors import UserError
-from fewshot.base.precision import checked_precision
+from fewshot.base.precision import check_precision
 from fewshot.base.progress import Progress, progress
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
 from fewshot.training.log import TrainingLog
-from fewshot.training.optimizer_step import Example, Schedule, Stepper, Told
+from fewshot.training.optimizer_step import Example, Schedule, Stepper, StepResult
 
 E = TypeVar("E", bound=Example)
 CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
@@ -79,7 +79,7 @@ def train(
     clock one step late. Raises `UserError` for a loss or weights that are not finite, and for a last.pt that
     is damaged or of another training.
     """
-    checked_precision(precision)
+    check_precision(precision)
     if checkpoint_every < 1:
         raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ class _Run:
         rate = self._recipe.rate_after(self.at.moves + unread)
         self._note(self._stepper.take(episode, self.at.step + unread + 1, rate), log, bar)
 
-    def _note(self, steps: Sequence[Told], log: TrainingLog | None, bar: Progress) -> None:
+    def _note(self, steps: Sequence[StepResult], log: TrainingLog | None, bar: Progress) -> None:
         for told in steps:
             self.at.step = told.step
             self.at.skipped += told.skipped

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.errors import UserError
-from fewshot.base.precision import running_in
+from fewshot.base.precision import autocast_to
 from fewshot.learners.learner import LossResult
 from fewshot.training.compile_step import compiled
 
@@ -48,7 +48,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Told:
+class StepResult:
     """What a step came to; `skipped`: episodes of it without a loss, `defined`: whether the weights moved."""
 
     step: int
@@ -71,7 +71,7 @@ class _Queued:
     numbers: Tensor
     there: Any  # torch.cuda.Event; None on the CPU
 
-    def told(self) -> Told:
+    def told(self) -> StepResult:
         """Wait for the numbers and return them; `UserError` where a loss that counts is not finite."""
         if self.there is not None:
             self.there.synchronize()
@@ -83,7 +83,7 @@ class _Queued:
                 f"the loss of step {self.step} is not finite ({shown}; rate {self.rate:g}, episode "
                 f"{self.label!r}); lower learning_rate, or look at that episode's slice"
             )
-        return Told(self.step, self.rate, self.label, total, parts, bool(defined), int(skipped))
+        return StepResult(self.step, self.rate, self.label, total, parts, bool(defined), int(skipped))
 
 
 class Stepper:
@@ -126,13 +126,13 @@ class Stepper:
                 # what SGD takes from the first step; it must be there, since that step may be held back
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
-    def take(self, episode: Example, step: int, rate: float) -> list[Told]:
+    def take(self, episode: Example, step: int, rate: float) -> list[StepResult]:
         """Take a step with this learning rate; return what was told by now, in order of steps."""
         begin_step = getattr(self._trainable, "begin_step", None)
         if begin_step is not None:
             begin_step(step - 1)
         loss = self._trainable.loss if self._whole is None else self._whole
-        with running_in(self._precision, self._device):
+        with autocast_to(self._precision, self._device):
             result = loss(episode.to(self._device))
         numbers = _together(result)
         names = tuple(result.parts)
@@ -152,11 +152,11 @@ class Stepper:
         self._queue.append(_Queued(step, rate, episode.label, names, numbers, there))
         return self._read(UNREAD)
 
-    def rest(self) -> list[Told]:
+    def rest(self) -> list[StepResult]:
         """Wait for all that was queued and return it."""
         return self._read(0)
 
-    def _read(self, left: int) -> list[Told]:
+    def _read(self, left: int) -> list[StepResult]:
         return [self._queue.popleft().told() for _ in range(len(self._queue) - left)]
 
     def _move(self, total: Tensor, rate: float) -> None:

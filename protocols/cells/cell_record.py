@@ -26,7 +26,7 @@ from protocols.cells.evaluate import Evaluation
 from protocols.cells.sacred_run import record_run
 from protocols.environment import environment
 from protocols.request import Request
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.records.files import cell_key
 from results.records.record import (
@@ -44,7 +44,7 @@ from results.records.record import (
 from results.records.record_json import part_json, read_part
 
 
-def cell_identity(request: Request, method: Method, model: Model, plan: Plan) -> dict[str, Any]:
+def cell_identity(request: Request, method: MethodConfig, model: Model, plan: Plan) -> dict[str, Any]:
     """Return what tells this cell from all others, as plain JSON values.
 
     The model's key covers what its training depended on. Names of files are left out: their content counts.
@@ -54,8 +54,8 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
     crossed = {} if home is None else {"train_dataset": {"name": home.spec.name, "hash": home.hash}}
     return (
         crossed
-        | answered(request)
-        | named(model)
+        | evaluation_precision(request)
+        | checkpoint_name(model)
         | {
             "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
             "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
@@ -76,7 +76,7 @@ def cell_identity(request: Request, method: Method, model: Model, plan: Plan) ->
     )
 
 
-def shared_versions(method: Method, model: Model) -> dict[str, int]:
+def shared_versions(method: MethodConfig, model: Model) -> dict[str, int]:
     """Return the versions of the shared parts that a cell's numbers depend on."""
     if not (isinstance(method.learner, type) and issubclass(method.learner, PrototypeLearner)):
         return versions_of(SEGMENTATION)
@@ -86,27 +86,34 @@ def shared_versions(method: Method, model: Model) -> dict[str, int]:
     return versions_of(INFERENCE, TRAINING, PRETRAINING if pretrained else ())
 
 
-def answered(request: Request) -> dict[str, str]:
+def evaluation_precision(request: Request) -> dict[str, str]:
     """Return how the model answered, for key and record; nothing where that is in float32, as usual."""
     precision = request.answer_precision
     return {} if precision == "float32" else {"answer_precision": precision}
 
 
-def named(model: Model) -> dict[str, str]:
+def checkpoint_name(model: Model) -> dict[str, str]:
     """Return the name of a model's checkpoint, for the key; nothing where it has none."""
     name = model.description.get("name")
     return {} if name is None else {"checkpoint_name": name}
 
 
-def key_of(request: Request, method: Method, model: Model, plan: Plan) -> str:
+def key_of_cell(request: Request, method: MethodConfig, model: Model, plan: Plan) -> str:
     """Return the key under which the cell's record, predictions and log lie."""
     return cell_key(cell_identity(request, method, model, plan))
 
 
 def cell_record(
-    request: Request, method: Method, model: Model, plan: Plan, evaluation: Evaluation, marks: Sequence[str],
-    checks: Sequence[str], trained: tuple[tuple[str, ...], int, int] | None = None, excluded_seen: int = 0,
-) -> Record:  # fmt: skip
+    request: Request,
+    method: MethodConfig,
+    model: Model,
+    plan: Plan,
+    evaluation: Evaluation,
+    marks: Sequence[str],
+    checks: Sequence[str],
+    trained: tuple[tuple[str, ...], int, int] | None = None,
+    excluded_seen: int = 0,
+) -> Record:
     """Return the checked record of a cell: only what its inputs determine.
 
     `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
@@ -127,7 +134,7 @@ def cell_record(
 
 
 def unscored_record(
-    request: Request, method: Method, model: Model, plan: Plan, marks: Sequence[str]
+    request: Request, method: MethodConfig, model: Model, plan: Plan, marks: Sequence[str]
 ) -> Record:
     """Return a cell's record as far as it is known before anything is evaluated; it has no scores yet."""
     protocol, train_store = request.protocol, request.train_store
@@ -146,13 +153,13 @@ def unscored_record(
         method=read_part(MethodPart, json.loads(canonical_json(method.description))),
         versions=shared_versions(method, model),
         queries=query_mode(method.learner),
-        model=_model_part(model, answered(request)),
+        model=_model_part(model, evaluation_precision(request)),
         training=TrainingPart(plan.training_scans, len(plan.training_slices), len(plan.excluded)),
         audits=(*marks, *protocol.marks(request.setting, plan.group)),
         fallback_slices=0,
         scores=(),
         environment=environment(request.device),
-        key=key_of(request, method, model, plan),
+        key=key_of_cell(request, method, model, plan),
     )
 
 

@@ -11,14 +11,14 @@ from episodes.plan.plan import Plan
 from episodes.store.slices import Normalisation, SliceReader
 from fewshot.base.progress import progress
 from fewshot.learners.query_mode import query_mode
-from protocols.cells.cell_record import answered, cell_record, key_of, log_cell
+from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate
 from protocols.cells.predictions import PredictionWriter
 from protocols.cells.recipe_marks import recipe_mark
 from protocols.cells.spot_check import CHECK, spot_check
 from protocols.request import Request
-from protocols.training.method import Method
-from protocols.training.method_config import settled_for
+from protocols.training.method import MethodConfig
+from protocols.training.method_config import with_dataset_constants
 from protocols.training.models import Model
 from results.records.files import write_record
 
@@ -26,7 +26,7 @@ TOGETHER = "transductive: all query slices of a part are segmented together"
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationCell:
     """One cell: whose question it is, the plan, and what its record says beside the scores.
 
     `marks`: what a reader must see; `checks`: audits that passed; `trained`: (scans, slices, slices
@@ -42,13 +42,15 @@ class Asked:
     excluded_seen: int = 0
 
 
-def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Normalisation) -> list[Path]:
+def evaluate_cells(
+    cells: Sequence[EvaluationCell], method: MethodConfig, model: Model, intensities: Normalisation
+) -> list[Path]:
     """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
 
     Returns the records' paths, in order. A cell whose record exists is left as it is unless `redo` (or
     predictions are wanted and missing).
     """
-    keys = [key_of(cell.request, method, model, cell.plan) for cell in cells]
+    keys = [key_of_cell(cell.request, method, model, cell.plan) for cell in cells]
     paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
     first = cells[0].request
     folders = [first.work / "predictions" / key for key in keys]
@@ -81,7 +83,7 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
         if writer is not None:
             writer.write(cell.plan, folders[n])
         record = cell_record(
-            cell.request, method, model, cell.plan, evaluation, marks_of(cell, method, model), checks,
+            cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
@@ -89,10 +91,10 @@ def ask(cells: Sequence[Asked], method: Method, model: Model, intensities: Norma
     return paths
 
 
-def marks_of(cell: Asked, method: Method, model: Model) -> tuple[str, ...]:
+def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tuple[str, ...]:
     """Return the marks of a cell, of its method's constants and of another recipe than the published one."""
     request = cell.request
-    constants = settled_for(method, request.store.spec.region, request.setting).marks
-    part, options = model.description | answered(request), method.description["options"]
+    constants = with_dataset_constants(method, request.store.spec.region, request.setting).marks
+    part, options = model.description | evaluation_precision(request), method.description["options"]
     together = (TOGETHER,) if query_mode(method.learner) == "together" else ()
     return (*cell.marks, *together, *constants, *recipe_mark(method.learner, part, options))

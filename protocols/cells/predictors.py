@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.memory import Batches, out_of_memory, to_device
-from fewshot.base.precision import checked_precision, running_in
+from fewshot.base.precision import autocast_to, check_precision
 from fewshot.base.types import SliceRef, Support, Task
 from fewshot.encoders.checkpoints import check_finite
-from fewshot.learners.learner import PrototypeLearner, logit_difference, scored
+from fewshot.learners.learner import PrototypeLearner, call_logits, logit_difference
 from fewshot.learners.query_mode import query_mode
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
@@ -71,7 +71,7 @@ class Predictor(ABC):
         self, learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
     ) -> None:
         self.learner, self.reader, self.device, self.batches = learner, reader, device, Batches(batch)
-        self.precision = checked_precision(precision)
+        self.precision = check_precision(precision)
         self.mode = query_mode(type(learner))
 
     def load_supports(self, refs: Sequence[SliceRef]) -> None:  # noqa: B027 (a learner may need nothing)
@@ -119,7 +119,7 @@ class SegmentPredictor(Predictor):
         """Return probabilities minus 0.5."""
         support = Support(to_device(self.reader.images(task.support), self.device), self.support_masks(task))
         images = to_device(self.reader.images(refs), self.device)
-        with running_in(self.precision, self.device):
+        with autocast_to(self.precision, self.device):
             probabilities: Tensor = self.learner.segment(support, images)
         if not probabilities.is_floating_point():
             probabilities = probabilities.float()
@@ -155,14 +155,14 @@ class PrototypePredictor(Predictor):
         support_masks, prepared = self._prepared[key]
         support = _stacked([self._support[ref] for ref in task.support])
         query = _stacked([self._query[ref] for ref in refs])
-        logits, defined = scored(self.learner, support, support_masks, query, prepared, "query")
+        logits, defined = call_logits(self.learner, support, support_masks, query, prepared, "query")
         size = (support_masks.shape[-2], support_masks.shape[-1])
         return Prediction(logit_difference(logits, size), logits.abs().flatten(1).amax(dim=1), defined)
 
     def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
         def encode(some: Sequence[SliceRef]) -> list[Features]:
             images = to_device(self.reader.images(some), self.device)
-            with running_in(self.precision, self.device):
+            with autocast_to(self.precision, self.device):
                 maps = self.learner.encode(images)
             maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
             return [tuple(one[position] for one in maps) for position in range(len(some))]

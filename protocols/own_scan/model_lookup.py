@@ -14,7 +14,7 @@ from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.runs.external_checkpoint import external_model
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 from protocols.training.models import Model, open_model
 
 RELEASED_SIZE = 256  # the input of every released checkpoint, pixels
@@ -40,7 +40,12 @@ class FoundModel:
 
 
 def find_model(
-    name: str, work: Path, method: Method, device: torch.device, image_size: int, typed: str | None = None
+    name: str,
+    work: Path,
+    method: MethodConfig,
+    device: torch.device,
+    image_size: int,
+    typed: str | None = None,
 ) -> FoundModel:
     """Return the model of a checkpoint file, a model folder, or the beginning of a key under WORK/models.
 

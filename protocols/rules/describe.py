@@ -57,7 +57,7 @@ MEANINGS = {
 }
 
 
-def shown(protocol: Protocol) -> str:
+def protocol_text(protocol: Protocol) -> str:
     """Return what a protocol asks, rule by rule, in plain words."""
     rules, training = protocol.evaluation, protocol.training
     places = ", ".join(f"{fraction:.3g}" for fraction in rules.support_fractions)
@@ -91,7 +91,7 @@ def shown(protocol: Protocol) -> str:
     return "\n".join(lines)
 
 
-def listed(protocols: Sequence[Protocol]) -> str:
+def list_text(protocols: Sequence[Protocol]) -> str:
     """Return one line per protocol: name, version, summary and flag."""
     width = max(len(protocol.name) for protocol in protocols)
     return "\n".join(

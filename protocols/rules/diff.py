@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Pair:
+class PlanPair:
     """Two protocols and what they are asked on."""
 
     a: Protocol
@@ -44,9 +44,9 @@ class Pair:
         return {"a": what(self.a), "b": what(self.b)}
 
 
-def differences(a: Protocol, b: Protocol, store: Store) -> Json:
+def diff_protocols(a: Protocol, b: Protocol, store: Store) -> Json:
     """Return as plain JSON values the rules that differ, each with what it changes, and every count."""
-    pair = Pair(a, b, store)
+    pair = PlanPair(a, b, store)
     counts: Json = {
         "support_scans": support_scans(pair),
         "queries": queries(pair),
@@ -93,7 +93,7 @@ CHANGES = {
 }
 
 
-def _rules(pair: Pair) -> Mapping[str, tuple[Any, Any]]:
+def _rules(pair: PlanPair) -> Mapping[str, tuple[Any, Any]]:
     spec = pair.store.spec
 
     def values(protocol: Protocol) -> list[Any]:
@@ -123,13 +123,13 @@ def _roles(protocol: Protocol, store: Store) -> list[ScanRoles]:
     return [scan_roles(store.index.scans, store.spec, protocol.evaluation, fold) for fold in range(folds)]
 
 
-def support_scans(pair: Pair) -> Json:
+def support_scans(pair: PlanPair) -> Json:
     """Return the supports of every fold and how many folds differ; with several in turn, all of them."""
     found = pair.both(lambda one: [[list(scans) for scans in r.supports] for r in _roles(one, pair.store)])
     return {**found, "folds_that_differ": _unequal(found["a"], found["b"])}
 
 
-def queries(pair: Pair) -> Json:
+def queries(pair: PlanPair) -> Json:
     """Return how often a scan is queried over all folds, and how many (fold, scan) only one of them asks."""
     asked = pair.both(lambda one: {(n, q) for n, r in enumerate(_roles(one, pair.store)) for q in r.queries})
     times = pair.both(
@@ -150,7 +150,7 @@ def queries(pair: Pair) -> Json:
     return {**sides, **only}
 
 
-def excluded_slices(pair: Pair) -> Json:
+def excluded_slices(pair: PlanPair) -> Json:
     """Return how many of the dataset's slices setting 2 drops, for each protocol and by every rule and group.
 
     `by_rule`: every rule on every group that one of the two tests, so that rule and group are told apart.
@@ -174,7 +174,7 @@ def _dropped(rule: str, classes: tuple[str, ...], index: ClassSliceIndex) -> int
     return sum(len(drop([index.slices_of(name, scan) for name in classes])) for scan in index.scans)
 
 
-def scored_slices(pair: Pair) -> Json:
+def scored_slices(pair: PlanPair) -> Json:
     """Return how many (class, scan, slice) count, every scan being asked once about every class it shows."""
 
     def scored(protocol: Protocol) -> set[tuple[str, str, int]]:
@@ -193,7 +193,7 @@ def scored_slices(pair: Pair) -> Json:
     return {"a": len(found["a"]), "b": len(found["b"]), **only}
 
 
-def part_assignments(pair: Pair) -> Json:
+def part_assignments(pair: PlanPair) -> Json:
     """Return how many class slices another support slice serves: another place in the support's list."""
 
     def served(protocol: Protocol, z: int, shown: tuple[int, ...]) -> float:
@@ -212,7 +212,7 @@ def part_assignments(pair: Pair) -> Json:
     return {"of": len(every), "differ": differ}
 
 
-def normalised_scans(pair: Pair) -> Json:
+def normalised_scans(pair: PlanPair) -> Json:
     """Return how many scans have their intensities normalised by another rule."""
     modality = pair.store.spec.modality
     rules = pair.both(lambda one: one.training.normalisation[modality])

@@ -178,7 +178,7 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     return _parsed(path)
 
 
-def chosen_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
+def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
     """Return the folds named by `all` or by numbers with commas, checked against the fold borders."""
     count = len(borders) - 1
     if text == "all":

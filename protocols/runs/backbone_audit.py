@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 
 from fewshot.encoders.backbone_file import from_json, image_hash
-from protocols.cells.evaluate_cells import Asked
+from protocols.cells.evaluate_cells import EvaluationCell
 from protocols.rules.audits import BACKBONE, audit_backbone
 from protocols.training.models import PRETRAINING
 
 DROPPED = "pre-training saw (without labels) slices that setting 2 drops"
 
 
-def with_backbone(cell: Asked, folder: Path | None) -> Asked:
+def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> EvaluationCell:
     """Return the cell with what its record must say of the backbone that the model in `folder` began with.
 
     A model without a known pre-training leaves it as it is. Raises `AuditError` as `audit_backbone` does.

@@ -32,7 +32,7 @@ def check_pair(trained: Store, asked: Store) -> None:
         )
 
 
-def crossed_plan(plan: Plan, trained: Store) -> Plan:
+def cross_dataset_plan(plan: Plan, trained: Store) -> Plan:
     """Return a plan whose training is all of another dataset; what is asked stays, and so the plan's hash.
 
     Slices refer to `trained`. In setting 2 a class that it does not annotate is a `UserError`: nobody knows
@@ -50,7 +50,7 @@ def crossed_plan(plan: Plan, trained: Store) -> Plan:
     return dataclasses.replace(plan, training_scans=scans, training_slices=kept, excluded=dropped)
 
 
-def crossed_intensities(
+def cross_dataset_intensities(
     protocol: Protocol, trained: Store, asked: Store
 ) -> tuple[Normalisation, Normalisation, tuple[str, ...]]:
     """Return the intensities of the training, those of the asked scans, and marks.
@@ -69,7 +69,9 @@ def crossed_intensities(
     return ours, Normalisation("training-scans", every), ()
 
 
-def audit_crossed(plan: Plan, trained: Store, asked: Store, intensities: Normalisation) -> tuple[str, ...]:
+def audit_cross_dataset(
+    plan: Plan, trained: Store, asked: Store, intensities: Normalisation
+) -> tuple[str, ...]:
     """Return the passed audits of a training on another dataset; raise `AuditError` for the first that fails.
 
     Ids of two datasets may coincide, so scans are told apart by their prepared images.

@@ -11,15 +11,20 @@ from episodes.plan.plan import Plan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from protocols.cells.evaluate_cells import Asked, ask
+from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import SLICES, audit_question, audit_training
-from protocols.runs.backbone_audit import with_backbone
-from protocols.runs.cross_dataset import audit_crossed, check_pair, crossed_intensities, crossed_plan
+from protocols.runs.backbone_audit import with_backbone_audit
+from protocols.runs.cross_dataset import (
+    audit_cross_dataset,
+    check_pair,
+    cross_dataset_intensities,
+    cross_dataset_plan,
+)
 from protocols.runs.external_checkpoint import with_labels_of_start
 from protocols.runs.runner import plan_cells
-from protocols.training.method import Method
-from protocols.training.method_config import settled_and_told
+from protocols.training.method import MethodConfig
+from protocols.training.method_config import with_logged_constants
 from protocols.training.model_spec import labels_seen, scans_seen, training_differences
 from protocols.training.models import Model
 
@@ -32,20 +37,20 @@ class DoesNotFitError(UserError):
 
 
 @dataclass
-class Answers:
+class ExistingEvaluation:
     """What a model was asked: records' paths, and for every protocol refused the rules that differ."""
 
     paths: list[Path] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def run_trained(
+def evaluate_existing(
     requests: Sequence[Request],
-    method: Method,
+    method: MethodConfig,
     model: Model,
     spec: Mapping[str, Any],
     allow_mismatch: bool = False,
-) -> Answers:
+) -> ExistingEvaluation:
     """Ask a model under every protocol and setting of `requests`, on the folds and groups that it fits.
 
     Each slice is encoded once for all of them, with the intensities of the training. With `allow_mismatch`
@@ -64,19 +69,19 @@ def run_trained(
         if allow_mismatch:
             raise UserError("--allow-mismatch is for the dataset of the training: leave it or --dataset out")
     intensities = normalisation(home, spec["normalisation"], spec["training_scans"])
-    cells: dict[int, list[Asked]] = {}
+    cells: dict[int, list[EvaluationCell]] = {}
     reasons: dict[str, dict[str, None]] = {}
     fitting: set[str] = set()
     for request in requests:
         for plan in (plan for plans in plan_cells(request).values() for plan in plans):
             if request.train_store is not None:
-                plan = crossed_plan(plan, home)
+                plan = cross_dataset_plan(plan, home)
             differing = _differences(spec, plan, request, home)
             seen = bool(set(plan.query_scans) & scans_seen(spec)) or labels_seen(spec, plan)
             if not differing or (allow_mismatch and not seen):
                 fitting.add(request.protocol.name)
-                cell = _asked(request, plan, spec, differing, intensities)
-                cells.setdefault(plan.fold, []).append(with_backbone(cell, model.folder))
+                cell = _evaluation_cell(request, plan, spec, differing, intensities)
+                cells.setdefault(plan.fold, []).append(with_backbone_audit(cell, model.folder))
             else:
                 reasons.setdefault(request.protocol.name, {}).update(dict.fromkeys(differing))
     refused = {
@@ -92,14 +97,14 @@ def run_trained(
         )
         raise DoesNotFitError("; ".join([*refused.values(), remedy]))
     for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
-        settled_and_told(method, requests[0].store.spec.region, setting)
+        with_logged_constants(method, requests[0].store.spec.region, setting)
     method = with_labels_of_start(method, model)
-    answers = Answers(refused=refused)
+    answers = ExistingEvaluation(refused=refused)
     first = next(iter(cells.values()))[0].request
     if first.train_store is not None:  # equal for all that fit: they agree on the training's modality
-        intensities = crossed_intensities(first.protocol, home, first.store)[1]
+        intensities = cross_dataset_intensities(first.protocol, home, first.store)[1]
     for fold in sorted(cells):
-        answers.paths += ask(cells[fold], method, model, intensities)
+        answers.paths += evaluate_cells(cells[fold], method, model, intensities)
     return answers
 
 
@@ -108,30 +113,30 @@ def _differences(spec: Mapping[str, Any], plan: Plan, request: Request, home: St
     return training_differences(spec, plan, home, rule)
 
 
-def _asked(
+def _evaluation_cell(
     request: Request,
     plan: Plan,
     spec: Mapping[str, Any],
     differing: Sequence[str],
     intensities: Normalisation,
-) -> Asked:
+) -> EvaluationCell:
     checks = audit_question(plan, request.store, request.protocol)
     if request.train_store is not None:
-        marks = crossed_intensities(request.protocol, request.train_store, request.store)[2]
-        checks += audit_crossed(plan, request.train_store, request.store, intensities)
-        return Asked(request, plan, marks, checks)
+        marks = cross_dataset_intensities(request.protocol, request.train_store, request.store)[2]
+        checks += audit_cross_dataset(plan, request.train_store, request.store, intensities)
+        return EvaluationCell(request, plan, marks, checks)
     scans = tuple(spec["training_scans"])
-    checks += tuple(_of_training(plan, request, scans, differing, intensities))
+    checks += tuple(_training_audits(plan, request, scans, differing, intensities))
     if not differing:
-        return Asked(request, plan, (), checks)
+        return EvaluationCell(request, plan, (), checks)
     depth = sum(request.store.index.depths[scan] for scan in scans)
     slices = int(spec["training_slices"])
-    return Asked(
+    return EvaluationCell(
         request, plan, (f"{HYBRID} {', '.join(differing)}",), checks, (scans, slices, depth - slices)
     )
 
 
-def _of_training(
+def _training_audits(
     plan: Plan, request: Request, scans: tuple[str, ...], differing: Sequence[str], intensities: Normalisation
 ) -> Iterator[str]:
     """Yield the audits of the training; a hybrid's slices are not the plan's, so it has no such check."""

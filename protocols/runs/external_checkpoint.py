@@ -17,10 +17,10 @@ from fewshot.base.atomic_io import canonical_json, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import FILES, NAMED, load_released
 from protocols.cells.cell_record import unscored_record
-from protocols.cells.evaluate_cells import Asked, marks_of
+from protocols.cells.evaluate_cells import EvaluationCell, cell_marks
 from protocols.cells.recipe_marks import is_file_of
-from protocols.training.method import Method
-from protocols.training.models import PRETRAINING, Model, built
+from protocols.training.method import MethodConfig
+from protocols.training.models import PRETRAINING, Model, build_learner
 from results.records.configuration import configuration
 from results.records.files import parse_record, record_files, record_texts
 from results.records.record import Record
@@ -30,7 +30,7 @@ LEAKAGE = "leakage possible: one checkpoint for several folds"
 
 
 @dataclass(frozen=True)
-class ExternallyTrained(Method):
+class ExternallyTrained(MethodConfig):
     """A method whose weights come from elsewhere, so that the labels behind them are not known."""
 
     @property
@@ -39,15 +39,15 @@ class ExternallyTrained(Method):
         return super().description | {"labels_used": "external"}
 
 
-def with_external_labels(method: Method) -> Method:
+def with_external_labels(method: MethodConfig) -> MethodConfig:
     """Return the method with `labels_used` "external" in its records; labels that its class declares stay."""
     if method.description["labels_used"] != "none":
         return method
-    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(Method)}
+    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(MethodConfig)}
     return ExternallyTrained(**fields)
 
 
-def with_labels_of_start(method: Method, model: Model) -> Method:
+def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
     """Return the method with `labels_used` "external" where a model began from a file of unknown training.
 
     A file of torchvision's, by its hash, and a backbone that says how it was pre-trained are known.
@@ -96,24 +96,24 @@ class ExternalCells:
 
     path: Path
     description: dict[str, Any]  # `external_description` of the file
-    cells: tuple[Asked, ...]
+    cells: tuple[EvaluationCell, ...]
     intensities: Normalisation
 
 
 def external_model(
-    method: Method, path: Path, device: torch.device, description: dict[str, Any] | None = None
+    method: MethodConfig, path: Path, device: torch.device, description: dict[str, Any] | None = None
 ) -> Model:
     """Return the method with the weights of a checkpoint file, in evaluation mode.
 
     `description`: the `model` part of its records (default: `external_description` without a name).
     """
-    learner = built(method)
+    learner = build_learner(method)
     load_released(path, learner)
     learner.to(device).eval()
     return Model(learner, description or external_description(method, path), None)
 
 
-def external_description(method: Method, path: Path, name: str | None = None) -> dict[str, Any]:
+def external_description(method: MethodConfig, path: Path, name: str | None = None) -> dict[str, Any]:
     """Return the `model` part of a checkpoint file's records: "external", the file's sha256 and its name."""
     assert method.recipe is not None
     sha256 = sha256_of(path)
@@ -130,7 +130,7 @@ def external_description(method: Method, path: Path, name: str | None = None) ->
     return description if name is None else description | {"name": name}
 
 
-def check_other_files(work: Sequence[ExternalCells], method: Method) -> None:
+def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> None:
     """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
 
     Args:
@@ -141,7 +141,7 @@ def check_other_files(work: Sequence[ExternalCells], method: Method) -> None:
     for some in work:
         model = Model(None, some.description, None)
         for cell in some.cells:
-            marks = marks_of(cell, method, model)
+            marks = cell_marks(cell, method, model)
             record = unscored_record(cell.request, method, model, cell.plan, marks)
             keys[_cell_of(record)] = some.description["key"]
     for source, record in _sound_records(work[0].cells[0].request.work / "records"):

@@ -16,11 +16,16 @@ from fewshot.base.locks import if_free, locked
 from fewshot.base.types import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
-from protocols.cells.evaluate_cells import Asked, ask
+from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request as Request
 from protocols.rules.audits import audit_question, audit_training
-from protocols.runs.backbone_audit import with_backbone
-from protocols.runs.cross_dataset import audit_crossed, check_pair, crossed_intensities, crossed_plan
+from protocols.runs.backbone_audit import with_backbone_audit
+from protocols.runs.cross_dataset import (
+    audit_cross_dataset,
+    check_pair,
+    cross_dataset_intensities,
+    cross_dataset_plan,
+)
 from protocols.runs.external_checkpoint import (
     LEAKAGE,
     ExternalCells,
@@ -35,15 +40,15 @@ from protocols.runs.selection import (
     HELD_OUT,
     MARKS,
     POLICIES,
-    ask_selected,
     audit_unseen,
     candidates,
+    evaluate_selected,
     without_validation,
 )
-from protocols.training.fold_weights import different, of_fold
-from protocols.training.method import Method
-from protocols.training.method_config import settled_and_told, settled_for
-from protocols.training.models import Model, pretraining_of, untrained_yardstick
+from protocols.training.fold_weights import for_fold, per_fold_variants
+from protocols.training.method import MethodConfig
+from protocols.training.method_config import with_dataset_constants, with_logged_constants
+from protocols.training.models import Model, build_yardstick, find_pretraining
 from protocols.training.stages import (
     check_labels,
     check_stages,
@@ -75,48 +80,48 @@ def plan_cells(request: Request) -> dict[int, list[Plan]]:
     }  # fmt: skip
 
 
-def run(request: Request, method: Method) -> list[Path]:
+def run(request: Request, method: MethodConfig) -> list[Path]:
     """Train what is missing and evaluate every fold and group; return the records' paths, fold by fold.
 
     A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
     Cells that another process is at are left to it and looked at again at the end, so that the same run
     started several times, on other devices or machines that share the work folder, is done together.
     """
-    cells = checked(request, method)
-    method = settled_and_told(method, request.store.spec.region, request.setting)
-    parcels = [shared for plans in cells.values() for shared in _by_training(plans, method)]
+    cells = validate_and_plan(request, method)
+    method = with_logged_constants(method, request.store.spec.region, request.setting)
+    parcels = [shared for plans in cells.values() for shared in _group_by_training(plans, method)]
     found: dict[int, list[Path]] = {}
     for lock in (if_free, locked):
-        for number in _turns(parcels, method):
+        for number in _schedule(parcels, method):
             if number not in found:
                 shared = parcels[number]
-                with lock(request.work / "locks" / f"{_parcel_name(method, shared)}.lock") as ours:
+                with lock(request.work / "locks" / f"{_work_unit_id(method, shared)}.lock") as ours:
                     if ours:
-                        found[number] = _answered(request, method, shared)
+                        found[number] = _run_work_unit(request, method, shared)
     return [path for number in range(len(parcels)) for path in found[number]]
 
 
-def checked(request: Request, method: Method) -> dict[int, list[Asked]]:
+def validate_and_plan(request: Request, method: MethodConfig) -> dict[int, list[EvaluationCell]]:
     """Return the cells of a run, fold by fold, after every check that needs no training.
 
     Raises `UserError` for what can't be: a file that is missing, labels that are not there, a failed audit.
     """
-    _check(request, method)
-    method = settled_for(method, request.store.spec.region, request.setting)
+    _check_request(request, method)
+    method = with_dataset_constants(method, request.store.spec.region, request.setting)
     cells = {}
     for fold, plans in plan_cells(request).items():
-        recipe = of_fold(method, fold).recipe
-        about = None if recipe is None else pretraining_of(recipe.weights)
-        cells[fold] = [_audited(request, method, about, plan) for plan in plans]
+        recipe = for_fold(method, fold).recipe
+        about = None if recipe is None else find_pretraining(recipe.weights)
+        cells[fold] = [_audit_cell(request, method, about, plan) for plan in plans]
     return cells
 
 
-def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list[Path]:
+def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[EvaluationCell]) -> list[Path]:
     """Return the records of cells of one fold that share a training, after whatever of it was missing."""
     model = _model(request, method, shared[0].plan)
     method = with_labels_of_start(method, model)
-    asked = [with_backbone(cell, model.folder) for cell in shared]
-    answer = ask if request.select == "last" else ask_selected
+    asked = [with_backbone_audit(cell, model.folder) for cell in shared]
+    answer = evaluate_cells if request.select == "last" else evaluate_selected
     paths = answer(
         asked, with_last_recipe(method, request.select), model, _intensities(request, shared[0].plan)
     )
@@ -129,7 +134,7 @@ def _answered(request: Request, method: Method, shared: Sequence[Asked]) -> list
     return paths
 
 
-def _parcel_name(method: Method, shared: Sequence[Asked]) -> str:
+def _work_unit_id(method: MethodConfig, shared: Sequence[EvaluationCell]) -> str:
     """Return a name for cells that one process works at: equal in every process that is asked the same."""
     request = shared[0].request
     recipe = None if method.recipe is None else dataclasses.asdict(method.recipe)
@@ -140,7 +145,11 @@ def _parcel_name(method: Method, shared: Sequence[Asked]) -> str:
 
 
 def run_external(
-    requests: Sequence[Request], method: Method, pattern: str, same_for_all: bool, name: str | None = None
+    requests: Sequence[Request],
+    method: MethodConfig,
+    pattern: str,
+    same_for_all: bool,
+    name: str | None = None,
 ) -> list[Path]:
     """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says.
 
@@ -169,7 +178,7 @@ def run_external(
     for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
         cells = tuple(
-            Asked(request, plan, marks, audit_question(plan, request.store, request.protocol))
+            EvaluationCell(request, plan, marks, audit_question(plan, request.store, request.protocol))
             for request, plan in pairs
         )
         description = external_description(method, path, name)
@@ -178,11 +187,13 @@ def run_external(
     paths = []
     for some in work:
         model = external_model(method, some.path, some.cells[0].request.device, some.description)
-        paths += ask(some.cells, method, model, some.intensities)
+        paths += evaluate_cells(some.cells, method, model, some.intensities)
     return paths
 
 
-def _audited(request: Request, method: Method, about: Pretraining | None, plan: Plan) -> Asked:
+def _audit_cell(
+    request: Request, method: MethodConfig, about: Pretraining | None, plan: Plan
+) -> EvaluationCell:
     """Return a cell whose audits passed; those of the training where there is one.
 
     `about`: how the backbone of `--weights` was made, where that is known.
@@ -196,16 +207,16 @@ def _audited(request: Request, method: Method, about: Pretraining | None, plan: 
     checks = (*audit_question(plan, request.store, request.protocol), *held_out)
     marks = MARKS[request.select]
     if request.train_store is not None:
-        ours, _theirs, told = crossed_intensities(request.protocol, request.train_store, request.store)
-        plan = crossed_plan(plan, request.train_store)
-        checks += audit_crossed(plan, request.train_store, request.store, ours)
-        return Asked(request, plan, (*marks, *told), checks)
+        ours, _theirs, told = cross_dataset_intensities(request.protocol, request.train_store, request.store)
+        plan = cross_dataset_plan(plan, request.train_store)
+        checks += audit_cross_dataset(plan, request.train_store, request.store, ours)
+        return EvaluationCell(request, plan, (*marks, *told), checks)
     if method.recipe is not None:
         checks += audit_training(plan, request.store, plan.training_scans, _intensities(request, plan))
-    return Asked(request, plan, marks, checks)
+    return EvaluationCell(request, plan, marks, checks)
 
 
-def _check(request: Request, method: Method) -> None:
+def _check_request(request: Request, method: MethodConfig) -> None:
     """Refuse what can't be, before anything is planned."""
     if request.select not in POLICIES:
         raise unknown_name("checkpoint policy", request.select, POLICIES)
@@ -217,7 +228,7 @@ def _check(request: Request, method: Method) -> None:
         recipe = with_last_recipe(method, request.select).recipe
         assert recipe is not None
         candidates(recipe, " (which trains the earlier stages anew too)" if reads_labels(method) else "")
-    for one in different(method, request.folds):
+    for one in per_fold_variants(method, request.folds):
         if one.recipe is None:
             continue
         check_stages(request, one)
@@ -232,7 +243,7 @@ def _check(request: Request, method: Method) -> None:
             )
 
 
-def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
+def _group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) -> list[list[EvaluationCell]]:
     """Return cells grouped by what they train on: in setting 1 all groups of a fold are together.
 
     What learns from labels of the training group has a training for every group.
@@ -241,13 +252,13 @@ def _by_training(cells: Sequence[Asked], method: Method) -> list[list[Asked]]:
         return [list(cells)]
     if reads_labels(method):
         return [[cell] for cell in cells]
-    groups: dict[Any, list[Asked]] = {}
+    groups: dict[Any, list[EvaluationCell]] = {}
     for cell in cells:
         groups.setdefault((cell.plan.training_scans, cell.plan.training_slices), []).append(cell)
     return list(groups.values())
 
 
-def _turns(parcels: Sequence[Sequence[Asked]], method: Method) -> list[int]:
+def _schedule(parcels: Sequence[Sequence[EvaluationCell]], method: MethodConfig) -> list[int]:
     """Return the numbers of the parcels in the order in which they are taken.
 
     Parcels of a fold share stages of a training, for which a second process would only wait: of a method in
@@ -263,18 +274,18 @@ def _turns(parcels: Sequence[Sequence[Asked]], method: Method) -> list[int]:
 def _intensities(request: Request, plan: Plan) -> Normalisation:
     """Return what the asked scans are normalised by."""
     if request.train_store is not None:
-        return crossed_intensities(request.protocol, request.train_store, request.store)[1]
+        return cross_dataset_intensities(request.protocol, request.train_store, request.store)[1]
     rule = request.protocol.training.normalisation[request.store.spec.modality]
     return normalisation(request.store, rule, plan.training_scans)
 
 
-def _model(request: Request, method: Method, plan: Plan) -> Model:
+def _model(request: Request, method: MethodConfig, plan: Plan) -> Model:
     if method.recipe is None:
-        return untrained_yardstick(method)
+        return build_yardstick(method)
     store, intensities = request.store, _intensities(request, plan)
     if request.train_store is not None:
         store, intensities = (
             request.train_store,
-            crossed_intensities(request.protocol, request.train_store, request.store)[0],
+            cross_dataset_intensities(request.protocol, request.train_store, request.store)[0],
         )
     return ensure_trained(request, method, plan, store, intensities)

@@ -22,12 +22,12 @@ from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import load_state, read_checkpoint
 from fewshot.learners.learner import Recipe
-from protocols.cells.cell_record import key_of
+from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
-from protocols.cells.evaluate_cells import Asked, ask
+from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.summary.frame import mean_dice
 
@@ -90,8 +90,8 @@ def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
     return make_plan(store.index, store.spec, store.hash, rules, 1, fold, plan.group, plan.classes)
 
 
-def ask_selected(
-    cells: Sequence[Asked], method: Method, model: Model, intensities: Normalisation
+def evaluate_selected(
+    cells: Sequence[EvaluationCell], method: MethodConfig, model: Model, intensities: Normalisation
 ) -> list[Path]:
     """Choose for every cell the step that its policy prefers, ask that, and return the records' paths.
 
@@ -101,7 +101,8 @@ def ask_selected(
     policy = request.select
     named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
     paths = [
-        request.work / "records" / f"{key_of(cell.request, method, named, cell.plan)}.json" for cell in cells
+        request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan)}.json"
+        for cell in cells
     ]
     if all(path.exists() for path in paths) and not request.redo and not request.save_predictions:
         return paths
@@ -133,7 +134,7 @@ def ask_selected(
             "dice": own[best],
         }
         chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
-        ask([cell], method, dataclasses.replace(model, description=chosen), intensities)
+        evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
     return paths
 
 
@@ -152,7 +153,7 @@ def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
     return (*steps, last)
 
 
-def _load(model: Model, step: int, method: Method) -> int:
+def _load(model: Model, step: int, method: MethodConfig) -> int:
     """Put the weights of a step into the learner; return the episodes skipped by then."""
     assert model.folder is not None and method.recipe is not None
     path = model.folder / ("last.pt" if step == method.recipe.steps else f"step_{step}.pt")

@@ -18,13 +18,13 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task, checked_name
-from protocols.cells.cell_record import cell_record, key_of, log_cell
+from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.request import Request
 from protocols.rules.audits import audit_question
 from protocols.rules.spec import Protocol
 from protocols.scoring.plan_file import PlanFile, plans_of
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
 from results.records.files import write_record
@@ -50,7 +50,7 @@ EXTERNAL = Model(  # nothing is known of what made the masks
 
 
 @dataclass(frozen=True)
-class ExternalMethod(Method):
+class ExternalMethod(MethodConfig):
     """A method known by name alone; `files_hash` (hex) stands for the source that is not here."""
 
     files_hash: str = ""
@@ -101,7 +101,7 @@ def score_files(
         checks = audit_question(plan, store, protocol)
         scores = score_plan(plan, store, files)
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
-        made.append((key_of(request, method, EXTERNAL, plan), record))
+        made.append((key_of_cell(request, method, EXTERNAL, plan), record))
     seconds = time.perf_counter() - started
     paths = []
     for key, record in made:

@@ -9,16 +9,16 @@ from fewshot.base.errors import UserError
 from fewshot.learners.registry import resolve_method
 from fewshot.studies.offers import ablation_rows
 from protocols.request import Request
-from protocols.runs.runner import checked, run
-from protocols.training.method import Method
-from protocols.training.method_config import settle
-from results.comparison.ablation import Row
+from protocols.runs.runner import run, validate_and_plan
+from protocols.training.method import MethodConfig
+from protocols.training.method_config import build_method_config
+from results.comparison.ablation import AblationRow
 from results.records.files import read_record
 
 LOG = logging.getLogger("fewshot")
 
 
-def ablated(
+def build_ablation(
     name: str,
     settings: Mapping[str, str],
     seeds: Sequence[int],
@@ -27,7 +27,7 @@ def ablated(
     weights: str | None,
     steps: int | None,
     precision: str,
-) -> dict[str, list[Method]]:
+) -> dict[str, list[MethodConfig]]:
     """Return label -> the method of every seed, for the ablation rows that a learner class offers.
 
     A row's options replace `settings` (from `--set`). Raises `UserError` for a method without ablations and
@@ -49,25 +49,27 @@ def ablated(
                 long = None
                 more.pop("steps", None)
         methods[label] = [
-            settle(name, more, encoder=encoder, weights=begin, steps=long, seed=seed, precision=precision)
+            build_method_config(
+                name, more, encoder=encoder, weights=begin, steps=long, seed=seed, precision=precision
+            )
             for seed in seeds
         ]
     return methods
 
 
-def run_ablation(request: Request, methods: Mapping[str, Sequence[Method]]) -> list[Row]:
+def run_ablation(request: Request, methods: Mapping[str, Sequence[MethodConfig]]) -> list[AblationRow]:
     """Train what is missing, ask every row and seed on the cells of `request`, and return their records.
 
     Rows may begin from different weights, so each is checked before the first is trained.
     """
     for seeds in methods.values():
         for method in seeds:
-            checked(request, method)
+            validate_and_plan(request, method)
     rows = []
     for label, seeds in methods.items():
         records = {}
         for method in seeds:
             LOG.info("%s: %s, seed %d", method.name, label, method.seed)
             records[method.seed] = [read_record(path) for path in run(request, method)]
-        rows.append(Row(label, records))
+        rows.append(AblationRow(label, records))
     return rows

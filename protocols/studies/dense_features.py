@@ -27,7 +27,7 @@ Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnCells:
     """Drawn cells: positions (N,) int64, ascending, in all cells of `refs` in turn; their classes (N,)."""
 
     refs: tuple[SliceRef, ...]
@@ -64,14 +64,14 @@ def scan_classes(reader: SliceReader, refs: Sequence[SliceRef], values: Sequence
     return np.stack([cell_classes(reader.labels(ref), values, grid) for ref in refs])
 
 
-def counted(classes: Classes, number: int) -> tuple[int, ...]:
+def count_hits(classes: Classes, number: int) -> tuple[int, ...]:
     """Return how many cells show each of classes 0 .. number-1."""
     return tuple(int(np.count_nonzero(classes == one)) for one in range(number))
 
 
-def drawn_cells(
+def draw_cells(
     refs: tuple[SliceRef, ...], classes: Classes, counts: Sequence[int], *names: str | int
-) -> Drawn:
+) -> DrawnCells:
     """Return `counts[c]` cells of each class c of slices whose cells' classes are (slices, h*w).
 
     Drawn without replacement; each class's draw follows from `names` and the class. Raises `ValueError`
@@ -85,12 +85,12 @@ def drawn_cells(
         for one, count in enumerate(counts)
     ]
     positions = np.sort(np.concatenate(some)).astype(np.int64)
-    return Drawn(refs, positions, flat[positions])
+    return DrawnCells(refs, positions, flat[positions])
 
 
 @torch.inference_mode()
 def features_at(
-    encode: Encode, reader: SliceReader, drawn: Drawn, *, batch: int, device: torch.device
+    encode: Encode, reader: SliceReader, drawn: DrawnCells, *, batch: int, device: torch.device
 ) -> Tensor:
     """Return the features of drawn cells, in order: (N,C) float32 of length 1, on the CPU.
 

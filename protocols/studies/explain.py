@@ -15,8 +15,8 @@ from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import SliceRef, Support, Task
 from fewshot.studies.explanation import DetailPrototypes, check_explanation
 from protocols.rules.spec import Protocol
-from protocols.runs.cross_dataset import check_pair, crossed_intensities
-from protocols.training.method import Method
+from protocols.runs.cross_dataset import check_pair, cross_dataset_intensities
+from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.figures.explanation import SliceExplanation
 
@@ -115,11 +115,11 @@ def intensities_for(
             f"model {name} was trained on {len(trained)} of {len(home.index.scans)} scans of "
             f"{home.spec.name}; to look at {store.spec.name}, give a model of run --train-dataset"
         )
-    return crossed_intensities(protocol, home, store)[1]
+    return cross_dataset_intensities(protocol, home, store)[1]
 
 
 def explain_slice(
-    method: Method, model: Model, target: ExplainTarget, reader: SliceReader, device: torch.device
+    method: MethodConfig, model: Model, target: ExplainTarget, reader: SliceReader, device: torch.device
 ) -> SliceExplanation:
     """Return the method's explanation of its mask for one query slice, as host arrays of the first shot.
 

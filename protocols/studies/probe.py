@@ -38,15 +38,15 @@ from protocols.rules.spec import Protocol
 from protocols.studies.dense_features import (
     NO_CLASS,
     Classes,
-    Drawn,
+    DrawnCells,
     Encode,
-    counted,
-    drawn_cells,
+    count_hits,
+    draw_cells,
     features_at,
     scan_classes,
 )
-from protocols.training.fold_weights import filled_in
-from protocols.training.models import pretraining_of
+from protocols.training.fold_weights import fill_fold
+from protocols.training.models import find_pretraining
 from protocols.training.pretraining import ensure_backbone
 from results.comparison.probe import BACKGROUND, Probe, ScanRecall, Trial
 
@@ -118,9 +118,9 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
     folds = [_fold_cells(request, fold, known) for fold in request.folds]
     for cells in folds:
         _keys_per_class(request, cells)
-        weights = filled_in(request.weights, cells.fold)
+        weights = fill_fold(request.weights, cells.fold)
         weights_file(weights, request.encoder, request.work / "weights")
-        _audit(request, cells, pretraining_of(weights))
+        _audit(request, cells, find_pretraining(weights))
     trials = []
     with progress(len(request.seeds) * len(folds), "probe", unit="backbone") as bar:
         for seed in request.seeds:
@@ -155,9 +155,16 @@ def votes(keys: Tensor, key_classes: Tensor, queries: Tensor, classes: int, neig
 
 
 def probed(
-    encode: Encode, reader: SliceReader, keys: Drawn, queries: Sequence[Drawn], classes: int, neighbours: int,
-    *, batch: int, device: torch.device,
-) -> list[tuple[int, ...]]:  # fmt: skip
+    encode: Encode,
+    reader: SliceReader,
+    keys: DrawnCells,
+    queries: Sequence[DrawnCells],
+    classes: int,
+    neighbours: int,
+    *,
+    batch: int,
+    device: torch.device,
+) -> list[tuple[int, ...]]:
     """Return for each of `queries` how many of its drawn cells of each class are answered with it."""
     take = partial(features_at, encode, reader, batch=batch, device=device)
     known, known_classes = take(keys), torch.from_numpy(keys.classes).long()
@@ -167,7 +174,7 @@ def probed(
         if len(side.positions):
             answers = votes(known, known_classes, take(side), classes, neighbours).numpy()
             right = side.classes[answers == side.classes]
-        found.append(counted(right, classes))
+        found.append(count_hits(right, classes))
     return found
 
 
@@ -190,7 +197,7 @@ def _fold_cells(request: ProbeRequest, fold: int, known: dict[str, Classes]) -> 
 def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
     """Return how many keys each class has: as many as the rarest class of the training scans, or the most."""
     names = (*request.store.spec.tested, BACKGROUND)
-    counts = counted(np.concatenate([cells.classes[scan] for scan in cells.training]), len(names))
+    counts = count_hits(np.concatenate([cells.classes[scan] for scan in cells.training]), len(names))
     if not all(counts):
         raise UserError(
             f"fold {cells.fold} of {request.store.spec.name}: no cell of the training scans shows "
@@ -212,18 +219,18 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     each = _keys_per_class(request, cells)
     keys = _drawn(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
     asked = {
-        scan: tuple(min(count, request.cells) for count in counted(cells.classes[scan], classes))
+        scan: tuple(min(count, request.cells) for count in count_hits(cells.classes[scan], classes))
         for scan in cells.queries
     }
     queries = [
         _drawn(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in asked.items()
     ]
-    begin = filled_in(request.weights, cells.fold)
+    begin = fill_fold(request.weights, cells.fold)
     before, before_hash = _answered(request, cells, seed, begin, keys, queries)
     path = stage_one.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
-    _audit(request, cells, pretraining_of(str(path)))
+    _audit(request, cells, find_pretraining(str(path)))
     after, after_hash = _answered(request, cells, seed, str(path), keys, queries)
     scans = tuple(
         ScanRecall(scan, counts, *hits)
@@ -240,7 +247,12 @@ def _audit(request: ProbeRequest, cells: FoldCells, about: Pretraining | None) -
 
 
 def _answered(
-    request: ProbeRequest, cells: FoldCells, seed: int, weights: str, keys: Drawn, queries: Sequence[Drawn]
+    request: ProbeRequest,
+    cells: FoldCells,
+    seed: int,
+    weights: str,
+    keys: DrawnCells,
+    queries: Sequence[DrawnCells],
 ) -> tuple[list[tuple[int, ...]], str | None]:
     """Return the hits of an encoder with these weights on every query scan, and its file's sha256."""
     encoder = build_encoder(request.encoder, seed)
@@ -253,10 +265,10 @@ def _answered(
     return found, sha256
 
 
-def _drawn(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> Drawn:
+def _drawn(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> DrawnCells:
     """Return a draw of `counts[c]` cells of each class c from all slices of `scans`."""
     refs = tuple(ref for scan in scans for ref in cells.refs[scan])
-    return drawn_cells(refs, np.concatenate([cells.classes[scan] for scan in scans]), counts, *names)
+    return draw_cells(refs, np.concatenate([cells.classes[scan] for scan in scans]), counts, *names)
 
 
 def _dense(backbone: nn.Module, images: Tensor) -> Tensor:

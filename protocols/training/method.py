@@ -11,7 +11,7 @@ from fewshot.learners.method_identity import method_name, method_source, method_
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodConfig:
     """A method with its options and recipe settled: what `--method`, `--set` and `--steps` came to."""
 
     name: str

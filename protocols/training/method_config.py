@@ -11,12 +11,12 @@ from fewshot.base.errors import UserError, unknown_name
 from fewshot.encoders.checkpoints import default_weights
 from fewshot.learners.learner import Recipe, options_from
 from fewshot.learners.registry import resolve_method, trains
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 
 LOG = logging.getLogger("fewshot")
 
 
-def settle(
+def build_method_config(
     name: str,
     settings: Mapping[str, str],
     *,
@@ -26,7 +26,7 @@ def settle(
     seed: int = 0,
     precision: str = "float32",
     compiled: bool = False,
-) -> Method:
+) -> MethodConfig:
     """Return the method with every number settled: typed options over the method's published ones.
 
     `settings` (from `--set`) may name the method's own options and, for what those don't name, the
@@ -44,7 +44,7 @@ def settle(
         given = [flag for flag, value in flags.items() if value is not None]
         if given:
             raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
-        return Method(name, learner, options, None, seed, precision)
+        return MethodConfig(name, learner, options, None, seed, precision)
     published: Recipe = learner.recipe()
     rest = {key: value for key, value in settings.items() if key not in own}
     changes = dataclasses.asdict(options_from(Recipe, rest, published))
@@ -65,10 +65,10 @@ def settle(
         values: dict[str, Any] = {"weights": weights, "steps": rest.get("steps", steps)}
         typed = {name: value for name, value in values.items() if value is not None}
         recipe = learner.complete_recipe(options, recipe, typed)
-    return Method(name, learner, options, recipe, seed, precision, compiled)
+    return MethodConfig(name, learner, options, recipe, seed, precision, compiled)
 
 
-def settled_for(method: Method, region: str, setting: int) -> Method:
+def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
     """Return the method with the constants that its authors give for a region and a setting.
 
     Most methods have one set of constants and come back as they are; see `PrototypeLearner.settled_options`.
@@ -80,9 +80,9 @@ def settled_for(method: Method, region: str, setting: int) -> Method:
     return dataclasses.replace(method, options=options, marks=marks)
 
 
-def settled_and_told(method: Method, region: str, setting: int) -> Method:
+def with_logged_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
     """Return the method as `settled_for` does, and warn of a choice that is no row of the authors'."""
-    settled = settled_for(method, region, setting)
+    settled = with_dataset_constants(method, region, setting)
     for mark in settled.marks:
         LOG.warning("%s", mark)
     return settled

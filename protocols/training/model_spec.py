@@ -15,14 +15,14 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.identity.versions import TRAINING, versions_of
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 
 SPEC_SCHEMA = 2
 SPEC_METHOD = ("name", "version", "source", "options", "files")  # what a spec holds of a method
 
 
 def model_spec(
-    method: Method, initial: dict[str, Any], plan: Plan, store: Store, rule: str, labels: dict[str, Any]
+    method: MethodConfig, initial: dict[str, Any], plan: Plan, store: Store, rule: str, labels: dict[str, Any]
 ) -> dict[str, Any]:
     """Return everything a trained model depends on.
 

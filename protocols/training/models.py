@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from episodes.plan.plan import Plan
-from episodes.sampling.base import Prepare, Source
+from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.device_sampler import episodes_of
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
@@ -26,7 +26,7 @@ from fewshot.identity.key_parts import method_key_part
 from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
 from fewshot.learners.registry import known_methods, resolve_method
 from fewshot.training.loop import train
-from protocols.training.method import Method
+from protocols.training.method import MethodConfig
 from protocols.training.model_spec import model_key, model_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
@@ -43,7 +43,7 @@ class Model:
     folder: Path | None  # None: not one of ours
 
 
-def untrained_yardstick(method: Method) -> Model:
+def build_yardstick(method: MethodConfig) -> Model:
     """Return a learner that has nothing to train."""
     description: dict[str, Any] = {
         "key": None,
@@ -58,15 +58,15 @@ def untrained_yardstick(method: Method) -> Model:
     return Model(method.learner(method.options), description, None)
 
 
-def new_learner(method: Method, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
+def new_learner(method: MethodConfig, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
     """Build the method on its encoder with its initial weights; return it and {"name", "sha256"} of them."""
     assert method.recipe is not None
-    learner = built(method)
+    learner = build_learner(method)
     initial = load_weights(method.recipe.weights, learner.encoder, weights_folder)
     return learner, {"name": initial.name, "sha256": initial.sha256}
 
 
-def built(method: Method) -> PrototypeLearner:
+def build_learner(method: MethodConfig) -> PrototypeLearner:
     """Return the method on its encoder, random by the seed, in the memory layout that is fastest."""
     assert method.recipe is not None
     encoder = encoder_for(method.learner, method.recipe.encoder, method.seed)
@@ -78,9 +78,14 @@ def built(method: Method) -> PrototypeLearner:
 
 
 def ensure_model(
-    method: Method, plan: Plan, store: Store, normalisation: Normalisation, work: Path, device: torch.device,
+    method: MethodConfig,
+    plan: Plan,
+    store: Store,
+    normalisation: Normalisation,
+    work: Path,
+    device: torch.device,
     checkpoint_every: int,
-) -> Model:  # fmt: skip
+) -> Model:
     """Return the model that `plan`'s training rules ask for, trained to its last step.
 
     Trains what is missing (from the last checkpoint on) and reuses what is there. Two processes that
@@ -91,19 +96,19 @@ def ensure_model(
     labels = KINDS[method.recipe.episode](store)
     spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
-    source = labels.episodes(reader, plan, method.recipe, method.seed, host_work(learner))
-    about = pretraining_of(method.recipe.weights)
+    source = labels.episodes(reader, plan, method.recipe, method.seed, host_preparation(learner))
+    about = find_pretraining(method.recipe.weights)
     title = f"fold {plan.fold}"
-    return trained(method, learner, spec, source, about, work, device, checkpoint_every, title)
+    return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
 
 
-def host_work(learner: PrototypeLearner) -> Prepare | None:
+def host_preparation(learner: PrototypeLearner) -> Prepare | None:
     """Return what the learner works out on the host when an episode is built; None where that is nothing."""
     return None if type(learner).prepare is PrototypeLearner.prepare else learner.prepare
 
 
-def trained(
-    method: Method, learner: PrototypeLearner, spec: dict[str, Any], source: Source,
+def train_model(
+    method: MethodConfig, learner: PrototypeLearner, spec: dict[str, Any], source: EpisodeSource,
     about: Pretraining | None, work: Path, device: torch.device, checkpoint_every: int, title: str,
 ) -> Model:  # fmt: skip
     """Return the model of a spec, its learner trained on the episodes of `source` to the recipe's last step.
@@ -140,7 +145,7 @@ def is_finished(folder: Path, steps: int) -> bool:
     return path.exists() and int(read_checkpoint(path)["step"]) == steps
 
 
-def pretraining_of(weights: str) -> Pretraining | None:
+def find_pretraining(weights: str) -> Pretraining | None:
     """Return how the backbone of `--weights` was made: known of a file that says so, else None."""
     path = Path(weights)
     return None if weights in NAMED or not path.is_file() else read_pretraining(path)
@@ -148,7 +153,7 @@ def pretraining_of(weights: str) -> Pretraining | None:
 
 def open_model(
     folder: Path, device: torch.device, typed: str | None = None
-) -> tuple[Method, dict[str, Any], Model]:
+) -> tuple[MethodConfig, dict[str, Any], Model]:
     """Return the method, spec and model of a finished training in `folder`, without training.
 
     Args:
@@ -165,12 +170,12 @@ def open_model(
     options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
     recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
-    method = Method(
+    method = MethodConfig(
         typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
         _compiled(spec),
     )  # fmt: skip
     _check_same_method(folder, method, spec)
-    learner = built(method)
+    learner = build_learner(method)
     state = read_checkpoint(folder / "last.pt")
     if int(state["step"]) != recipe.steps:
         raise UserError(
@@ -194,7 +199,7 @@ def _spec_learner(folder: Path, spec: Mapping[str, Any], typed: str | None) -> t
     return resolve_method(typed or name)
 
 
-def _check_same_method(folder: Path, method: Method, spec: Mapping[str, Any]) -> None:
+def _check_same_method(folder: Path, method: MethodConfig, spec: Mapping[str, Any]) -> None:
     """Raise `UserError` naming what of a method differs from the one that a model was trained with."""
     now, then = (method_key_part(part) for part in (method.description, spec["method"]))
     texts = {

@@ -20,11 +20,11 @@ import torch
 
 from episodes.contrastive.batches import ContrastBatches
 from episodes.contrastive.images import Pictures, open_slices
-from episodes.sampling.prefetch import prefetched
+from episodes.sampling.prefetch import prefetch
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, write_json
-from fewshot.base.distributed import Together
+from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
 from fewshot.encoders.backbone_file import Pretraining, write_backbone
 from fewshot.encoders.checkpoints import load_weights
@@ -33,9 +33,9 @@ from fewshot.identity.key_parts import weights_key_part
 from fewshot.identity.versions import PRETRAINING, versions_of
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from fewshot.training.loop import train
-from protocols.training.models import pretraining_of
+from protocols.training.models import find_pretraining
 from protocols.training.record_extras import add_machine
-from protocols.training.reusable_backbones import tell_of_others
+from protocols.training.reusable_backbones import log_reusable_backbones
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 2
@@ -75,13 +75,17 @@ def ensure_backbone(
 ) -> Path:  # fmt: skip
     """Return the backbone file that pre-training makes of the slices of `scans`, trained if it is missing."""
     pictures = open_slices(store, scans, intensities)
-    tell_of_others(work, recipe, encoder, pictures, intensities.rule, seed, precision)
+    log_reusable_backbones(work, recipe, encoder, pictures, intensities.rule, seed, precision)
     stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
-    return pretrained(stage, pictures, intensities.rule, work)
+    return ensure_pretrained(stage, pictures, intensities.rule, work)
 
 
-def pretrained(
-    stage: Stage1, pictures: Pictures, normalisation: str | None, work: Path, together: Together | None = None
+def ensure_pretrained(
+    stage: Stage1,
+    pictures: Pictures,
+    normalisation: str | None,
+    work: Path,
+    together: DistributedContext | None = None,
 ) -> Path:
     """Return WORK/backbones/KEY/backbone.pt, trained from the last checkpoint on where it is missing.
 
@@ -89,7 +93,7 @@ def pretrained(
     as another saw what that one saw, too. Of several processes the first writes. Two commands that want the
     same backbone take turns.
     """
-    together = Together() if together is None else together
+    together = DistributedContext() if together is None else together
     recipe = stage.recipe
     if recipe.batch % together.size:
         raise UserError(
@@ -158,7 +162,7 @@ def backbone_key(spec: Mapping[str, Any]) -> str:
     return hash_of({**spec, "images": images, "initial_weights": start})[:16]
 
 
-def progress_of(folder: Path) -> dict[str, tuple[float, float]]:
+def summarise_losses(folder: Path) -> dict[str, tuple[float, float]]:
     """Return name -> mean over the first and over the last tenth of a training's steps, from its losses.csv.
 
     Steps before the queues are full count for nothing: random keys are easily told from pictures'. Nor do
@@ -178,7 +182,7 @@ def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
 
 
 def _learner(
-    stage: Stage1, work: Path, together: Together
+    stage: Stage1, work: Path, together: DistributedContext
 ) -> tuple[DenseCL, dict[str, Any], Pretraining | None]:
     """Return both encoders with their first weights, what these are called, and how they were made."""
     query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
@@ -187,21 +191,26 @@ def _learner(
     query.load_state_dict(carrier.backbone.state_dict())
     learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
     told: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
-    earlier = pretraining_of(stage.weights)
+    earlier = find_pretraining(stage.weights)
     if earlier is not None:  # in the name, since the file to be made has it
         told["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
     return learner, told, earlier
 
 
 def _train(
-    stage: Stage1, learner: DenseCL, batches: ContrastBatches, steps: int, folder: Path, together: Together
+    stage: Stage1,
+    learner: DenseCL,
+    batches: ContrastBatches,
+    steps: int,
+    folder: Path,
+    together: DistributedContext,
 ) -> None:
     recipe = stage.recipe
     schedule = Cosine(steps, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
 
     train(
         learner, schedule, folder, seed=stage.seed, device=stage.device,
-        episodes=lambda wanted: prefetched(batches.batch, wanted, depth=4),
+        episodes=lambda wanted: prefetch(batches.batch, wanted, depth=4),
         precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,
         title=f"densecl {folder.name}", writes=together.rank == 0,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from episodes.plan.plan import Plan
-from episodes.sampling.base import Prepare, Source
+from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader
@@ -22,7 +22,7 @@ class PseudoLabels:
     """`description` goes into a model's spec; `episodes` makes the sampler of a training."""
 
     description: dict[str, Any]
-    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare | None], Source]
+    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare | None], EpisodeSource]
 
 
 def superpixels(store: Store) -> PseudoLabels:
@@ -30,7 +30,7 @@ def superpixels(store: Store) -> PseudoLabels:
 
     def episodes(
         reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
-    ) -> Source:
+    ) -> EpisodeSource:
         return SuperpixelEpisodes(
             reader, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
             draw=recipe.draw, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
@@ -54,7 +54,7 @@ def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
 
     def episodes(
         reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
-    ) -> Source:
+    ) -> EpisodeSource:
         return SupervoxelEpisodes(
             reader, maps, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
             pairs=pairs, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,

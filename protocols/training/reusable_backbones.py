@@ -15,7 +15,7 @@ from fewshot.pretraining.densecl import DenseCLRecipe
 LOG = logging.getLogger("fewshot")
 
 
-def tell_of_others(
+def log_reusable_backbones(
     work: Path, recipe: DenseCLRecipe, encoder: str, pictures: Pictures, rule: str, seed: int, precision: str
 ) -> None:
     """Log the finished backbones of the same numbers, images and seed that differ in processes or precision.

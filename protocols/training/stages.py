@@ -14,7 +14,7 @@ from typing import Any
 
 from episodes.plan.plan import Plan
 from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
-from episodes.sampling.base import Source
+from episodes.sampling.base import EpisodeSource
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
@@ -27,16 +27,16 @@ from fewshot.learners.registry import resolve_method
 from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone
-from protocols.training.fold_weights import filled_in, is_pattern, told_of
-from protocols.training.method import Method
+from protocols.training.fold_weights import fill_fold, has_fold_placeholder, weights_label
+from protocols.training.method import MethodConfig
 from protocols.training.model_spec import model_spec
 from protocols.training.models import (
     Model,
-    built,
+    build_learner,
     ensure_model,
-    host_work,
-    pretraining_of,
-    trained,
+    find_pretraining,
+    host_preparation,
+    train_model,
     with_record_extras,
 )
 from protocols.training.pseudo_labels import KINDS
@@ -45,7 +45,7 @@ from protocols.training.record_extras import merge_machines, read_record_extras
 Stages = list[dict[str, Any]]
 
 
-def plan_training(method: Method) -> TrainingPlan:
+def plan_training(method: MethodConfig) -> TrainingPlan:
     """Return the training plan of a method that is trained."""
     assert method.recipe is not None
     if not hasattr(method.learner, "training_plan"):
@@ -54,17 +54,17 @@ def plan_training(method: Method) -> TrainingPlan:
     return plan
 
 
-def has_stages(method: Method) -> bool:
+def has_stages(method: MethodConfig) -> bool:
     """Tell whether a method is trained in several stages."""
     return method.recipe is not None and plan_training(method).has_stages
 
 
-def reads_labels(method: Method) -> bool:
+def reads_labels(method: MethodConfig) -> bool:
     """Tell whether a training reads labels of the training group."""
     return method.recipe is not None and plan_training(method).reads_labels
 
 
-def makes_backbone(method: Method) -> bool:
+def makes_backbone(method: MethodConfig) -> bool:
     """Tell whether the initial weights are those that the plan's first stage makes here."""
     if method.recipe is None:
         return False
@@ -72,7 +72,7 @@ def makes_backbone(method: Method) -> bool:
     return first is not None and method.recipe.weights == first.name
 
 
-def check_stages(request: Request, method: Method) -> None:
+def check_stages(request: Request, method: MethodConfig) -> None:
     """Raise `UserError` for a plan that cannot be trained, before anything is."""
     assert method.recipe is not None
     plan, weights = plan_training(method), method.recipe.weights
@@ -86,7 +86,7 @@ def check_stages(request: Request, method: Method) -> None:
         return
     if not Path(weights).is_file():
         raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain`")
-    about, stage = pretraining_of(weights), plan.backbone_stage
+    about, stage = find_pretraining(weights), plan.backbone_stage
     if stage is None and about is not None:
         raise UserError(
             f"--weights {weights} is a pre-trained backbone ({about.kind} {about.key}), and the stage that "
@@ -99,13 +99,13 @@ def check_stages(request: Request, method: Method) -> None:
         )
 
 
-def check_labels(method: Method, plan: Plan, store: Store) -> None:
+def check_labels(method: MethodConfig, plan: Plan, store: Store) -> None:
     """Raise `UserError` where a stage would find no label of a training group, before anything is trained."""
     if reads_labels(method):
         annotated_pairs(store.index, store.spec, plan)
 
 
-def with_last_recipe(method: Method, select: str) -> Method:
+def with_last_recipe(method: MethodConfig, select: str) -> MethodConfig:
     """Return the method with the recipe of its last stage, which a model's snapshots and steps follow.
 
     Where a checkpoint is selected and the recipe's snapshots are too far apart for the last stage to keep
@@ -121,7 +121,7 @@ def with_last_recipe(method: Method, select: str) -> Method:
 
 
 def ensure_trained(
-    request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation
+    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
 ) -> Model:
     """Return the model at the end of the method's stages; train those that are missing.
 
@@ -137,12 +137,12 @@ def ensure_trained(
     """
     assert method.recipe is not None
     training = plan_training(method)
-    weights = filled_in(method.recipe.weights, plan.fold)
+    weights = fill_fold(method.recipe.weights, plan.fold)
     machines: list[dict[str, Any]] = []
     if makes_backbone(method):
         path = _backbone(request, method, plan, store, intensities)
         weights, machines = str(path), read_record_extras(path.parent).get("trained_on", [])
-    about = pretraining_of(weights)
+    about = find_pretraining(weights)
     if about is not None and training.has_stages:
         audit_backbone(plan, request.store, about)
     first, *later = training.episode_stages
@@ -151,10 +151,10 @@ def ensure_trained(
         request.checkpoint_every,
     )  # fmt: skip
     start = model.description["initial_weights"]
-    if makes_backbone(method) or is_pattern(method.recipe.weights):
-        start = told_of(method.recipe.weights)
+    if makes_backbone(method) or has_fold_placeholder(method.recipe.weights):
+        start = weights_label(method.recipe.weights)
     if not training.has_stages:
-        is_named = is_pattern(method.recipe.weights)
+        is_named = has_fold_placeholder(method.recipe.weights)
         return with_record_extras(model, {"initial_weights": start}) if is_named else model
     machines = merge_machines(machines, model.description["trained_on"])
     stages = [*_backbone_entry(training, about), _stage_entry(first, model)]
@@ -165,7 +165,7 @@ def ensure_trained(
     return model
 
 
-def first_method(method: Method, weights: str) -> Method:
+def first_method(method: MethodConfig, weights: str) -> MethodConfig:
     """Return the method whose training the first episodes are: its own or another's, from `weights`."""
     first = plan_training(method).episode_stages[0]
     recipe = dataclasses.replace(first.recipe, weights=weights)
@@ -177,7 +177,9 @@ def first_method(method: Method, weights: str) -> Method:
     )  # fmt: skip
 
 
-def _backbone(request: Request, method: Method, plan: Plan, store: Store, intensities: Normalisation) -> Path:
+def _backbone(
+    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+) -> Path:
     """Return the backbone file that the first stage makes of a plan's training scans."""
     from protocols.training.pretraining import ensure_backbone
 
@@ -191,7 +193,7 @@ def _backbone(request: Request, method: Method, plan: Plan, store: Store, intens
 
 
 def _next_stage(
-    request: Request, method: Method, stage: EpisodeStage, plan: Plan, store: Store,
+    request: Request, method: MethodConfig, stage: EpisodeStage, plan: Plan, store: Store,
     intensities: Normalisation, before: Model, about: Pretraining | None,
 ) -> Model:  # fmt: skip
     """Return the model before, trained on by a later stage of the method."""
@@ -204,16 +206,18 @@ def _next_stage(
     spec = model_spec(
         own, before.description["initial_weights"], plan, store, intensities.rule, pseudo.description
     )
-    learner = built(own)
+    learner = build_learner(own)
     learner.load_state_dict(before.learner.state_dict())
     seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
-    source = pseudo.episodes(SliceReader(store, intensities), plan, own.recipe, seed, host_work(learner))
+    source = pseudo.episodes(
+        SliceReader(store, intensities), plan, own.recipe, seed, host_preparation(learner)
+    )
     if stage.annotated:
         labels, source = _with_labels(own, stage, learner, plan, store, intensities, source, seed)
         spec["labels"] = described["labels"] = labels
     described["steps"] += own.recipe.steps
     spec |= {"from": before.description["key"], "told": described}
-    model = trained(
+    model = train_model(
         own, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
         f"fold {plan.fold} {plan.group} stage {stage.name}",
     )  # fmt: skip
@@ -225,9 +229,9 @@ def _next_stage(
 
 
 def _with_labels(
-    method: Method, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
-    intensities: Normalisation, pseudo: Source, seed: int,
-) -> tuple[dict[str, Any], Source]:  # fmt: skip
+    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
+    intensities: Normalisation, pseudo: EpisodeSource, seed: int,
+) -> tuple[dict[str, Any], EpisodeSource]:  # fmt: skip
     """Return which labels a stage reads, and its episodes: pseudo-labels, with those labels among them."""
     assert method.recipe is not None
     pairs = annotated_pairs(store.index, store.spec, plan)

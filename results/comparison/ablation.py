@@ -17,13 +17,13 @@ from results.summary.frame import Means, mean_of, record_frame, scan_means
 from results.summary.machines import machine_notes
 from results.summary.notes import labels_text, training_text, weights_note
 from results.summary.statistics import LEVEL, interval
-from results.tables.text_table import Grid, as_text
+from results.tables.text_table import Grid, render_text
 
 DRAWS = 10_000
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One row: what to call it, and the records of every seed, all seeds of the same cells."""
 
     label: str
@@ -57,7 +57,7 @@ def difference_interval(
     return interval(drawn[0] - drawn[1], level)
 
 
-def ablation_table(rows: Sequence[Row]) -> str:
+def ablation_table(rows: Sequence[AblationRow]) -> str:
     """Return the table as text: a line per row, differences against the first; Dice in percent."""
     by_seed = [[_means(records) for records in row.records.values()] for row in rows]
     means = [_means([one for records in row.records.values() for one in records]) for row in rows]
@@ -78,7 +78,9 @@ def ablation_table(rows: Sequence[Row]) -> str:
             difference = whole - headline(means[0])
             told = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
         lines.append((row.label, *map(_percent, classes), _percent(whole), spread, *told))
-    return as_text(_title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first))
+    return render_text(
+        _title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first)
+    )
 
 
 def _means(records: Sequence[Record]) -> Means:
@@ -98,13 +100,13 @@ def _title(record: Record) -> str:
     return f"ablation of {record.method.name} on {data}, setting {record.setting}, {protocol}"
 
 
-def _subtitle(rows: Sequence[Row]) -> str:
+def _subtitle(rows: Sequence[AblationRow]) -> str:
     seeds = ", ".join(map(str, rows[0].records))
     model = next(iter(rows[0].records.values()))[0].model
     return f"{training_text(model)}; checkpoint {model.checkpoint}; seeds {seeds}"
 
 
-def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
+def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
     """Return what a reader must know: how the numbers are made, weights, marks, what was not asked."""
     lines = [
         "Dice in percent: mean over seeds of every scan, then over scans, classes and folds.",
@@ -125,7 +127,7 @@ def _notes(rows: Sequence[Row], first: Sequence[Record]) -> list[str]:
     return lines
 
 
-def _of_rows(rows: Sequence[Row], first: Record) -> list[str]:
+def _of_rows(rows: Sequence[AblationRow], first: Record) -> list[str]:
     """Return how a row was trained where that is not as the first, which rows used labels or mix machines."""
     lines = []
     for row in rows:

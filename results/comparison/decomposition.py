@@ -12,21 +12,21 @@ from typing import Any
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
-from results.records.configuration import configuration_without_seed, names_configuration, question
+from results.records.configuration import configuration_without_seed, is_configuration_named, question
 from results.summary.frame import spread_of_folds
-from results.summary.seed_average import Row, label, values_of
+from results.summary.seed_average import SeedAverage, label, values_of
 
 Json = dict[str, Any]
 RULES = ("protocol", "shots", "parts")  # the protocol's side; the rest of a configuration is the method's
 SHARED = ("dataset", "setting")
 
 
-def find_row(rows: Sequence[Row], text: str) -> Row:
+def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
     """Return the row whose configuration a text names: `names_configuration`.
 
     Raises `UserError` naming the candidates where there is none or more than one.
     """
-    fitting = [row for row in rows if names_configuration(text, row.first.record)]
+    fitting = [row for row in rows if is_configuration_named(text, row.first.record)]
     if len(fitting) != 1:
         listed = "; ".join(
             f"#{row.configuration_id} {_named(row)} on {row.first.record.dataset.name} setting "
@@ -40,7 +40,7 @@ def find_row(rows: Sequence[Row], text: str) -> Row:
     return fitting[0]
 
 
-def compare(a: Row, b: Row, found: Sequence[Row]) -> Json:
+def compare(a: SeedAverage, b: SeedAverage, found: Sequence[SeedAverage]) -> Json:
     """Return numbers, difference and its split as plain JSON values; Dice in percent.
 
     Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
@@ -104,7 +104,9 @@ def comparison_text(result: Json) -> str:
     return "\n".join(lines)
 
 
-def _corner(method_of: Row, rules_of: Row, found: Sequence[Row]) -> Row | None:
+def _corner(
+    method_of: SeedAverage, rules_of: SeedAverage, found: Sequence[SeedAverage]
+) -> SeedAverage | None:
     """Return the complete row of one's method and seeds under the other's rules, or None.
 
     It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
@@ -119,22 +121,22 @@ def _corner(method_of: Row, rules_of: Row, found: Sequence[Row]) -> Row | None:
     return None
 
 
-def _rules(row: Row) -> str:
+def _rules(row: SeedAverage) -> str:
     shared = question(row.first.record)
     return canonical_json({key: shared[key] for key in RULES})
 
 
-def _method(row: Row) -> str:
+def _method(row: SeedAverage) -> str:
     own = (*RULES, "grid", "audits")
     every = configuration_without_seed(row.first.record)
     return canonical_json({key: value for key, value in every.items() if key not in own})
 
 
-def _classes(row: Row) -> set[str]:
+def _classes(row: SeedAverage) -> set[str]:
     return {name for _group, name in row.first.columns}
 
 
-def _number(row: Row, side: str) -> float:
+def _number(row: SeedAverage, side: str) -> float:
     mean, every = _mean(row), len(row.first.folds) * len(row.first.groups)
     if mean is None:
         raise UserError(
@@ -144,7 +146,7 @@ def _number(row: Row, side: str) -> float:
     return 100 * mean
 
 
-def _mean(row: Row) -> float | None:
+def _mean(row: SeedAverage) -> float | None:
     """Return the headline in [0, 1]; None where a cell is missing or no score is defined."""
     if row.missing:
         return None
@@ -152,7 +154,7 @@ def _mean(row: Row) -> float | None:
     return None if spread is None else spread.mean
 
 
-def _about(row: Row, dice: float) -> Json:
+def _about(row: SeedAverage, dice: float) -> Json:
     return {
         "method": row.first.record.method.name,
         "protocol": row.first.record.protocol.name,
@@ -171,7 +173,7 @@ def _line(about: Json) -> str:
     )
 
 
-def _named(row: Row) -> str:
+def _named(row: SeedAverage) -> str:
     return f"{row.first.record.method.name}@{row.first.record.protocol.name}"
 
 

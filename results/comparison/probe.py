@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from results.summary.statistics import LEVEL, divided, interval, mean_of_defined, resampled, weighted_means
-from results.tables.text_table import Grid, as_text
+from results.tables.text_table import Grid, render_text
 
 BACKGROUND = "background"
 DRAWS = 10_000
@@ -97,7 +97,7 @@ def recalls(probe: Probe, when: str) -> dict[int, Floats]:
     return found
 
 
-def differences(probe: Probe) -> dict[int, Floats]:
+def recall_differences(probe: Probe) -> dict[int, Floats]:
     """Return fold -> recall after minus before, (seeds, scans, classes), nan where undefined."""
     before, after = recalls(probe, "before"), recalls(probe, "after")
     return {fold: after[fold] - before[fold] for fold in probe.folds}
@@ -116,7 +116,7 @@ def difference_intervals(probe: Probe, draws: int = DRAWS, level: float = LEVEL)
     None where there is but one seed and one scan a fold, and where a draw has no defined value. Draws follow
     from seeds, folds and scans alone, so equal probes have equal intervals.
     """
-    values = differences(probe)
+    values = recall_differences(probe)
     if all(one.shape[:2] == (1, 1) for one in values.values()):
         return [None] * (len(probe.classes) + 1)
     of_seeds = resampled([str(seed) for seed in probe.seeds], "probe seeds", replicates=draws)
@@ -145,7 +145,7 @@ def probe_table(probe: Probe) -> str:
     kinds: list[tuple[str, Mapping[int, Floats], Callable[[float], str]]] = [
         ("before", recalls(probe, "before"), _percent),
         ("after", recalls(probe, "after"), _percent),
-        ("difference", differences(probe), _signed),
+        ("difference", recall_differences(probe), _signed),
     ]
     rows = [
         (f"seed {seed}", name, *map(shown, summary(values, place)))
@@ -162,7 +162,9 @@ def probe_table(probe: Probe) -> str:
     subtitle = (
         f"before: {probe.before} weights; after: stage 1 from random weights, {options or 'no options'}"
     )
-    return as_text(title, subtitle, Grid(("", "", *probe.classes, MEAN), tuple(rows), last), _notes(probe))
+    return render_text(
+        title, subtitle, Grid(("", "", *probe.classes, MEAN), tuple(rows), last), _notes(probe)
+    )
 
 
 def probe_json(probe: Probe) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def probe_json(probe: Probe) -> dict[str, Any]:
         "chance": probe.chance,
         "before": named(summary(recalls(probe, "before"))),
         "after": named(summary(recalls(probe, "after"))),
-        "difference": named(summary(differences(probe))),
+        "difference": named(summary(recall_differences(probe))),
         "interval": dict(zip(columns, difference_intervals(probe), strict=True)),
         "level": LEVEL,
         "draws": DRAWS,

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewshot.base.errors import UserError
-from results.records.configuration import names_configuration
+from results.records.configuration import is_configuration_named
 from results.records.record import Record
 from results.summary.bootstrap import FoldScans, draw_weights, fold_scans, replicate_means
-from results.summary.configuration_result import Column, blocks
+from results.summary.configuration_result import Column, configuration_results
 from results.summary.frame import Means, mean_of
-from results.summary.seed_average import Row, labels, rows_of, values_of
-from results.summary.select_records import choose
+from results.summary.seed_average import SeedAverage, average_seeds, labels, values_of
+from results.summary.select_records import select_question
 from results.summary.statistics import (
     REPLICATES,
     Floats,
@@ -81,8 +81,8 @@ def compare(
     Seeds are averaged per scan first, and a scan that several folds ask counts once, as its mean. Raises
     `UserError` where a name fits no row or several, or where a row is incomplete.
     """
-    chosen, left_out = choose(records, dataset, setting, protocol)
-    rows, more = rows_of(blocks(chosen))
+    chosen, left_out = select_question(records, dataset, setting, protocol)
+    rows, more = average_seeds(configuration_results(chosen))
     names = labels(rows)
     one, other = find_row(rows, names, a), find_row(rows, names, b)
     if one is other:
@@ -102,10 +102,10 @@ def compare(
     )  # fmt: skip
 
 
-def find_row(rows: Sequence[Row], names: Sequence[str], wanted: str) -> Row:
+def find_row(rows: Sequence[SeedAverage], names: Sequence[str], wanted: str) -> SeedAverage:
     """Return the row of a label, or of a text that names its configuration: `names_configuration`."""
     found = [row for row, name in zip(rows, names, strict=True) if wanted == name]
-    found = found or [row for row in rows if names_configuration(wanted, row.first.record)]
+    found = found or [row for row in rows if is_configuration_named(wanted, row.first.record)]
     if len(found) == 1:
         return found[0]
     known = "; ".join(f"#{row.configuration_id} {name}" for row, name in zip(rows, names, strict=True))
@@ -127,7 +127,7 @@ def _paired(one: Means, other: Means, folds: Iterable[int]) -> tuple[Means, int]
 
 
 def _differences(
-    row: Row,
+    row: SeedAverage,
     first: Means,
     second: Means,
     paired: Means,
@@ -159,7 +159,7 @@ def _differences(
     return found
 
 
-def _mean(row: Row, means: Means, column: Column | None) -> float:
+def _mean(row: SeedAverage, means: Means, column: Column | None) -> float:
     """Return the mean over folds of a class, or of all classes (None)."""
     folds = row.first.folds
     return mean_of(means.of_all(folds) if column is None else means.of_class(folds, *column))

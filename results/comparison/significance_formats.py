@@ -10,7 +10,7 @@ from fewshot.base.errors import unknown_name
 from results.comparison.significance import Comparison, Difference
 from results.leaderboard.board_tables import signed
 from results.metrics.measures import MEASURES
-from results.summary.select_records import in_words
+from results.summary.select_records import question_text
 from results.tables.text_table import FORMATS as LAYOUTS
 from results.tables.text_table import Grid
 
@@ -35,7 +35,7 @@ def comparison_grid(comparison: Comparison) -> Grid:
 
 def comparison_title(comparison: Comparison) -> str:
     """Return what is compared, on what."""
-    return f"{MEASURES[comparison.measure]} on {in_words(comparison.record)}"
+    return f"{MEASURES[comparison.measure]} on {question_text(comparison.record)}"
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
@@ -74,7 +74,7 @@ def _json(comparison: Comparison) -> str:
     differences = [asdict(one) | {"rank_biserial": one.test.rank_biserial} for one in comparison.differences]
     value = {
         "a": comparison.a, "b": comparison.b, "measure": comparison.measure, "unpaired": comparison.unpaired,
-        "question": in_words(comparison.record), "differences": differences,
+        "question": question_text(comparison.record), "differences": differences,
         "left_out": list(comparison.left_out),
     }  # fmt: skip
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)

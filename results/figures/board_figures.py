@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
-from results.leaderboard.board import Board, Line
+from results.leaderboard.board import Board, LeaderboardRow
 from results.metrics.measures import MEASURES
 from results.records.record import Record
 from results.summary.bootstrap import FoldScans, fold_scans
@@ -127,26 +127,26 @@ def draw_by_size(board: Board, stem: Path) -> list[Path]:
         return save(figure, stem)
 
 
-def _with_numbers(board: Board) -> list[Line]:
+def _with_numbers(board: Board) -> list[LeaderboardRow]:
     lines = [line for line in board.lines if any(number.mean is not None for number in line.numbers)]
     if not lines:
         raise UserError("no row of the board has a number; there is nothing to draw")
     return lines
 
 
-def _points(line: Line, column: int, measure: str) -> Floats:
+def _points(line: LeaderboardRow, column: int, measure: str) -> Floats:
     """Return the values of all scans of a column, the last one: of each scan's mean over classes."""
     every = np.concatenate([fold.values for fold in _scans(line, measure)])
     points: Floats = every[:, column] if column < every.shape[1] else every.mean(axis=1)
     return points[~np.isnan(points)]
 
 
-def _scans(line: Line, measure: str) -> list[FoldScans]:
+def _scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
     block = line.row.first
     return fold_scans(values_of(line.row, measure).means.scans, block.folds, block.columns)
 
 
-def _sizes(line: Line, column: int, measure: str) -> tuple[Floats, Floats]:
+def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Floats]:
     """Return the true pixels and the value of every scan where both are known."""
     group, name = line.row.first.columns[column]
     sizes, values = [], []

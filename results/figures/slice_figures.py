@@ -22,7 +22,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Answers:
+class SliceMasks:
     """One question's slice and every method's answer: images (H,W), masks (H,W) bool, Dice of the scan."""
 
     title: str
@@ -36,7 +36,7 @@ class Answers:
     query_name: str
 
 
-def along(prediction: Bools, truth: Bools, first: int, last: int) -> list[tuple[float, float]]:
+def dice_along_organ(prediction: Bools, truth: Bools, first: int, last: int) -> list[tuple[float, float]]:
     """Return (place, Dice) of every slice from first to last, place 0..1; masks (Z,H,W) bool.
 
     A slice in which neither mask has a pixel has no Dice and is left out. One slice alone lies at 0.5.
@@ -99,7 +99,7 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
         return save(figure, stem)
 
 
-def draw_answers(title: str, rows: Sequence[Answers], stem: Path) -> list[Path]:
+def draw_answers(title: str, rows: Sequence[SliceMasks], stem: Path) -> list[Path]:
     """Draw a row per question: support with its annotation, query, truth, and every method's mask on it."""
     methods = list(dict.fromkeys(name for row in rows for name in row.predictions))
     with style():

@@ -17,10 +17,10 @@ from results.metrics.measures import MEASURES
 from results.records.record import Record
 from results.summary.bootstrap import draw_weights, fold_scans, replicate_means
 from results.summary.comparability import has_random_start, reason_of_cells, recipe_marks
-from results.summary.configuration_result import blocks
+from results.summary.configuration_result import configuration_results
 from results.summary.frame import Means, spread_of_folds
-from results.summary.seed_average import Row, labels, rows_of, values_of
-from results.summary.select_records import choose, in_words
+from results.summary.seed_average import SeedAverage, average_seeds, labels, values_of
+from results.summary.select_records import question_text, select_question
 from results.summary.statistics import REPLICATES, Floats, interval, rank_intervals
 from results.tables.published import PublishedRow
 
@@ -51,10 +51,10 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Line:
+class LeaderboardRow:
     """A row of the board; `numbers` in the order of the board's columns, `rank` 1 the best."""
 
-    row: Row
+    row: SeedAverage
     label: str
     marks: str
     numbers: tuple[Number, ...]
@@ -70,7 +70,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Quoted:
+class PublishedComparison:
     """A published row beside the measured rows of its method.
 
     Attributes:
@@ -93,15 +93,15 @@ class Board:
     record: Record  # one of them: for what all share
     measure: str
     columns: tuple[tuple[str, str], ...]  # (kind, name): class, group, all
-    lines: tuple[Line, ...]
-    quoted: tuple[Quoted, ...]
+    lines: tuple[LeaderboardRow, ...]
+    quoted: tuple[PublishedComparison, ...]
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
 
     @property
     def title(self) -> str:
         """Return measure, dataset, setting and protocol in words."""
-        return f"{MEASURES[self.measure]} on {in_words(self.record)}"
+        return f"{MEASURES[self.measure]} on {question_text(self.record)}"
 
 
 def leaderboard(
@@ -122,8 +122,8 @@ def leaderboard(
     """
     if measure not in MEASURES:
         raise unknown_name("measure", measure, MEASURES)
-    chosen, left_out = choose(records, dataset, setting, protocol)
-    found, more = rows_of(blocks(chosen))
+    chosen, left_out = select_question(records, dataset, setting, protocol)
+    found, more = average_seeds(configuration_results(chosen))
     if not found:
         raise UserError(f"all records are left out of the board: {'; '.join(more)}")
     first = found[0].first
@@ -146,8 +146,8 @@ def leaderboard(
 
 
 def _lines(
-    found: Sequence[Row], measure: str, columns: Sequence[tuple[str, str]], replicates: int
-) -> list[Line]:
+    found: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]], replicates: int
+) -> list[LeaderboardRow]:
     weights: dict[tuple[tuple[str, ...], ...], list[Floats]] = {}
     lines, samples = [], []
     for row, label in zip(found, labels(found), strict=True):
@@ -162,7 +162,9 @@ def _lines(
             drawn = _shown(replicate_means(folds, weights[scans], row.first.columns), len(columns))
         numbers = _numbers(row, values.means, drawn, columns)
         samples.append(drawn[:, -1] if drawn is not None and numbers[-1].interval is not None else None)
-        lines.append(Line(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores))
+        lines.append(
+            LeaderboardRow(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores)
+        )
     return _ranked(lines, samples)
 
 
@@ -172,7 +174,7 @@ def _shown(values: Floats, columns: int) -> Floats:
 
 
 def _numbers(
-    row: Row, means: Means, drawn: Floats | None, columns: Sequence[tuple[str, str]]
+    row: SeedAverage, means: Means, drawn: Floats | None, columns: Sequence[tuple[str, str]]
 ) -> tuple[Number, ...]:
     gone = {group for _fold, group in row.missing}
     numbers = []
@@ -195,7 +197,7 @@ def _numbers(
     return tuple(numbers)
 
 
-def _ranked(lines: Sequence[Line], samples: Sequence[Floats | None]) -> list[Line]:
+def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Floats | None]) -> list[LeaderboardRow]:
     """Return the lines with ranks, best first; those without a mean follow by label."""
     means = [line.mean.mean for line in lines]
     with_samples = [number for number, drawn in enumerate(samples) if drawn is not None]
@@ -210,7 +212,7 @@ def _ranked(lines: Sequence[Line], samples: Sequence[Floats | None]) -> list[Lin
     return sorted(made, key=lambda line: (line.rank is None, line.rank or 0, line.label))
 
 
-def _marks(row: Row) -> str:
+def _marks(row: SeedAverage) -> str:
     record, model = row.first.record, row.first.record.model
     weights = model.initial_weights
     told: list[tuple[str, Any]] = [
@@ -229,7 +231,7 @@ def _marks(row: Row) -> str:
     return "".join(mark for mark, holds in told if holds)
 
 
-def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
+def _quoted(one: PublishedRow, lines: Sequence[LeaderboardRow], record: Record) -> PublishedComparison:
     """Return differences to the board's rows of the same method, where its protocol is the board's.
 
     Only rows that `reason_not_comparable` lets through get one; the others are refused with the reason.
@@ -237,11 +239,11 @@ def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
     protocol = record.protocol.name
     same = [line for line in lines if one.learner is not None and line.row.method == one.learner]
     if one.protocol is None:
-        return Quoted(one, (), "its protocol is not known")
+        return PublishedComparison(one, (), "its protocol is not known")
     if one.protocol != protocol:
-        return Quoted(one, (), f"its protocol is {one.protocol}")
+        return PublishedComparison(one, (), f"its protocol is {one.protocol}")
     if not same:
-        return Quoted(one, (), "not measured here")
+        return PublishedComparison(one, (), "not measured here")
     reasons = {line.row.configuration_id: reason_of_cells(line.row.cells) for line in same}
     refused = tuple((name, reason) for name, reason in reasons.items() if reason is not None)
     differences = tuple(
@@ -249,6 +251,6 @@ def _quoted(one: PublishedRow, lines: Sequence[Line], record: Record) -> Quoted:
         for line in same
         if line.mean.mean is not None and reasons[line.row.configuration_id] is None
     )
-    return Quoted(
+    return PublishedComparison(
         one, differences, "" if differences or refused else "measured here, but incomplete", refused
     )

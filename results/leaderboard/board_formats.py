@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fewshot.base.errors import unknown_name
-from results.leaderboard.board import Board, Line
+from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
@@ -118,7 +118,7 @@ def _json(board: Board) -> str:
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def _json_line(board: Board, line: Line) -> dict[str, Any]:
+def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
     numbers = [
         {
             "kind": kind, "column": name, "mean": number.mean, "std_folds": number.std,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results.leaderboard.board import MARKS, Board, Line, Number, Quoted
+from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number, PublishedComparison
 from results.metrics.measures import MEASURES
 from results.summary.comparability import prepared_by_text
 from results.summary.machines import machine_notes
@@ -76,7 +76,7 @@ def published_notes(board: Board) -> list[str]:
     return lines
 
 
-def difference(one: Quoted) -> str:
+def difference(one: PublishedComparison) -> str:
     """Return the differences of a published row in words, and why there is none where there is none."""
     if one.reason:
         return f"none: {one.reason}"
@@ -112,14 +112,14 @@ def span(number: Number) -> str:
     return f"{100 * low:.2f} to {100 * high:.2f}"
 
 
-def ranked(line: Line) -> str:
+def ranked(line: LeaderboardRow) -> str:
     """Return rank and, in brackets, the interval of the rank; "-" without a mean."""
     if line.rank is None:
         return "-"
     return str(line.rank) if line.ranks is None else f"{line.rank} ({line.ranks[0]}-{line.ranks[1]})"
 
 
-def _line(line: Line) -> tuple[str, ...]:
+def _line(line: LeaderboardRow) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
     last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
     return (

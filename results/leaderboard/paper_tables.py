@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.learners.paper_layout import PaperLayout, PaperTable
-from results.leaderboard.board import Board, Line, leaderboard
+from results.leaderboard.board import Board, LeaderboardRow, leaderboard
 from results.leaderboard.board_tables import percent, signed
 from results.records.record import Record
 from results.summary.comparability import reason_of_cells
@@ -102,10 +102,10 @@ def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) ->
     return Grid(header, tuple(rows), None)
 
 
-def _line(board: Board, name: str | None) -> Line | None:
+def _line(board: Board, name: str | None) -> LeaderboardRow | None:
     """Return the method's row of the longest training, of these that of most stages; None without any."""
 
-    def size(line: Line) -> tuple[int, int]:
+    def size(line: LeaderboardRow) -> tuple[int, int]:
         return line.row.first.record.model.steps or 0, len(_stages(line))
 
     same = [line for line in board.lines if line.row.method == name]
@@ -116,24 +116,24 @@ def _line(board: Board, name: str | None) -> Line | None:
     return longest[0] if longest else None
 
 
-def _stages(line: Line) -> list[str]:
+def _stages(line: LeaderboardRow) -> list[str]:
     """Return the names of the stages that trained a model; none for a model of one stage."""
     return [stage.name for stage in line.row.first.record.model.stages or () if stage.steps]
 
 
-def _told(line: Line) -> str:
+def _told(line: LeaderboardRow) -> str:
     """Return the row's label, and its stages where the label may be that of others."""
     stages = _stages(line)
     return f"{line.label}, stages {', '.join(stages)}" if stages else line.label
 
 
-def _not_comparable(line: Line) -> str:
+def _not_comparable(line: LeaderboardRow) -> str:
     """Return the end of a row's note: why it may not stand beside the paper's numbers, or ""."""
     reason = reason_of_cells(line.row.cells)
     return "" if reason is None else f"; not comparable with the paper's numbers: {reason}"
 
 
-def _numbers(board: Board, line: Line) -> dict[str, float | str]:
+def _numbers(board: Board, line: LeaderboardRow) -> dict[str, float | str]:
     return {
         name: percent(number) if number.mean is None else 100 * number.mean
         for (kind, name), number in zip(board.columns, line.numbers, strict=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
-from results.leaderboard.board import Board, Line
+from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_formats import board_sheets
 from results.leaderboard.html import Part, Picture, Prose, Sheet
 from results.records.record import Record
@@ -51,7 +51,7 @@ def commands(board: Board) -> Prose:
     return Prose("Commands", tuple(lines), code=True)
 
 
-def _command(line: Line, seed: int) -> str:
+def _command(line: LeaderboardRow, seed: int) -> str:
     """Return the `fewshot run` of one row and seed; every text in it is quoted for a shell."""
     record = line.row.first.record
     model, method = record.model, record.method

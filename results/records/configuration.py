@@ -58,7 +58,7 @@ def configuration_id(record: Record) -> str:
     return hash_of(configuration_without_seed(record))[:DIGITS]
 
 
-def names_configuration(text: str, record: Record) -> bool:
+def is_configuration_named(text: str, record: Record) -> bool:
     """Say whether a user's text names the configuration of a record.
 
     It may be the method, METHOD@PROTOCOL, or the id or its beginning (4 digits or more), with or without a

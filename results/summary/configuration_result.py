@@ -24,7 +24,7 @@ Column = tuple[str, str]  # group, class
 
 
 @dataclass(frozen=True)
-class Block:
+class ConfigurationResult:
     """All cells of one configuration; ratios in [0, 1], None where undefined or missing."""
 
     record: Record  # one of them: for what all share
@@ -106,7 +106,7 @@ class Block:
         return spread_of_folds(dices)
 
 
-def blocks(records: Iterable[Record]) -> list[Block]:
+def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult]:
     """Return the blocks of records, one per distinct configuration, in a fixed order.
 
     Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
@@ -121,16 +121,19 @@ def blocks(records: Iterable[Record]) -> list[Block]:
             raise UserError(
                 f"two different records of {record.method.name}, {record.dataset.name} setting "
                 f"{record.setting}, fold {cell[0]}, group {cell[1]}: models {cells[cell].model.key} "
-                f"and {record.model.key}; {remedy([cells[cell], record])}"
+                f"and {record.model.key}; {contradiction_remedy([cells[cell], record])}"
             )
         cells.setdefault(cell, record)
-    made = [Block(next(iter(cells.values())), dict(sorted(cells.items()))) for cells in found.values()]
+    made = [
+        ConfigurationResult(next(iter(cells.values())), dict(sorted(cells.items())))
+        for cells in found.values()
+    ]
     return sorted(
         made, key=lambda block: canonical_json([question(block.record), configuration(block.record)])
     )
 
 
-def remedy(records: Sequence[Record]) -> str:
+def contradiction_remedy(records: Sequence[Record]) -> str:
     """Return what to do about different records of one cell, for an error."""
     if all(record.model.checkpoint == "external" for record in records):
         return "keep one of them, or evaluate one of the checkpoints again with --name NAME"

@@ -6,7 +6,7 @@ from collections import Counter
 
 from results.records.record import ModelPart, Record
 from results.summary.comparability import prepared_by_text
-from results.summary.configuration_result import Block
+from results.summary.configuration_result import ConfigurationResult
 from results.summary.machines import machine_notes
 from results.summary.support_sensitivity import several_supports
 
@@ -18,7 +18,7 @@ LABELS = {
 }
 
 
-def heading(block: Block) -> str:
+def heading(block: ConfigurationResult) -> str:
     """Return method, dataset, setting and protocol of a block."""
     record = block.record
     protocol = f"{record.protocol.name} version {record.protocol.version}"
@@ -27,7 +27,7 @@ def heading(block: Block) -> str:
     return f"{record.method.name} on {data}, setting {record.setting}, {protocol}"
 
 
-def subheading(block: Block) -> str:
+def subheading(block: ConfigurationResult) -> str:
     """Return model, seed, checkpoint policy, shots and parts of a block, and its short hash."""
     record, model = block.record, block.record.model
     texts = [training_text(model)]
@@ -44,7 +44,7 @@ def labels_text(record: Record) -> str:
     return LABELS[record.method.labels_used]
 
 
-def key_notes(block: Block) -> list[str]:
+def key_notes(block: ConfigurationResult) -> list[str]:
     """Return the line that names every cell and its model by the beginning of their keys."""
     groups: dict[int, list[str]] = {}
     for (fold, group), record in block.cells.items():
@@ -60,7 +60,7 @@ def _short(key: str) -> str:
     return key[:8] if not key.startswith("external-") else key[: len("external-") + 8]
 
 
-def stand_in_notes(block: Block) -> list[str]:
+def stand_in_notes(block: ConfigurationResult) -> list[str]:
     """Return which cells learned from annotated supports of another scan than the fold's, and which scan."""
     told = []
     for (fold, group), record in block.cells.items():
@@ -74,7 +74,7 @@ def stand_in_notes(block: Block) -> list[str]:
     return [f"annotated episodes supported by another scan, since {why}: {'; '.join(told)}"]
 
 
-def row_label(block: Block) -> str:
+def row_label(block: ConfigurationResult) -> str:
     """Return a short name of a block's configuration for a summary's row."""
     record, model = block.record, block.record.model
     texts = [record.method.name]
@@ -85,7 +85,7 @@ def row_label(block: Block) -> str:
     return " ".join([*texts, *marks])
 
 
-def notes(block: Block) -> list[str]:
+def notes(block: ConfigurationResult) -> list[str]:
     """Return the lines under a block's table: units, weights, labels, excluded, undefined, missing."""
     record = block.record
     lines = ["Dice in percent, mean over query scans; ± is the standard deviation over folds (n-1)."]
@@ -146,7 +146,7 @@ def weights_note(model: ModelPart) -> str:
     return f"initial weights: {weights.name}" + (f" ({weights.sha256[:8]})" if weights.sha256 else "")
 
 
-def _selection_notes(block: Block) -> list[str]:
+def _selection_notes(block: ConfigurationResult) -> list[str]:
     chosen = {cell: record.model.selected for cell, record in block.cells.items()}
     told = [
         f"fold {fold} {group}: step {one.step} of {len(one.candidates)}, on {one.on}"
@@ -156,7 +156,7 @@ def _selection_notes(block: Block) -> list[str]:
     return [f"checkpoint chosen by Dice with labels: {'; '.join(told)}"] if told else []
 
 
-def _undefined_notes(block: Block) -> list[str]:
+def _undefined_notes(block: ConfigurationResult) -> list[str]:
     undefined = block.undefined()
     if not undefined:
         return [f"undefined scores: 0 of {block.scores()}"]

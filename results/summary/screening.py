@@ -13,13 +13,13 @@ from fewshot.base.errors import UserError
 from results.records.configuration import configuration, has_same_result
 from results.records.files import parse_record, record_files, record_texts
 from results.records.record import Record
-from results.summary.configuration_result import remedy
+from results.summary.configuration_result import contradiction_remedy
 
 MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
-class Screened:
+class ScreenedRecords:
     """The sound records of some folders, by folder, file name and line, and a line per bad one."""
 
     records: tuple[Record, ...]
@@ -34,7 +34,7 @@ def record_text(record: Record) -> str:
     return canonical_json(record.to_json())
 
 
-def screen(folders: Sequence[Path]) -> Screened:
+def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
     """Read every record (`*.json`, `*.jsonl`) of folders.
 
     Bad are: a file or line that is no JSON or cut off, a form or schema other than ours, a ratio that
@@ -67,7 +67,7 @@ def screen(folders: Sequence[Path]) -> Screened:
         places = ", ".join(map(str, folders))
         raise UserError(f"no records in {places}; run `fewshot run` first or give --records DIR")
     kept, doubles = _without_contradictions(found)
-    return Screened(tuple(kept), (*faults, *doubles), paths)
+    return ScreenedRecords(tuple(kept), (*faults, *doubles), paths)
 
 
 def _marked_up(value: Any, where: str = "") -> Iterator[str]:
@@ -101,6 +101,6 @@ def _without_contradictions(found: Iterable[tuple[str, Record]]) -> tuple[list[R
         faults.append(
             f"{names}: two different records of {first.method.name}, {first.dataset.name} "
             f"setting {first.setting}, fold {first.fold}, group {first.group}; "
-            f"{remedy([record for _path, record in some])}"
+            f"{contradiction_remedy([record for _path, record in some])}"
         )
     return kept, faults

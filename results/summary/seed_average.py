@@ -13,7 +13,7 @@ from fewshot.base.atomic_io import canonical_json
 from results.metrics.measures import measure
 from results.records.configuration import configuration_id, configuration_without_seed
 from results.records.record import HYBRID, Record, Score
-from results.summary.configuration_result import Block, Cell
+from results.summary.configuration_result import Cell, ConfigurationResult
 from results.summary.frame import Means, record_frame, scan_means, undefined_scores
 from results.summary.notes import labels_text, training_text
 
@@ -21,13 +21,13 @@ Reading = Callable[[Record, Score], tuple[float | None, str | None]]
 
 
 @dataclass(frozen=True)
-class Row:
+class SeedAverage:
     """The blocks of one configuration, one per seed; all of them complete, or just one."""
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[ConfigurationResult, ...]
 
     @property
-    def first(self) -> Block:
+    def first(self) -> ConfigurationResult:
         """Return one of the blocks: for what all share."""
         return self.blocks[0]
 
@@ -66,7 +66,7 @@ class Values:
     scores: int
 
 
-def rows_of(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
+def average_seeds(found: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
     """Return the rows of blocks of one question, and in words what was left out of them and why.
 
     Seeds of one configuration make one row. A seed with missing cells is left out where another is complete;
@@ -83,9 +83,9 @@ def rows_of(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
     return rows, [*left_out, *more]
 
 
-def seed_rows(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
+def seed_rows(found: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
     """Return a row per configuration, whatever its marks, and in words which seeds were left out and why."""
-    by_configuration: dict[str, list[Block]] = {}
+    by_configuration: dict[str, list[ConfigurationResult]] = {}
     for block in found:
         by_configuration.setdefault(canonical_json(configuration_without_seed(block.record)), []).append(
             block
@@ -94,7 +94,7 @@ def seed_rows(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
     for blocks in by_configuration.values():
         whole = [block for block in blocks if not block.missing]
         kept = whole or [max(blocks, key=lambda block: len(block.cells))]
-        rows.append(Row(tuple(sorted(kept, key=lambda block: block.record.model.seed))))
+        rows.append(SeedAverage(tuple(sorted(kept, key=lambda block: block.record.model.seed))))
         left_out += [
             f"{len(block.cells)} records of {_name(block)}: {len(block.missing)} cells are missing, and "
             "only complete seeds are averaged"
@@ -104,12 +104,12 @@ def seed_rows(found: Iterable[Block]) -> tuple[list[Row], list[str]]:
     return rows, left_out
 
 
-def values_of(row: Row, name: str) -> Values:
+def values_of(row: SeedAverage, name: str) -> Values:
     """Return the values of a row under a measure, as `results/metrics/measures.py` names it."""
     return values_read(row, lambda _record, score: measure(score, name))
 
 
-def values_read(row: Row, read: Reading) -> Values:
+def values_read(row: SeedAverage, read: Reading) -> Values:
     """Return the values of a row that `read` gives for (record, score): a value, or None and the reason."""
     pairs = [read(record, score) for record in row.cells for score in record.scores]
     frame = record_frame(row.cells).assign(
@@ -119,7 +119,7 @@ def values_read(row: Row, read: Reading) -> Values:
     return Values(Means(scan_means(frame, "value")), undefined_scores(frame), len(frame))
 
 
-def labels(rows: Sequence[Row]) -> list[str]:
+def labels(rows: Sequence[SeedAverage]) -> list[str]:
     """Return a label per row; those that come out alike get their configuration's short hash."""
     texts = [label(row) for row in rows]
     return [
@@ -128,7 +128,7 @@ def labels(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def label(row: Row) -> str:
+def label(row: SeedAverage) -> str:
     """Return method, training, checkpoint policy and seeds of a row in words."""
     record = row.first.record
     model, trained = record.model, record.train_dataset
@@ -139,5 +139,5 @@ def label(row: Row) -> str:
     return f"{row.method} ({', '.join(inner)})" if inner else row.method
 
 
-def _name(block: Block) -> str:
+def _name(block: ConfigurationResult) -> str:
     return f"{block.record.method.name}, seed {block.record.model.seed}, #{block.configuration_id}"

@@ -12,7 +12,7 @@ from results.records.record import Record
 DEFAULT_PROTOCOL = "alpnet-ep1"
 
 
-def in_words(record: Record) -> str:
+def question_text(record: Record) -> str:
     """Return dataset, setting, protocol, shots and parts of a record's question."""
     protocol = f"{record.protocol.name} version {record.protocol.version}"
     shots = f"{record.shots} shot" + "s" * (record.shots > 1)
@@ -20,7 +20,7 @@ def in_words(record: Record) -> str:
     return f"{record.dataset.name}, setting {record.setting}, {protocol}, {shots}, {parts}"
 
 
-def choose(
+def select_question(
     records: Iterable[Record], dataset: str, setting: int, protocol: str | None = None
 ) -> tuple[list[Record], list[str]]:
     """Return the records of the board's question, and in words those of the same name left out."""

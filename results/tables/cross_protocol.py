@@ -7,7 +7,7 @@ from typing import Any
 
 from fewshot.base.atomic_io import canonical_json
 from results.records.configuration import configuration
-from results.summary.configuration_result import Block
+from results.summary.configuration_result import ConfigurationResult
 from results.summary.machines import machine_notes
 from results.summary.notes import labels_text
 from results.tables.text_table import Grid
@@ -15,15 +15,15 @@ from results.tables.text_table import Grid
 ABSENT = "-"  # the protocol does not test the class
 
 
-def across_protocols(found: Sequence[Block]) -> list[list[Block]]:
+def across_protocols(found: Sequence[ConfigurationResult]) -> list[list[ConfigurationResult]]:
     """Return the blocks that differ in protocol alone, those of one model together, where several do."""
-    groups: dict[str, list[Block]] = {}
+    groups: dict[str, list[ConfigurationResult]] = {}
     for block in sorted(found, key=_protocol):
         groups.setdefault(canonical_json(_model(block)), []).append(block)
     return [some for some in groups.values() if len({_protocol(block) for block in some}) > 1]
 
 
-def protocols_table(some: Sequence[Block]) -> Grid:
+def protocols_table(some: Sequence[ConfigurationResult]) -> Grid:
     """Return one row per protocol and fold that was asked, and its mean and deviation over folds.
 
     Dice in percent; a class column is the mean over query scans. The mean of a protocol with a missing cell
@@ -48,7 +48,7 @@ def protocols_table(some: Sequence[Block]) -> Grid:
     return Grid(("protocol", "fold", *classes, "mean"), tuple(rows), None)
 
 
-def protocols_notes(some: Sequence[Block]) -> list[str]:
+def protocols_notes(some: Sequence[ConfigurationResult]) -> list[str]:
     """Return what a reader of the table must know."""
     lines = ["Dice in percent, mean over query scans; rows of one model differ in the rules alone."]
     lines.append("all: mean ± standard deviation over folds (n-1), only where every fold and group is there")
@@ -60,7 +60,7 @@ def protocols_notes(some: Sequence[Block]) -> list[str]:
     return lines
 
 
-def protocols_title(some: Sequence[Block]) -> str:
+def protocols_title(some: Sequence[ConfigurationResult]) -> str:
     """Return what the blocks share."""
     record = some[0].record
     names = ", ".join(dict.fromkeys(_protocol(block) for block in some))
@@ -68,23 +68,23 @@ def protocols_title(some: Sequence[Block]) -> str:
     return f"{about}, under {names}"
 
 
-def _model(block: Block) -> dict[str, Any]:
+def _model(block: ConfigurationResult) -> dict[str, Any]:
     """Return what one model under several protocols shares."""
     own = ("protocol", "grid", "parts", "audits")
     return {key: value for key, value in configuration(block.record).items() if key not in own}
 
 
-def _shared_marks(some: Sequence[Block]) -> set[str]:
+def _shared_marks(some: Sequence[ConfigurationResult]) -> set[str]:
     """Return the marks that every protocol's records carry: those of the one model, such as its recipe's."""
     return set.intersection(*(set(block.record.audits) for block in some))
 
 
-def _own_marks(block: Block, some: Sequence[Block]) -> list[str]:
+def _own_marks(block: ConfigurationResult, some: Sequence[ConfigurationResult]) -> list[str]:
     shared = _shared_marks(some)
     return [mark for mark in block.record.audits if mark not in shared]
 
 
-def _protocol(block: Block) -> str:
+def _protocol(block: ConfigurationResult) -> str:
     return str(block.record.protocol.name)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from results.metrics.distances import DISTANCES
 from results.records.record import Record, Score
 from results.summary.frame import spread_of_folds
-from results.summary.seed_average import Row, Values, values_read
-from results.summary.select_records import in_words
+from results.summary.seed_average import SeedAverage, Values, values_read
+from results.summary.select_records import question_text
 from results.tables.text_table import FORMATS, Grid
 
 Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, scan, seed -> distance score
@@ -18,7 +18,7 @@ Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, sc
 
 def render_distances(
     record: Record,
-    rows: Sequence[tuple[str, Row, Found]],
+    rows: Sequence[tuple[str, SeedAverage, Found]],
     tolerance_mm: float,
     notes: Sequence[str],
     format: str,
@@ -36,11 +36,11 @@ def render_distances(
         ]
         tolerance = f" at a tolerance of {tolerance_mm:g} mm, in percent"
         heading = title + (tolerance if name == "nsd" else "")
-        parts.append(layout(f"{heading}, {in_words(record)}", "", _grid(of_rows, name), told))
+        parts.append(layout(f"{heading}, {question_text(record)}", "", _grid(of_rows, name), told))
     return "\n\n".join(parts)
 
 
-def _values(row: Row, found: Found, name: str) -> Values:
+def _values(row: SeedAverage, found: Found, name: str) -> Values:
     def read(record: Record, score: Score) -> tuple[float | None, str | None]:
         key = (record.fold, score.class_name, score.scan, record.model.seed)
         return found[key][name], found[key]["undefined"]
@@ -48,7 +48,7 @@ def _values(row: Row, found: Found, name: str) -> Values:
     return values_read(row, read)
 
 
-def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
+def _grid(of_rows: Sequence[tuple[str, SeedAverage, Values]], name: str) -> Grid:
     first = of_rows[0][1].first
     several = len(first.groups) > 1
     header = ("method", *(organ for _group, organ in first.columns), *(first.groups if several else ()))
@@ -67,7 +67,7 @@ def _grid(of_rows: Sequence[tuple[str, Row, Values]], name: str) -> Grid:
     return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
 
 
-def _undefined(of_rows: Sequence[tuple[str, Row, Values]]) -> list[str]:
+def _undefined(of_rows: Sequence[tuple[str, SeedAverage, Values]]) -> list[str]:
     lines = []
     for label, _row, values in of_rows:
         reasons = Counter((name, reason) for _fold, name, _scan, reason in values.undefined)

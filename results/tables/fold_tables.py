@@ -11,7 +11,7 @@ from fewshot.base.errors import unknown_name
 from results.records.configuration import question
 from results.records.record import Record
 from results.summary.comparability import prepared_by
-from results.summary.configuration_result import Block, blocks
+from results.summary.configuration_result import ConfigurationResult, configuration_results
 from results.summary.frame import Spread
 from results.summary.notes import heading, notes, row_label, subheading
 from results.summary.support_sensitivity import (
@@ -37,7 +37,7 @@ def render(records: Iterable[Record], format: str = "text") -> str:
     """
     if format not in (*FORMATS, "csv"):
         raise unknown_name("table format", format, (*FORMATS, "csv"))
-    found = blocks(records)
+    found = configuration_results(records)
     if format == "csv":
         return _csv(found)
     if not found:
@@ -53,10 +53,10 @@ def render(records: Iterable[Record], format: str = "text") -> str:
 
 def render_comparison(records: Iterable[Record]) -> str:
     """Return as text, for every question that several configurations answered, one row per configuration."""
-    return "\n\n".join(_comparisons(blocks(records), FORMATS["text"]))
+    return "\n\n".join(_comparisons(configuration_results(records), FORMATS["text"]))
 
 
-def _comparisons(found: Sequence[Block], layout: Callable[..., str]) -> list[str]:
+def _comparisons(found: Sequence[ConfigurationResult], layout: Callable[..., str]) -> list[str]:
     parts = []
     for some in _by_question(found):
         if len(some) > 1:
@@ -66,7 +66,7 @@ def _comparisons(found: Sequence[Block], layout: Callable[..., str]) -> list[str
     return parts
 
 
-def fold_table(block: Block) -> Grid:
+def fold_table(block: ConfigurationResult) -> Grid:
     """Return one row per fold, one column per class, group and their mean; last row mean +- deviation."""
     header = ["fold", *(name for _group, name in block.columns)]
     several = len(block.groups) > 1
@@ -89,7 +89,7 @@ def fold_table(block: Block) -> Grid:
     return Grid(tuple(header), tuple(map(tuple, rows)), tuple(last))
 
 
-def summary_table(some: Sequence[Block]) -> Grid:
+def summary_table(some: Sequence[ConfigurationResult]) -> Grid:
     """Return one row per block of one question: class, group and overall means with deviation over folds."""
     first = some[0]
     several = len(first.groups) > 1
@@ -105,13 +105,13 @@ def summary_table(some: Sequence[Block]) -> Grid:
     return Grid(tuple(header), tuple(rows), None)
 
 
-def _sensitivity(block: Block) -> list[str]:
+def _sensitivity(block: ConfigurationResult) -> list[str]:
     """Return worst support and spread over supports, mean over folds."""
     found = [over_folds(block, measure) for measure in MEASURES]
     return [INCOMPLETE if block.missing else _dice(value) for value in found]
 
 
-def _labels(some: Sequence[Block]) -> list[str]:
+def _labels(some: Sequence[ConfigurationResult]) -> list[str]:
     """Return a label per block; those that come out alike get their options' and source's short hash."""
     labels = [row_label(block) for block in some]
     return [
@@ -120,14 +120,14 @@ def _labels(some: Sequence[Block]) -> list[str]:
     ]
 
 
-def _spreads(block: Block, several: bool) -> list[str]:
+def _spreads(block: ConfigurationResult, several: bool) -> list[str]:
     texts = [_spread(block, (column[0],), block.class_spread(column)) for column in block.columns]
     if several:
         texts += [_spread(block, (group,), block.group_spread(group)) for group in block.groups]
     return texts
 
 
-def _spread(block: Block, groups: Sequence[str], spread: Spread | None) -> str:
+def _spread(block: ConfigurationResult, groups: Sequence[str], spread: Spread | None) -> str:
     if any(group in groups for _fold, group in block.missing):
         return INCOMPLETE
     if spread is None:
@@ -135,7 +135,7 @@ def _spread(block: Block, groups: Sequence[str], spread: Spread | None) -> str:
     return _dice(spread.mean) + (f" ± {100 * spread.std:.2f}" if spread.std is not None else "")
 
 
-def _cell(block: Block, fold: int, group: str, dice: float | None) -> str:
+def _cell(block: ConfigurationResult, fold: int, group: str, dice: float | None) -> str:
     return _dice(dice) if (fold, group) in block.cells else MISSING
 
 
@@ -143,7 +143,7 @@ def _dice(dice: float | None) -> str:
     return UNDEFINED if dice is None else f"{100 * dice:.2f}"
 
 
-def _per_group(block: Block, fold: int, number: Callable[[Record], int | None]) -> str:
+def _per_group(block: ConfigurationResult, fold: int, number: Callable[[Record], int | None]) -> str:
     """Return a number of a fold's cells: once if all groups agree, else in the groups' order with slashes."""
     found = [
         str(number(block.cells[fold, group])) if (fold, group) in block.cells else "?"
@@ -153,8 +153,8 @@ def _per_group(block: Block, fold: int, number: Callable[[Record], int | None]) 
     return "/".join("-" if text == "None" else text for text in shown)
 
 
-def _by_question(found: Iterable[Block]) -> list[list[Block]]:
-    groups: list[list[Block]] = []
+def _by_question(found: Iterable[ConfigurationResult]) -> list[list[ConfigurationResult]]:
+    groups: list[list[ConfigurationResult]] = []
     for block in found:
         if groups and question(groups[-1][0].record) == question(block.record):
             groups[-1].append(block)
@@ -163,7 +163,7 @@ def _by_question(found: Iterable[Block]) -> list[list[Block]]:
     return groups
 
 
-def _summary_notes(some: Sequence[Block]) -> list[str]:
+def _summary_notes(some: Sequence[ConfigurationResult]) -> list[str]:
     lines = ["Dice in percent, mean over folds; ± is the standard deviation over folds (n-1)."]
     if any(block.missing for block in some):
         lines.append("incomplete: cells are missing, see the table above; no mean is made of the rest")
@@ -174,7 +174,7 @@ def _protocol(record: Record) -> str:
     return f"{record.protocol.name} version {record.protocol.version}"
 
 
-def _csv(found: Sequence[Block]) -> str:
+def _csv(found: Sequence[ConfigurationResult]) -> str:
     """Return one line per number: configuration, fold (or mean, std), kind and name of column, percent."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -210,7 +210,7 @@ def _csv(found: Sequence[Block]) -> str:
     return stream.getvalue().rstrip("\n")
 
 
-def _csv_rows(block: Block) -> Iterable[list[Any]]:
+def _csv_rows(block: ConfigurationResult) -> Iterable[list[Any]]:
     for fold in block.folds:
         for group, name in block.columns:
             yield _number(block, fold, (group,), "class", name, block.class_dice(fold, (group, name)))
@@ -234,7 +234,7 @@ def _csv_rows(block: Block) -> Iterable[list[Any]]:
 
 
 def _number(
-    block: Block, fold: int, groups: Sequence[str], kind: str, name: str, dice: float | None
+    block: ConfigurationResult, fold: int, groups: Sequence[str], kind: str, name: str, dice: float | None
 ) -> list[Any]:
     state = MISSING if any((fold, group) not in block.cells for group in groups) else ""
     if not state and dice is None:

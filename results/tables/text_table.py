@@ -22,7 +22,7 @@ class Grid:
         return [max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
-def as_text(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
+def render_text(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
     """Return title, ruled table with right-aligned numbers, and notes."""
     widths = grid.widths
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
@@ -33,7 +33,7 @@ def as_text(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
     return "\n".join([*lines, rule, *(f"  {note}" for note in notes)])
 
 
-def as_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
+def render_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
     """Return a heading, a pipe table whose last row is bold, and the notes as a list."""
     lines = [f"### {title}", "", *([subtitle, ""] if subtitle else []), _pipes(grid.header)]
     lines.append("|" + "|".join([" --- ", *[" ---: "] * (len(grid.header) - 1)]) + "|")
@@ -43,7 +43,7 @@ def as_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> 
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
 
 
-def as_lines(rows: Sequence[Mapping[str, Any]]) -> str:
+def render_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows of one form as aligned lines under their keys; "none" for no rows."""
     if not rows:
         return "none"
@@ -67,7 +67,10 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-FORMATS: dict[str, Callable[[str, str, Grid, Sequence[str]], str]] = {"text": as_text, "md": as_markdown}
+FORMATS: dict[str, Callable[[str, str, Grid, Sequence[str]], str]] = {
+    "text": render_text,
+    "md": render_markdown,
+}
 
 
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:

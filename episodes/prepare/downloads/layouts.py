@@ -17,7 +17,7 @@ from fewshot.base.errors import UserError
 
 
 @dataclass(frozen=True)
-class Layout:
+class DownloadLayout:
     """`detect(folder)` says whether the folder looks like it; `scans` returns its scans by id, complete.
 
     `files`: what it is made of, for errors; `datasets`: those that come in it, () for any; `strict`: a
@@ -33,19 +33,27 @@ class Layout:
     prepared_by: str = "fewshot"
 
 
-LAYOUTS: dict[str, Layout] = {
-    "published": Layout(
-        "image_ID.nii.gz", (), published.detect, published.raw_scans, strict=False,
+LAYOUTS: dict[str, DownloadLayout] = {
+    "published": DownloadLayout(
+        "image_ID.nii.gz",
+        (),
+        published.detect,
+        published.raw_scans,
+        strict=False,
         prepared_by="published-layout",
     ),
-    "CHAOS download": Layout("MR/ID/T2SPIR", ("chaost2",), chaos.detect, chaos.raw_scans),
-    "Synapse download": Layout("img/imgNNNN.nii.gz", ("sabs",), synapse.detect, synapse.raw_scans),
-    "MS-CMRSeg download": Layout("patientN_C0.nii.gz", ("cmr",), cmr.detect, cmr.raw_scans, strict=False),
-    "ACDC download": Layout("patientNNN/Info.cfg", ("acdc",), acdc.detect, acdc.raw_scans, strict=False),
-}  # fmt: skip
+    "CHAOS download": DownloadLayout("MR/ID/T2SPIR", ("chaost2",), chaos.detect, chaos.raw_scans),
+    "Synapse download": DownloadLayout("img/imgNNNN.nii.gz", ("sabs",), synapse.detect, synapse.raw_scans),
+    "MS-CMRSeg download": DownloadLayout(
+        "patientN_C0.nii.gz", ("cmr",), cmr.detect, cmr.raw_scans, strict=False
+    ),
+    "ACDC download": DownloadLayout(
+        "patientNNN/Info.cfg", ("acdc",), acdc.detect, acdc.raw_scans, strict=False
+    ),
+}
 
 
-def detect(folder: Path, spec: DatasetSpec) -> tuple[str, Layout]:
+def detect(folder: Path, spec: DatasetSpec) -> tuple[str, DownloadLayout]:
     """Return the name and the layout of a folder for a dataset.
 
     Raises `UserError` for a missing folder, one of no known layout, and one that has two.

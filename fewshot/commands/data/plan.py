@@ -19,13 +19,13 @@ def run(args: argparse.Namespace) -> int:
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
     from fewshot.base.atomic_io import hash_of, write_json
-    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)
     store = shared.open_store(args.work, args.dataset)
     groups = protocol.groups_for(store.spec)
-    names = shared.chosen_groups(args.groups, tuple(groups), args.dataset)
-    folds = chosen_folds(args.folds, protocol.fold_borders_for(store.spec))
+    names = shared.choose_groups(args.groups, tuple(groups), args.dataset)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(store.spec))
     plans = [
         make_plan(
             store.index, store.spec, store.hash, protocol.evaluation, args.setting, fold, name, groups[name]

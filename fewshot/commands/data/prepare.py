@@ -103,11 +103,11 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
 
 
 def _phantoms(args: argparse.Namespace) -> int:
-    from fewshot.commands.phantoms import made_phantoms
+    from fewshot.commands.phantoms import ensure_phantoms
 
     if args.folder is not None:
         raise UserError(f"{args.dataset} is made by the program: leave out {args.folder}")
-    store, new = made_phantoms(
+    store, new = ensure_phantoms(
         args.work, args.dataset, size=args.size, slices=args.slices, overwrite=args.overwrite,
         workers=args.workers,
     )  # fmt: skip

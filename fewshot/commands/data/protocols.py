@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what was asked for."""
     import json
 
-    from protocols.rules.describe import listed, shown
-    from protocols.rules.diff import differences
+    from protocols.rules.describe import list_text, protocol_text
+    from protocols.rules.diff import diff_protocols
     from protocols.rules.spec import known_protocols, load_protocol
 
     if len(args.names) != WANTED[args.what]:
@@ -38,15 +38,15 @@ def run(args: argparse.Namespace) -> int:
     if args.what != "diff" and (args.dataset is not None or args.json):
         raise UserError(f"protocols {args.what}: --dataset and --json go with diff; leave them out")
     if args.what == "list":
-        print(listed([load_protocol(name) for name in known_protocols()]))
+        print(list_text([load_protocol(name) for name in known_protocols()]))
         return 0
     protocols = [load_protocol(name) for name in args.names]
     if args.what == "show":
-        print(shown(protocols[0]))
+        print(protocol_text(protocols[0]))
         return 0
     if args.dataset is None:
         raise UserError("protocols diff needs --dataset D: it counts on a prepared dataset")
-    found = differences(protocols[0], protocols[1], shared.open_store(args.work, args.dataset))
+    found = diff_protocols(protocols[0], protocols[1], shared.open_store(args.work, args.dataset))
     print(json.dumps(found, indent=1, allow_nan=False) if args.json else text(found))
     return 0
 

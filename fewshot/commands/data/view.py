@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.scan not in store.index.scans:
         raise UserError(f"scan {args.scan!r} is not in {store.path}; it holds {', '.join(store.index.scans)}")
     depth = store.index.depths[args.scan]
-    first, last = shared.slice_numbers(args.slices) or (0, depth - 1)
+    first, last = shared.parse_slices(args.slices) or (0, depth - 1)
     if not first <= last < depth:
         raise UserError(
             f"--slices {args.slices}: wanted A no larger than B; scan {args.scan} has slices 0 to {depth - 1}"

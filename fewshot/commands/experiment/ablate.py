@@ -27,16 +27,16 @@ def run(args: argparse.Namespace) -> int:
     """Run every row and seed and print the table."""
     from dataclasses import replace
 
-    from protocols.studies.ablations import ablated, run_ablation
+    from protocols.studies.ablations import build_ablation, run_ablation
     from results.comparison.ablation import ablation_table
 
-    methods = ablated(
-        args.method, shared.settings(args.set), shared.different_seeds(args.seeds), encoder=args.encoder,
+    methods = build_ablation(
+        args.method, shared.parse_options(args.set), shared.parse_seeds(args.seeds), encoder=args.encoder,
         weights=args.weights, steps=args.steps, precision=args.precision,
     )  # fmt: skip
-    devices = shared.several_devices(args)
+    devices = shared.parse_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
-    shared.share_out(args, devices)
+    shared.share_devices(args, devices)
     other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
     print(ablation_table(run_ablation(replace(request, select=args.select, train_store=other), methods)))
     return 0

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     from dataclasses import replace
 
-    from protocols.runs.evaluate_existing import run_trained
+    from protocols.runs.evaluate_existing import evaluate_existing
     from protocols.training.models import open_model
 
     if args.name is not None:
@@ -67,7 +67,7 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     if args.allow_mismatch and args.setting is None:
         raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
     folder = shared.model_folder(args.work, args.model)
-    device = shared.chosen_device(args.device)
+    device = shared.choose_device(args.device)
     method, spec, model = open_model(folder, device, args.method)
     asked = args.dataset or spec["dataset"]
     trained = None if asked == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
@@ -76,13 +76,13 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
         for name in dict.fromkeys(args.protocol.split(","))
         for setting in ((1, 2) if args.setting is None else (args.setting,))
     ]
-    answers = run_trained(requests, method, model, spec, args.allow_mismatch)
+    answers = evaluate_existing(requests, method, model, spec, args.allow_mismatch)
     return answers.paths, answers.refused
 
 
 def _external(args: argparse.Namespace) -> list[Path]:
     from protocols.runs.runner import run_external
-    from protocols.training.method_config import settle
+    from protocols.training.method_config import build_method_config
 
     if args.allow_mismatch:
         raise UserError("--allow-mismatch is for models trained here: a checkpoint file fits every protocol")
@@ -90,7 +90,9 @@ def _external(args: argparse.Namespace) -> list[Path]:
         raise UserError(
             "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"
         )
-    method = settle(args.method or "ssl-alpnet", shared.settings(args.set), encoder=args.encoder)
+    method = build_method_config(
+        args.method or "ssl-alpnet", shared.parse_options(args.set), encoder=args.encoder
+    )
     requests = [
         shared.request(args, args.dataset, args.setting, name=name)
         for name in dict.fromkeys(args.protocol.split(","))

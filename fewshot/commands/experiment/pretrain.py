@@ -63,28 +63,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train what is missing and print what came of it."""
     from fewshot.base.atomic_io import copy_to
-    from fewshot.base.distributed import joined
+    from fewshot.base.distributed import init_distributed
     from fewshot.learners.options import options_from
     from fewshot.pretraining.densecl import RECIPES
-    from protocols.training.fold_weights import FOLD, filled_in
-    from protocols.training.pretraining import Stage1, pretrained
+    from protocols.training.fold_weights import FOLD, fill_fold
+    from protocols.training.pretraining import Stage1, ensure_pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
         wanted = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
         raise UserError(f"--out {args.out}: {wanted}")
     base = RECIPES[args.recipe]
-    recipe = options_from(type(base), shared.settings(args.set), base)
-    with joined(shared.chosen_device(args.device)) as (together, device):
+    recipe = options_from(type(base), shared.parse_options(args.set), base)
+    with init_distributed(shared.choose_device(args.device)) as (together, device):
         stage = Stage1(
             recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
         )
         for fold, pictures, rule in _sources(args):
-            path = pretrained(stage, pictures, rule, args.work, together)
+            path = ensure_pretrained(stage, pictures, rule, args.work, together)
             if together.rank == 0:
                 title = args.images.name if fold is None else f"fold {fold}"
                 print(f"{title}: {len(pictures)} images, {path}")
                 if args.out is not None:
-                    copy_to(Path(args.out if fold is None else filled_in(args.out, fold)), path)
+                    copy_to(Path(args.out if fold is None else fill_fold(args.out, fold)), path)
                 print(_table(path.parent, recipe))
     return 0
 
@@ -94,7 +94,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
     from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
     from episodes.plan.plan import scan_roles, training_scans
     from episodes.store.slices import normalisation
-    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import choose_folds, load_protocol
 
     if args.images is not None:
         if args.folds != "all":
@@ -108,7 +108,7 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
             f"--store {' '.join(args.store)}: a dataset stands twice, so that its pictures would count "
             "twice; name each once"
         )
-    folds = [chosen_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
+    folds = [choose_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
     if len(set(folds)) > 1:
         raise UserError(
             f"--store {' '.join(args.store)}: {', '.join(str(len(some)) for some in folds)} folds; name "
@@ -127,11 +127,11 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
 
 def _table(folder: Path, recipe: DenseCLRecipe) -> str:
     """Return the means over the first and the last tenth of the steps with full queues, and chance."""
-    from protocols.training.pretraining import progress_of
+    from protocols.training.pretraining import summarise_losses
 
     chance = {"match": 1 / recipe.cells, "first": 1 / (recipe.queue + 1)}
     lines = [f"{'':10}{'first tenth':>12}{'last tenth':>12}{'chance':>10}"]
-    for name, (first, last) in progress_of(folder).items():
+    for name, (first, last) in summarise_losses(folder).items():
         by_chance = f"{chance[name]:10.4f}" if name in chance else ""
         lines.append(f"{name:10}{first:12.4f}{last:12.4f}{by_chance}".rstrip())
     return "\n".join(lines)

@@ -44,27 +44,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the backbones that are missing, probe, and print the table."""
     from fewshot.base.atomic_io import write_json
-    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import choose_folds, load_protocol
     from protocols.studies.probe import ProbeRequest, densecl, run_probe
     from results.comparison.probe import probe_json, probe_table
 
     protocol = load_protocol(args.protocol)
     store = shared.open_store(args.work, args.dataset)
-    device = shared.chosen_device(args.device)
+    device = shared.choose_device(args.device)
     request = ProbeRequest(
         store=store,
         protocol=protocol,
-        folds=chosen_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
         encoder=args.encoder,
         weights=args.weights,
-        seeds=shared.different_seeds(args.seeds),
+        seeds=shared.parse_seeds(args.seeds),
         neighbours=args.neighbours,
         cells=args.cells,
         work=args.work,
         device=device,
-        batch=shared.chosen_batch(args.batch, device),
+        batch=shared.choose_batch(args.batch, device),
     )
-    probe = run_probe(request, densecl(shared.settings(args.set)))
+    probe = run_probe(request, densecl(shared.parse_options(args.set)))
     if args.json is not None:
         write_json(args.json, probe_json(probe))
     print(probe_table(probe))

@@ -39,22 +39,22 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.base.errors import UserError
     from fewshot.learners.registry import resolve_method
     from protocols.runs.runner import run, run_external
-    from protocols.training.method_config import settle
+    from protocols.training.method_config import build_method_config
     from results.records.files import read_record
     from results.tables.fold_tables import render
 
-    options = shared.settings(args.set)
+    options = shared.parse_options(args.set)
     if args.stages is not None:
         if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
             raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
         if "stages" in options:
             raise UserError("--stages and --set stages= are the same: give one of them")
         options["stages"] = args.stages
-    method = settle(
+    method = build_method_config(
         args.method, options, encoder=args.encoder, weights=args.weights, steps=args.steps,
         seed=args.seed, precision=args.precision, compiled=args.compile,
     )  # fmt: skip
-    devices = shared.several_devices(args)
+    devices = shared.parse_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     if args.checkpoint is not None:
         if args.select != "last" or args.train_dataset is not None:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         if args.name is not None:
             raise UserError("--name is for --checkpoint: leave it out, or give a checkpoint file")
-        shared.share_out(args, devices)
+        shared.share_devices(args, devices)
         other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
         paths = run(replace(request, select=args.select, train_store=other), method)
     print(render([read_record(path) for path in paths]))

@@ -66,15 +66,17 @@ def run(args: argparse.Namespace) -> int:
     from protocols.own_scan.model_lookup import find_model
     from protocols.own_scan.scan_pair import read_question
     from protocols.own_scan.segment import segment_scan
-    from protocols.training.method_config import settle
+    from protocols.training.method_config import build_method_config
 
     if not args.out.name.endswith((".nii", ".nii.gz")):
         raise UserError(f"--out {args.out}: wanted a name that ends in .nii.gz or .nii")
-    device = shared.chosen_device(args.device)
-    batch = shared.chosen_batch(args.batch, device)
+    device = shared.choose_device(args.device)
+    batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
-    question = read_question(image, mask, args.query, args.value, shared.slice_numbers(args.slices))
-    method = settle(args.method or "ssl-alpnet", shared.settings(args.set), encoder=args.encoder)
+    question = read_question(image, mask, args.query, args.value, shared.parse_slices(args.slices))
+    method = build_method_config(
+        args.method or "ssl-alpnet", shared.parse_options(args.set), encoder=args.encoder
+    )
     model = find_model(args.checkpoint, args.work, method, device, args.image_size, args.method)
     answer = segment_scan(
         question, model, modality=args.modality, prepared=args.prepared, device=device, batch=batch

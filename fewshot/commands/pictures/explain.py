@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.models import open_model
     from results.figures.explanation import draw_explanation
 
-    folder, device = shared.model_folder(args.work, args.model), shared.chosen_device(args.device)
+    folder, device = shared.model_folder(args.work, args.model), shared.choose_device(args.device)
     method, spec, model = open_model(folder, device, args.method)
     check_explainer(method.learner, method.name)
     protocol = load_protocol(args.protocol)

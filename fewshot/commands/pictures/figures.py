@@ -19,7 +19,7 @@ MOST_ANSWERS = 5
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFigure:
     """A picture on disk, as SVG and as PNG, and what it shows."""
 
     title: str
@@ -53,20 +53,20 @@ def run(args: argparse.Namespace) -> int:
 
 def draw(
     args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
-) -> tuple[list[Drawn], list[str]]:
+) -> tuple[list[DrawnFigure], list[str]]:
     """Return the pictures drawn into `out`, and in words those that could not be drawn and why."""
     from results.figures.board_figures import draw_by_class, draw_by_size
     from results.metrics.measures import MEASURES
 
     unit = MEASURES[made.measure]
     drawn = [
-        Drawn(
+        DrawnFigure(
             f"{unit} by class and method",
             "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its 95 % "
             "bootstrap interval.",
             tuple(draw_by_class(made, out / "by-class")),
         ),
-        Drawn(
+        DrawnFigure(
             f"{unit} against the size of the organ",
             "A mark is a scan; the size is the number of true pixels in the scored slices.",
             tuple(draw_by_size(made, out / "by-size")),
@@ -79,7 +79,9 @@ def draw(
     return drawn, []
 
 
-def _from_masks(args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path) -> list[Drawn]:
+def _from_masks(
+    args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
+) -> list[DrawnFigure]:
     from fewshot.commands import masks
     from results.figures.board_figures import MOST
     from results.figures.slice_figures import draw_along, draw_answers
@@ -92,19 +94,19 @@ def _from_masks(args: argparse.Namespace, made: Board, paths: Mapping[str, Path]
             f"no predictions of these records in {args.work / 'predictions'}; run with --save-predictions"
         )
     drawn = [
-        Drawn(
+        DrawnFigure(
             "Dice along the organ",
             "Mean over scans of the Dice of single slices, from the organ's first slice to its last; of the "
             "first seed of each method.",
-            tuple(draw_along(made.title, masks.curves(cells, store), out / "along-organ")),
+            tuple(draw_along(made.title, masks.organ_curves(cells, store), out / "along-organ")),
         )
     ]
     shown = dict(list(cells.items())[:MOST_ANSWERS])
     for group in made.record.grid.groups:
-        rows = masks.answers(shown, store, group)
+        rows = masks.slice_masks(shown, store, group)
         if rows:
             drawn.append(
-                Drawn(
+                DrawnFigure(
                     f"best, median and worst scan, {group}",
                     "Support with its annotation, query, truth, and each method's answer; dashed: the truth. "
                     "Scans are ordered by their mean Dice over the methods shown.",

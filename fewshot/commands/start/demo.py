@@ -19,7 +19,7 @@ from fewshot.commands import shared
 
 if TYPE_CHECKING:
     from protocols.request import Request
-    from protocols.training.method import Method
+    from protocols.training.method import MethodConfig
     from results.records.record import Record
 
 PHANTOMS = "phantom-mri"
@@ -72,13 +72,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> Request:
     from episodes.phantoms.generate import phantom_spec
-    from fewshot.commands.phantoms import made_phantoms
+    from fewshot.commands.phantoms import ensure_phantoms
     from protocols.request import Request
-    from protocols.rules.spec import chosen_folds, load_protocol
+    from protocols.rules.spec import choose_folds, load_protocol
 
-    protocol, device = load_protocol(PROTOCOL), shared.chosen_device(args.device)
-    folds = chosen_folds(args.folds, protocol.fold_borders_for(phantom_spec(PHANTOMS, args.size)))
-    store, new = made_phantoms(args.work, PHANTOMS, size=args.size, overwrite=args.overwrite)
+    protocol, device = load_protocol(PROTOCOL), shared.choose_device(args.device)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(phantom_spec(PHANTOMS, args.size)))
+    store, new = ensure_phantoms(args.work, PHANTOMS, size=args.size, overwrite=args.overwrite)
     print(f"{store.spec.title}: {len(store.index.scans)} scans {'made' if new else 'found'} in {store.path}")
     return Request(
         store=store,
@@ -88,16 +88,16 @@ def _request(args: argparse.Namespace) -> Request:
         groups=tuple(protocol.groups_for(store.spec)),
         work=args.work,
         device=device,
-        batch=shared.chosen_batch(0, device),
+        batch=shared.choose_batch(0, device),
     )
 
 
-def _methods(args: argparse.Namespace) -> dict[str, Method]:
+def _methods(args: argparse.Namespace) -> dict[str, MethodConfig]:
     """Return what is compared, the trained one first."""
-    from protocols.training.method_config import settle
+    from protocols.training.method_config import build_method_config
 
-    def alpnet(steps: int) -> Method:
-        return settle(
+    def alpnet(steps: int) -> MethodConfig:
+        return build_method_config(
             "ssl-alpnet", {"learning_rate": LEARNING_RATE}, encoder=ENCODER, weights="random", steps=steps,
             seed=args.seed,
         )  # fmt: skip
@@ -105,12 +105,14 @@ def _methods(args: argparse.Namespace) -> dict[str, Method]:
     return {
         "trained": alpnet(args.steps),
         "untrained": alpnet(0),
-        "copy-support": settle("copy-support", {}),
-        "all-foreground": settle("all-foreground", {}),
+        "copy-support": build_method_config("copy-support", {}),
+        "all-foreground": build_method_config("all-foreground", {}),
     }
 
 
-def _run_folds(request: Request, methods: Mapping[str, Method], started: float) -> dict[str, list[Path]]:
+def _run_folds(
+    request: Request, methods: Mapping[str, MethodConfig], started: float
+) -> dict[str, list[Path]]:
     """Ask every method fold by fold and print the time left; return the records' paths."""
     from protocols.runs.runner import run
 

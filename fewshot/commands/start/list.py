@@ -23,8 +23,8 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from protocols.inventory import LISTS
-    from results.tables.text_table import as_lines
+    from results.tables.text_table import render_rows
 
     rows = LISTS[args.kind](args.work)
-    print(json.dumps(rows, indent=1, allow_nan=False) if args.format == "json" else as_lines(rows))
+    print(json.dumps(rows, indent=1, allow_nan=False) if args.format == "json" else render_rows(rows))
     return 0

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     from results.comparison.decomposition import compare, comparison_text, find_row
     from results.records.files import read_records
-    from results.summary.configuration_result import blocks
+    from results.summary.configuration_result import configuration_results
     from results.summary.seed_average import seed_rows
 
     folders = args.records or [args.work / "records"]
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if args.dataset in (None, record.dataset.name) and args.setting in (None, record.setting)
         if args.seed in (None, record.model.seed)
     )
-    rows, left_out = seed_rows(blocks(records))
+    rows, left_out = seed_rows(configuration_results(records))
     result = compare(find_row(rows, args.a), find_row(rows, args.b), rows)
     for reason in left_out:
         sys.stderr.write(f"left out: {reason}\n")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from fewshot.base.progress import Progress
     from fewshot.commands.masks import Cell
-    from results.leaderboard.board import Line
+    from results.leaderboard.board import LeaderboardRow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _reason(line: Line, found: int, wanted: int, work: Path) -> str:
+def _reason(line: LeaderboardRow, found: int, wanted: int, work: Path) -> str:
     if line.row.missing:
         return f"{line.label}: {len(line.row.missing)} cells are missing"
     return f"{line.label}: {wanted - found} of {wanted} cells have no predictions in {work / 'predictions'}"

@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wanted(record: Record, args: argparse.Namespace) -> bool:
-    from results.records.configuration import names_configuration
+    from results.records.configuration import is_configuration_named
 
-    if args.configuration is not None and not names_configuration(args.configuration, record):
+    if args.configuration is not None and not is_configuration_named(args.configuration, record):
         return False
     pairs = [(getattr(args, name), getattr(record, name).name) for name in FILTERS]
     pairs += [(args.setting, record.setting)]

@@ -37,7 +37,7 @@ def check(folder: Path) -> Iterator[Quantity]:
     wrong: Counter[str] = Counter()
     for fold in published["folds"]:
         for recorded in fold["label_sets"].values():
-            wrong.update(differences(fold, recorded, index, spec, protocol))
+            wrong.update(count_differences(fold, recorded, index, spec, protocol))
     for name in sorted(wrong):
         yield Quantity(f"{folder.name}/{name}", float(wrong[name]), 0.0)
     if "ct_mean_std" in published["folds"][0]:
@@ -64,7 +64,7 @@ def published_index(folder: Path, spec: DatasetSpec) -> ClassSliceIndex:
     )
 
 
-def differences(
+def count_differences(
     fold: Mapping[str, Any],
     recorded: Mapping[str, Any],
     index: ClassSliceIndex,

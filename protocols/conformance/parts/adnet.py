@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.learners.anomaly import anomaly_scores, mean_prototype, pooled_prototype
-from fewshot.learners.learner import LossResult, PrototypeLearner, answer, encoder_for
+from fewshot.learners.learner import LossResult, PrototypeLearner, encoder_for, predict_logit_difference
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.replay import (
@@ -80,7 +80,9 @@ def check_evaluation(learner: Any, name: str, vectors: Vectors, family: str) -> 
             "prototype_eval": prototype[0],
             "anomaly_eval": anomaly_scores(prototype, query, learner.options.alpha),
         }
-        odds, _defined = answer(learner, support, masks, query, {}, (masks.shape[-2], masks.shape[-1]))
+        odds, _defined = predict_logit_difference(
+            learner, support, masks, query, {}, (masks.shape[-2], masks.shape[-1])
+        )
     for key, found in arrays.items():
         yield array_quantity(f"{family}/{name}/{key}", found, vectors[f"{name}/{key}"], ARRAYS)
     wanted = vectors[f"{name}/prob_eval"]

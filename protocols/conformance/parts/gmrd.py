@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode
-from fewshot.learners.learner import scored
+from fewshot.learners.learner import call_logits
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
 from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpacked
@@ -209,7 +209,7 @@ def _answer(
     else:
         answer = learner.threshold_probabilities(query, masks.shape[-2:])[0]
     if not learner.training:
-        scores, _defined = scored(learner, support, masks, query, {}, "query")
+        scores, _defined = call_logits(learner, support, masks, query, {}, "query")
         answer = scores.softmax(dim=1)[0, 1]
     error = largest_error(answer[::8, ::8], vectors[f"{name}/prob_{suffix}"])
     yield Quantity(f"{prefix}/prob_{suffix}", error, PROBABILITIES)

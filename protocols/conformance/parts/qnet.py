@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fewshot.learners.anomaly import mean_prototype, pooled_prototype
-from fewshot.learners.learner import answer
+from fewshot.learners.learner import predict_logit_difference
 from protocols.conformance.parts.adnet import (
     ALIGNMENT,
     QUERY,
@@ -97,7 +97,7 @@ def check_evaluation(
     for suffix, count in (("_plain", 0), ("", learner.options.refinement_steps)):
         with _options(learner, fine_weight=expected["alpha"], refinement_steps=count):
             size = (masks.shape[-2], masks.shape[-1])
-            odds, _defined = answer(learner, support, masks, query, {}, size)
+            odds, _defined = predict_logit_difference(learner, support, masks, query, {}, size)
         key = f"prob_eval{suffix}"
         found = odds.sigmoid()[:, ::4, ::4]
         yield array_quantity(f"{prefix}/{key}", found, vectors[f"{name}/{key}"], PROBABILITIES)

@@ -20,7 +20,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import LossResult, PrototypeLearner, scored
+from fewshot.learners.learner import LossResult, PrototypeLearner, call_logits
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
@@ -251,5 +251,7 @@ def _logits(learner: PrototypeLearner, features: Tensor, support_masks: Tensor) 
     """Return the query's logits at image size (2,H,W); the last of `features` is the query's."""
     shots = len(support_masks)
     prepared = learner.prepare(support_masks)
-    scores, _defined = scored(learner, features[:shots], support_masks, features[shots:], prepared, "query")
+    scores, _defined = call_logits(
+        learner, features[:shots], support_masks, features[shots:], prepared, "query"
+    )
     return F.interpolate(scores, size=support_masks.shape[-2:], mode="bilinear", align_corners=False)[0]
