@@ -8,8 +8,8 @@ tested. With stage 3 it is therefore no self-supervised method, and every record
 
 Different here: stage 1 sees the training scans of the fold, so that there is one for each, where the paper
 takes radiology pictures of ROCO (`fewshot pretrain densecl`, then --weights FILE, does that); the last step
-of stage 3 answers, where the released snapshots were picked on the test fold (--select oracle); the support
-of an annotated episode in setting 2 shows no tested class.
+of stage 3 answers, where the released snapshots were picked on the test fold (--checkpoint-policy oracle); the
+support of an annotated episode in setting 2 shows no tested class.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class DenseMP(SSLALPNet):
             if "steps" in typed:
                 raise UserError(
                     f"--steps {typed['steps']}: they are stage 2's, which is left out; leave --steps out, or "
-                    "name 2 among the stages (stage 3 has --set stage3_steps=N)"
+                    "name 2 among the stages (stage 3 has --option stage3_steps=N)"
                 )
             steps = 0
         begin = weights or (DENSECL if 1 in options.stages else default_weights(recipe.encoder))

@@ -67,7 +67,7 @@ class Fold:
         loaded = load_protocol(protocol)
         return Request(
             self._store, loaded, 1, (0,), tuple(loaded.groups_for(self._store.spec)), self._work, self.device,
-            self._batch, redo=True, answer_precision=precision,
+            self._batch, overwrite=True, eval_precision=precision,
         )  # fmt: skip
 
 

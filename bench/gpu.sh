@@ -46,7 +46,7 @@ if [[ -n ${CHAOS_FOLDER:-} ]]; then
   trap 'rm -rf "$work"' EXIT
   bounded 30 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
   bounded 120 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
-    --steps "$steps" --precision bf16 --answer-precision bf16 --compile --work "$work" | tee "$out/gpu-chaos.txt" || status=1
+    --steps "$steps" --precision bf16 --eval-precision bf16 --compile --work "$work" | tee "$out/gpu-chaos.txt" || status=1
 else
   echo 'CHAOS_FOLDER is not set: the five folds are left out'
 fi

@@ -134,7 +134,7 @@ fi
 weights=${WEIGHTS:-random}
 if [[ $weights == densecl ]]; then
   weights=$work/backbone_{fold}.pt
-  at_once pretrain pretrain densecl --store "$dataset" --folds '{}' --encoder "${ENCODER:-resnet101}" \
+  at_once pretrain pretrain densecl --dataset "$dataset" --folds '{}' --encoder "${ENCODER:-resnet101}" \
     --checkpoint-every 1000000 --out "$weights" "${pretrain_options[@]}" || { pack; exit 1; }
   say 'backbones are pre-trained'
 fi

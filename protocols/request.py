@@ -25,7 +25,7 @@ class Request:
     batch: int
     checkpoint_every: int = 200
     save_predictions: bool = False
-    redo: bool = False
+    overwrite: bool = False
     train_store: Store | None = None  # another dataset to train on: protocols/runs/cross_dataset.py
-    answer_precision: str = "float32"  # of the encoder that answers
-    select: str = "last"  # which checkpoint of a training answers: protocols/runs/selection.py
+    eval_precision: str = "float32"  # of the encoder that answers
+    checkpoint_policy: str = "last"  # which checkpoint of a training answers: protocols/runs/selection.py

@@ -30,9 +30,9 @@ STEPS = 3
 # At the published rates rounding errors of 1e-7 become differences of 1e-1 within three steps.
 RATE, STAGE_RATE = "1e-6", "1e-7"
 # stage 1 takes 3 steps, so the stages have different numbers of steps
-STAGES = f"""--encoder resnet18 --steps 2 --set learning_rate={STAGE_RATE} --set stage3_steps=4
-    --set stage3_rate={STAGE_RATE} --set annotated=0.5 --set densecl_epochs=1 --set densecl_batch=16
-    --set densecl_queue=16 --set densecl_size=32 --set densecl_learning_rate={STAGE_RATE}"""
+STAGES = f"""--encoder resnet18 --steps 2 --option learning_rate={STAGE_RATE} --option stage3_steps=4
+    --option stage3_rate={STAGE_RATE} --option annotated=0.5 --option densecl_epochs=1
+    --option densecl_batch=16 --option densecl_queue=16 --option densecl_size=32 --option densecl_learning_rate={STAGE_RATE}"""
 
 
 def method_numbers(name: str, folder: Path) -> Numbers:

@@ -10,7 +10,7 @@ from fewshot.commands.main import main
 from results.records.files import read_record
 from results.records.record import ModelPart, Record, StagePart
 
-MODEL = ["--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=6", "--set", "annotated=0.5"]
+MODEL = ["--encoder", "resnet18", "--steps", "2", "--option", "stage3_steps=6", "--option", "annotated=0.5"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]
 
 

@@ -167,7 +167,7 @@ def test_four_rows_of_three_seeds_and_again_the_same(
     assert capsys.readouterr().out == printed
     shutil.copytree(done / "stores", tmp_path / "work" / "stores")
     run = ["run", "--work", str(tmp_path / "work"), *ASKED, "--method", "dspnet", *MODEL, "--seed", "2"]
-    assert main([*run, "--set", "fspa=false"]) == 0
+    assert main([*run, "--option", "fspa=false"]) == 0
     (path,) = (tmp_path / "work" / "records").iterdir()
     assert path.read_bytes() == (done / "records" / path.name).read_bytes()
 
@@ -176,8 +176,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["panet", *ASKED], "method 'panet' has no ablations; built-in methods that have: densemp, dspnet"),
     (["dspnet", *ASKED, "--seeds", "0,x"], "--seeds '0,x': wanted different whole numbers"),
     (["dspnet", *ASKED, "--seeds", "1,1"], "--seeds '1,1': wanted different whole numbers"),
-    (["dspnet", *ASKED, "--set", "bcma=true"], "--set bcma: the rows of the ablation set it"),
-    (["dspnet", *ASKED, "--set", "treshold=0.9"], "did you mean 'threshold'"),
+    (["dspnet", *ASKED, "--option", "bcma=true"], "--option bcma: the rows of the ablation set it"),
+    (["dspnet", *ASKED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
     (["dspnet", "--dataset", "tny"], "unknown dataset 'tny'"),
 ]
 

@@ -33,7 +33,7 @@ def test_the_documented_walk_ends_in_a_row_of_the_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEWSHOT_WORK", raising=False)
-    assert main(["prepare", "phantom-mri", "--size", "64", "--slices", "8"]) == 0
+    assert main(["prepare", "phantom-mri", "--size", "64", "--phantom-slices", "8"]) == 0
     commands = documented()
     assert [command[:2] for command in commands] == [
         ["fewshot", name] for name in ("new-method", "check-method", "run")

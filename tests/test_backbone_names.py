@@ -24,7 +24,7 @@ from protocols.training.pretraining import Stage1, ensure_pretrained
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))
 SETTINGS = ["epochs=1", "batch=28", "queue=56", "size=32", "hidden=8", "out=4"]
-ASK = ["--encoder", "resnet18", "--device", "cpu", *(part for one in SETTINGS for part in ("--set", one))]
+ASK = ["--encoder", "resnet18", "--device", "cpu", *(part for one in SETTINGS for part in ("--option", one))]
 
 
 class Twelve:
@@ -94,7 +94,7 @@ def test_a_folds_backbone_saw_its_training_scans_and_serves_no_other_fold(
 ) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny")
     protocol = load_protocol("alpnet-ep1")
-    assert main(["pretrain", "densecl", "--work", str(tmp_path), "--store", "tiny", *ASK]) == 0
+    assert main(["pretrain", "densecl", "--work", str(tmp_path), "--dataset", "tiny", *ASK]) == 0
     printed = capsys.readouterr().out.splitlines()
     paths = [Path(line.rpartition(" ")[2]) for line in printed if line.startswith("fold ")]
     assert len(set(paths)) == 5

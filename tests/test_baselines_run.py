@@ -52,7 +52,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("method", OPTIONS)
 def test_a_learner_runs_by_name_and_repeats_its_bytes(method: str, tmp_path: Path) -> None:
-    options = [text for name, value in OPTIONS[method].items() for text in ("--set", f"{name}={value}")]
+    options = [text for name, value in OPTIONS[method].items() for text in ("--option", f"{name}={value}")]
     records = []
     for name in ("one", "two"):
         work = tmp_path / name

@@ -60,7 +60,7 @@ def test_a_second_file_without_a_name_is_refused_before_it_is_evaluated(
     assert "fold 0, group upper of another checkpoint file of ssl-alpnet" in message
     assert "give --name NAME" in message and message.count("\n") == 1
     assert names(work) == [None]
-    assert evaluate(work, "a") == 0 and evaluate(work, "a", "--redo") == 0  # the same file is no other
+    assert evaluate(work, "a") == 0 and evaluate(work, "a", "--overwrite") == 0  # the same file is no other
     assert names(work) == [None]
 
 

@@ -132,7 +132,7 @@ def test_one_model_serves_all_folds_and_the_record_names_both_datasets(
         assert record.training == TrainingPart(("0", "1", "2", "3"), slices=32, slices_excluded=0)
         assert UNSEEN in record.checks
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
-    assert main([*command, "--folds", "0", "--groups", "upper", "--redo"]) == 0
+    assert main([*command, "--folds", "0", "--groups", "upper", "--overwrite"]) == 0
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -146,7 +146,7 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
     (path,) = (again / "records").glob("*.json")
     before, key = path.read_bytes(), read_record(path).model.key
     ask = ["evaluate", "--work", str(again), "--dataset", "tiny", "--groups", "upper", "--setting", "1"]
-    assert main([*ask, key, "--folds", "0", "--redo", "--protocol", "alpnet-ep1,open-ep"]) == 0
+    assert main([*ask, key, "--folds", "0", "--overwrite", "--protocol", "alpnet-ep1,open-ep"]) == 0
     assert path.read_bytes() == before
     other, _tiny = stores(work)
     records = [read_record(path) for path in (again / "records").glob("*.json")]
@@ -166,8 +166,8 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
         (["--train-dataset", "other", "--method", "copy-support"], "nothing to train: leave out --train"),
         (
             [
-                "--train-dataset", "other", *TRAINED, "--set", "snapshot_every=1", "--steps", "2",
-                "--select", "validation",
+                "--train-dataset", "other", *TRAINED, "--option", "snapshot_every=1", "--steps", "2",
+                "--checkpoint-policy", "validation",
             ],
             "trains on none of them",
         ),

@@ -59,7 +59,10 @@ def cells(work: Path) -> list[tuple[int, str]]:
         (["--device", "cuda:x"], "--device 'cuda:x': wanted"),
         (["--device", "cpu:1"], "--device 'cpu:1': wanted"),
         (["--device", "cpu,"], "--device '': wanted"),
-        (["--device", "cpu,cpu", "--redo"], "--redo with several devices: each would do every cell again"),
+        (
+            ["--device", "cpu,cpu", "--overwrite"],
+            "--overwrite with several devices: each would do every cell again",
+        ),
         (["--device", "cuda:99"], "--device cuda:99: "),
     ],
 )

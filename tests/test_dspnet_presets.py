@@ -85,7 +85,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder where both settings were run, and setting 1 with another preset."""
     work = tmp_path_factory.mktemp("done") / "work"
     tiny_store(work / "stores" / "tiny")
-    for more in (["--setting", "1"], ["--setting", "2"], ["--set", "preset=released"]):
+    for more in (["--setting", "1"], ["--setting", "2"], ["--option", "preset=released"]):
         assert main(["run", "--work", str(work), *ASKED, *MODEL, *more]) == 0
     return work
 
@@ -112,7 +112,7 @@ def test_evaluate_by_key_gives_the_same_records(done: Path, tmp_path: Path) -> N
     shutil.copytree(done, tmp_path / "work")
     for content in before.values():
         record = json.loads(content)
-        command = ["evaluate", "--work", str(tmp_path / "work"), record["model"]["key"], "--redo"]
+        command = ["evaluate", "--work", str(tmp_path / "work"), record["model"]["key"], "--overwrite"]
         asked = ["--setting", str(record["setting"]), "--groups", "upper"]
         assert main([*command, *asked]) == 0
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "work" / "records").glob("*.json")}

@@ -46,7 +46,7 @@ def run(work: Path, weights: str, *more: str, method: str = "ssl-alpnet") -> int
     )
 
 
-MORE = {"ssl-alpnet": [], "densemp": ["--set", "stage3_steps=1"]}
+MORE = {"ssl-alpnet": [], "densemp": ["--option", "stage3_steps=1"]}
 
 
 @pytest.mark.parametrize("method", MORE)
@@ -63,7 +63,7 @@ def test_every_fold_begins_from_its_file_and_all_stand_in_one_table(method: str,
         assert spec["initial_weights"] == {"name": file.name, "sha256": sha256_of(file)}
     kept = {path: path.read_bytes() for path in (work / "records").iterdir()}
     for record in found:
-        assert main(["evaluate", "--work", str(work), record.model.key, "--redo"]) == 0
+        assert main(["evaluate", "--work", str(work), record.model.key, "--overwrite"]) == 0
     assert kept == {path: path.read_bytes() for path in kept}
 
 
@@ -72,7 +72,7 @@ def test_a_fold_has_the_model_of_its_file_alone(work: Path) -> None:
     before = sorted((work / "models").iterdir())
     assert run(work, PATTERN.format(fold=3), "--folds", "3") == 0
     assert len(before) == 2 and sorted((work / "models").iterdir()) == before
-    assert run(work, PATTERN, "--set", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
+    assert run(work, PATTERN, "--option", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
     assert sorted((work / "models").iterdir()) == before
     staged = [record for record in records(work) if record.method.name == "densemp"]
     (block,) = configuration_results(staged)

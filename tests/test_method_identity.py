@@ -102,13 +102,13 @@ def test_docstrings_layout_and_place_of_a_users_files_leave_every_key(run: Run) 
 
 def test_an_option_that_names_a_file_enters_by_its_content(run: Run) -> None:
     Path("a.txt").write_text("0.0")
-    first = run("mine.py:Bright", "--set", "shift=a.txt")
+    first = run("mine.py:Bright", "--option", "shift=a.txt")
     Path("a.txt").write_text("2.0")
-    second = run("mine.py:Bright", "--set", "shift=a.txt")
+    second = run("mine.py:Bright", "--option", "shift=a.txt")
     assert len(second) == 2 * len(first)
     assert len({str(values) for values in dices(second).values()}) == 2
     Path("a.txt").rename("b.txt")
-    assert run("mine.py:Bright", "--set", "shift=b.txt").keys() == second.keys()
+    assert run("mine.py:Bright", "--option", "shift=b.txt").keys() == second.keys()
 
 
 @pytest.mark.parametrize("part", ["preparation", "evaluation"])
@@ -225,11 +225,11 @@ def test_a_users_model_runs_code_only_where_the_file_is_named(
     trained = ["--encoder", "resnet18", "--weights", "random", "--steps", "1", "--folds", "0"]
     assert main(["run", "--dataset", "tiny", "--method", "mine.py:Mine", *trained]) == 0
     (key,) = (path.name for path in Path("work/models").iterdir())
-    assert main(["evaluate", key, "--redo"]) == 2
+    assert main(["evaluate", key, "--overwrite"]) == 2
     assert "--method FILE.py:Mine" in capsys.readouterr().err
-    assert main(["evaluate", key, "--redo", "--method", "mine.py:Mine"]) == 0
+    assert main(["evaluate", key, "--overwrite", "--method", "mine.py:Mine"]) == 0
     Path("mine.py").write_text(Path("mine.py").read_text() + "    trick = 1\n")
-    assert main(["evaluate", key, "--redo", "--method", "mine.py:Mine"]) == 2
+    assert main(["evaluate", key, "--overwrite", "--method", "mine.py:Mine"]) == 2
     assert "another code of mine.py:Mine" in capsys.readouterr().err
 
 

@@ -94,8 +94,8 @@ def test_a_backbone_file(work: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_snapshots_that_a_checkpoint_policy_compares(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    steps = [*BUILT, "--steps", "2", "--set", "snapshot_every=1"]
-    run = ["run", "--work", str(work), *ASKED, *steps, "--select", "oracle"]
+    steps = [*BUILT, "--steps", "2", "--option", "snapshot_every=1"]
+    run = ["run", "--work", str(work), *ASKED, *steps, "--checkpoint-policy", "oracle"]
     assert main(run) == 0
     for path in recorded(work):
         path.unlink()

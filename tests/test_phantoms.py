@@ -162,7 +162,7 @@ def test_a_question_about_phantoms_makes_those_that_are_not_there(
 
 
 def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["prepare", "phantom-mri", "--work", str(tmp_path), "--size", "48", "--slices", "8"]
+    asked = ["prepare", "phantom-mri", "--work", str(tmp_path), "--size", "48", "--phantom-slices", "8"]
     assert main(asked) == 0
     assert (tmp_path / "stores" / "phantom-mri" / "contact.png").stat().st_size > 10_000
     before = (tmp_path / "stores" / "phantom-mri" / "index.json").read_bytes()

@@ -165,7 +165,7 @@ def test_a_model_of_stage_3_is_asked_again_and_of_its_group_alone(
 ) -> None:
     before = {path: path.read_bytes() for path in (done / "records").iterdir()}
     key = of_group(done).model.key
-    assert main(["evaluate", "--work", str(done), key[:12], "--redo"]) == 0
+    assert main(["evaluate", "--work", str(done), key[:12], "--overwrite"]) == 0
     assert before == {path: path.read_bytes() for path in (done / "records").iterdir()}
     capsys.readouterr()
     lower = ["evaluate", "--work", str(done), key, "--setting", "1", "--groups", "lower"]
@@ -231,7 +231,7 @@ def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pipeline, "trained", stop)
     with pytest.raises(InterruptedError):
-        run(done, "--set", "stage3_rate=0.5")
+        run(done, "--option", "stage3_rate=0.5")
     second = weights(done, stage_of(of_group(done).model, "superpixels").key)
     assert seen[0].keys() == second.keys()
     assert all(torch.equal(value, second[name]) for name, value in seen[0].items())

@@ -126,7 +126,7 @@ def test_every_stage_has_its_own_count_of_skipped_episodes(
     counts = {"densecl": None, "superpixels": 4, "annotated": 0}
     assert (model.skipped_episodes, found, skipped) == (4, counts, "4/?")
     before = {path: path.read_bytes() for path in (several / "records").iterdir()}
-    assert main(["evaluate", "--work", str(several), model.key, "--redo"]) == 0
+    assert main(["evaluate", "--work", str(several), model.key, "--overwrite"]) == 0
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -194,11 +194,14 @@ MISTAKES = [
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),
     (["--stages", ""], "stages are none; give some of 1,2,3"),
     (["--stages", "1,x"], "stages='1,x'"),
-    (["--stages", "1", "--set", "stages=1"], "are the same: give one of them"),
-    (["--set", "annotated=0"], "option annotated is 0.0"),
-    (["--set", "stage3_steps=0"], "--stages 1,2 leaves stage 3 out"),
-    (["--protocol", "qnet-ep1", "--set", "stages=1,2,3"], "tests every class of dataset tiny"),
-    (["--select", "oracle"], "below the steps (which trains stage 2 anew too), or --select last"),
+    (["--stages", "1", "--option", "stages=1"], "are the same: give one of them"),
+    (["--option", "annotated=0"], "option annotated is 0.0"),
+    (["--option", "stage3_steps=0"], "--stages 1,2 leaves stage 3 out"),
+    (["--protocol", "qnet-ep1", "--option", "stages=1,2,3"], "tests every class of dataset tiny"),
+    (
+        ["--checkpoint-policy", "oracle"],
+        "below the steps (which trains the earlier stages anew too), or --checkpoint-policy last",
+    ),
 ]
 
 
@@ -206,7 +209,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_trains_nothing(
     more: list[str], said: str, several: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = MODEL[:4] if more[0] == "--set" else MODEL
+    settings = MODEL[:4] if more[0] == "--option" else MODEL
     typed = [one.format(**files) for one in more]
     before = sorted((several / "models").glob("*"))
     assert main(["run", "--work", str(several), *FOLD, "--method", "densemp", *settings, *typed]) == 2
@@ -243,7 +246,7 @@ def test_stage_2_is_trained_as_the_method_is_asked_to_be() -> None:
 
 
 def test_what_is_set_is_what_a_flag_says() -> None:
-    """`--set encoder=` brings that encoder's weights, `--set weights=` overrides them; never both ways."""
+    """`--option encoder=` brings that encoder's weights, `--option weights=` overrides them; never both."""
     for name in ("ssl-alpnet", "densemp"):
         flags = {} if name == "ssl-alpnet" else {"stages": "2,3"}
         found = build_method_config(name, {**flags, "encoder": "resnet18"}).recipe
@@ -253,7 +256,7 @@ def test_what_is_set_is_what_a_flag_says() -> None:
         )
         found = build_method_config(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
         assert found == build_method_config(name, flags, encoder="resnet18", weights="random").recipe
-    with pytest.raises(UserError, match="--weights and --set weights= are the same: give one of them"):
+    with pytest.raises(UserError, match="--weights and --option weights= are the same: give one of them"):
         build_method_config("ssl-alpnet", {"weights": "random"}, weights="random")
 
 

@@ -43,7 +43,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def arguments(work: Path, source: list[str], *more: str) -> list[str]:
-    settings = [part for setting in RECIPE for part in ("--set", setting)]
+    settings = [part for setting in RECIPE for part in ("--option", setting)]
     return ["pretrain", "densecl", "--work", str(work), *source, *SMALL, *settings, *more]
 
 
@@ -120,7 +120,7 @@ def test_stopped_anywhere_and_begun_again_gives_the_same_bytes(
 
 def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny")
-    assert main(arguments(tmp_path, ["--store", "tiny"], "--folds", "0,1")) == 0
+    assert main(arguments(tmp_path, ["--dataset", "tiny"], "--folds", "0,1")) == 0
     printed = capsys.readouterr().out
     paths = sorted((tmp_path / "backbones").glob("*/backbone.pt"))
     assert len(paths) == 2 and all(str(path) in printed for path in paths)
@@ -140,11 +140,11 @@ def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--set", "queue=10"], "a queue of 10 keys is no multiple of the batch of 4"),
-        (["--set", "batch=16", "--set", "queue=16"], "12 pictures, wanted at least a batch of 16"),
-        (["--folds", "0"], "--folds is for --store"),
+        (["--option", "queue=10"], "a queue of 10 keys is no multiple of the batch of 4"),
+        (["--option", "batch=16", "--option", "queue=16"], "12 pictures, wanted at least a batch of 16"),
+        (["--folds", "0"], "--folds is for --dataset"),
         (["--weights", "nowhere.pt"], "weights 'nowhere.pt' is no file"),
-        (["--set", "depth=3"], "depth"),
+        (["--option", "depth=3"], "depth"),
     ],
 )
 def test_what_can_not_be(
@@ -152,13 +152,13 @@ def test_what_can_not_be(
 ) -> None:
     settings = {part.split("=")[0]: part for part in RECIPE}
     for flag, value in zip(more[::2], more[1::2], strict=True):
-        if flag == "--set":
+        if flag == "--option":
             settings[value.split("=")[0]] = value
-    typed = [part for setting in settings.values() for part in ("--set", setting)]
+    typed = [part for setting in settings.values() for part in ("--option", setting)]
     others = [
         part
         for flag, value in zip(more[::2], more[1::2], strict=True)
-        if flag != "--set"
+        if flag != "--option"
         for part in (flag, value)
     ]
     ask = ["pretrain", "densecl", "--work", str(tmp_path), "--images", str(pictures), *SMALL, *typed, *others]

@@ -314,7 +314,7 @@ def test_a_class_that_fills_no_cell_is_refused(store: Store, monkeypatch: pytest
 
 
 def test_options_of_other_stages_are_refused() -> None:
-    with pytest.raises(UserError, match="--set window: no option of stage 1"):
+    with pytest.raises(UserError, match="--option window: no option of stage 1"):
         densecl({"window": "2"}, "resnet18")
 
 
@@ -329,7 +329,7 @@ def test_the_command_prints_the_table_and_keeps_it(
 
     monkeypatch.setattr(module, "densecl", stage_one)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
-    command += ["--seeds", "1,2", "--set", "epochs=1", "--neighbours", "5", "--cells", "10"]
+    command += ["--seeds", "1,2", "--option", "epochs=1", "--neighbours", "5", "--cells", "10"]
     assert main([*command, "--device", "cpu", "--json", str(tmp_path / "probe.json")]) == 0
     assert asked == [({"epochs": "1"}, "resnet18")]
     said = capsys.readouterr().out

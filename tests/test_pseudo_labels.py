@@ -85,7 +85,7 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "--work", str(work), *ASKED, "--setting", "2"]
-    assert main([*command, "--set", "draw=released"]) == 2
+    assert main([*command, "--option", "draw=released"]) == 2
     message = capsys.readouterr().err
     assert "draw=present" in message and message.count("\n") == 1
     assert main(command) == 0

@@ -124,7 +124,7 @@ def test_records_of_a_transductive_learner_have_the_same_bytes(
     shutil.copytree(store.path, work / "stores" / "tiny")
     found = []
     for more in (["--batch", "1"], ["--batch", "8"], ["--save-predictions"]):
-        assert main(command(work, method, "--redo", *more)) == 0
+        assert main(command(work, method, "--overwrite", *more)) == 0
         found.append({path.name: path.read_bytes() for path in sorted(work.glob("records/*.json"))})
     assert found[0] and found[0] == found[1] == found[2]
 

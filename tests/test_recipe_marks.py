@@ -181,7 +181,7 @@ def ran(work: Path, *more: str) -> Record:
 def test_a_cell_carries_its_mark_and_evaluate_writes_the_same(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = ran(work, "--weights", "random", "--answer-precision", "bf16")
+    record = ran(work, "--weights", "random", "--eval-precision", "bf16")
     mark = (
         "not the published recipe: encoder resnet18 (published resnet101), 0 steps (100100), random weights "
         "(coco), evaluated in bf16 (float32)"
@@ -190,7 +190,7 @@ def test_a_cell_carries_its_mark_and_evaluate_writes_the_same(
     learner = resolve_method("ssl-alpnet")
     assert recipe_mark(learner, part_json(record.model), record.method.options) == (mark,)
     before = ran(work, "--weights", "random")
-    assert main(["evaluate", "--work", str(work), before.model.key, "--groups", "upper", "--redo"]) == 0
+    assert main(["evaluate", "--work", str(work), before.model.key, "--groups", "upper", "--overwrite"]) == 0
     (path,) = (work / "records").glob("*.json")
     assert read_record(path) == before
 
@@ -202,7 +202,7 @@ def test_weights_of_unknown_training_are_external_and_known_ones_are_not(
     record = ran(work, "--weights", str(work / "mine.pth"))
     assert record.method.labels_used == "external"
     assert "uses weights trained elsewhere, with masks or in an unknown way" in capsys.readouterr().out
-    assert main(["evaluate", "--work", str(work), record.model.key, "--groups", "upper", "--redo"]) == 0
+    assert main(["evaluate", "--work", str(work), record.model.key, "--groups", "upper", "--overwrite"]) == 0
     (path,) = (work / "records").glob("*.json")  # the same cell under the same key
     assert read_record(path) == record
     own = backbone_file(work / "own.pth", ())

@@ -59,7 +59,7 @@ def test_the_report_holds_all_parts_and_fetches_nothing(report: Path) -> None:
     fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:image/png;base64,)[^"'\s>]+""", text)
     assert fetched == [] and "@import" not in text and "url(" not in text
     assert text.count("data:image/png;base64,") == 2
-    assert "--method apple" in text and "--set &#x27;it&#x27;&quot;&#x27;&quot;&#x27;s=a b&#x27;" in text
+    assert "--method apple" in text and "--option &#x27;it&#x27;&quot;&#x27;&quot;&#x27;s=a b&#x27;" in text
     assert (report.parent / "tiny-setting-2" / "by-class.svg").is_file()
 
 
@@ -125,7 +125,7 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     args = parser.parse_args(words)
     method = build_method_config(
         args.method,
-        shared.parse_options(args.set),
+        shared.parse_options(args.option),
         encoder=args.encoder,
         weights=args.weights,
         steps=args.steps,
@@ -141,8 +141,8 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     )
     recipe = dataclasses.asdict(method.recipe)
     assert {name: recipe[name] for name in made.model.recipe} == made.model.recipe
-    assert (method.seed, method.precision, args.select) == (0, "bf16", "oracle")
-    assert args.answer_precision == "bf16" and method.compiled
+    assert (method.seed, method.precision, args.checkpoint_policy) == (0, "bf16", "oracle")
+    assert args.eval_precision == "bf16" and method.compiled
 
 
 PROBE = """<script>

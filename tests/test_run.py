@@ -84,7 +84,7 @@ def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
     shutil.copytree(done, work)
     before = records_of(work)
     models = set((work / "models").iterdir())
-    assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--answer-precision", "bf16"]) == 0
+    assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--eval-precision", "bf16"]) == 0
     assert "2 steps, answered in bf16" in capsys.readouterr().out
     new = {name: content for name, content in records_of(work).items() if name not in before}
     assert len(new) == 4 and before.items() <= records_of(work).items()
@@ -176,7 +176,7 @@ def test_evaluate_takes_the_beginning_of_a_model_key(done: Path, capsys: pytest.
         for path in (done / "records").glob("*.json")
         if read_record(path).setting == 2
     )
-    assert main(["evaluate", "--work", str(done), key[:12], "--redo"]) == 0
+    assert main(["evaluate", "--work", str(done), key[:12], "--overwrite"]) == 0
     assert "setting 2" in capsys.readouterr().out
     assert records_of(done) == before
 
@@ -247,10 +247,10 @@ MISTAKES = [
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--folds", "7"], "no fold 7"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--setting", "3"], "--setting"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--steps", "9"], "nothing to train"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "treshold=0.9"], "did you mean 'threshold'"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "threshold=high"], "threshold"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "learning_rate=fast"], "learning_rate"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "threshold"], "wanted name=value"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold=high"], "threshold"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "learning_rate=fast"], "learning_rate"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold"], "wanted name=value"),
     (["run", "--dataset", "tiny", "--method", "ssl-alpnet"], "download.pytorch.org"),
     (
         ["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--encoder", "resnet19"],

@@ -118,7 +118,7 @@ def test_the_values_are_those_of_records_and_of_tables() -> None:
 def test_the_same_files_give_the_same_records_and_other_files_other_ones(work: Path) -> None:
     assert score(work) == 0
     before = {path.name: path.read_bytes() for path in (work / "records").iterdir()}
-    assert score(work, "--redo") == 0
+    assert score(work, "--overwrite") == 0
     assert before == {path.name: path.read_bytes() for path in (work / "records").iterdir()}
     replace_mask(work, np.zeros((8, 65, 65), dtype=np.uint8))
     assert score(work) == 0

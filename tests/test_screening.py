@@ -93,6 +93,6 @@ def test_the_exit_status_is_1_unless_told_otherwise(
     told = capsys.readouterr()
     assert "left out: " in told.err and "cut.json" in told.err and "ssl-alpnet" in told.out
     out = tmp_path / "b" / "board.json"
-    assert main([*ask, "--leave-out-bad", "--format", "json", "--out", str(out)]) == 0
+    assert main([*ask, "--skip-invalid", "--format", "json", "--out", str(out)]) == 0
     assert "cut.json" in capsys.readouterr().err
     assert json.loads(out.read_text())["measure"] == "dice"

@@ -66,7 +66,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Scan 2 is the support of fold 0; the range given is the liver's in scan 0, slices 1 to 4."""
-    more = ["--value", "1", "--slices", "1:4", "--prepared", "--picture", str(work / "out" / "p.png")]
+    more = ["--label", "1", "--slices", "1:4", "--prepared", "--picture", str(work / "out" / "p.png")]
     assert main(command(work, *more, key=model_key(work)[:8])) == 0
     told = capsys.readouterr().out
     (record,) = read_records(work / "records")
@@ -217,7 +217,7 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
 def test_a_released_checkpoint_file_serves_too(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = work / "released.pth"
     torch.save(SSLALPNet(build_encoder("resnet18", 5)).state_dict(), file)
-    more = ["--encoder", "resnet18", "--image-size", "64", "--prepared", "--value", "4"]
+    more = ["--encoder", "resnet18", "--image-size", "64", "--prepared", "--label", "4"]
     assert main(command(work, *more, key=str(file))) == 2
     assert "--modality" in capsys.readouterr().err
     assert main(command(work, *more, "--modality", "ct", key=str(file))) == 0
@@ -241,11 +241,11 @@ def replaced(work: Path, place: str, array: np.ndarray, dtype: type = np.int16) 
     return ["--support", files["image"], files["mask"], "--query", files["query"]]
 
 
-ONES, P = np.ones((8, 65, 65)), ["--prepared", "--value", "1"]
+ONES, P = np.ones((8, 65, 65)), ["--prepared", "--label", "1"]
 SMALL = np.arange(8.0 * 60 * 60).reshape(8, 60, 60)
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "several values": (lambda w: ["--prepared"], "holds the values 1, 2, 3, 4; say with --value"),
-    "absent value": (lambda w: ["--prepared", "--value", "9"], "no voxel of value 9, only 1, 2, 3, 4"),
+    "several values": (lambda w: ["--prepared"], "holds the values 1, 2, 3, 4; say with --label"),
+    "absent value": (lambda w: ["--prepared", "--label", "9"], "no voxel of value 9, only 1, 2, 3, 4"),
     "empty mask": (lambda w: [*P, *replaced(w, "mask", 0 * ONES)], "holds only 0"),
     "not whole": (
         lambda w: ["--prepared", *replaced(w, "mask", ONES / 2, np.float32)],
@@ -260,7 +260,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "slices beyond": (lambda w: [*P, "--slices", "2:8"], "it has slices 0 to 7"),
     "slices turned": (lambda w: [*P, "--slices", "5:2"], "slices 5:2"),
     "slices wrong": (lambda w: [*P, "--slices", "5"], "wanted A:B"),
-    "not prepared": (lambda w: ["--value", "1"], "add --prepared"),
+    "not prepared": (lambda w: ["--label", "1"], "add --prepared"),
     "no model": (lambda w: [*P, "--checkpoint", "0000"], "no such file, and none under"),
     "no model folder": (lambda w: [*P, "--checkpoint", str(w)], "a folder without spec.json"),
     "no checkpoint": (lambda w: [*P, "--checkpoint", str(w / "image_0.nii.gz")], "is never loaded"),

@@ -74,8 +74,19 @@ RECIPE = f"not the published recipe: {DIFFERENCES}"
 
 
 def run(work: Path, select: str, *more: str) -> int:
-    at = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper", "--select", select]
-    return main(["run", *at, *TRAINED, "--set", "snapshot_every=1", *more])
+    at = [
+        "--work",
+        str(work),
+        "--dataset",
+        "tiny",
+        "--folds",
+        "0",
+        "--groups",
+        "upper",
+        "--checkpoint-policy",
+        select,
+    ]
+    return main(["run", *at, *TRAINED, "--option", "snapshot_every=1", *more])
 
 
 def records(work: Path, policy: str) -> list[Record]:
@@ -117,23 +128,26 @@ def test_three_policies_give_three_cells(
     if oracle.model.selected.step == 3:
         assert oracle.scores == last.scores
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
-    assert run(work, "validation", "--redo") == 0
+    assert run(work, "validation", "--overwrite") == 0
     assert before == {path: path.read_bytes() for path in before}
     snapshot = work / "models" / validation.model.key / "step_2.pt"
     snapshot.unlink()
     capsys.readouterr()
     assert run(work, "validation") == 0  # the record is there: nothing to choose
-    assert run(work, "validation", "--redo") == 2
+    assert run(work, "validation", "--overwrite") == 2
     assert "step_2.pt is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ([*TRAINED, "--select", "oracle"], "nothing to select from: a training of 3 steps"),
-        (["--method", "all-foreground", "--select", "validation"], "nothing to train"),
-        ([*TRAINED, "--select", "best"], "invalid choice"),
-        ([*TRAINED, "--select", "oracle", "--checkpoint", "x.pth"], "leave them out with --checkpoint"),
+        ([*TRAINED, "--checkpoint-policy", "oracle"], "nothing to select from: a training of 3 steps"),
+        (["--method", "all-foreground", "--checkpoint-policy", "validation"], "nothing to train"),
+        ([*TRAINED, "--checkpoint-policy", "best"], "invalid choice"),
+        (
+            [*TRAINED, "--checkpoint-policy", "oracle", "--checkpoint", "x.pth"],
+            "leave them out with --checkpoint",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

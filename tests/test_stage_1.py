@@ -23,8 +23,8 @@ NUMBERS = {
     "densecl_epochs": 2, "densecl_batch": 8, "densecl_queue": 16, "densecl_size": 32,
     "densecl_learning_rate": 0.01, "densecl_key_momentum": 0.9,
 }  # fmt: skip
-SMALL = [word for name, value in NUMBERS.items() for word in ("--set", f"{name}={value}")]
-ASK = ["--folds", "0", "--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=2"]
+SMALL = [word for name, value in NUMBERS.items() for word in ("--option", f"{name}={value}")]
+ASK = ["--folds", "0", "--encoder", "resnet18", "--steps", "2", "--option", "stage3_steps=2"]
 
 
 def made_in(work: Path) -> dict[Path, tuple[int, bytes]]:

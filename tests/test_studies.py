@@ -126,7 +126,7 @@ def test_its_own_paper_is_printed(here: Path, capsys: pytest.CaptureFixture[str]
 
 
 FAULTS = {
-    "ablations = {'off': {'sharp': 1.0}}": "row 'off' sets sharp to 1.0, expected text as --set takes it",
+    "ablations = {'off': {'sharp': 1.0}}": "row 'off' sets sharp to 1.0, expected text as --option takes it",
     "ablations = {'off': 'sharp'}": "row 'off' is 'sharp', expected option -> text",
     "ablations = [('off', {})]": "ablations of mine.py:Mine are a list, expected label -> options",
     "ablations = {'off': {'sharpe': '1'}}": "did you mean 'sharp'",

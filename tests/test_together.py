@@ -126,7 +126,7 @@ def test_three_processes_killed_and_begun_again_end_in_the_same_file(pictures: P
     """From three on the sum of gradients depends on its order, so the buckets must be those of no kill."""
 
     def command(work: Path) -> list[str]:
-        settings = [part for one in SETTINGS for part in ("--set", one)]
+        settings = [part for one in SETTINGS for part in ("--option", one)]
         source = ["--work", str(work), "--images", str(pictures)]
         return ["-m", "fewshot", "pretrain", "densecl", *source, *FOLDER, *settings]
 

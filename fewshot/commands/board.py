@@ -18,7 +18,7 @@ def add_records(parser: argparse.ArgumentParser) -> None:
         "--records", type=Path, nargs="+", metavar="DIR", help="folders of records (default: WORK/records)"
     )
     parser.add_argument(
-        "--leave-out-bad", action="store_true", help="exit with 0 though bad records were named and left out"
+        "--skip-invalid", action="store_true", help="exit with 0 though bad records were named and left out"
     )
 
 
@@ -48,8 +48,8 @@ def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
     found = screen_records(args.records or [args.work / "records"])
     for fault in found.faults:
         sys.stderr.write(f"left out: {fault}\n")
-    if found.faults and not args.leave_out_bad:
+    if found.faults and not args.skip_invalid:
         sys.stderr.write(
-            f"{len(found.faults)} bad records left out, exit status 1; --leave-out-bad accepts that\n"
+            f"{len(found.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
         )
-    return found, int(bool(found.faults) and not args.leave_out_bad)
+    return found, int(bool(found.faults) and not args.skip_invalid)

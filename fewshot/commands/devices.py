@@ -22,7 +22,7 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], redo: bool) 
     from fewshot.base.progress import ROW
 
     if redo:
-        raise UserError("--redo with several devices: each would do every cell again; give one --device")
+        raise UserError("--overwrite with several devices: each would do every cell again; give one --device")
     processes = []
     try:
         for row, device in enumerate(devices):

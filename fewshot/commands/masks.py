@@ -74,11 +74,11 @@ def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.boo
 
     path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
     if not path.is_file():
-        raise UserError(f"{path} is missing; run the cell again with --redo --save-predictions")
+        raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
     mask: NDArray[np.bool_] = read_nifti(path).array > 0
     wanted = store.scan(scan).labels.shape
     if mask.shape != wanted:
-        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --redo")
+        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --overwrite")
     return mask
 
 

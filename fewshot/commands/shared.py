@@ -39,7 +39,7 @@ def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> N
         "--folds", default="all", metavar="F", help="all, or numbers with commas (default: all)"
     )
     parser.add_argument(
-        "--groups", default="each", metavar="G", help="each, or names with commas (default: each)"
+        "--groups", default="all", metavar="G", help="all, or names with commas (default: all)"
     )
 
 
@@ -60,13 +60,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--train-dataset", metavar="D", help="train on all scans of this dataset, and on none of --dataset"
     )
     parser.add_argument(
-        "--select", default="last", choices=("last", "validation", "oracle"),
+        "--checkpoint-policy", default="last", choices=("last", "validation", "oracle"),
         help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
         "of training; oracle: best on the test fold, off the main board (default: last)",
     )  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
+        "--option", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
     )
     parser.add_argument(
         "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
@@ -80,13 +80,13 @@ def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
     )
     parser.add_argument(
-        "--answer-precision", default="float32", choices=("float32", "bf16"),
+        "--eval-precision", default="float32", choices=("float32", "bf16"),
         help="of the encoder when it answers; bf16 is told in every table (default: float32)",
     )  # fmt: skip
     parser.add_argument(
         "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
     )
-    parser.add_argument("--redo", action="store_true", help="evaluate again where a record exists")
+    parser.add_argument("--overwrite", action="store_true", help="evaluate again where a record exists")
 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -97,14 +97,14 @@ def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
-    """Return `--set name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
+    """Return `--option name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            raise UserError(f"--set {pair!r}: wanted name=value")
+            raise UserError(f"--option {pair!r}: wanted name=value")
         if name in found:
-            raise UserError(f"--set {name}: given twice ({found[name]!r} and {value!r}); keep one")
+            raise UserError(f"--option {name}: given twice ({found[name]!r} and {value!r}); keep one")
         found[name] = value
     return found
 
@@ -128,8 +128,8 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
 
 
 def choose_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
-    """Return the groups named by `each` or by names with commas."""
-    if text == "each":
+    """Return the groups named by `all` or by names with commas."""
+    if text == "all":
         return tuple(known)
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
@@ -152,7 +152,7 @@ def share_devices(args: argparse.Namespace, devices: Sequence[str]) -> None:
     if len(devices) > 1:
         from fewshot.commands.devices import work_side_by_side
 
-        work_side_by_side(args.typed, devices, args.redo)
+        work_side_by_side(args.typed, devices, args.overwrite)
 
 
 def open_store(work: Path, dataset: str) -> Store:
@@ -239,6 +239,6 @@ def request(
         batch=choose_batch(args.batch, device),
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
-        redo=args.redo,
-        answer_precision=args.answer_precision,
+        overwrite=args.overwrite,
+        eval_precision=args.eval_precision,
     )

@@ -27,7 +27,7 @@ from fewshot.learners.training_plan import TrainingPlan, single_stage
 
 Branch = Literal["query", "alignment"]
 Features = Tensor | tuple[Tensor, ...]  # one map (N,C,h,w), or several of them for the same N images
-Ablations = Mapping[str, Mapping[str, str]]  # label of a row -> option -> text, as `--set` takes it
+Ablations = Mapping[str, Mapping[str, str]]  # label of a row -> option -> text, as `--option` takes it
 
 
 class Learner(Protocol):

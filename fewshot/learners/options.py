@@ -1,4 +1,4 @@
-"""Options typed from text: what `--set name=value` gives becomes fields of a frozen dataclass."""
+"""Options typed from text: what `--option name=value` gives becomes fields of a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def options_from(cls: type[T], values: Mapping[str, str], base: T | None = None)
             parsed[name] = _parsed(hints[name], text)
         except ValueError:
             raise UserError(
-                f"option {name}={text!r} is no {_described(hints[name])}; give --set {name}=VALUE like that"
+                f"option {name}: expected {_described(hints[name])}, got {text!r} (use --option {name}=VALUE)"
             ) from None
     return cls(**parsed)
 

@@ -2,8 +2,8 @@
 
 All three are optional members of the learner class, so a user's own file can have them:
 
-- `ablations`, label of a row -> option -> text as `--set` takes it: `fewshot ablate METHOD` trains the method
-  once per row and seed, and compares every row with the first.
+- `ablations`, label of a row -> option -> text as `--option` takes it: `fewshot ablate METHOD` trains the
+  method once per row and seed, and compares every row with the first.
 - `explain(support, query)` -> `Explanation`: `fewshot explain` draws it (`fewshot.explanation`).
 - `paper_layout`, a `PaperLayout`: `fewshot paper METHOD` prints the paper's tables (`fewshot.paper_layout`).
 
@@ -39,8 +39,8 @@ def ablation_rows(name: str) -> dict[str, dict[str, str]]:
         for option, text in options.items():
             if not isinstance(text, str):
                 raise UserError(
-                    f"ablations of {name}: row {label!r} sets {option} to {text!r}, expected text as --set "
-                    "takes it; put it in quotes"
+                    f"ablations of {name}: row {label!r} sets {option} to {text!r}, expected text as "
+                    "--option takes it; put it in quotes"
                 )
     return {label: dict(options) for label, options in rows.items()}
 

@@ -88,7 +88,7 @@ def shared_versions(method: MethodConfig, model: Model) -> dict[str, int]:
 
 def evaluation_precision(request: Request) -> dict[str, str]:
     """Return how the model answered, for key and record; nothing where that is in float32, as usual."""
-    precision = request.answer_precision
+    precision = request.eval_precision
     return {} if precision == "float32" else {"answer_precision": precision}
 
 

@@ -57,7 +57,7 @@ def evaluate_cells(
     missing = [
         n
         for n, path in enumerate(paths)
-        if first.redo or not path.exists() or (first.save_predictions and not folders[n].exists())
+        if first.overwrite or not path.exists() or (first.save_predictions and not folders[n].exists())
     ]
     if not missing:
         return paths
@@ -68,12 +68,12 @@ def evaluate_cells(
     reader = SliceReader(first.store, intensities)
     compared = spot_check(
         model.learner, todo[0], reader, device=first.device, batch=first.batch,
-        precision=first.answer_precision,
+        precision=first.eval_precision,
     )  # fmt: skip
     with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,
-            precision=first.answer_precision,
+            precision=first.eval_precision,
             keep=writer.keep if writer is not None else None, done=bar.update,
         )  # fmt: skip
     seconds = time.perf_counter() - started

@@ -121,9 +121,12 @@ def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[Eval
     model = _model(request, method, shared[0].plan)
     method = with_labels_of_start(method, model)
     asked = [with_backbone_audit(cell, model.folder) for cell in shared]
-    answer = evaluate_cells if request.select == "last" else evaluate_selected
+    answer = evaluate_cells if request.checkpoint_policy == "last" else evaluate_selected
     paths = answer(
-        asked, with_last_recipe(method, request.select), model, _intensities(request, shared[0].plan)
+        asked,
+        with_last_recipe(method, request.checkpoint_policy),
+        model,
+        _intensities(request, shared[0].plan),
     )
     fold = shared[0].plan.fold
     LOG.info(
@@ -140,7 +143,7 @@ def _work_unit_id(method: MethodConfig, shared: Sequence[EvaluationCell]) -> str
     recipe = None if method.recipe is None else dataclasses.asdict(method.recipe)
     other = None if request.train_store is None else request.train_store.hash
     plans = [cell.plan.hash for cell in shared]
-    asked = [request.protocol.hash, request.setting, request.select, other, plans]
+    asked = [request.protocol.hash, request.setting, request.checkpoint_policy, other, plans]
     return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *asked])[:16]
 
 
@@ -199,13 +202,13 @@ def _audit_cell(
     `about`: how the backbone of `--weights` was made, where that is known.
     """
     held_out: tuple[str, ...] = ()
-    if request.select == "validation":
+    if request.checkpoint_policy == "validation":
         plan, held_out = without_validation(request, plan), (HELD_OUT,)
     check_labels(method, plan, request.store)
     if about is not None:
         audit_unseen(request, plan, about)
     checks = (*audit_question(plan, request.store, request.protocol), *held_out)
-    marks = MARKS[request.select]
+    marks = MARKS[request.checkpoint_policy]
     if request.train_store is not None:
         ours, _theirs, told = cross_dataset_intensities(request.protocol, request.train_store, request.store)
         plan = cross_dataset_plan(plan, request.train_store)
@@ -218,14 +221,17 @@ def _audit_cell(
 
 def _check_request(request: Request, method: MethodConfig) -> None:
     """Refuse what can't be, before anything is planned."""
-    if request.select not in POLICIES:
-        raise unknown_name("checkpoint policy", request.select, POLICIES)
+    if request.checkpoint_policy not in POLICIES:
+        raise unknown_name("checkpoint policy", request.checkpoint_policy, POLICIES)
     if method.recipe is None:
-        for flag, given in (("--select", request.select != "last"), ("--train-dataset", request.train_store)):
+        for flag, given in (
+            ("--checkpoint-policy", request.checkpoint_policy != "last"),
+            ("--train-dataset", request.train_store),
+        ):
             if given:
                 raise UserError(f"{method.name} has nothing to train: leave out {flag}")
-    elif request.select != "last":
-        recipe = with_last_recipe(method, request.select).recipe
+    elif request.checkpoint_policy != "last":
+        recipe = with_last_recipe(method, request.checkpoint_policy).recipe
         assert recipe is not None
         candidates(recipe, " (which trains the earlier stages anew too)" if reads_labels(method) else "")
     for one in per_fold_variants(method, request.folds):
@@ -236,10 +242,10 @@ def _check_request(request: Request, method: MethodConfig) -> None:
             weights_file(one.recipe.weights, one.recipe.encoder, request.work / "weights")
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
-        if request.select == "validation":
+        if request.checkpoint_policy == "validation":
             raise UserError(
-                "--select validation holds a scan of the tested dataset out of training, and --train-dataset "
-                "trains on none of them; use --select last"
+                "--checkpoint-policy validation holds a scan of the tested dataset out of training, and "
+                "--train-dataset trains on none of them; use --checkpoint-policy last"
             )
 
 

@@ -49,8 +49,8 @@ def without_validation(request: Request, plan: Plan) -> Plan:
     scan = scan_before(request, plan)
     if scan not in plan.training_scans or len(plan.training_scans) < 2:
         raise UserError(
-            f"--select validation: scan {scan}, the one before fold {plan.fold}, is no training scan that "
-            "can be spared; use --select last or a dataset with more scans"
+            f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training scan "
+            "that can be spared; use --checkpoint-policy last or a dataset with more scans"
         )
     return held_out(plan, scan)
 
@@ -68,9 +68,11 @@ def held_out(plan: Plan, scan: str) -> Plan:
 def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
     """Raise `AuditError` where a backbone saw a query of the plan, or of the scan that chooses the step."""
     audit_backbone(plan, request.store, about)
-    if request.select == "validation":
+    if request.checkpoint_policy == "validation":
         scan = scan_before(request, plan)
-        audit_images((scan,), request.store, about, f"--select validation holds out for fold {plan.fold}")
+        audit_images(
+            (scan,), request.store, about, f"--checkpoint-policy validation holds out for fold {plan.fold}"
+        )
 
 
 def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
@@ -98,13 +100,13 @@ def evaluate_selected(
     The earliest of equally good steps is taken. Cells whose records exist are not asked again (`redo`).
     """
     request = cells[0].request
-    policy = request.select
+    policy = request.checkpoint_policy
     named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
     paths = [
         request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan)}.json"
         for cell in cells
     ]
-    if all(path.exists() for path in paths) and not request.redo and not request.save_predictions:
+    if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
         return paths
     asked = [
         cell.plan
@@ -120,7 +122,7 @@ def evaluate_selected(
         _load(model, step, method)
         found = evaluate(
             model.learner, asked, reader, device=request.device, batch=request.batch,
-            precision=request.answer_precision,
+            precision=request.eval_precision,
         )  # fmt: skip
         dices.append([_mean(one.scores, plan) for one, plan in zip(found, asked, strict=True)])
     for number, cell in enumerate(cells):
@@ -148,7 +150,8 @@ def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
     if not steps:
         raise UserError(
             f"nothing to select from: a training of {last} steps with snapshot_every={every} keeps its last "
-            f"step alone; use --set snapshot_every=N with N below the steps{cost}, or --select last"
+            f"step alone; use --option snapshot_every=N with N below the steps{cost}, or --checkpoint-policy "
+            "last"
         )
     return (*steps, last)
 
@@ -158,7 +161,9 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
     assert model.folder is not None and method.recipe is not None
     path = model.folder / ("last.pt" if step == method.recipe.steps else f"step_{step}.pt")
     if not path.is_file():
-        raise UserError(f"snapshot {path} is missing; delete its folder to train again, or use --select last")
+        raise UserError(
+            f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
+        )
     state: Mapping[str, Any] = read_checkpoint(path)
     load_state(model.learner, state["model"], path)
     return int(state["skipped"])
@@ -170,6 +175,6 @@ def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:
     if math.isnan(mean):
         raise UserError(
             f"no class of group {plan.group} has a Dice on scan {', '.join(plan.query_scans)}, so no "
-            "checkpoint can be chosen there; use --select last"
+            "checkpoint can be chosen there; use --checkpoint-policy last"
         )
     return mean

@@ -30,13 +30,13 @@ def build_ablation(
 ) -> dict[str, list[MethodConfig]]:
     """Return label -> the method of every seed, for the ablation rows that a learner class offers.
 
-    A row's options replace `settings` (from `--set`). Raises `UserError` for a method without ablations and
-    for a setting that a row chooses.
+    A row's options replace `settings` (from `--option`). Raises `UserError` for a method without ablations
+    and for a setting that a row chooses.
     """
     rows = ablation_rows(name)
     for key in settings:
         if any(key in options for options in rows.values()):
-            raise UserError(f"--set {key}: the rows of the ablation set it themselves; leave it out")
+            raise UserError(f"--option {key}: the rows of the ablation set it themselves; leave it out")
     learner = resolve_method(name)
     methods = {}
     for label, options in rows.items():

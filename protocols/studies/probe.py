@@ -95,7 +95,7 @@ class FoldCells:
 
 
 def densecl(settings: Mapping[str, str]) -> StageOne:
-    """Return DenseCL's pre-training, with `settings` (from `--set`) over its published recipe."""
+    """Return DenseCL's pre-training, with `settings` (from `--option`) over its published recipe."""
     recipe = options_from(DenseCLRecipe, settings)
     return StageOne(dataclasses.asdict(recipe), partial(ensure_backbone, recipe))
 

@@ -12,7 +12,7 @@ from fewshot.learners.method_identity import method_name, method_source, method_
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """A method with its options and recipe settled: what `--method`, `--set` and `--steps` came to."""
+    """A method with its options and recipe settled: what `--method`, `--option` and `--steps` came to."""
 
     name: str
     learner: type[Any]

@@ -29,7 +29,7 @@ def build_method_config(
 ) -> MethodConfig:
     """Return the method with every number settled: typed options over the method's published ones.
 
-    `settings` (from `--set`) may name the method's own options and, for what those don't name, the
+    `settings` (from `--option`) may name the method's own options and, for what those don't name, the
     recipe's (learning_rate, decay, ...). Raises `UserError` for unknown names and wrong types.
     """
     learner = resolve_method(name)
@@ -50,7 +50,7 @@ def build_method_config(
     changes = dataclasses.asdict(options_from(Recipe, rest, published))
     for flag, value in (("encoder", encoder), ("weights", weights), ("steps", steps)):
         if flag in rest and value is not None:
-            raise UserError(f"--{flag} and --set {flag}= are the same: give one of them")
+            raise UserError(f"--{flag} and --option {flag}= are the same: give one of them")
     encoder = changes["encoder"] if "encoder" in rest else encoder
     weights = changes["weights"] if "weights" in rest else weights
     if encoder is not None:

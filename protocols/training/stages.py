@@ -198,7 +198,7 @@ def _next_stage(
 ) -> Model:  # fmt: skip
     """Return the model before, trained on by a later stage of the method."""
     last = stage == plan_training(method).last
-    recipe = with_last_recipe(method, request.select).recipe if last else stage.recipe
+    recipe = with_last_recipe(method, request.checkpoint_policy).recipe if last else stage.recipe
     own = dataclasses.replace(method, recipe=recipe)
     assert own.recipe is not None
     pseudo = KINDS[own.recipe.episode](store)

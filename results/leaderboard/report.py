@@ -70,11 +70,11 @@ def _command(line: LeaderboardRow, seed: int) -> str:
         if model.name is not None:
             words += ["--name", model.name]
     if model.checkpoint in ("validation", "oracle"):
-        words += ["--select", model.checkpoint]
+        words += ["--checkpoint-policy", model.checkpoint]
     if model.precision not in (None, "float32"):
         words += ["--precision", model.precision]
     if model.answer_precision is not None:
-        words += ["--answer-precision", model.answer_precision]
+        words += ["--eval-precision", model.answer_precision]
     if model.compiled:
         words += ["--compile"]
     if record.train_dataset is not None:
@@ -82,7 +82,7 @@ def _command(line: LeaderboardRow, seed: int) -> str:
     recipe = {name: value for name, value in (model.recipe or {}).items() if name != "steps"}
     for name, value in sorted({**method.options, **recipe}.items()):
         text = ",".join(map(str, value)) if isinstance(value, list) else value
-        words += ["--set", f"{name}={text}"]
+        words += ["--option", f"{name}={text}"]
     return shlex.join(words)
 
 

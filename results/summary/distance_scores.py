@@ -34,7 +34,7 @@ def distance_score(
     if counts != recorded:
         raise UserError(
             f"the saved mask of {score.class_name} on scan {score.scan} counts {counts} tp, fp, fn, its "
-            f"record {recorded}; run the cell again with --redo --save-predictions"
+            f"record {recorded}; run the cell again with --overwrite --save-predictions"
         )
     if spacing_mm is None:
         return _undefined(where, NO_SPACING)

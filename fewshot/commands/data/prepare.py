@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace a store of other files")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     parser.add_argument("--size", type=int, metavar="N", help="of phantoms: pixels a side (default: 96)")
-    parser.add_argument("--slices", type=int, metavar="N", help="of phantoms: slices a scan, on average")
+    parser.add_argument(
+        "--phantom-slices", type=int, metavar="N", help="of phantoms: slices a scan, on average"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,8 +62,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--workers {args.workers}: wanted 1 or more, or 0 for one per core")
     if args.spec is None and args.dataset in KINDS:
         return _phantoms(args)
-    if args.size is not None or args.slices is not None:
-        raise UserError(f"--size and --slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}")
+    if args.size is not None or args.phantom_slices is not None:
+        raise UserError(
+            f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
+        )
     spec, scans, layout = _layout_of(args)
     destination: Path = args.work / "stores" / spec.name
     store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
@@ -108,7 +112,7 @@ def _phantoms(args: argparse.Namespace) -> int:
     if args.folder is not None:
         raise UserError(f"{args.dataset} is made by the program: leave out {args.folder}")
     store, new = ensure_phantoms(
-        args.work, args.dataset, size=args.size, slices=args.slices, overwrite=args.overwrite,
+        args.work, args.dataset, size=args.size, slices=args.phantom_slices, overwrite=args.overwrite,
         workers=args.workers,
     )  # fmt: skip
     if not new:

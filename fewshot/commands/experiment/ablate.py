@@ -31,12 +31,18 @@ def run(args: argparse.Namespace) -> int:
     from results.comparison.ablation import ablation_table
 
     methods = build_ablation(
-        args.method, shared.parse_options(args.set), shared.parse_seeds(args.seeds), encoder=args.encoder,
+        args.method, shared.parse_options(args.option), shared.parse_seeds(args.seeds), encoder=args.encoder,
         weights=args.weights, steps=args.steps, precision=args.precision,
     )  # fmt: skip
     devices = shared.parse_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     shared.share_devices(args, devices)
     other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
-    print(ablation_table(run_ablation(replace(request, select=args.select, train_store=other), methods)))
+    print(
+        ablation_table(
+            run_ablation(
+                replace(request, checkpoint_policy=args.checkpoint_policy, train_store=other), methods
+            )
+        )
+    )
     return 0

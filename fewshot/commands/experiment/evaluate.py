@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--encoder", metavar="E", help="with --checkpoint (default: the method's)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
+        "--option", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
     )
     parser.add_argument("--name", metavar="NAME", help="with --checkpoint: what tables call the checkpoint")
     parser.add_argument(
@@ -91,7 +91,7 @@ def _external(args: argparse.Namespace) -> list[Path]:
             "--checkpoint needs --dataset and --setting: a file does not say what it was trained for"
         )
     method = build_method_config(
-        args.method or "ssl-alpnet", shared.parse_options(args.set), encoder=args.encoder
+        args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )
     requests = [
         shared.request(args, args.dataset, args.setting, name=name)

@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("densecl",), help="what is learned from")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, metavar="FOLDER", help="folder of JPEG and PNG files")
-    source.add_argument("--store", nargs="+", metavar="NAME", help="prepared datasets, e.g. chaost2")
+    source.add_argument("--dataset", nargs="+", metavar="NAME", help="prepared datasets, e.g. chaost2")
     parser.add_argument(
-        "--protocol", default="alpnet-ep1", metavar="P", help="whose folds and intensities (--store)"
+        "--protocol", default="alpnet-ep1", metavar="P", help="whose folds and intensities (--dataset)"
     )
     parser.add_argument(
-        "--folds", default="all", metavar="F", help="all, or numbers with commas (--store; default: all)"
+        "--folds", default="all", metavar="F", help="all, or numbers with commas (--dataset; default: all)"
     )
     parser.add_argument(
         "--encoder", default="resnet101", metavar="E", help="resnet18, resnet50 or resnet101 (default)"
@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="small: 64 px, batch 64, queue 1,024, for a CPU (default: published)",
     )  # fmt: skip
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="a number of the recipe, such as epochs=5"
+        "--option",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="a number of the recipe, such as epochs=5",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
@@ -55,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out", metavar="FILE",
-        help="copy each backbone there too; with --store {fold} in the name is filled in, as by --weights",
+        help="copy each backbone there too; with --dataset {fold} in the name is filled in, as by --weights",
     )  # fmt: skip
     shared.add_device(parser)
 
@@ -73,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         wanted = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
         raise UserError(f"--out {args.out}: {wanted}")
     base = RECIPES[args.recipe]
-    recipe = options_from(type(base), shared.parse_options(args.set), base)
+    recipe = options_from(type(base), shared.parse_options(args.option), base)
     with init_distributed(shared.choose_device(args.device)) as (together, device):
         stage = Stage1(
             recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
@@ -98,20 +102,20 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
 
     if args.images is not None:
         if args.folds != "all":
-            raise UserError("--folds is for --store: one backbone of a folder serves every fold")
+            raise UserError("--folds is for --dataset: one backbone of a folder serves every fold")
         yield None, open_folder(args.images, args.work / "cache" / "pictures"), None
         return
     protocol = load_protocol(args.protocol)
-    stores = [shared.open_store(args.work, name) for name in args.store]
+    stores = [shared.open_store(args.work, name) for name in args.dataset]
     if len({store.hash for store in stores}) < len(stores):
         raise UserError(
-            f"--store {' '.join(args.store)}: a dataset stands twice, so that its pictures would count "
+            f"--dataset {' '.join(args.dataset)}: a dataset stands twice, so that its pictures would count "
             "twice; name each once"
         )
     folds = [choose_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
     if len(set(folds)) > 1:
         raise UserError(
-            f"--store {' '.join(args.store)}: {', '.join(str(len(some)) for some in folds)} folds; name "
+            f"--dataset {' '.join(args.dataset)}: {', '.join(str(len(some)) for some in folds)} folds; name "
             "those that all have with --folds"
         )
     for fold in folds[0]:

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of stage 1 (default: 0,1,2)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V",
+        "--option", action="append", default=[], metavar="K=V",
         help="a number of the pre-training's recipe, such as epochs=5",
     )  # fmt: skip
     parser.add_argument("--neighbours", type=int, default=20, metavar="K", help="that vote (default: 20)")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         device=device,
         batch=shared.choose_batch(args.batch, device),
     )
-    probe = run_probe(request, densecl(shared.parse_options(args.set)))
+    probe = run_probe(request, densecl(shared.parse_options(args.option)))
     if args.json is not None:
         write_json(args.json, probe_json(probe))
     print(probe_table(probe))

@@ -43,12 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from results.records.files import read_record
     from results.tables.fold_tables import render
 
-    options = shared.parse_options(args.set)
+    options = shared.parse_options(args.option)
     if args.stages is not None:
         if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
             raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
         if "stages" in options:
-            raise UserError("--stages and --set stages= are the same: give one of them")
+            raise UserError("--stages and --option stages= are the same: give one of them")
         options["stages"] = args.stages
     method = build_method_config(
         args.method, options, encoder=args.encoder, weights=args.weights, steps=args.steps,
@@ -57,9 +57,10 @@ def run(args: argparse.Namespace) -> int:
     devices = shared.parse_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     if args.checkpoint is not None:
-        if args.select != "last" or args.train_dataset is not None:
+        if args.checkpoint_policy != "last" or args.train_dataset is not None:
             raise UserError(
-                "--select and --train-dataset are for trainings here: leave them out with --checkpoint"
+                "--checkpoint-policy and --train-dataset are for trainings here: leave them out with "
+                "--checkpoint"
             )
         if len(devices) > 1:
             raise UserError("--checkpoint is asked on one device: give one --device")
@@ -69,6 +70,6 @@ def run(args: argparse.Namespace) -> int:
             raise UserError("--name is for --checkpoint: leave it out, or give a checkpoint file")
         shared.share_devices(args, devices)
         other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
-        paths = run(replace(request, select=args.select, train_store=other), method)
+        paths = run(replace(request, checkpoint_policy=args.checkpoint_policy, train_store=other), method)
     print(render([read_record(path) for path in paths]))
     return 0

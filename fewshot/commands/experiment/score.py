@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="manual labels that the method's training saw: "
         + "; ".join(f"{value}: {meaning}" for value, meaning in LABELS_USED.items()),
     )  # fmt: skip
-    parser.add_argument("--redo", action="store_true", help="write a record again where it exists")
+    parser.add_argument("--overwrite", action="store_true", help="write a record again where it exists")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.name,
         args.work,
         labels_used=args.labels_used,
-        redo=args.redo,
+        redo=args.overwrite,
     )
     print(render([read_record(path) for path in paths]))
     return 0

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, metavar="PRED", help="ends in .nii.gz or .nii")
     parser.add_argument(
-        "--value", type=int, metavar="K", help="the class in MASK (default: its only value besides 0)"
+        "--label", type=int, metavar="K", help="the class in MASK (default: its only value besides 0)"
     )
     parser.add_argument(
         "--slices", metavar="A:B",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="method of a checkpoint file (default: ssl-alpnet); with a model, the file of a user's method",
     )  # fmt: skip
     parser.add_argument("--encoder", metavar="E", help="with a file (default: the method's)")
-    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="with a file: an option")
+    parser.add_argument("--option", action="append", default=[], metavar="K=V", help="with a file: an option")
     parser.add_argument(
         "--image-size", type=int, default=256, metavar="N", help="with a file: its input (default: 256)"
     )
@@ -73,9 +73,9 @@ def run(args: argparse.Namespace) -> int:
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
-    question = read_question(image, mask, args.query, args.value, shared.parse_slices(args.slices))
+    question = read_question(image, mask, args.query, args.label, shared.parse_slices(args.slices))
     method = build_method_config(
-        args.method or "ssl-alpnet", shared.parse_options(args.set), encoder=args.encoder
+        args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )
     model = find_model(args.checkpoint, args.work, method, device, args.image_size, args.method)
     answer = segment_scan(

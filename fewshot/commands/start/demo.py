@@ -152,7 +152,7 @@ def _farewell(work: Path, figure: Path, overlays: list[Path], cell: str, seconds
         f"  fewshot plan{home} --dataset {PHANTOMS} --setting 1      what was asked, slice by slice",
         f"  fewshot overlay{home} {cell[:8]}                         one cell's best, median and worst scan",
         f"  fewshot run{home} --dataset {PHANTOMS} --setting 2 --method ssl-alpnet --encoder {ENCODER} "
-        f"--weights random --steps {STEPS} --set learning_rate={LEARNING_RATE}",
+        f"--weights random --steps {STEPS} --option learning_rate={LEARNING_RATE}",
         f"  fewshot prepare{home} chaost2 FOLDER                     the same with real scans",
     ]
     return "\n".join(lines)
