@@ -8,8 +8,8 @@ tested. With stage 3 it is therefore no self-supervised method, and every record
 
 Different here: stage 1 sees the training scans of the fold, so that there is one for each, where the paper
 takes radiology pictures of ROCO (`fewshot pretrain densecl`, then --weights FILE, does that); the last step
-of stage 3 answers, where the released snapshots were picked on the test fold (--checkpoint-policy oracle); the
-support of an annotated episode in setting 2 shows no tested class.
+of stage 3 answers, where the released snapshots were picked on the test fold (--checkpoint-policy oracle);
+the support of an annotated episode in setting 2 shows no tested class.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ RATE, STAGE_RATE = "1e-6", "1e-7"
 # stage 1 takes 3 steps, so the stages have different numbers of steps
 STAGES = f"""--encoder resnet18 --steps 2 --option learning_rate={STAGE_RATE} --option stage3_steps=4
     --option stage3_rate={STAGE_RATE} --option annotated=0.5 --option densecl_epochs=1
-    --option densecl_batch=16 --option densecl_queue=16 --option densecl_size=32 --option densecl_learning_rate={STAGE_RATE}"""
+    --option densecl_batch=16 --option densecl_queue=16 --option densecl_size=32
+    --option densecl_learning_rate={STAGE_RATE}"""
 
 
 def method_numbers(name: str, folder: Path) -> Numbers:

@@ -49,8 +49,8 @@ def without_validation(request: Request, plan: Plan) -> Plan:
     scan = scan_before(request, plan)
     if scan not in plan.training_scans or len(plan.training_scans) < 2:
         raise UserError(
-            f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training scan "
-            "that can be spared; use --checkpoint-policy last or a dataset with more scans"
+            f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training "
+            "scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
         )
     return held_out(plan, scan)
 
