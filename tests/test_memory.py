@@ -47,8 +47,8 @@ def test_a_batch_is_halved_until_it_fits_and_stays_so(caplog: pytest.LogCaptureF
     assert [one for batch in found for one in batch] == [2 * item for item in range(11)]
     assert seen == [8, 4, 2, 2, 2, 2, 2, 1] and batches.size == 2
     assert caplog.messages == [
-        "memory does not hold 8 slices at once; going on with 4",
-        "memory does not hold 4 slices at once; going on with 2",
+        "out of memory for 8 slices at once; continuing with 4",
+        "out of memory for 4 slices at once; continuing with 2",
     ]
     list(batches.over(range(3), limited(3, DEVICE_FULL, seen)))
     assert seen[8:] == [2, 1]
@@ -133,8 +133,8 @@ def test_evaluation_goes_on_with_the_same_result(
     assert not caplog.records and any(score.tp for one in wanted for score in one.scores)
     with caplog.at_level(logging.WARNING):
         assert evaluate(learner(1), plans, reader, device=CPU, batch=8) == wanted
-    assert caplog.messages[-1].endswith("going on with 1")
-    with pytest.raises(UserError, match="does not hold a single slice"):
+    assert caplog.messages[-1].endswith("continuing with 1")
+    with pytest.raises(UserError, match="out of memory for a single slice"):
         evaluate(learner(0), plans, reader, device=CPU, batch=8)
 
 
@@ -144,7 +144,7 @@ def test_segment_alone_needs_memory_for_one_query_slice(store: Store) -> None:
     wanted = evaluate(Segmenter(99), plans, reader, device=CPU, batch=8)
     assert any(score.tp for one in wanted for score in one.scores)
     assert evaluate(Segmenter(1), plans, reader, device=CPU, batch=8) == wanted
-    with pytest.raises(UserError, match="does not hold a single slice"):
+    with pytest.raises(UserError, match="out of memory for a single slice"):
         evaluate(Segmenter(0), plans, reader, device=CPU, batch=8)
 
 

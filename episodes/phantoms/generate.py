@@ -110,7 +110,7 @@ def prepare_phantom(
     slices: int | None = None,
     overwrite: bool = False,
     workers: int = 0,
-    done: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Make every scan of the dataset, write the store and return it opened; `done` is told of each scan."""
     with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
@@ -123,7 +123,7 @@ def prepare_phantom(
                     UNIT_DIRECTION, _sha256(image), _sha256(labels),
                 )
             )  # fmt: skip
-            done(1)
+            on_progress(1)
     return Store.open(destination)
 
 

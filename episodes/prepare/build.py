@@ -26,8 +26,8 @@ def build_store(
     strict: bool = False,
     prepared_by: str = "unknown",
     workers: int = 0,
-    checked: Callable[[ScanFacts], None] = lambda _facts: None,
-    sliced: Callable[[int], None] = lambda _count: None,
+    on_scan: Callable[[ScanFacts], None] = lambda _facts: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
@@ -55,7 +55,7 @@ def build_store(
         warnings += audit(scan, image, label, spec)
         warnings += check_orientation(found, image, label, strict=strict)
         sides[scan] = left_right(label, spec)
-        checked(found)
+        on_scan(found)
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
     with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
@@ -63,7 +63,7 @@ def build_store(
         for scan, raw in scans.items():
             pair = raw.read()
             superpixels = volume_superpixels(
-                pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, sliced
+                pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, on_progress
             )
             writer.add(
                 SourceScan(

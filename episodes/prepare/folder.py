@@ -8,12 +8,12 @@ from pathlib import Path
 
 from episodes.prepare.paired_nifti import raw_scan
 from episodes.prepare.scan import RawScan, id_order
-from episodes.prepare.spacing import settle_spacing
+from episodes.prepare.spacing import mark_unknown_spacing
 from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
 from fewshot.base.errors import UserError
 from fewshot.base.types import checked_name
 
-WANTED: dict[str, type] = {
+REQUIRED: dict[str, type] = {
     "modality": str,
     "classes": dict,
     "groups": dict,
@@ -42,12 +42,12 @@ class OwnFacts:
     """What a user's TOML file says: `spec`, whose fold borders are open if `folds` is a number.
 
     `images`, `labels`: names of the files below the folder, with {id} where the scan's id stands;
-    `spacing_told`: the file says itself whether spacing is known.
+    `states_spacing`: the file says itself whether spacing is known.
     """
 
     spec: DatasetSpec
     folds: int | None
-    spacing_told: bool
+    states_spacing: bool
     images: str
     labels: str
 
@@ -63,7 +63,7 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
             "--spec out or give your dataset another name"
         )
     where, table = str(path), read_table(path)
-    check_keys(where, table, WANTED, OPTIONAL)
+    check_keys(where, table, REQUIRED, OPTIONAL)
     if ("folds" in table) == ("fold_borders" in table):
         raise UserError(f"{where}: wanted either key folds, a number, or key fold_borders, a list; give one")
     folds: int | None = table.get("folds")
@@ -110,7 +110,7 @@ def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, Raw
             "make the last border the number of scans"
         )
     scans = {scan: raw_scan(scan, *files, spec) for scan, files in pairs.items()}
-    return spec if facts.spacing_told else settle_spacing(spec, scans), scans
+    return spec if facts.states_spacing else mark_unknown_spacing(spec, scans), scans
 
 
 def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:

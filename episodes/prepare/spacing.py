@@ -13,7 +13,7 @@ from episodes.store.dataset import DatasetSpec
 PLACEHOLDER = (1.0, 1.0, 1.0)
 
 
-def settle_spacing(spec: DatasetSpec, scans: Mapping[str, RawScan]) -> DatasetSpec:
+def mark_unknown_spacing(spec: DatasetSpec, scans: Mapping[str, RawScan]) -> DatasetSpec:
     """Return the facts with `spacing_known` false if each image's header says 1 x 1 x 1 mm.
 
     That is what programs write that have lost the spacing; no scanner gives it to every scan.

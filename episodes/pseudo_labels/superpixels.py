@@ -58,7 +58,7 @@ def volume_superpixels(
     threshold: float,
     min_size: int,
     workers: int = 0,
-    done: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> NDArray[np.uint16]:
     """Return the maps (Z,H,W) of all slices; threads share the slices, since Felzenszwalb frees the GIL.
 
@@ -69,7 +69,7 @@ def volume_superpixels(
     with ThreadPoolExecutor(max_workers=workers or usable_cores()) as pool:
         for z, found in enumerate(pool.map(lambda image: superpixels(image, threshold, min_size), volume)):
             maps[z] = found
-            done(1)
+            on_progress(1)
     return maps
 
 

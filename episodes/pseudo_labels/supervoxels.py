@@ -110,7 +110,7 @@ def stored_supervoxels(store: Store) -> Supervoxels | None:
 
 
 def ensure_supervoxels(
-    store: Store, workers: int = 0, done: Callable[[int], None] = lambda _count: None
+    store: Store, workers: int = 0, on_progress: Callable[[int], None] = lambda _count: None
 ) -> Supervoxels:
     """Return the supervoxels of `store`, computed and written beside its arrays unless they are there.
 
@@ -134,13 +134,13 @@ def ensure_supervoxels(
     with locked(folder / ".lock"):
         found = stored_supervoxels(store)
         if found is None:
-            _compute(store, folder, workers or usable_cores(), done)
+            _compute(store, folder, workers or usable_cores(), on_progress)
             found = stored_supervoxels(store)
     assert found is not None
     return found
 
 
-def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], None]) -> None:
+def _compute(store: Store, folder: Path, workers: int, on_progress: Callable[[int], None]) -> None:
     (folder / "index.json").unlink(missing_ok=True)
     parameters = _parameters(store)
 
@@ -157,7 +157,7 @@ def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], Non
     try:
         for scan, sha256 in zip(scans, pool.map(write, scans), strict=True):
             arrays[scan] = sha256
-            done(1)
+            on_progress(1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     write_json(folder / "index.json", {"parameters": parameters, "arrays": arrays})

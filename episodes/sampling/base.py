@@ -88,12 +88,12 @@ class MappedSampler(ViewSampler):
     slices: tuple[SliceRef, ...]
 
     @abstractmethod
-    def map_of(self, ref: SliceRef) -> NDArray[Any]:
+    def label_map(self, ref: SliceRef) -> NDArray[Any]:
         """Return the map of a slice, (H,W) integers, 0 = no number."""
 
     def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
         """Return where the slice's map has `number`, (H,W) bool."""
-        shown: NDArray[np.bool_] = self.map_of(ref) == number
+        shown: NDArray[np.bool_] = self.label_map(ref) == number
         return shown
 
 

@@ -42,7 +42,7 @@ class ResidentEpisodes:
         self._maps = torch.empty(len(self._places), side, side, dtype=torch.int32, device=device)
         for place, ref in enumerate(sampler.slices):
             self._images[place] = to_device(sampler.reader.images([ref])[0], device)
-            shown = torch.from_numpy(sampler.map_of(ref).astype(np.int32))
+            shown = torch.from_numpy(sampler.label_map(ref).astype(np.int32))
             self._maps[place] = to_device(shown, device)
 
     def episodes(self, steps: range) -> Iterator[Episode]:

@@ -81,14 +81,14 @@ class SuperpixelEpisodes(MappedSampler):
         label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number in chosen)
         return Picks(refs * 2, numbers * 2, label, generator)
 
-    def map_of(self, ref: SliceRef) -> NDArray[np.int32]:
+    def label_map(self, ref: SliceRef) -> NDArray[np.int32]:
         """Return the slice's superpixels (H,W)."""
         return self.reader.superpixels(ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
         ref = self._items[randint(len(self._items), generator)]
         if ref not in self._numbers:
-            self._numbers[ref] = numbers_on(self.map_of(ref))
+            self._numbers[ref] = numbers_on(self.label_map(ref))
         number = DRAWS[self._draw](self._numbers[ref], generator)
         if number is None:
             raise UserError(

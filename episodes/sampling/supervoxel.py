@@ -152,9 +152,9 @@ class SupervoxelEpisodes(MappedSampler):
         labels = (f"{one.scan}:{one.z}>{other.z}:{number}" for one, other, number in chosen)
         return Picks(refs, numbers * 2, " ".join(labels), generator)
 
-    def map_of(self, ref: SliceRef) -> NDArray[Any]:
+    def label_map(self, ref: SliceRef) -> NDArray[Any]:
         """Return the slice's supervoxels (H,W)."""
-        return self.reader.cut(self._supervoxels.scan(ref.scan), ref)
+        return self.reader.crop_slice(self._supervoxels.scan(ref.scan), ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, SliceRef, int]:
         """Draw support, query and the number of a supervoxel that both show."""
@@ -175,7 +175,7 @@ class SupervoxelEpisodes(MappedSampler):
         """
         shown: dict[int, list[Shown]] = {}
         for ref in refs:
-            areas = np.bincount(self.map_of(ref).ravel())
+            areas = np.bincount(self.label_map(ref).ravel())
             for number in (np.flatnonzero(areas[1:]) + 1).tolist():
                 shown.setdefault(number, []).append(Shown(ref.z, int(areas[number])))
         places = {number: pairs_of(slices) for number, slices in sorted(shown.items()) if len(slices) > 1}

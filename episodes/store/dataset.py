@@ -75,7 +75,7 @@ class DatasetSpec:
         """Return the facts as plain JSON values; `spec_from_table` takes them back."""
         plain = asdict(self)
         for key in ("groups", "patients"):
-            plain[key] = {name: list(some) for name, some in getattr(self, key).items()}
+            plain[key] = {name: list(items) for name, items in getattr(self, key).items()}
         for key, usual in OPTIONAL.items():
             if plain[key] == usual:
                 del plain[key]
@@ -141,16 +141,16 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
 
 
 def check_keys(
-    where: str, table: Mapping[str, Any], wanted: Mapping[str, type], optional: Mapping[str, type]
+    where: str, table: Mapping[str, Any], required: Mapping[str, type], optional: Mapping[str, type]
 ) -> None:
     """Refuse unknown and missing keys, and values of another type; a whole number passes for a float."""
-    known = {**wanted, **optional}
+    known = {**required, **optional}
     for key in table:
         if key not in known:
             raise UserError(f"{where}: {unknown_name('key', key, known)}")
     for key, kind in known.items():
         if key not in table:
-            if key in wanted:
+            if key in required:
                 raise UserError(f"{where}: key {key} is missing; give a {kind.__name__}")
             continue
         value = table[key]
@@ -172,10 +172,10 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
     return {name: tuple(some) for name, some in table.items()}
 
 
-def _check_list(where: str, key: str, values: list[Any], wanted: type) -> None:
+def _check_list(where: str, key: str, values: list[Any], kind: type) -> None:
     for value in values:
-        if type(value) is not wanted:
-            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {wanted.__name__}")
+        if type(value) is not kind:
+            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {kind.__name__}")
 
 
 def _check_sense(where: str, spec: DatasetSpec) -> None:

@@ -129,7 +129,7 @@ class SliceReader:
     def image(self, ref: SliceRef) -> NDArray[np.float32]:
         """Return (x - mean) / std of one slice, (H,W) float32; computed in double."""
         mean, std = self._normalisation.mean_std[ref.scan]
-        cut = self.cut(self._store.scan(ref.scan).image, ref)
+        cut = self.crop_slice(self._store.scan(ref.scan).image, ref)
         return ((cut.astype(np.float64) - mean) / std).astype(np.float32)
 
     def images(self, refs: Sequence[SliceRef]) -> Tensor:
@@ -141,18 +141,18 @@ class SliceReader:
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
         """Return where the slice shows the class stored as `class_value`, (H,W) bool."""
-        shown: NDArray[np.bool_] = self.cut(self._store.scan(ref.scan).labels, ref) == class_value
+        shown: NDArray[np.bool_] = self.crop_slice(self._store.scan(ref.scan).labels, ref) == class_value
         return shown
 
     def labels(self, ref: SliceRef) -> NDArray[np.uint8]:
         """Return the stored class values of the slice, (H,W) uint8, 0 = no class."""
-        return self.cut(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
+        return self.crop_slice(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
 
     def superpixels(self, ref: SliceRef) -> NDArray[np.int32]:
         """Return the superpixel numbers of the slice, (H,W) int32, 0 = in no superpixel."""
-        return self.cut(self._store.scan(ref.scan).superpixels, ref).astype(np.int32)
+        return self.crop_slice(self._store.scan(ref.scan).superpixels, ref).astype(np.int32)
 
-    def cut(self, volume: NDArray[Any], ref: SliceRef) -> NDArray[Any]:
+    def crop_slice(self, volume: NDArray[Any], ref: SliceRef) -> NDArray[Any]:
         """Return what a model sees, (H,W), of slice `ref.z` of a volume (Z,Y,X) on the scan's grid."""
         size = self.image_size
         if volume.shape[1] < size or volume.shape[2] < size:

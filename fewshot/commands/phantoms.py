@@ -43,7 +43,7 @@ def ensure_phantoms(
         return store, False
     with progress(len(spec.scans), f"{name}: making phantoms", "scan") as bar:
         store = prepare_phantom(
-            spec, destination, slices=slices, overwrite=overwrite, workers=workers, done=bar.update
+            spec, destination, slices=slices, overwrite=overwrite, workers=workers, on_progress=bar.update
         )
     write_contact_sheet(store, destination / "contact.png")
     return store, True

@@ -178,7 +178,7 @@ class DenseCL(nn.Module):
             means = [found.global_loss, found.dense_loss, found.first, total]
             counts = [((found.matches == true) & shared).sum().float(), shared.sum().float()]
             if self._together.size > 1:
-                told = self._together.gathered(torch.stack([*means, *counts]).unsqueeze(0))
+                told = self._together.all_gather(torch.stack([*means, *counts]).unsqueeze(0))
                 means, counts = list(told[:, :4].mean(0)), list(told[:, 4:].sum(0))
             fill = (self.seen[0] / self.recipe.queue).clamp(max=1)
         parts = {
@@ -204,7 +204,7 @@ class DenseCL(nn.Module):
         its negatives are the queue of pooled dense keys. Features are compared in float32 whatever precision
         the encoders run in.
         """
-        backbone_q, whole_q, dense_q, _ = self._together.gradients_averaged(self.encoder_q)(queries)
+        backbone_q, whole_q, dense_q, _ = self._together.average_gradients(self.encoder_q)(queries)
         with torch.no_grad():
             backbone_k, whole_k, dense_k, pooled_k = self._keys(keys)
         with in_float32(queries.device):
@@ -233,7 +233,7 @@ class DenseCL(nn.Module):
         """Put keys (N,D) of all processes in the place of the oldest."""
         for name, new in (("queue", keys), ("queue2", dense_keys)):
             queue, pointer = getattr(self, name), getattr(self, f"{name}_ptr")
-            new = self._together.gathered(new)
+            new = self._together.all_gather(new)
             count = len(new)
             if queue.shape[1] % count:
                 raise ValueError(f"{count} keys for a queue of {queue.shape[1]}, wanted a divisor of it")
@@ -246,13 +246,13 @@ class DenseCL(nn.Module):
         """Return the key encoder's outputs; between several processes the pictures are shuffled meanwhile."""
         if self._together.size == 1:
             return list(self.encoder_k(views))
-        everyones = self._together.gathered(views)
+        everyones = self._together.all_gather(views)
         generator = torch.Generator().manual_seed(seed_for("densecl-shuffle", self._seed, int(self.seen)))
         order = torch.randperm(len(everyones), generator=generator).to(views.device)
         mine = order.chunk(self._together.size)[self._together.rank]
         shuffled = self.encoder_k(everyones[mine])
         back = order.argsort().chunk(self._together.size)[self._together.rank]
-        return [self._together.gathered(one)[back] for one in shuffled]
+        return [self._together.all_gather(one)[back] for one in shuffled]
 
     def _loss_of_first(self, positive: Tensor, negatives: Tensor) -> Tensor:
         """Return the mean InfoNCE of positives (M,1) against negatives (M,K) at the temperature."""

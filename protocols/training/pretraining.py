@@ -142,7 +142,7 @@ def ensure_pretrained(
     own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
     about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
-    with together.holding(work / "locks" / f"{key}.lock"):
+    with together.lock_on_rank0(work / "locks" / f"{key}.lock"):
         if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
         if not path.exists():

@@ -49,7 +49,7 @@ def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
     found = stored_supervoxels(store)
     if found is None:
         with progress(len(store.index.scans), f"{store.spec.name}: supervoxels", "scan") as bar:
-            found = ensure_supervoxels(store, done=bar.update)
+            found = ensure_supervoxels(store, on_progress=bar.update)
     maps = found
 
     def episodes(

@@ -90,7 +90,7 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
     """Return the facts, the scans and what the folder's layout says of them."""
     from episodes.prepare.downloads.layouts import detect
     from episodes.prepare.folder import own_scans, read_own_facts
-    from episodes.prepare.spacing import settle_spacing
+    from episodes.prepare.spacing import mark_unknown_spacing
     from episodes.store.dataset import load_dataset_spec
 
     own = None if args.spec is None else read_own_facts(args.spec, args.dataset)
@@ -102,7 +102,7 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
         return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
     name, layout = detect(args.folder, spec)
     scans = layout.scans(args.folder, spec)
-    facts = settle_spacing(spec, scans) if name == "published" else spec
+    facts = mark_unknown_spacing(spec, scans) if name == "published" else spec
     return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
 
 
@@ -239,7 +239,7 @@ def _prepare(
             strict=layout.strict,
             prepared_by=layout.prepared_by,
             workers=workers,
-            checked=checked,
-            sliced=lambda count: bars[-1].update(count),
+            on_scan=checked,
+            on_progress=lambda count: bars[-1].update(count),
         )
     return store, facts
