@@ -19,7 +19,7 @@ def check_precision(name: str) -> str:
 
 
 def autocast_to(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return a context that runs its block in `precision` on `device`: bf16 by autocast, float32 unchanged."""
+    """Return a context that runs its block in `precision` on `device`: bf16 uses autocast."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 

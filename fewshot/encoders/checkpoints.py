@@ -60,23 +60,18 @@ def default_weights(encoder: str) -> str:
 
 
 def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeights:
-    """Load the initial weights of an encoder's backbone; there is no fallback.
+    """Load the initial weights of an encoder's backbone and return their name and sha256; no fallback.
 
     The 1x1 convolutions after the backbone and the classifier of Q-Net's backbone always start random.
 
     Args:
-        weights: random, imagenet, coco or the path of a file. `random` leaves the encoder as it was built.
-            A file holds a backbone under torchvision's names, with or without the prefix `backbone.`, alone
-            or as `state_dict` (fewshot/encoders/backbone_file.py).
+        weights: random (leave the encoder unchanged), imagenet, coco or the path of a file with a backbone
+            under torchvision's names, with or without `backbone.` before them, alone or as `state_dict`.
         encoder: module with attributes `name` and `backbone`.
         folder: folder of torchvision's files; each is checked against the sha256 prefix in its name.
 
-    Returns:
-        Name and sha256 of the loaded weights.
-
     Raises:
-        UserError: the file is missing, damaged or wrong, the backbone is of another encoder, or the encoder
-            lacks `name` or `backbone`.
+        UserError: the file is missing, damaged or of another encoder, or the encoder lacks an attribute.
     """
     if weights == "random":
         return InitialWeights("random", None)
@@ -100,10 +95,7 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
 
 
 def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
-    """Return the file of the initial weights `weights` for an encoder; None for random.
-
-    Arguments as for `load_weights`. The file is not read. Raises `UserError` if it does not exist.
-    """
+    """Return the file of the initial weights, unread; None for random; `UserError` if it is missing."""
     if weights == "random":
         return None
     if weights not in ("imagenet", "coco"):

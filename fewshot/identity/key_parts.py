@@ -27,7 +27,7 @@ def method_key_part(method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_key_part(initial: Mapping[str, Any] | None) -> Any:
-    """Return the part of a key for initial weights: the sha256 of their file, or their name without a file."""
+    """Return the part of a key for initial weights: the sha256 of their file, else their name."""
     if initial is None:
         return None
     rest = {name: value for name, value in initial.items() if name not in ("name", "sha256")}
