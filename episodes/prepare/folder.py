@@ -1,4 +1,4 @@
-"""Bring your own: any folder of image and label files becomes a dataset by the facts in a TOML file."""
+"""A user's own dataset: a folder of image and label files, described by a TOML file."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ IMAGES, LABELS = "image_{id}.nii.gz", "label_{id}.nii.gz"
 
 @dataclass(frozen=True)
 class OwnFacts:
-    """What a user's TOML file says: `spec`, whose fold borders are open if `folds` is a number.
+    """The content of a user's TOML file.
 
-    `images`, `labels`: names of the files below the folder, with {id} where the scan's id stands;
-    `states_spacing`: the file says itself whether spacing is known.
+    `spec`: facts of the dataset; if `folds` is a number, `own_scans` replaces its fold borders. `images`,
+    `labels`: patterns of file names below the folder, with {id} for the scan's id; `states_spacing`: whether
+    the file has the key `spacing_known`.
     """
 
     spec: DatasetSpec
@@ -55,7 +56,7 @@ class OwnFacts:
 def read_own_facts(path: Path, name: str) -> OwnFacts:
     """Return the checked facts of a dataset `name` in the TOML file `path`.
 
-    Raises `UserError` for the name of a dataset that is shipped, and with file, key and reason otherwise.
+    Raises `UserError` if `name` is a shipped dataset, and for a fault in the file, with key and reason.
     """
     if name in known_datasets():
         raise UserError(
@@ -90,10 +91,10 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
 
 
 def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, RawScan]]:
-    """Return the dataset's facts, its folds settled, and its scans: integer ids in order, others by name.
+    """Return the dataset's facts with its fold borders, and its scans by id, integer ids first, in order.
 
-    Of a number of folds each has as many scans as another, or one more: fold f begins at position
-    f * scans // folds. Raises `UserError` as `paired_files` does and where the folds don't fit the scans.
+    With a number of folds, fold f begins at position f * scans // folds, so the sizes of folds differ by at
+    most one scan. Raises `UserError` as `paired_files`, and if the folds do not fit the scans.
     """
     pairs = paired_files(folder, facts.images, facts.labels)
     spec, count = facts.spec, len(pairs)
@@ -114,10 +115,10 @@ def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, Raw
 
 
 def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:
-    """Return scan id -> (image file, label file) of the files below `folder` that fit the patterns.
+    """Return scan id -> (image file, label file) of the files below `folder` that match the patterns.
 
-    A file that fits both is what the longer pattern says. Raises `UserError` for a folder that is missing
-    or holds none, and for a file without its partner.
+    If a file matches both patterns, the longer one decides. Raises `UserError` for a folder that is missing
+    or has no such file, and for a file without its partner.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; give the one that holds {images} and {labels}")
