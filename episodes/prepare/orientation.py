@@ -50,7 +50,7 @@ def check_orientation(
 ) -> list[str]:
     """Return a warning if the label does not fit its image; if `strict`, raise `UserError` instead.
 
-    A label does not fit if its mirror image fits better, or if over a tenth of its voxels lie outside the body.
+    A label does not fit if its mirror image fits better, or if over a tenth of it lies outside the body.
     """
     found = []
     better = better_orientation(image, label)

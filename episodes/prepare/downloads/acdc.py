@@ -30,8 +30,8 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     """Return one scan for each patient of the dataset, under the patient's number.
 
     The scan is the end-diastolic frame that the patient's Info.cfg names. No other frame is used, so no
-    patient is on both sides of a split. Patients outside the dataset are ignored. Raises `UserError` for a missing
-    patient, Info.cfg, frame number or file.
+    patient is on both sides of a split. Patients outside the dataset are ignored. Raises `UserError` for a
+    missing patient, Info.cfg, frame number or file.
     """
     found = next((patients for place in PLACES if (patients := _patients(folder / place))), {})
     missing = [scan for scan in spec.scans if scan not in found]

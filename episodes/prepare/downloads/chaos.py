@@ -1,7 +1,7 @@
 """The CHAOS download of abdominal MR: T2-SPIR images as DICOM slices, organs as PNG masks.
 
 `MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`. DICOM rows run from front to back. The rows
-of the published volumes, on which all results were computed, run from back to front; so this module flips rows.
+of the published volumes, on which all results were computed, run from back to front; this module flips them.
 """
 
 from __future__ import annotations
