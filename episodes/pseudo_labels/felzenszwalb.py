@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# Offsets (z, y, x) to the 13 neighbours that follow in the array. Edges of equal weight have this order: within
-# a slice first, straight along z last.
+# Offsets (z, y, x) to the 13 neighbours that follow in the array. Edges of equal weight have this order:
+# within a slice first, straight along z last.
 STEPS = (
     (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1),
     (1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1),

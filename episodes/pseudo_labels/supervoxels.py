@@ -47,8 +47,8 @@ def volume_supervoxels(
 ) -> NDArray[Any]:
     """Return the supervoxel map of a volume, (Z,Y,X): numbers 1 .. n without gaps; 0 means no supervoxel.
 
-    Felzenszwalb's algorithm segments the whole volume. The patient mask of each slice (`patient_mask` at 10 of
-    255) is applied afterwards, so remnants smaller than `min_size` stay; no segment is dropped.
+    Felzenszwalb's algorithm segments the whole volume. The patient mask of each slice (`patient_mask` at 10
+    of 255) is applied afterwards, so remnants smaller than `min_size` stay; no segment is dropped.
 
     Args:
         volume: image (Z,Y,X).
