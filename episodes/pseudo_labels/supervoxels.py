@@ -93,7 +93,7 @@ class Supervoxels:
 
 
 def stored_supervoxels(store: Store) -> Supervoxels | None:
-    """Return the stored supervoxels of `store`; None if there are none, or only with other parameters.
+    """Return the stored supervoxels of `store`; None without any, or with other parameters.
 
     Raises `UserError` for a damaged index.json.
     """

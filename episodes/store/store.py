@@ -36,7 +36,7 @@ from fewshot.base.errors import UserError
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
 PREPARED_BY = ("fewshot", "published-layout", "unknown")
-NOT_HASHED = ("title", "sources", "region", "patients")  # keys that change no evaluation
+NOT_HASHED = ("title", "sources", "region", "patients")  # facts that change no array and no plan
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Task:
 class ScanScore:
     """Pixel counts of one class in one query scan, summed over the scored slices.
 
-    `undefined`: the reason why no Dice exists, or None; with a reason the counts are 0 and `dice` is None.
+    `undefined`: the reason why no Dice exists, or None; a reason sets the counts to 0 and `dice` to None.
     """
 
     class_name: str

@@ -46,7 +46,7 @@ COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Initial weights of a training: random, imagenet, coco or a file's name; `sha256` is None for random."""
+    """Initial weights of a training: random, imagenet, coco or a file's name; random has no `sha256`."""
 
     name: str
     sha256: str | None
