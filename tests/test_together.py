@@ -80,7 +80,7 @@ from datetime import timedelta
 from pathlib import Path
 import torch.distributed as dist
 from fewshot import together as module
-from fewshot.together import joined
+from fewshot.base.distributed import init_distributed as joined
 from protocols import pretraining
 from test_backbone_names import STAGE, Twelve
 
