@@ -44,7 +44,7 @@ def test_a_number_of_processes_without_torchrun_is_refused(
     assert "WORLD_SIZE is set to '2', but not RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT" in error
     assert error.count("\n") == 1
     launched(monkeypatch, WORLD_SIZE="two")
-    with pytest.raises(UserError, match="WORLD_SIZE is set to 'two', which is no number of processes"):
+    with pytest.raises(UserError, match="WORLD_SIZE is set to 'two', which is not a number of processes"):
         init_distributed(CPU).__enter__()
     launched(monkeypatch, **{**dict.fromkeys(PLACE), "WORLD_SIZE": "1"})
     with init_distributed(CPU) as (together, device):

@@ -145,7 +145,7 @@ def open_folder(folder: Path, cache: Path | None = None) -> FolderPictures:
     `UserError` if the folder does not exist or has no usable picture.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give one that holds JPEG or PNG files")
+        raise UserError(f"{folder} is not a folder; give one that holds JPEG or PNG files")
     walked, aside = set[Path](), list[Path]()
     names = sorted(_names(folder, folder, walked, aside))
     others = sum(1 for place in aside for _name in _names(folder, place, walked))

@@ -186,7 +186,9 @@ PART_RULES: dict[str, Callable[[int, Sequence[int], int], int]] = {
     "list-thirds": list_thirds,
     "whole-scan": whole_scan,
 }
-ODD_PARTS = frozenset({"range-thirds", "list-thirds"})  # so that the middle of the range lies within one part
+ODD_PARTS = frozenset(
+    {"range-thirds", "list-thirds"}
+)  # rules whose number of parts must be odd, for a middle part
 ONE_PART = frozenset({"whole-scan"})
 SCORED: dict[str, Callable[[int, Sequence[int]], bool]] = {
     "class-range": class_range,

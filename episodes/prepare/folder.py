@@ -121,7 +121,7 @@ def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path
     or has no such file, and for a file without its partner.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give the one that holds {images} and {labels}")
+        raise UserError(f"{folder} is not a folder; give the one that holds {images} and {labels}")
     patterns = {"image": images, "label": labels}
     kinds = sorted(patterns, key=lambda kind: len(patterns[kind]), reverse=True)
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}

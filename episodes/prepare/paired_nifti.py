@@ -25,7 +25,9 @@ def find_pairs(folder: Path, spec: DatasetSpec) -> dict[str, Pair]:
     or the number of scans does not fit the folds.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give the one that holds image_ID.nii.gz and label_ID.nii.gz")
+        raise UserError(
+            f"{folder} is not a folder; give the one that holds image_ID.nii.gz and label_ID.nii.gz"
+        )
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}
     for path in sorted(folder.iterdir()):
         match = FILE.fullmatch(path.name)

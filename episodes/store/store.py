@@ -93,7 +93,9 @@ class Store:
         """Open a store folder; `UserError` if it is not a store, is damaged, or has another schema."""
         file = path / "index.json"
         if not file.is_file():
-            raise UserError(f"{path} holds no index.json, so it is no prepared dataset; run: fewshot prepare")
+            raise UserError(
+                f"{path} holds no index.json, so it is not a prepared dataset; run: fewshot prepare"
+            )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError):

@@ -23,12 +23,7 @@ from fewshot.base.locks import if_free, locked
 
 LOG = logging.getLogger("fewshot")
 PAUSE = 2.0  # seconds between two attempts to lock; a collective times out after half an hour
-TORCHRUN = (
-    "RANK",
-    "LOCAL_RANK",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)  # set by torchrun beside WORLD_SIZE
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets them beside WORLD_SIZE
 
 
 class _Spare(nn.Module):
@@ -148,7 +143,7 @@ def _processes() -> int:
     missing = [name for name in TORCHRUN if name not in os.environ]
     if text == "1" or (text.isdecimal() and int(text) > 1 and not missing):
         return int(text)
-    wrong = f"but not {', '.join(missing)}" if missing else "which is no number of processes"
+    wrong = f"but not {', '.join(missing)}" if missing else "which is not a number of processes"
     raise UserError(
         f"WORLD_SIZE is set to {text!r}, {wrong}: torchrun sets all of them; start several processes by it, "
         "or unset WORLD_SIZE for one"

@@ -101,7 +101,7 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     if weights not in ("imagenet", "coco"):
         if not Path(weights).is_file():
             raise UserError(
-                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
+                f"weights {weights!r} is not a file, random, imagenet or coco; give one of these "
                 "or the path of a file"
             )
         return Path(weights)
@@ -255,7 +255,7 @@ def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise UserError(
-            f"checkpoint {path} is no plain state_dict: {_some(others)} hold no tensor; "
+            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
             "save a dictionary of names and tensors"
         )
     wrapped = all(name.startswith(WRAPPER) for name in content)

@@ -50,7 +50,7 @@ def end_diastolic_frame(info: Path) -> int:
     except FileNotFoundError:
         raise UserError(f"{info}: no such file, wanted one with a line `ED: number`; add it") from None
     except UnicodeDecodeError:
-        raise UserError(f"{info} is no text, wanted a line `ED: number`; fetch it again") from None
+        raise UserError(f"{info} is not text, wanted a line `ED: number`; fetch it again") from None
     frames = [match[1] for line in text.splitlines() if (match := FRAME.fullmatch(line.strip()))]
     if len(frames) != 1:
         raise UserError(f"{info} has {len(frames)} lines `ED: number`, wanted one; fetch it again")

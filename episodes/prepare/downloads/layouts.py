@@ -67,7 +67,7 @@ def detect(folder: Path, spec: DatasetSpec) -> tuple[str, DownloadLayout]:
     wanted = " and no ".join(f"{layout.files} ({name})" for name, layout in possible.items())
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is no folder; give the one that holds {wanted.replace(' and no ', ' or ')}"
+            f"{folder} is not a folder; give the one that holds {wanted.replace(' and no ', ' or ')}"
         )
     found = [name for name, layout in possible.items() if layout.detect(folder)]
     if not found:
