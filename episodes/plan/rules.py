@@ -186,9 +186,7 @@ PART_RULES: dict[str, Callable[[int, Sequence[int], int], int]] = {
     "list-thirds": list_thirds,
     "whole-scan": whole_scan,
 }
-ODD_PARTS = frozenset(
-    {"range-thirds", "list-thirds"}
-)  # rules whose number of parts must be odd, for a middle part
+ODD_PARTS = frozenset({"range-thirds", "list-thirds"})  # need an odd number of parts, for a middle part
 ONE_PART = frozenset({"whole-scan"})
 SCORED: dict[str, Callable[[int, Sequence[int]], bool]] = {
     "class-range": class_range,

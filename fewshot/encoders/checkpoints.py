@@ -101,7 +101,7 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     if weights not in ("imagenet", "coco"):
         if not Path(weights).is_file():
             raise UserError(
-                f"weights {weights!r} is not a file, random, imagenet or coco; give one of these "
+                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
                 "or the path of a file"
             )
         return Path(weights)
