@@ -108,7 +108,7 @@ class DSPNet(SSLALPNet):
         self.cls_unit = ChannelAttention(channels, self.options.constants.w)
 
     @classmethod
-    def settled_options(cls, options: Options, region: str, setting: int) -> tuple[Options, tuple[str, ...]]:
+    def constants_for(cls, options: Options, region: str, setting: int) -> tuple[Options, tuple[str, ...]]:
         """Return options with every number in them, and marks where they are no row of the authors'."""
         asked = f"{region} in setting {setting}"
         fitting = ROWS.get((region, setting))

@@ -204,7 +204,7 @@ class PrototypeLearner(nn.Module):
         return [{"params": [p for p in self.parameters() if p.requires_grad], "rate": 1.0}]
 
     @classmethod
-    def settled_options(cls, options: Any, region: str, setting: int) -> tuple[Any, tuple[str, ...]]:
+    def constants_for(cls, options: Any, region: str, setting: int) -> tuple[Any, tuple[str, ...]]:
         """Return the options to build with where a protocol asks, and marks for its records.
 
         For methods whose authors change constants with what is shown (`region`: abdomen or heart) and
