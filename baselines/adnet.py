@@ -34,7 +34,7 @@ from fewshot.learners.anomaly import (
     CLASS_WEIGHTS,
     alignment_loss,
     anomaly_scores,
-    counted,
+    is_trained_on,
     log_probabilities,
     mean_prototype,
     pooled_prototype,
@@ -114,7 +114,7 @@ class ADNet(PrototypeLearner):
                 ),
                 self.t.sum() / self.options.alpha,
             ]
-        return torch.stack(parts), counted(support_masks, self.options.skip_empty_support)
+        return torch.stack(parts), is_trained_on(support_masks, self.options.skip_empty_support)
 
     @classmethod
     def recipe(cls) -> Recipe:

@@ -40,7 +40,7 @@ from fewshot.learners.anomaly import (
     CLASS_WEIGHTS,
     alignment_loss,
     anomaly_scores,
-    counted,
+    is_trained_on,
     log_probabilities,
     mean_prototype,
     pooled_prototype,
@@ -49,7 +49,7 @@ from fewshot.learners.anomaly import (
     resize_probabilities,
 )
 from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, call_logits
-from fewshot.learners.refinement import REFINEMENTS, Refined, refinement_steps
+from fewshot.learners.refinement import REFINEMENTS, RefinementStep, refinement_steps
 
 Maps = tuple[Tensor, Tensor, Tensor]  # fine (N,C,h,w), coarse (N,C,h/2,w/2), threshold (N,1,1,1)
 
@@ -155,7 +155,7 @@ class QNet(PrototypeLearner):
         steps = islice(self.refinement(prototype, query, threshold), self.options.refinement_steps)
         return deque(steps, maxlen=1).pop().prototype
 
-    def refinement(self, prototype: Tensor, query: Tensor, threshold: Tensor) -> Iterator[Refined]:
+    def refinement(self, prototype: Tensor, query: Tensor, threshold: Tensor) -> Iterator[RefinementStep]:
         """Yield steps of refining a prototype (C,) on one map (C,h,w) with threshold (), without end."""
 
         def predict(current: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class QNet(PrototypeLearner):
         predicted = logs[:, 1] > logs[:, 0]
         back, _defined = call_logits(self, query, predicted, support, {}, "alignment")
         parts = [query_loss(logs, query_masks), alignment_loss(back, support_masks, predicted)]
-        return torch.stack(parts), counted(support_masks, self.options.skip_empty_support)
+        return torch.stack(parts), is_trained_on(support_masks, self.options.skip_empty_support)
 
     @classmethod
     def recipe(cls) -> Recipe:
