@@ -71,7 +71,7 @@ def build_method_config(
 def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
     """Return the method with the constants that its authors give for a region and a setting.
 
-    Most methods have one set of constants and come back as they are; see `PrototypeLearner.constants_for`.
+    Most methods have one set of constants and come back as they are; see `PrototypeLearner.settled_options`.
     What a reader must know of the choice becomes the method's `marks`.
     """
     if not hasattr(method.learner, "constants_for"):
