@@ -130,7 +130,7 @@ class QNet(PrototypeLearner):
             for support, query in zip(support_features[:2], query_features[:2], strict=True):
                 prototypes = prototype_of(support, support_masks).expand(len(query), -1)
                 if refine:
-                    prototypes = self.refined(prototypes, query, cuts)
+                    prototypes = self.refine(prototypes, query, cuts)
                 found = self.foreground(prototypes, query, cuts)
                 maps.append(resize_probabilities(found, size, self.options.align_corners))
             share = self.options.fine_weight
@@ -142,16 +142,16 @@ class QNet(PrototypeLearner):
             anomaly_scores(prototypes, query, self.options.alpha), thresholds, self.options.kappa
         )
 
-    def refined(self, prototypes: Tensor, query: Tensor, thresholds: Tensor) -> Tensor:
+    def refine(self, prototypes: Tensor, query: Tensor, thresholds: Tensor) -> Tensor:
         """Return prototypes (Q,C), each after Adam's steps on its own query map (Q,C,h,w) (QNET-5).
 
         Nothing but the prototypes gets a gradient. One query at a time: a map at stride 4 is large.
         """
         with torch.inference_mode(False), torch.enable_grad():
             each = zip(_plain(prototypes), _plain(query), _plain(thresholds), strict=True)
-            return torch.stack([self._refined(*one) for one in each])
+            return torch.stack([self._refine_one(*one) for one in each])
 
-    def _refined(self, prototype: Tensor, query: Tensor, threshold: Tensor) -> Tensor:
+    def _refine_one(self, prototype: Tensor, query: Tensor, threshold: Tensor) -> Tensor:
         steps = islice(self.refinement(prototype, query, threshold), self.options.refinement_steps)
         return deque(steps, maxlen=1).pop().prototype
 

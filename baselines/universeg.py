@@ -55,7 +55,7 @@ class CrossBlock(nn.Module):
         own, theirs = weight[:, : self._target_channels], weight[:, self._target_channels :]
         # the convolution of a concatenation is a sum, and the target's part is the same for the whole context
         shared = F.conv2d(target, own, bias, padding=1)
-        mixed = shared[:, None] + _each(lambda one: F.conv2d(one, theirs, padding=1), support)
+        mixed = shared[:, None] + _each(lambda maps: F.conv2d(maps, theirs, padding=1), support)
         new_target = F.leaky_relu(self.get_submodule("target.vmapped.conv")(mixed.mean(dim=1)))
         convolve = self.get_submodule("support.vmapped.conv")
         return new_target, F.leaky_relu(_each(convolve, mixed))
@@ -77,7 +77,7 @@ class UniverSegNetwork(nn.Module):
         kept = []
         for number, block in enumerate(self.enc_blocks):
             if number:
-                target, support = F.max_pool2d(target, 2), _each(lambda one: F.max_pool2d(one, 2), support)
+                target, support = F.max_pool2d(target, 2), _each(lambda maps: F.max_pool2d(maps, 2), support)
             target, support = block(target, support)
             kept.append((target, support))
         for block, (skipped_target, skipped_support) in zip(self.dec_blocks, kept[-2::-1], strict=True):
@@ -132,13 +132,13 @@ class UniverSeg(nn.Module):
         """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W)."""
         if self.network.out_conv["conv"].bias.device != query.device:
             self.to(query.device)
-        context = torch.cat([scaled(support.images), small_masks(support.masks)], dim=1)
-        logits = self.network(scaled(query), context)
+        context = torch.cat([scale_to_unit(support.images), small_masks(support.masks)], dim=1)
+        logits = self.network(scale_to_unit(query), context)
         back = F.interpolate(logits[:, None], size=query.shape[-2:], mode="bilinear", align_corners=False)
         return torch.sigmoid(back[:, 0])
 
 
-def scaled(images: Tensor) -> Tensor:
+def scale_to_unit(images: Tensor) -> Tensor:
     """Return images (N,1,H,W) at 128 x 128 pixels, each scaled to [0, 1]; a constant image becomes 0."""
     small = images
     if images.shape[-2:] != (SIDE, SIDE):

@@ -19,8 +19,8 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, channels: int, w: tuple[float, ...]) -> None:
         super().__init__()
-        self.cal = nn.Parameter(banded(channels, w))
-        self.register_buffer("neighbours", banded(channels, (1.0, 1.0, 1.0)), persistent=False)
+        self.cal = nn.Parameter(banded_matrix(channels, w))
+        self.register_buffer("neighbours", banded_matrix(channels, (1.0, 1.0, 1.0)), persistent=False)
 
     def forward(self, cells: Tensor, alphas: tuple[float, ...]) -> tuple[Tensor, ...]:
         """Return W X for each alpha, of the cells of every shot (S,n,C), X being their transpose.
@@ -32,7 +32,7 @@ class ChannelAttention(nn.Module):
         return tuple(cells @ ((1 + alpha * structure) * self.cal).mT for alpha in alphas)
 
 
-def banded(channels: int, w: tuple[float, ...]) -> Tensor:
+def banded_matrix(channels: int, w: tuple[float, ...]) -> Tensor:
     """Return (C,C) float32 with `w` left of, on and right of the diagonal; first and last rows identity."""
     left, own, right = w
     matrix = torch.diag(torch.full((channels,), own))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from baselines.gmrd.fill import SIDE, Fill
 from baselines.resampling import average_under, spread
-from baselines.rpt.losses import dilated
+from baselines.rpt.losses import dilate
 
 OuterRing = Literal["released", "ring"]
 FILL_DROPOUT = 0.2
@@ -97,7 +97,7 @@ def pixel_masks(masks: Tensor) -> Tensor:
 def foreground_means(features: Tensor, masks: Tensor) -> Tensor:
     """Return the mean under each mask and that of its inner ring, (N,2,C); masks (N,256,256) bool."""
     shown = masks.float()
-    eroded = -dilated_within(-shown)
+    eroded = -dilate_by_ring(-shown)
     means = [average_under(features, weights, align_corners=True) for weights in (shown, shown - eroded)]
     return torch.stack(means, dim=1)
 
@@ -105,11 +105,11 @@ def foreground_means(features: Tensor, masks: Tensor) -> Tensor:
 def background_means(features: Tensor, masks: Tensor, outer_ring: OuterRing) -> Tensor:
     """Return the mean outside each mask and that of the "outer ring" (rule GMRD-3), (N,2,C)."""
     shown = masks.float()
-    around = dilated_within(shown if outer_ring == "ring" else 1 - shown) - shown
+    around = dilate_by_ring(shown if outer_ring == "ring" else 1 - shown) - shown
     means = [average_under(features, weights, align_corners=True) for weights in (1 - shown, around)]
     return torch.stack(means, dim=1)
 
 
-def dilated_within(weights: Tensor) -> Tensor:
+def dilate_by_ring(weights: Tensor) -> Tensor:
     """Return weights (N,H,W) dilated by the ring's width; pixels outside the slice do not count."""
-    return dilated(weights, RING)
+    return dilate(weights, RING)

@@ -12,7 +12,7 @@ docs/methods.md has the rules that are cited here as GMRD-1, GMRD-2 and so on.
 
 Differences from the release:
 - A filled map copies pixels by chance. The release draws from Python's global stream, in tests too, so a
-  support gives another answer for every query slice, and a result depends on everything before it. Here
+  support gives another prediction for every query slice, and a result depends on everything before it. Here
   every question starts the stream anew from `draw_seed`, and equal questions get equal answers. With
   `fill=mean` the side's mean takes the place of what chance would copy: the exact expectation of every
   descriptor (variant "released", where the network is linear). Training draws from torch's default
@@ -196,9 +196,9 @@ class GMRD(PrototypeLearner):
             cosines = (F.normalize(features, dim=1, eps=NORM_FLOOR) * direction).sum(dim=1)
         return to_pixels(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size)
 
-    def predicted(self, answer: Tensor) -> Tensor:
+    def hard_mask(self, prediction: Tensor) -> Tensor:
         """Return the hard masks (N,H,W) bool of a prediction, from which the alignment learns."""
-        return answer > 0.5
+        return prediction > 0.5
 
     def loss(self, episode: Episode) -> LossResult:
         """Return query and alignment loss; variant 2023 adds 0.5 (intra + inter). Parts have no weight."""
@@ -232,9 +232,9 @@ class GMRD(PrototypeLearner):
         """Return (query, alignment, intra, inter) of one query; truth (1,H,W) bool."""
         size = (truth.shape[-2], truth.shape[-1])
         fills = self.draw_fills(pixel_masks(masks))
-        answer = self.probabilities(self.descriptors(support[0], masks, fills), query[0], size)
-        query_loss = likelihood_loss(answer, truth, self.class_weights)
-        predicted = self.predicted(answer)
+        prediction = self.probabilities(self.descriptors(support[0], masks, fills), query[0], size)
+        query_loss = likelihood_loss(prediction, truth, self.class_weights)
+        predicted = self.hard_mask(prediction)
         pixels = pixel_masks(predicted)
         aligned, intra, inter = [], [], []
         for shot, mask in enumerate(masks):
@@ -255,9 +255,9 @@ class GMRD(PrototypeLearner):
     def _threshold_losses(self, support: Maps, masks: Tensor, query: Maps, truth: Tensor) -> Tensor:
         """Return (query, alignment, 0, 0) of one query whose support mask is empty (rule GMRD-7)."""
         size = (truth.shape[-2], truth.shape[-1])
-        answer = self.threshold_probabilities(query, size)
-        query_loss = likelihood_loss(answer, truth, self.class_weights)
-        predicted = self.predicted(answer)
+        prediction = self.threshold_probabilities(query, size)
+        query_loss = likelihood_loss(prediction, truth, self.class_weights)
+        predicted = self.hard_mask(prediction)
         prototype = average_under(query[0], predicted, align_corners=True)
         back = self.threshold_probabilities(support, size, prototype, query[1])
         zero = query_loss.new_zeros(())

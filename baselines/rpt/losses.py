@@ -45,7 +45,7 @@ def likelihood_loss(
     return F.nll_loss(scores, masks.long(), weight=weights)
 
 
-def dilated(masks: Tensor, times: int = 1) -> Tensor:
+def dilate(masks: Tensor, times: int = 1) -> Tensor:
     """Return masks or weights (N,H,W) float32 dilated by a square of 3 x 3 pixels."""
     for _ in range(times):
         masks = F.max_pool2d(masks[:, None], 3, stride=1, padding=1)[:, 0]
@@ -73,7 +73,7 @@ def boundary_loss(probabilities: Tensor, masks: Tensor, squash: bool) -> Tensor:
 def _boundaries(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Return the boundary (N,H,W) of soft masks and the same widened by a maximum over 5 x 5 pixels."""
     outside = 1 - maps
-    inner = dilated(outside) - outside
+    inner = dilate(outside) - outside
     return inner, F.max_pool2d(inner[:, None], 5, stride=1, padding=2)[:, 0]
 
 

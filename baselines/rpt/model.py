@@ -11,7 +11,7 @@ docs/methods.md has the rules that are cited here as RPT-1, RPT-2 and so on.
 
 Differences from the release:
 - The first centre of the partition is a draw. The release draws from one stream that is never reset, so an
-  answer depends on all questions before it. Here every question starts the stream anew: the draw is a
+  prediction depends on all questions before it. Here every question starts the stream anew: the draw is a
   function of the number of candidate cells, and equal questions get equal answers. Training draws from
   torch's default generator, which the harness seeds by name.
 - The release takes one support slice. Here each shot is treated as if it were the only one and the
@@ -45,7 +45,7 @@ from baselines.rpt.losses import (
     Variant,
     boundary_loss,
     dice_loss,
-    dilated,
+    dilate,
     likelihood_loss,
     log_pair,
     loss_weights,
@@ -57,7 +57,7 @@ from baselines.rpt.regions import (
     foreground_cells,
     partition,
     region_means,
-    repeated,
+    repeat_means,
     with_corner,
 )
 from baselines.threshold_encoder import ThresholdEncoder
@@ -183,7 +183,7 @@ class RPT(PrototypeLearner):
         cosines = (F.normalize(maps, dim=1, eps=NORM_FLOOR) * directions).sum(dim=1)
         return torch.sigmoid(self.options.kappa * (thresholds[:, 0] + self.options.alpha * cosines))
 
-    def parted(self, mask: Tensor, grid: tuple[int, int]) -> Partition:
+    def part_mask(self, mask: Tensor, grid: tuple[int, int]) -> Partition:
         """Return the partition of a mask (H,W) bool on a grid (h,w).
 
         Raises:
@@ -202,10 +202,10 @@ class RPT(PrototypeLearner):
 
     def region_features(self, features: Tensor, mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the regions' mean features (K,C) of a support map (C,h,w) under a mask (H,W)."""
-        parted = self.parted(mask, (features.shape[-2], features.shape[-1]))
+        parted = self.part_mask(mask, (features.shape[-2], features.shape[-1]))
         means = region_means(features, parted)
         if self.options.few_cells == "repeat":
-            return repeated(means, parted.count, prototype)
+            return repeat_means(means, parted.count, prototype)
         return means
 
     def first_centre(self, count: Tensor, most: int) -> Tensor:
@@ -251,16 +251,16 @@ class RPT(PrototypeLearner):
         """Return the parts of the loss of one support and one query, masks (1,H,W) bool."""
         size = (mask.shape[-2], mask.shape[-1])
         grid = self.passes(support[0][0], mask[0], query)[-1].probabilities
-        answer = to_pixels(grid, size)
-        parts = {"query": likelihood_loss(answer, truth, self.class_weights)}
+        prediction = to_pixels(grid, size)
+        parts = {"query": likelihood_loss(prediction, truth, self.class_weights)}
         if self.options.variant == "2023":
             again = self.options.squash_again
             return parts | {
-                "boundary": boundary_loss(answer, truth, again),
-                "dice": dice_loss(answer, truth, again),
+                "boundary": boundary_loss(prediction, truth, again),
+                "dice": dice_loss(prediction, truth, again),
             }
         prototype = self.prototype(support[0], mask)
-        predicted = self.predicted(answer)
+        predicted = self.hard_mask(prediction)
         back = self.prototype(query[0], predicted)
         aligned = to_pixels(self.probabilities(support[0], back, query[1]), size)
         true_prototype = self.prototype(query[0], truth)
@@ -273,19 +273,19 @@ class RPT(PrototypeLearner):
             "self": likelihood_loss(own, truth),
         }
 
-    def predicted(self, answer: Tensor) -> Tensor:
+    def hard_mask(self, prediction: Tensor) -> Tensor:
         """Return the hard mask (1,H,W) bool of a prediction, from which the alignment learns."""
-        return answer > 0.5
+        return prediction > 0.5
 
     def periphery_loss(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the likelihood loss of the ring around the support's mask (rule RPT-10), 0-dim."""
-        grown = dilated(mask.float()) > 0
+        grown = dilate(mask.float()) > 0
         return likelihood_loss(self.ring(support, mask, prototype), grown & ~mask)
 
     def ring(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the predicted probability (1,H,W) of the ring around a mask; it may be negative."""
         size = (mask.shape[-2], mask.shape[-1])
-        wide = self.prototype(support[0], dilated(mask.float()))
+        wide = self.prototype(support[0], dilate(mask.float()))
         maps, thresholds = support
         inside, grown = (
             to_pixels(self.probabilities(maps, one, thresholds), size) for one in (prototype, wide)

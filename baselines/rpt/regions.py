@@ -85,7 +85,7 @@ def region_means(features: Tensor, parted: Partition) -> Tensor:
     return members @ features.flatten(1).T / areas[:, None]
 
 
-def repeated(means: Tensor, count: Tensor, otherwise: Tensor) -> Tensor:
+def repeat_means(means: Tensor, count: Tensor, otherwise: Tensor) -> Tensor:
     """Repeat the first `count` of region means (K,C) cyclically; `otherwise` (C) if there are none."""
     numbers = torch.arange(len(means), device=means.device) % count.clamp(min=1)
     return torch.where(count > 0, means.index_select(0, numbers), otherwise)
