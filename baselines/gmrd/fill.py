@@ -32,7 +32,10 @@ class Fill:
 
 
 def released_samples(seed: int) -> Sample:
-    """Return the release's draw from a new stream, `random.Random(seed).sample(range(n), k)` at each call."""
+    """Return a function that draws from one new stream as the release does.
+
+    The stream is `random.Random(seed)`, and each call returns its next `sample(range(n), k)`.
+    """
     stream = random.Random(seed)
     return lambda count, size: stream.sample(range(count), size)
 

@@ -253,7 +253,7 @@ class GMRD(PrototypeLearner):
         return torch.stack([query_loss, *(torch.where(predicted.any(), part, 0.0) for part in parts)])
 
     def _threshold_losses(self, support: Maps, masks: Tensor, query: Maps, truth: Tensor) -> Tensor:
-        """Return (query, alignment, 0, 0), the losses of one query with an empty support mask (rule GMRD-7)."""
+        """Return (query, alignment, 0, 0), the losses of one query for an empty support mask (GMRD-7)."""
         size = (truth.shape[-2], truth.shape[-1])
         prediction = self.threshold_probabilities(query, size)
         query_loss = likelihood_loss(prediction, truth, self.class_weights)

@@ -36,7 +36,7 @@ class EpisodeStage:
         name: the stage in records.
         recipe: steps, rates and source of episodes. Encoder and weights are those of the first stage.
         method: registry name of another method whose own training this stage is; None for the method itself.
-        options: that method's options; None if `method` is None.
+        options: that method's options; None without another method.
         annotated: share of episodes with manual labels of the training group, in [0, 1].
         seed_name: name of the stage's own seed; None for the training's seed.
     """
