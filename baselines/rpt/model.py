@@ -213,12 +213,11 @@ class RPT(PrototypeLearner):
     def first_centre(self, count: Tensor, most: int) -> Tensor:
         """Return the number of the first centre among `count` candidates, 0-dim int64.
 
-        Training draws it uniformly from torch's default generator on the CPU. Evaluation has the release's
-        first draw.
+        Training draws it uniformly from torch's CPU generator; evaluation has the release's first draw.
 
         Args:
             count: 0-dim int64, the number of candidate cells.
-            most: the number of cells of the grid, the largest possible count.
+            most: the largest possible count, the number of cells of the grid.
         """
         if self.training:
             share = torch.rand((), dtype=torch.float64).to(count.device)
