@@ -253,7 +253,7 @@ FAULTS: dict[type[Any], tuple[str, str]] = {
     LeftBehind: ("device", r"a tensor of the learner stayed behind"),
     DependsOnTheBatch: ("batch", r"then its slices one by one; predictions differ"),
     NormalisesByTheQueryBatch: ("batch", r"one by one; predictions differ by up to .*transductive = True"),
-    EncodesByTheBatch: ("batch", r"one by one; predictions differ by up to .*encode still must not mix slices"),
+    EncodesByTheBatch: ("batch", r"one by one; predictions differ by up to .*encode still must not mix"),
     SegmentsByTheQueryBatch: ("batch", r"one by one; predictions differ by up to .*transductive = True"),
     InfiniteLogits: ("finite", r"logits gave \d+ of \d+ values NaN or infinite.*allowed: finite values"),
     FirstShotAlone: ("support order", r"the other way round.*support_order_matters = True"),
