@@ -74,9 +74,9 @@ def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> M
     Most methods have one set of constants and come back as they are; see `PrototypeLearner.settled_options`.
     What a reader must know of the choice becomes the method's `marks`.
     """
-    if not hasattr(method.learner, "settled_options"):
+    if not hasattr(method.learner, "constants_for"):
         return method
-    options, marks = method.learner.settled_options(method.options, region, setting)
+    options, marks = method.learner.constants_for(method.options, region, setting)
     return dataclasses.replace(method, options=options, marks=marks)
 
 
