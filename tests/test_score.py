@@ -21,7 +21,7 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
-from protocols.scoring.plan_file import check_one_answer
+from protocols.scoring.plan_file import check_one_support
 from protocols.scoring.score_masks import prediction_files
 from results.records.files import read_record, read_records
 from results.records.record import MethodPart, Record
@@ -234,4 +234,4 @@ def test_a_file_that_would_answer_two_questions_is_refused(work: Path) -> None:
         prediction_files(str(work / "theirs"), [plan, dataclasses.replace(plan, fold=1)])
     other = dataclasses.replace(plan.tasks[0], support=(SliceRef("7", 3),))
     with pytest.raises(UserError, match="liver of scan 0 from 2 supports in turn"):
-        check_one_answer(work / "plan.json", dataclasses.replace(plan, tasks=(*plan.tasks, other)))
+        check_one_support(work / "plan.json", dataclasses.replace(plan, tasks=(*plan.tasks, other)))

@@ -26,7 +26,7 @@ class PredictionWriter:
         volumes = self._volumes.setdefault(plan.hash, {})
         scan = task.queries[0].scan
         shape = self._store.scan(scan).image.shape
-        key = scan, task.class_value, support_of(plan, task)
+        key = scan, task.class_value, support_suffix(plan, task)
         volume = volumes.setdefault(key, np.zeros(shape, dtype=np.uint8))
         height, width = masks.shape[1:]
         for ref, mask in zip(task.queries, masks, strict=True):
@@ -53,7 +53,7 @@ class PredictionWriter:
         partial.rename(folder)
 
 
-def support_of(plan: Plan, task: Task) -> str:
+def support_suffix(plan: Plan, task: Task) -> str:
     """Return what tells a task's file from those of other supports: nothing where a plan has one set."""
     scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
     return "_support_" + "-".join(scans) if scans != plan.support_scans else ""

@@ -14,7 +14,7 @@ def recorded_plan(record: Record, store: Store) -> Plan:
 
     Raises `UserError` where the store or the protocol here is another one.
     """
-    protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
+    protocol = load_protocol(record.protocol.name).with_shots_and_parts(record.shots, record.parts)
     classes = protocol.groups_for(store.spec)[record.group]
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,

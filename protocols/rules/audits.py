@@ -31,7 +31,7 @@ class AuditError(UserError):
     """An audit failed: the cell is not run."""
 
 
-def audit_question(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, ...]:
+def audit_evaluation(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, ...]:
     """Return the names of the passed audits of what is asked; raise `AuditError` for the first that fails."""
     folds = _folds(store, protocol)
     seen: dict[str, int] = {}

@@ -124,7 +124,7 @@ class Protocol:
                     )
         return borders
 
-    def asked_with(self, shots: int | None = None, parts: int | None = None) -> Protocol:
+    def with_shots_and_parts(self, shots: int | None = None, parts: int | None = None) -> Protocol:
         """Return the protocol with other shots or parts; its hash stays, a record says both beside it.
 
         Parts are answered from the middles of as many equal parts of the support's list. Raises `UserError`

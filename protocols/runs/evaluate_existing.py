@@ -13,7 +13,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
-from protocols.rules.audits import SLICES, audit_question, audit_training
+from protocols.rules.audits import SLICES, audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
     audit_cross_dataset,
@@ -120,7 +120,7 @@ def _evaluation_cell(
     differing: Sequence[str],
     intensities: Normalisation,
 ) -> EvaluationCell:
-    checks = audit_question(plan, request.store, request.protocol)
+    checks = audit_evaluation(plan, request.store, request.protocol)
     if request.train_store is not None:
         marks = cross_dataset_intensities(request.protocol, request.train_store, request.store)[2]
         checks += audit_cross_dataset(plan, request.train_store, request.store, intensities)

@@ -18,7 +18,7 @@ from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request as Request
-from protocols.rules.audits import audit_question, audit_training
+from protocols.rules.audits import audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
     audit_cross_dataset,
@@ -181,7 +181,7 @@ def run_external(
     for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
         cells = tuple(
-            EvaluationCell(request, plan, marks, audit_question(plan, request.store, request.protocol))
+            EvaluationCell(request, plan, marks, audit_evaluation(plan, request.store, request.protocol))
             for request, plan in pairs
         )
         description = external_description(method, path, name)
@@ -207,7 +207,7 @@ def _audit_cell(
     check_labels(method, plan, request.store)
     if about is not None:
         audit_unseen(request, plan, about)
-    checks = (*audit_question(plan, request.store, request.protocol), *held_out)
+    checks = (*audit_evaluation(plan, request.store, request.protocol), *held_out)
     marks = MARKS[request.checkpoint_policy]
     if request.train_store is not None:
         ours, _theirs, told = cross_dataset_intensities(request.protocol, request.train_store, request.store)

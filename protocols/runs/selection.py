@@ -52,10 +52,10 @@ def without_validation(request: Request, plan: Plan) -> Plan:
             f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training "
             "scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
         )
-    return held_out(plan, scan)
+    return without_scan(plan, scan)
 
 
-def held_out(plan: Plan, scan: str) -> Plan:
+def without_scan(plan: Plan, scan: str) -> Plan:
     """Return the plan without a scan in its training; what is asked stays, and so the plan's hash."""
     return dataclasses.replace(
         plan,

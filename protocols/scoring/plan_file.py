@@ -71,7 +71,7 @@ def read_plan_file(path: Path) -> PlanFile:
     return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
-def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
     """Return the plans of a file, made anew from store and protocol; refuse where these ask otherwise."""
     if protocol.hash != file.protocol_hash:
         raise UserError(
@@ -99,11 +99,11 @@ def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
                 f"{file.path}: fold {plan.fold}, group {plan.group} has plan {asked}, store and protocol "
                 f"here give {plan.hash}; write the plan again with this program, or use the one that wrote it"
             )
-        check_one_answer(file.path, plan)
+        check_one_support(file.path, plan)
     return plans
 
 
-def check_one_answer(path: Path, plan: Plan) -> None:
+def check_one_support(path: Path, plan: Plan) -> None:
     """Refuse a plan that asks for one class of one scan from several supports: a file holds one answer."""
     supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for task in plan.tasks:

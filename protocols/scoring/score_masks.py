@@ -21,9 +21,9 @@ from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.request import Request
-from protocols.rules.audits import audit_question
+from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
-from protocols.scoring.plan_file import PlanFile, plans_of
+from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
@@ -88,7 +88,7 @@ def score_files(
     not belong together; no record is written before all are scored.
     """
     started = time.perf_counter()
-    plans = plans_of(file, store, protocol)
+    plans = rebuild_plans(file, store, protocol)
     files = prediction_files(pattern, plans)
     method = ExternalMethod(
         checked_name("method", name), object, None, None, 0,
@@ -98,7 +98,7 @@ def score_files(
     request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
     made = []
     for plan in plans:
-        checks = audit_question(plan, store, protocol)
+        checks = audit_evaluation(plan, store, protocol)
         scores = score_plan(plan, store, files)
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
         made.append((key_of_cell(request, method, EXTERNAL, plan), record))

@@ -64,7 +64,7 @@ class StageOne:
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What is probed, names resolved.
+    """What is count_correct_cells, names resolved.
 
     `weights`: what "before" has, `{fold}` filled in; `cells`: most cells of a class drawn.
     """
@@ -154,7 +154,7 @@ def votes(keys: Tensor, key_classes: Tensor, queries: Tensor, classes: int, neig
     return sums.argmax(1)
 
 
-def probed(
+def count_correct_cells(
     encode: Encode,
     reader: SliceReader,
     keys: DrawnCells,
@@ -217,21 +217,21 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     """Return the answers of one seed and fold, before and after; the backbone is made where it is missing."""
     classes = len(request.store.spec.tested) + 1
     each = _keys_per_class(request, cells)
-    keys = _drawn(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
+    keys = _draw(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
     asked = {
         scan: tuple(min(count, request.cells) for count in count_hits(cells.classes[scan], classes))
         for scan in cells.queries
     }
     queries = [
-        _drawn(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in asked.items()
+        _draw(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in asked.items()
     ]
     begin = fill_fold(request.weights, cells.fold)
-    before, before_hash = _answered(request, cells, seed, begin, keys, queries)
+    before, before_hash = _encoder_hits(request, cells, seed, begin, keys, queries)
     path = stage_one.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
     _audit(request, cells, find_pretraining(str(path)))
-    after, after_hash = _answered(request, cells, seed, str(path), keys, queries)
+    after, after_hash = _encoder_hits(request, cells, seed, str(path), keys, queries)
     scans = tuple(
         ScanRecall(scan, counts, *hits)
         for (scan, counts), *hits in zip(asked.items(), before, after, strict=True)
@@ -246,7 +246,7 @@ def _audit(request: ProbeRequest, cells: FoldCells, about: Pretraining | None) -
         audit_images(cells.queries, request.store, about, why)
 
 
-def _answered(
+def _encoder_hits(
     request: ProbeRequest,
     cells: FoldCells,
     seed: int,
@@ -258,14 +258,14 @@ def _answered(
     encoder = build_encoder(request.encoder, seed)
     sha256 = load_weights(weights, encoder, request.work / "weights").sha256
     encoder.to(request.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    found = probed(
+    found = count_correct_cells(
         partial(_dense, encoder.backbone), SliceReader(request.store, cells.intensities), keys, queries,
         len(request.store.spec.tested) + 1, request.neighbours, batch=request.batch, device=request.device,
     )  # fmt: skip
     return found, sha256
 
 
-def _drawn(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> DrawnCells:
+def _draw(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> DrawnCells:
     """Return a draw of `counts[c]` cells of each class c from all slices of `scans`."""
     refs = tuple(ref for scan in scans for ref in cells.refs[scan])
     return draw_cells(refs, np.concatenate([cells.classes[scan] for scan in scans]), counts, *names)

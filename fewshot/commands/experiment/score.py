@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     paths = score_files(
         file,
         shared.open_store(args.work, file.dataset),
-        load_protocol(args.protocol or file.protocol).asked_with(file.shots, file.parts),
+        load_protocol(args.protocol or file.protocol).with_shots_and_parts(file.shots, file.parts),
         args.predictions,
         args.name,
         args.work,

@@ -39,7 +39,7 @@ QUERY, ALIGNMENT, THRESHOLD = 1e-2, 5e-2, 1e-5  # of the trajectory: relative, r
 def check(folder: Path) -> Iterator[Quantity]:
     """Yield every quantity of an `adnet` folder as it is known."""
     expected, vectors = read_vectors(folder)
-    learner = made("adnet")
+    learner = build_reference("adnet")
     parameters = sum(p.numel() for p in learner.parameters()) + UNUSED_PARAMETERS
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
     for name in episode_names(vectors):
@@ -52,7 +52,7 @@ def check(folder: Path) -> Iterator[Quantity]:
     yield from check_trajectory(expected, vectors, folder.name)
 
 
-def made(method: str, options: Any = None) -> PrototypeLearner:
+def build_reference(method: str, options: Any = None) -> PrototypeLearner:
     """Return a method on its own ResNet-101 with made-by-name weights."""
     cls = resolve_method(method)
     learner: PrototypeLearner = cls(encoder_for(cls, "resnet101", 0), options)
@@ -155,7 +155,7 @@ def step_quantities(
 
 def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str) -> Iterator[Quantity]:
     """Yield losses and t before each of the first steps of the released optimiser."""
-    learner, recorded = made("adnet"), expected["trajectory"]
+    learner, recorded = build_reference("adnet"), expected["trajectory"]
     set_entry(learner, "t", expected["t_train"])
     for number, result in enumerate(steps(learner, recorded["episodes"][:STEPS], vectors)):
         prefix = f"{family}/trajectory/{number}"

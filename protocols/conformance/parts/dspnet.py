@@ -15,9 +15,9 @@ from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.replay import (
     Trajectory,
-    encoded,
+    encode_shots,
     episode_names,
-    made_learner,
+    reference_learner,
     read_episode,
     read_vectors,
     relative_error,
@@ -30,16 +30,16 @@ TRAJECTORY = Trajectory(steps=3, query=2e-2, alignment=5e-2)
 
 def check(folder: Path) -> Iterator[Quantity]:
     """Yield every quantity of a `dspnet` folder as it is known."""
-    yield from replay(folder, made, TRAJECTORY)
+    yield from replay(folder, build_reference, TRAJECTORY)
     _expected, vectors = read_vectors(folder)
-    learner = made()
+    learner = build_reference()
     for name in episode_names(vectors):
         yield from check_details(learner, name, vectors, folder.name)
 
 
-def made() -> PrototypeLearner:
+def build_reference() -> PrototypeLearner:
     """Return DSPNet with the released constants on a ResNet-101 with made-by-name weights."""
-    return made_learner("dspnet", resolve_method("dspnet").Options(preset="released"))
+    return reference_learner("dspnet", resolve_method("dspnet").Options(preset="released"))
 
 
 def check_details(
@@ -66,7 +66,7 @@ def _details(
     differing = prepared["seeds"][0].numpy() != vectors[f"{name}/seeds{suffix}"]
     yield Quantity(f"{family}/{name}/seeds{suffix}", float(differing.sum()), 0)
     with torch.no_grad():
-        features = encoded(learner, episode)[: len(masks)]
+        features = encode_shots(learner, episode)[: len(masks)]
     small = resize_masks(masks, (features.shape[-2], features.shape[-1]))
     height, width = masks.shape[-2:]
     clusters = cast(Any, learner).clusters(features, small, prepared, (height, width))

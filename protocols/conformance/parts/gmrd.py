@@ -15,7 +15,7 @@ from fewshot.base.types import Episode
 from fewshot.learners.learner import call_logits
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
-from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpacked
+from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpack_bits
 from protocols.conformance.replays.replay import PIXELS, largest_error, read_episode, read_vectors, relative
 from protocols.conformance.replays.threshold_replay import (
     Maps,
@@ -272,7 +272,7 @@ def _use_dropout(learner: Any, name: str, vectors: Vectors, facts: Facts) -> Non
     if "dropout_shapes" not in facts:
         return
     masks = [
-        unpacked(vectors[f"{name}/dropout_{number}"], shape)
+        unpack_bits(vectors[f"{name}/dropout_{number}"], shape)
         for number, shape in enumerate(facts["dropout_shapes"])
     ]
     layers = enumerate(DROPOUTS.items())

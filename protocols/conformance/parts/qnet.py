@@ -20,7 +20,7 @@ from protocols.conformance.parts.adnet import (
     Vectors,
     array_quantity,
     foreground,
-    made,
+    build_reference,
     mask_quantity,
     set_entry,
     step_quantities,
@@ -50,7 +50,7 @@ LATER_THRESHOLD = 1e-3  # absolute, in the trajectory
 def check(folder: Path) -> Iterator[Quantity]:
     """Yield every quantity of a `qnet` folder as it is known."""
     expected, vectors = read_vectors(folder)
-    learner: Any = made("qnet")
+    learner: Any = build_reference("qnet")
     parameters = sum(p.numel() for p in learner.parameters())
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
     names = episode_names(vectors)
@@ -136,7 +136,7 @@ def check_training(
 
 def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str) -> Iterator[Quantity]:
     """Yield losses and threshold before each of the first steps of the released optimiser."""
-    learner, recorded = made("qnet"), expected["trajectory"]
+    learner, recorded = build_reference("qnet"), expected["trajectory"]
     set_entry(learner, BIAS, expected["bias_train"])
     thresholds: list[float] = []
     learner.encoder.register_forward_hook(

@@ -15,7 +15,7 @@ from protocols.conformance.replays.made_state import load_episode_weights, made_
 from protocols.conformance.replays.recorded import (
     RecordedDropout,
     replace_dropouts,
-    unpacked,
+    unpack_bits,
     without_dropout,
 )
 from protocols.conformance.replays.replay import (
@@ -288,7 +288,7 @@ def _use_dropout(learner: Any, name: str, vectors: Vectors, facts: Mapping[str, 
         replace_dropouts(learner, off)
         return
     masks = {
-        part: unpacked(vectors[f"{name}/dropout_{part}"], shape)
+        part: unpack_bits(vectors[f"{name}/dropout_{part}"], shape)
         for part, shape in facts["dropout_shapes"].items()
     }
     replace_dropouts(

@@ -25,7 +25,7 @@ class RecordedDropout(nn.Module):
         return values * (next(self._masks) * self._factor)
 
 
-def unpacked(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
+def unpack_bits(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
     """Return what `numpy.packbits` made of a boolean array of this shape, float32."""
     flat = np.unpackbits(bits, count=math.prod(shape))
     return torch.from_numpy(flat.reshape(tuple(shape)).astype(np.float32))

@@ -80,7 +80,7 @@ def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         ) from None
 
 
-def made_learner(method: str, options: Any = None) -> PrototypeLearner:
+def reference_learner(method: str, options: Any = None) -> PrototypeLearner:
     """Return the method on a ResNet-101 with made-by-name weights; matrices (2-d) keep their first values."""
     learner: PrototypeLearner = resolve_method(method)(build_encoder("resnet101"), options)
     state = learner.state_dict()
@@ -96,7 +96,7 @@ def check_evaluation(
     episode = read_episode(vectors, name)
     support_masks = episode.support_masks[0]
     with torch.inference_mode():
-        features = encoded(learner, episode)
+        features = encode_shots(learner, episode)
         wanted = vectors[f"{name}/features_eval"]
         yield Quantity(
             f"{family}/{name}/features_eval", largest_error(features[:, ::32, ::4, ::4], wanted), ARRAYS
@@ -122,7 +122,7 @@ def check_training(
     episode = with_prepared(learner, read_episode(vectors, name))
     if f"{name}/train_logits" in vectors:
         with torch.no_grad():
-            logits = _logits(learner, encoded(learner, episode), episode.support_masks[0])
+            logits = _logits(learner, encode_shots(learner, episode), episode.support_masks[0])
         error = largest_error(logits[:, ::4, ::4], vectors[f"{name}/train_logits"])
         yield Quantity(f"{family}/{name}/train_logits", error, ARRAYS)
     learner.zero_grad(set_to_none=True)
@@ -240,7 +240,7 @@ def _loss_error(result: LossResult, part: str, wanted: float) -> float:
     return relative(result.parts[part].item(), wanted)
 
 
-def encoded(learner: PrototypeLearner, episode: Episode) -> Tensor:
+def encode_shots(learner: PrototypeLearner, episode: Episode) -> Tensor:
     """Return the features of the support shots and then the query, (S+1,C,h,w), from one batch."""
     features = learner.encode(torch.cat([episode.support_images[0], episode.query_images[0]]))
     assert isinstance(features, Tensor)
