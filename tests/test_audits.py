@@ -56,7 +56,7 @@ def test_overlapping_folds(store: Store, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_support_among_the_queries(store: Store) -> None:
     plan = replace(plan_of(store), support_scans=("1",))
-    with pytest.raises(AuditError, match="support not among queries: 1 support and are asked"):
+    with pytest.raises(AuditError, match="support not among queries: 1 support and are queries"):
         audit_evaluation(plan, store, ALPNET)
 
 
@@ -79,7 +79,7 @@ def test_one_image_under_two_ids(store: Store, monkeypatch: pytest.MonkeyPatch) 
 def test_a_training_scan_that_is_asked(store: Store) -> None:
     plan = plan_of(store)
     mr = normalisation(store, "per-scan", plan.training_scans)
-    with pytest.raises(AuditError, match="no training scan in the fold: 1 are trained on and asked"):
+    with pytest.raises(AuditError, match="no training scan in the fold: 1 are training scans and queries"):
         audit_training(plan, store, ("1", *plan.training_scans), mr)
 
 

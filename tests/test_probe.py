@@ -32,7 +32,7 @@ from protocols.studies.dense_features import (
     features_at,
     scan_classes,
 )
-from protocols.studies.probe import ProbeRequest, StageOne, densecl, count_correct_cells, run_probe, votes
+from protocols.studies.probe import ProbeRequest, StageOne, count_correct_cells, densecl, run_probe, votes
 from results.comparison.probe import probe_json
 
 CPU = torch.device("cpu")
@@ -166,7 +166,9 @@ def test_a_scan_without_a_class_or_without_any_cell_is_not_answered_wrongly() ->
     reader = reader_of(labels=lambda number: np.minimum(blocks(number), 1) if number == 2 else blocks(number))
     keys, queries = sides(reader)
     nobody = dataclasses.replace(queries, positions=queries.positions[:0], classes=queries.classes[:0])
-    first, second = count_correct_cells(is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU)
+    first, second = count_correct_cells(
+        is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU
+    )
     assert first[1] == 0 == count_hits(queries.classes, 3)[1] and first[0] > 0
     assert second == (0, 0, 0)
 

@@ -23,7 +23,7 @@ from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
 from protocols.own_scan.model_lookup import FoundModel, find_model
 from protocols.own_scan.scan_pair import Question, read_question
-from protocols.own_scan.segment import Answer, segment_scan
+from protocols.own_scan.segment import SegmentedScan, segment_scan
 from results.records.files import read_records
 
 CPU = torch.device("cpu")
@@ -115,7 +115,7 @@ def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Question:
     return Question(images[0], volume(mask), images[1], 3, slices)
 
 
-def ask(question: Question, model: FoundModel, **more: object) -> Answer:
+def ask(question: Question, model: FoundModel, **more: object) -> SegmentedScan:
     settings = {"modality": None, "prepared": True, "device": CPU, "batch": 4, **more}
     return segment_scan(question, model, **settings)  # type: ignore[arg-type]
 
@@ -123,7 +123,7 @@ def ask(question: Question, model: FoundModel, **more: object) -> Answer:
 def test_without_a_range_the_middle_class_slice_serves_every_slice() -> None:
     answer = ask(made(), marker()[1])
     assert answer.supports == (5,)  # class slices 2..7, index int(6 / 2) = 3
-    assert answer.asked == tuple(range(10)) == answer.shown
+    assert answer.predicted_slices == tuple(range(10)) == answer.shown
     assert answer.mask[:, :6, :4].all() and answer.voxels == 10 * 6 * 4
     assert answer.volume_ml == pytest.approx(240 * 7.7 * 1.25 * 1.25 / 1000)
 
@@ -135,7 +135,7 @@ def test_with_a_range_thirds_are_served_by_thirds_and_the_rest_is_empty() -> Non
     # int((z - 1) // (5 / 3)): 0 0 1 1 2 2 for z = 1..6; the support on slice z is z + 1 rows long
     assert rows == [0, 4, 4, 6, 6, 8, 8, 0, 0, 0]
     one = ask(made((4, 4)), marker()[1])
-    assert one.supports == (3,) and one.shown == one.asked == (4,)
+    assert one.supports == (3,) and one.shown == one.predicted_slices == (4,)
 
 
 def test_each_mr_volume_is_normalised_by_its_own_voxels() -> None:
@@ -211,7 +211,7 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
     inner, truth = answer.mask[1:-1], mask[1:-1].astype(bool)
     assert 2 * (inner & truth).sum() / (inner.sum() + truth.sum()) > 0.98
     if modality == "mr":  # slices 1..22 at 5.5 mm lie at 0.71..15.71 of 7.7 mm, widened to 0..16
-        assert answer.asked == tuple(range(17)) and answer.depth == math.floor(24 * 5.5 / 7.7 + 1)
+        assert answer.predicted_slices == tuple(range(17)) and answer.depth == math.floor(24 * 5.5 / 7.7 + 1)
 
 
 def test_a_released_checkpoint_file_serves_too(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
-from protocols.runs.selection import without_scan, scan_before, validation_plan, without_validation
+from protocols.runs.selection import scan_before, validation_plan, without_scan, without_validation
 from results.records.files import read_record
 from results.records.record import Record
 

@@ -45,7 +45,9 @@ def test_answers_of_adnet(made_adnet: Any, golden: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "count"), [("small", 22), ("saturated", 17)])
 def test_training_steps_of_adnet(golden: Path, name: str, count: int) -> None:
     expected, vectors = read_vectors(golden / "adnet")
-    assert_all_ok(adnet.check_training(adnet.build_reference("adnet"), name, vectors, expected[name], "adnet"), count)
+    assert_all_ok(
+        adnet.check_training(adnet.build_reference("adnet"), name, vectors, expected[name], "adnet"), count
+    )
 
 
 def test_resizing_without_aligned_corners_is_seen(made_adnet: Any, golden: Path) -> None:

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         args.name,
         args.work,
         labels_used=args.labels_used,
-        redo=args.overwrite,
+        overwrite=args.overwrite,
     )
     print(render([read_record(path) for path in paths]))
     return 0

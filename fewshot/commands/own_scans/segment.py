@@ -19,7 +19,7 @@ from fewshot.commands import shared
 
 if TYPE_CHECKING:
     from protocols.own_scan.scan_pair import Question
-    from protocols.own_scan.segment import Answer
+    from protocols.own_scan.segment import SegmentedScan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(question: Question, answer: Answer) -> list[str]:
+def _told(question: Question, answer: SegmentedScan) -> list[str]:
     """Return what was asked and found, one line each."""
-    first, last = answer.asked[0], answer.asked[-1]
+    first, last = answer.predicted_slices[0], answer.predicted_slices[-1]
     supports = ", ".join(map(str, answer.supports))
     lines = [
         f"class of value {question.value}: support slices {supports} (prepared) served slices {first} to "
-        f"{last} of {answer.depth} (prepared), {len(answer.asked)} answered"
+        f"{last} of {answer.depth} (prepared), {len(answer.predicted_slices)} answered"
     ]
     if answer.fallback_slices:
         lines.append(f"the method's fallback answered {answer.fallback_slices} of them")
@@ -110,7 +110,7 @@ def _told(question: Question, answer: Answer) -> list[str]:
     return lines
 
 
-def _draw(question: Question, answer: Answer, heading: str, path: Path) -> None:
+def _draw(question: Question, answer: SegmentedScan, heading: str, path: Path) -> None:
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out

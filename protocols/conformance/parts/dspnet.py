@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released DSPNet: what every method has, seeds and centres."""
+"""Replay of the reference vectors of the released DSPNet: those of every method, seeds and centres."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from protocols.conformance.replays.replay import (
     Trajectory,
     encode_shots,
     episode_names,
-    reference_learner,
     read_episode,
     read_vectors,
+    reference_learner,
     relative_error,
     replay,
 )
@@ -29,7 +29,7 @@ TRAJECTORY = Trajectory(steps=3, query=2e-2, alignment=5e-2)
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `dspnet` folder as it is known."""
+    """Yield every quantity of a `dspnet` folder."""
     yield from replay(folder, build_reference, TRAJECTORY)
     _expected, vectors = read_vectors(folder)
     learner = build_reference()
@@ -47,7 +47,7 @@ def check_details(
 ) -> Iterator[Quantity]:
     """Yield seeds and detail prototypes of one episode, in evaluation and (`_train`) in training mode.
 
-    Where no centres are recorded none may count. The learner's mode is left as it was.
+    Without recorded centres the learner must have none. The learner's mode is restored.
     """
     before = learner.training
     for suffix in ("", "_train"):
@@ -72,8 +72,8 @@ def _details(
     clusters = cast(Any, learner).clusters(features, small, prepared, (height, width))
     centres, counts = clusters.centres, clusters.counts
     recorded = vectors.get(f"{name}/centers{suffix}")
-    wanted = 0 if recorded is None else recorded.shape[1]
-    yield Quantity(f"{family}/{name}/seed_count{suffix}", abs(int(counts.sum()) - wanted), 0)
+    expected = 0 if recorded is None else recorded.shape[1]
+    yield Quantity(f"{family}/{name}/seed_count{suffix}", abs(int(counts.sum()) - expected), 0)
     if recorded is not None:
         error = relative_error(centres[0][counts[0]].T, recorded)
         yield Quantity(f"{family}/{name}/centers{suffix}", error, CENTRES)

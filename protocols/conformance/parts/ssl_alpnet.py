@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released SSL-ALPNet."""
+"""Replay of the reference vectors of the released SSL-ALPNet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAJECTORY = Trajectory(steps=4, query=1e-2, alignment=5e-2)
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `ssl_alpnet` folder as it is known."""
+    """Yield every quantity of a `ssl_alpnet` folder."""
     yield from replay(folder, build_reference, TRAJECTORY)
 
 
