@@ -22,7 +22,7 @@ from fewshot.base.types import Support
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
 from protocols.own_scan.model_lookup import FoundModel, find_model
-from protocols.own_scan.scan_pair import Question, read_question
+from protocols.own_scan.scan_pair import SegmentationInput, read_segmentation_input
 from protocols.own_scan.segment import SegmentedScan, segment_scan
 from results.records.files import read_records
 
@@ -104,7 +104,7 @@ def volume(array: np.ndarray, spacing: tuple[float, float, float] = (7.7, 1.25, 
     return NiftiImage(Path("made.nii.gz"), array, spacing, (-30.0, 12.0, 5.0), AXES)
 
 
-def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Question:
+def made(slices: tuple[int, int] | None = None, depth: int = 10) -> SegmentationInput:
     """Return a question whose support shows value 3 on slices 2 to 7, one row longer on each."""
     draw = np.random.Generator(np.random.PCG64(3))
     mask = np.zeros((depth, 64, 64), dtype=np.int16)
@@ -112,10 +112,10 @@ def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Question:
         mask[z, : z + 1, :4] = 3
     mask[:, 40:50, 40:50] = 1  # another class
     images = [volume(draw.normal(100, 10, (depth, 64, 64)).astype(np.float32)) for _ in range(2)]
-    return Question(images[0], volume(mask), images[1], 3, slices)
+    return SegmentationInput(images[0], volume(mask), images[1], 3, slices)
 
 
-def ask(question: Question, model: FoundModel, **more: object) -> SegmentedScan:
+def ask(question: SegmentationInput, model: FoundModel, **more: object) -> SegmentedScan:
     settings = {"modality": None, "prepared": True, "device": CPU, "batch": 4, **more}
     return segment_scan(question, model, **settings)  # type: ignore[arg-type]
 
@@ -205,7 +205,7 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
     draw = np.random.Generator(np.random.PCG64(1))
     image = volume(draw.integers(-120, 270, shape).astype(np.int16), spacing)
     model = marker(256, modality=modality)[1]
-    question = Question(image, volume(mask, spacing), image, 1, (1, shape[0] - 2))
+    question = SegmentationInput(image, volume(mask, spacing), image, 1, (1, shape[0] - 2))
     answer = ask(question, model, prepared=False)
     assert answer.mask.shape == shape and not answer.mask[[0, -1]].any()
     inner, truth = answer.mask[1:-1], mask[1:-1].astype(bool)
@@ -287,7 +287,7 @@ def test_a_mask_whose_header_tells_another_place_is_refused(work: Path, tmp_path
     label = read_nifti(work / "label_2.nii.gz")
     write_nifti(tmp_path / "mask.nii.gz", label.array, (5.0, 1.25, 1.25), label.origin, label.direction)
     with pytest.raises(UserError, match="spacing"):
-        read_question(work / "image_2.nii.gz", tmp_path / "mask.nii.gz", work / "image_0.nii.gz", 1)
+        read_segmentation_input(work / "image_2.nii.gz", tmp_path / "mask.nii.gz", work / "image_0.nii.gz", 1)
 
 
 def test_a_model_of_a_set_that_is_prepared_otherwise_wants_prepared_scans() -> None:

@@ -1,4 +1,4 @@
-"""The mark of a record whose training is not its method's published recipe: one line that names what differs.
+"""Recipe marks: one line in a record that names how its training differs from the published recipe.
 
 The comparison reads only the `model` part of a record, so it works for a new cell and for an old record.
 """
@@ -23,10 +23,10 @@ NAMED_APART = ("steps", "batch", "encoder", "weights", "snapshot_every")  # a sn
 def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one mark that names how a training differs from the published recipe; () if it does not differ.
 
-    Encoder, steps, initial weights, batch and precisions are compared, then every other number of the recipe.
-    For a method in stages, the options that it adds to its base method's say how the stages are trained, so
-    they are compared too. A record cannot prove which images a pre-trained file saw, so a pre-trained start
-    always differs.
+    The comparison covers encoder, steps, initial weights, batch and precisions, then every other number of
+    the recipe. For a method in stages it also covers the options beyond those of the base method, because
+    they decide how the stages are trained. A record cannot prove which images a pre-trained file saw, so a
+    pre-trained start always differs.
 
     Args:
         learner: the learner class, whose `recipe()` is the published one.

@@ -1,13 +1,13 @@
 """Spot check: one part of a fold, its query slices alone and in a batch, must give equal masks.
 
 A learner that uses statistics of its query batch gives scores that depend on `--batch`. Rounding depends on
-it too, because other batch sizes choose other kernels. Rounding is a share of the largest absolute logit of
-the slice (of 1 for probabilities): `ROUNDING`, or `DEVICE_ROUNDING` where convolutions run again on a GPU
-(TF32) or in bf16. Two rules follow:
+the batch size too, because other batch sizes choose other kernels. The tolerated rounding is a share of the
+largest absolute logit of the slice (of 1 for probabilities): `ROUNDING`, or `DEVICE_ROUNDING` if convolutions
+run again on a GPU (TF32) or in bf16. Two rules follow:
 
 - A pixel may change its mask only if its two scores differ by at most rounding, so both are near zero.
-- Scores may change without a change of the mask, but no `SHIFTED` share of a slice's pixels by ten times
-  rounding: statistics of the batch move all scores, and another part's masks would show it.
+- Scores may change without a change of the mask. But at most a `SHIFTED` share of a slice's pixels may change
+  by more than ten times rounding, because batch statistics would move all scores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECK = "query slices alone and in a batch: equal masks"
 ROUNDING = 1e-4  # of the largest logit
 DEVICE_ROUNDING = 1e-2  # of the largest logit
 SHIFTED = 1e-2  # share of a slice's pixels
-HARD_PIXELS = 1e-4  # share of a slice's pixels that may differ where all scores are equally large
+HARD_PIXELS = 1e-4  # share of a slice's pixels that may differ if all scores have one absolute value
 SCORED, ENCODED = "same features", "encoded again"
 BATCH = 4  # fewest slices in a batch that is compared
 

@@ -19,7 +19,7 @@ SUPPORT, QUERY = "support", "query"
 
 
 @dataclass(frozen=True)
-class Question:
+class SegmentationInput:
     """Three volumes as stored in their files, and the value of the class in the support's mask.
 
     `slices`: the first and the last slice of the query file that show the organ, or None.
@@ -32,9 +32,9 @@ class Question:
     slices: tuple[int, int] | None = None
 
 
-def read_question(
+def read_segmentation_input(
     support: Path, mask: Path, query: Path, value: int | None = None, slices: tuple[int, int] | None = None
-) -> Question:
+) -> SegmentationInput:
     """Return the three volumes, checked.
 
     Args:
@@ -59,7 +59,7 @@ def read_question(
             f"slices {slices[0]}:{slices[1]} of {query}: it has slices 0 to {len(scan.array) - 1}; give the "
             "first and the last that show the organ"
         )
-    return Question(image, label, scan, chosen, slices)
+    return SegmentationInput(image, label, scan, chosen, slices)
 
 
 def _class_value(path: Path, values: Iterable[float], value: int | None) -> int:

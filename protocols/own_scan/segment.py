@@ -25,7 +25,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef, Task
 from protocols.cells.evaluate import evaluate
 from protocols.own_scan.model_lookup import RELEASED_SIZE, FoundModel
-from protocols.own_scan.scan_pair import QUERY, SUPPORT, MemoryScan, Question, ScanPair
+from protocols.own_scan.scan_pair import QUERY, SUPPORT, MemoryScan, ScanPair, SegmentationInput
 
 MIDDLE = (1 / 2,)
 THIRDS = (1 / 6, 1 / 2, 5 / 6)
@@ -68,8 +68,8 @@ class SegmentedScan:
 
 
 def segment_scan(
-    question: Question, model: FoundModel, *, modality: str | None, prepared: bool, device: torch.device,
-    batch: int,
+    inputs: SegmentationInput, model: FoundModel, *, modality: str | None, prepared: bool,
+    device: torch.device, batch: int,
 ) -> SegmentedScan:  # fmt: skip
     """Return the class in the query, on the query's own voxels.
 
@@ -78,7 +78,7 @@ def segment_scan(
     note says so.
 
     Args:
-        question: the three volumes and the class.
+        inputs: the three volumes and the class.
         model: the learner and the facts of its training.
         modality: "mr" or "ct", which chooses the preparation; None: the model's.
         prepared: whether the scans are prepared already.
@@ -99,16 +99,16 @@ def segment_scan(
     notes = []
     if model.modality not in (None, modality):
         notes.append(f"the model was trained on {model.modality}, the scans are taken for {modality}")
-    if np.abs(np.subtract(question.support.direction, question.query.direction)).max() > TURNED:
+    if np.abs(np.subtract(inputs.support.direction, inputs.query.direction)).max() > TURNED:
         notes.append(
             "the headers of support and query give different axes; array order counts, nothing is turned"
         )
-    support, label, query = _prepare(question, model, modality, prepared)
+    support, label, query = _prepare(inputs, model, modality, prepared)
     size = model.image_size
     shown = [int(z) for z in np.flatnonzero(label.array[:, :size, :size].any(axis=(1, 2)))]
     if not shown:
         raise UserError(
-            f"{question.mask.path}: nothing of value {question.value} is left after preparation and the cut "
+            f"{inputs.mask.path}: nothing of value {inputs.value} is left after preparation and the cut "
             f"to {size} x {size} pixels; check that the mask fits its image"
         )
     pair = ScanPair(
@@ -118,7 +118,7 @@ def segment_scan(
     )
     intensities, note = _intensities(pair, model, modality)
     notes += note
-    tasks = _tasks(shown, _prepared_range(question, query))
+    tasks = _tasks(shown, _prepared_range(inputs, query))
     plan = _plan(tasks)
     found = np.zeros(query.array.shape, dtype=np.uint8)
 
@@ -129,13 +129,13 @@ def segment_scan(
     reader = SliceReader(pair, intensities)
     (evaluation,) = evaluate(model.learner, [plan], reader, device=device, batch=batch, on_masks=insert_masks)
     segmented = replace(query, array=found)
-    mask = found.astype(bool) if prepared else back_to(question.query, segmented)
-    if question.slices is not None:
-        first, last = question.slices
+    mask = found.astype(bool) if prepared else back_to(inputs.query, segmented)
+    if inputs.slices is not None:
+        first, last = inputs.slices
         mask[:first] = False
         mask[last + 1 :] = False
     return SegmentedScan(
-        question.query,
+        inputs.query,
         mask,
         tuple(sorted(ref.z for task in tasks for ref in task.queries)),
         len(query.array),
@@ -146,12 +146,12 @@ def segment_scan(
 
 
 def _prepare(
-    question: Question, model: FoundModel, modality: str, prepared: bool
+    inputs: SegmentationInput, model: FoundModel, modality: str, prepared: bool
 ) -> tuple[NiftiImage, NiftiImage, NiftiImage]:
     """Return support, its mask (0 and 1) and query in the model's geometry; `UserError` for small slices."""
-    binary = replace(question.mask, array=(question.mask.array == question.value).astype(np.uint8))
+    binary = replace(inputs.mask, array=(inputs.mask.array == inputs.value).astype(np.uint8))
     if prepared:
-        volumes = question.support, binary, question.query
+        volumes = inputs.support, binary, inputs.query
     elif model.image_size != RELEASED_SIZE:
         raise UserError(
             f"model {model.name} takes {model.image_size} x {model.image_size} pixels, preparation gives "
@@ -159,7 +159,7 @@ def _prepare(
         )
     else:
         image, label = PREPARATIONS[modality]
-        volumes = image(question.support), label(binary, (1,)), image(question.query)
+        volumes = image(inputs.support), label(binary, (1,)), image(inputs.query)
     for volume in (volumes[0], volumes[2]):
         if min(volume.array.shape[1:]) < model.image_size:
             how = "prepare it with padding" if prepared else "a CT of 512 x 512 pixels gives enough"
@@ -192,15 +192,15 @@ def _intensities(pair: ScanPair, model: FoundModel, modality: str) -> tuple[Norm
     return Normalisation("per-scan", MappingProxyType(own)), [note]
 
 
-def _prepared_range(question: Question, query: NiftiImage) -> tuple[int, int, bool]:
+def _prepared_range(inputs: SegmentationInput, query: NiftiImage) -> tuple[int, int, bool]:
     """Return the first and last slice of the prepared query to segment, and whether the user gave a range.
 
     Slices of the file lie between slices of the prepared volume, so the range is widened to whole slices.
     """
     last = len(query.array) - 1
-    if question.slices is None:
+    if inputs.slices is None:
         return 0, last, False
-    source = question.query
+    source = inputs.query
     columns = np.asarray(source.direction).reshape(3, 3)
     onto = np.asarray(query.direction).reshape(3, 3)[:, 2]
     places = [
@@ -208,7 +208,7 @@ def _prepared_range(question: Question, query: NiftiImage) -> tuple[int, int, bo
             onto @ (np.asarray(source.origin) + columns[:, 2] * z * source.spacing_mm[0] - query.origin)
             / query.spacing_mm[0]
         )
-        for z in question.slices
+        for z in inputs.slices
     ]  # fmt: skip
     first, stop = math.floor(places[0] + 1e-6), math.ceil(places[1] - 1e-6)
     return max(first, 0), min(stop, last), True

@@ -18,7 +18,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from protocols.own_scan.scan_pair import Question
+    from protocols.own_scan.scan_pair import SegmentationInput
     from protocols.own_scan.segment import SegmentedScan
 
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment, write the mask, and print what was found."""
     from episodes.io.nifti import write_nifti
     from protocols.own_scan.model_lookup import find_model
-    from protocols.own_scan.scan_pair import read_question
+    from protocols.own_scan.scan_pair import read_segmentation_input
     from protocols.own_scan.segment import segment_scan
     from protocols.training.method_config import build_method_config
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
-    question = read_question(image, mask, args.query, args.label, shared.parse_slices(args.slices))
+    question = read_segmentation_input(image, mask, args.query, args.label, shared.parse_slices(args.slices))
     method = build_method_config(
         args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(question: Question, answer: SegmentedScan) -> list[str]:
+def _told(question: SegmentationInput, answer: SegmentedScan) -> list[str]:
     """Return what was asked and found, one line each."""
     first, last = answer.predicted_slices[0], answer.predicted_slices[-1]
     supports = ", ".join(map(str, answer.supports))
@@ -110,7 +110,7 @@ def _told(question: Question, answer: SegmentedScan) -> list[str]:
     return lines
 
 
-def _draw(question: Question, answer: SegmentedScan, heading: str, path: Path) -> None:
+def _draw(question: SegmentationInput, answer: SegmentedScan, heading: str, path: Path) -> None:
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out

@@ -210,16 +210,16 @@ def _passes(
     for key, value in arrays.items():
         if f"{name}/{key}_{mode}" in vectors:
             yield _array(f"{prefix}/{key}_{mode}", value, vectors[f"{name}/{key}_{mode}"], mode)
-    answer = _resized(passes[-1].probabilities, mask)
+    probability = _resized(passes[-1].probabilities, mask)
     grids = torch.cat([first, *(one.probabilities for one in passes)])
     apart = 2 if len(mask) > 128 else 1
-    for key, value in (("prob", answer[::4, ::4]), ("prob_grid", grids[:, ::apart, ::apart])):
+    for key, value in (("prob", probability[::4, ::4]), ("prob_grid", grids[:, ::apart, ::apart])):
         if f"{name}/{key}_{mode}" in vectors:
             error = largest_error(value, vectors[f"{name}/{key}_{mode}"])
             yield Quantity(f"{prefix}/{key}_{mode}", error, PROBABILITIES)
     mask_name = "mask_eval" if mode == "eval" else "align_mask"
     if f"{name}/{mask_name}" in vectors:
-        yield check_mask(f"{prefix}/{mask_name}", answer > 0.5, vectors[f"{name}/{mask_name}"], PIXELS)
+        yield check_mask(f"{prefix}/{mask_name}", probability > 0.5, vectors[f"{name}/{mask_name}"], PIXELS)
     if mode == "eval" and "eval" in facts and "periphery_loss" in facts["eval"]:
         with torch.no_grad():
             loss = learner.periphery_loss(support, mask[None], prototype).item()
