@@ -1,8 +1,8 @@
 """Stages of a method's training plan: each is a training with its own key; finished ones are reused.
 
-A first stage that is another method's own training has that method's key, so `fewshot run --method BASE
---weights FILE` shares it. A stage that reads labels of the training group is trained once per group, in
-setting 1 too.
+A first stage that is another method's own training has that method's key, so
+`fewshot run --method BASE --weights FILE` shares it. A stage that reads labels of the training group is
+trained once per group, in setting 1 too.
 """
 
 from __future__ import annotations
