@@ -13,7 +13,7 @@ from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
-from protocols.rules.audits import audit_question
+from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import plan_cells
 from protocols.training.method_config import build_method_config
@@ -37,7 +37,7 @@ class Fold:
     def cells(self, *protocols: str, precision: str = "float32") -> list[EvaluationCell]:
         """Return the cells of every group under these protocols, audited as `fewshot run` does."""
         return [
-            EvaluationCell(request, plan, (), audit_question(plan, self._store, request.protocol))
+            EvaluationCell(request, plan, (), audit_evaluation(plan, self._store, request.protocol))
             for request in (self._request(name, precision) for name in protocols)
             for plan in plan_cells(request)[0]
         ]

@@ -18,7 +18,7 @@ from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
 from protocols.rules import audits
-from protocols.rules.audits import AuditError, audit_question, audit_training
+from protocols.rules.audits import AuditError, audit_evaluation, audit_training
 from protocols.rules.spec import load_protocol
 from results.records.files import read_record
 from results.summary.configuration_result import configuration_results
@@ -38,7 +38,7 @@ def plan_of(store: Store, setting: int = 1, name: str = "alpnet-ep1", *classes: 
 
 
 def test_a_sound_question_passes_all(store: Store) -> None:
-    found = audit_question(plan_of(store), store, ALPNET)
+    found = audit_evaluation(plan_of(store), store, ALPNET)
     assert found == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES)
     plan = plan_of(store, 2)
     ct = normalisation(store, "training-scans", plan.training_scans)
@@ -51,35 +51,35 @@ def test_a_sound_question_passes_all(store: Store) -> None:
 def test_overlapping_folds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audits, "_folds", lambda *_: [("0", "1"), ("1", "2")])
     with pytest.raises(AuditError, match="folds disjoint: scan 1 is in folds 0 and 1"):
-        audit_question(plan_of(store), store, ALPNET)
+        audit_evaluation(plan_of(store), store, ALPNET)
 
 
 def test_support_among_the_queries(store: Store) -> None:
     plan = replace(plan_of(store), support_scans=("1",))
-    with pytest.raises(AuditError, match="support not among queries: 1 support and are asked"):
-        audit_question(plan, store, ALPNET)
+    with pytest.raises(AuditError, match="support not among queries: 1 support and are queries"):
+        audit_evaluation(plan, store, ALPNET)
 
 
 def test_frames_of_one_patient_in_two_folds(store: Store) -> None:
     other = Store.open(store.path)
     other.spec = replace(other.spec, patients={"p7": ("0", "1"), "p8": ("3", "4")})
     with pytest.raises(AuditError, match="patient p8 is in folds 1, 2"):
-        audit_question(plan_of(store), other, ALPNET)
+        audit_evaluation(plan_of(store), other, ALPNET)
     other.spec = replace(other.spec, patients={"p7": ("0", "1"), "p8": ("2", "3")})
-    assert audits.PATIENTS in audit_question(plan_of(store), other, ALPNET)
+    assert audits.PATIENTS in audit_evaluation(plan_of(store), other, ALPNET)
     assert other.hash == store.hash
 
 
 def test_one_image_under_two_ids(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "image_hashes", lambda _self: {"0": "a", "1": "b", "7": "a"})
     with pytest.raises(AuditError, match="scans 0 and 7 hold the same image"):
-        audit_question(plan_of(store), store, ALPNET)
+        audit_evaluation(plan_of(store), store, ALPNET)
 
 
 def test_a_training_scan_that_is_asked(store: Store) -> None:
     plan = plan_of(store)
     mr = normalisation(store, "per-scan", plan.training_scans)
-    with pytest.raises(AuditError, match="no training scan in the fold: 1 are trained on and asked"):
+    with pytest.raises(AuditError, match="no training scan in the fold: 1 are training scans and queries"):
         audit_training(plan, store, ("1", *plan.training_scans), mr)
 
 

@@ -161,7 +161,7 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--train-dataset", "tiny", *TRAINED], "is the dataset that is asked"),
+        (["--train-dataset", "tiny", *TRAINED], "is the tested dataset"),
         (["--train-dataset", "othr", *TRAINED], "did you mean 'other'"),
         (["--train-dataset", "other", "--method", "copy-support"], "nothing to train: leave out --train"),
         (

@@ -250,7 +250,7 @@ def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
         assert masks.dtype == bool and masks.shape == (len(task.queries), 64, 64)
         kept.setdefault(f"{task.class_name} {task.queries[0].scan}", []).extend(ref.z for ref in task.queries)
 
-    (with_all,) = evaluate(learner, [plan], reader, device=CPU, batch=1, keep=keep)
+    (with_all,) = evaluate(learner, [plan], reader, device=CPU, batch=1, on_masks=keep)
     (plain,) = evaluate(learner, [plan], reader, device=CPU, batch=1)
     assert with_all.scores == plain.scores
     assert all(sorted(slices) == list(range(8)) for slices in kept.values())

@@ -162,7 +162,7 @@ def test_a_backbone_that_saw_a_query_is_refused(
 ) -> None:
     for method in ("ssl-alpnet", "densemp"):
         assert run(work, "--weights", str(files["seen"]), method=method) == 2
-        assert "saw slice 0 of scan 1, which fold 0 of tiny asks" in capsys.readouterr().err
+        assert "saw slice 0 of scan 1, which is a query of fold 0 of tiny" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         MadeBackbones(more=("0",)).put(patch)
         assert run(work) == 2

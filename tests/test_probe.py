@@ -32,7 +32,7 @@ from protocols.studies.dense_features import (
     features_at,
     scan_classes,
 )
-from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
+from protocols.studies.probe import ProbeRequest, StageOne, count_correct_cells, densecl, run_probe, votes
 from results.comparison.probe import probe_json
 
 CPU = torch.device("cpu")
@@ -103,7 +103,7 @@ def test_features_that_are_the_label_find_every_cell() -> None:
     keys, queries = sides(reader)
     asked = count_hits(queries.classes, 3)
     assert min(asked) >= 30
-    assert probed(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
+    assert count_correct_cells(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
 
 
 def test_noise_finds_by_chance() -> None:
@@ -116,7 +116,7 @@ def test_noise_finds_by_chance() -> None:
     def noise(images: Tensor) -> Tensor:
         return torch.randn(len(images), 16, 8, 8, generator=generator)
 
-    (hits,) = probed(noise, reader, keys, [queries], 3, 20, batch=2, device=CPU)
+    (hits,) = count_correct_cells(noise, reader, keys, [queries], 3, 20, batch=2, device=CPU)
     assert np.mean(hits / asked) == pytest.approx(1 / 3, abs=0.08)  # four deviations of 600 draws
 
 
@@ -158,7 +158,7 @@ def test_no_more_than_one_batch_of_maps_is_in_memory() -> None:
         largest = max(largest, len(images))
         return maps
 
-    probed(encode, reader, keys, [queries], 3, 20, batch=1, device=CPU)
+    count_correct_cells(encode, reader, keys, [queries], 3, 20, batch=1, device=CPU)
     assert len(alive) == 9 and largest == 1 and most <= 2  # the new one, and the one before at its end
 
 
@@ -166,7 +166,9 @@ def test_a_scan_without_a_class_or_without_any_cell_is_not_answered_wrongly() ->
     reader = reader_of(labels=lambda number: np.minimum(blocks(number), 1) if number == 2 else blocks(number))
     keys, queries = sides(reader)
     nobody = dataclasses.replace(queries, positions=queries.positions[:0], classes=queries.classes[:0])
-    first, second = probed(is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU)
+    first, second = count_correct_cells(
+        is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU
+    )
     assert first[1] == 0 == count_hits(queries.classes, 3)[1] and first[0] > 0
     assert second == (0, 0, 0)
 
@@ -276,7 +278,7 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
         assert {ref.scan for ref in keys.refs} == {"3", "4", "5", "6", "7", "8", "9"}
         return [count_hits(side.classes, 5) for side in queries]
 
-    monkeypatch.setattr(module, "probed", spy)
+    monkeypatch.setattr(module, "count_correct_cells", spy)
     found = run_probe(request(store, cells=10**6), other_weights(1))
     (rarest,) = {trial.keys_per_class for trial in found.trials}
     assert {counts for counts, _ in drawn} == {(rarest,) * 5} and rarest > 20

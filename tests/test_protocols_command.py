@@ -116,7 +116,7 @@ def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFi
     flagged = [line for line in printed if "[off the main board]" in line]
     assert len(flagged) == 1 and flagged[0].startswith("qnet-ep1-intersection")
     assert main(["protocols", "show", "open-ep"]) == 0
-    assert "every slice counts: the method is not told where the organ is" in capsys.readouterr().out
+    assert "every slice counts: the method does not know where the organ is" in capsys.readouterr().out
     command = ["protocols", "diff", "alpnet-ep1", "qnet-ep1", "--work", str(work), "--dataset", "tiny"]
     assert main([*command, "--json"]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]

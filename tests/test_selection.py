@@ -15,7 +15,7 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
-from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
+from protocols.runs.selection import scan_before, validation_plan, without_scan, without_validation
 from results.records.files import read_record
 from results.records.record import Record
 
@@ -61,7 +61,7 @@ def test_validation_asks_the_held_out_scan_from_the_folds_support(store: Store) 
 def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
     from fewshot.base.errors import UserError
 
-    plan = held_out(plan_of(store, 0), "9")
+    plan = without_scan(plan_of(store, 0), "9")
     with pytest.raises(UserError, match="scan 9, the one before fold 0, is no training scan"):
         without_validation(request_of(store), plan)
 

@@ -225,7 +225,9 @@ def request(
     from protocols.request import Request
     from protocols.rules.spec import choose_folds, load_protocol
 
-    protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
+    protocol = load_protocol(args.protocol if name is None else name).with_shots_and_parts(
+        args.shots, args.parts
+    )
     store = open_store(args.work, dataset)
     device = choose_device(args.device)
     return Request(

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.base.atomic_io import hash_of, write_json
     from protocols.rules.spec import choose_folds, load_protocol
 
-    protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)
+    protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)
     store = shared.open_store(args.work, args.dataset)
     groups = protocol.groups_for(store.spec)
     names = shared.choose_groups(args.groups, tuple(groups), args.dataset)

@@ -60,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     paths = score_files(
         file,
         shared.open_store(args.work, file.dataset),
-        load_protocol(args.protocol or file.protocol).asked_with(file.shots, file.parts),
+        load_protocol(args.protocol or file.protocol).with_shots_and_parts(file.shots, file.parts),
         args.predictions,
         args.name,
         args.work,
         labels_used=args.labels_used,
-        redo=args.overwrite,
+        overwrite=args.overwrite,
     )
     print(render([read_record(path) for path in paths]))
     return 0

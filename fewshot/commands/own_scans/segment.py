@@ -18,8 +18,8 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from protocols.own_scan.scan_pair import Question
-    from protocols.own_scan.segment import Answer
+    from protocols.own_scan.scan_pair import SegmentationInput
+    from protocols.own_scan.segment import SegmentedScan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Segment, write the mask, and print what was found."""
     from episodes.io.nifti import write_nifti
     from protocols.own_scan.model_lookup import find_model
-    from protocols.own_scan.scan_pair import read_question
+    from protocols.own_scan.scan_pair import read_segmentation_input
     from protocols.own_scan.segment import segment_scan
     from protocols.training.method_config import build_method_config
 
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
-    question = read_question(image, mask, args.query, args.label, shared.parse_slices(args.slices))
+    question = read_segmentation_input(image, mask, args.query, args.label, shared.parse_slices(args.slices))
     method = build_method_config(
         args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )
@@ -94,13 +94,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(question: Question, answer: Answer) -> list[str]:
+def _told(question: SegmentationInput, answer: SegmentedScan) -> list[str]:
     """Return what was asked and found, one line each."""
-    first, last = answer.asked[0], answer.asked[-1]
+    first, last = answer.predicted_slices[0], answer.predicted_slices[-1]
     supports = ", ".join(map(str, answer.supports))
     lines = [
         f"class of value {question.value}: support slices {supports} (prepared) served slices {first} to "
-        f"{last} of {answer.depth} (prepared), {len(answer.asked)} answered"
+        f"{last} of {answer.depth} (prepared), {len(answer.predicted_slices)} answered"
     ]
     if answer.fallback_slices:
         lines.append(f"the method's fallback answered {answer.fallback_slices} of them")
@@ -110,7 +110,7 @@ def _told(question: Question, answer: Answer) -> list[str]:
     return lines
 
 
-def _draw(question: Question, answer: Answer, heading: str, path: Path) -> None:
+def _draw(question: SegmentationInput, answer: SegmentedScan, heading: str, path: Path) -> None:
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out

@@ -80,7 +80,7 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
     import numpy as np
 
     from episodes.io.nifti import read_nifti
-    from protocols.cells.predictions import support_of
+    from protocols.cells.predictions import support_suffix
     from results.figures.overlay import Panel
 
     tasks = [
@@ -101,7 +101,9 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
     )
     support = store.scan(task.support[0].scan)
     z = task.support[0].z
-    prediction = read_nifti(folder / f"scan_{ref.scan}_label_{value}{support_of(plan, task)}.nii.gz").array
+    prediction = read_nifti(
+        folder / f"scan_{ref.scan}_label_{value}{support_suffix(plan, task)}.nii.gz"
+    ).array
     return Panel(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),
