@@ -81,7 +81,7 @@ def build_method_config(
 def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
     """Return the method with the constants that its authors give for a region and a setting.
 
-    A method with one set of constants comes back unchanged; see `PrototypeLearner.settled_options`. Notes
+    A method with one set of constants comes back unchanged; see `PrototypeLearner.constants_for`. Notes
     on the choice become the method's `marks`.
     """
     if not hasattr(method.learner, "constants_for"):
