@@ -87,12 +87,12 @@ def evaluation_rows(fold: Fold, unit: Callable[[], Any], sizes: Sizes) -> list[R
     one, bf16, two, every_support = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
     allowed = every + 0.02 * answers
     whole = f"evaluation of a fold, per query slice ({volumes} slices, {distinct} encoded; U)"
-    open_ep = f"open-ep, {every} slices and {answers} answers, of what is allowed (share)"
+    open_ep = f"open-ep, {every} slices and {answers} masks, of what is allowed (share)"
     return [
         row(whole, one / volumes, 0.8),
         row("the same, per encoded slice (U)", one / distinct),
-        row("the same, answered in bf16, per encoded slice (U)", bf16 / distinct),
+        row("the same, evaluated in bf16, per encoded slice (U)", bf16 / distinct),
         row("another protocol over encoded slices adds (share)", two / one - 1, 0.10),
         row(open_ep, every_support / allowed, 1.0),
-        row("open-ep, per answer beyond 1 U a slice (U)", (every_support - every) / answers),
+        row("open-ep, per mask beyond 1 U a slice (U)", (every_support - every) / answers),
     ]
