@@ -1,4 +1,9 @@
-"""Write a working method and its test: NAME.py and test_NAME.py, to be changed into your own."""
+"""Write a working method and its test, NAME.py and test_NAME.py, for you to change into your own.
+
+Examples:
+  fewshot new-method my_method
+  fewshot new-method my_method --out methods
+"""
 
 from __future__ import annotations
 
@@ -57,7 +62,8 @@ def test_the_contract() -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="file name without .py, e.g. my_method")
-    parser.add_argument(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: this one)"
     )
 
