@@ -17,6 +17,7 @@ from fewshot.commands.config_file import config_values, option_words, with_confi
 from fewshot.commands.main import main
 from fewshot.commands.parsers import PACKAGE_OF, Parser, command_parser
 
+ROOT = Path(__file__).resolve().parent.parent
 GENERAL = {"general", "options", "positional arguments"}
 QUICK = [
     ["--help"],
@@ -34,12 +35,9 @@ def test_help_has_groups_defaults_and_examples(name: str) -> None:
     own, _, _general = text.partition("\ngeneral:\n")
     groups = set(re.findall(r"^([a-z][a-z ]+):$", own, re.MULTILINE))
     assert groups - GENERAL or name == "methods"  # `methods` has no option of its own
-    assert "default" in own or name in WITHOUT_DEFAULT
+    assert "default" in own
     examples = own.partition("\nExamples:\n")[2].partition("\n\n")[0]
     assert len(re.findall(rf"^  fewshot {name}\b", examples, re.MULTILINE)) >= 2
-
-
-WITHOUT_DEFAULT: set[str] = set()
 
 
 @pytest.mark.parametrize("name", PACKAGE_OF)
@@ -71,28 +69,25 @@ def test_tables_plans_and_lists_import_no_torch(command: list[str]) -> None:
         "import sys\nfrom fewshot.commands.main import main\n"
         f"status = main({command!r})\nprint('torch' in sys.modules, status, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     expected = "False 2" if command[0] == "plan" else "False 0"
-    assert done.stderr.splitlines()[-1] == expected, done.stderr
-
-
-ROOT = Path(__file__).resolve().parent.parent
+    assert ended.stderr.splitlines()[-1] == expected, ended.stderr
 
 
 def completions(line: str, tmp_path: Path) -> list[str]:
     """Return the words that the shell would offer after `line`."""
     file = tmp_path / "words"
     environment = {
-        **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(file),
-        "COMP_LINE": line, "COMP_POINT": str(len(line)),
+        **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(file), "COMP_LINE": line, "COMP_POINT": str(len(line)),
     }  # fmt: skip
     subprocess.run([sys.executable, "-m", "fewshot"], env=environment, cwd=ROOT, check=False)
-    return [word.strip() for word in file.read_text().splitlines()]
+    return sorted(word.strip() for word in file.read_text().splitlines())
 
 
 def test_the_shell_completes_commands_options_and_values(tmp_path: Path) -> None:
     assert completions("fewshot pro", tmp_path) == ["probe", "protocols"]
-    assert completions("fewshot run --save-", tmp_path) == ["--save-predictions", "--save-config"]
+    assert completions("fewshot run --save-", tmp_path) == ["--save-config", "--save-predictions"]
     assert completions("fewshot run --checkpoint-policy or", tmp_path) == ["oracle"]
 
 
