@@ -32,10 +32,10 @@ class Cell:
 def open_masks(args: argparse.Namespace, board: Board) -> Store:
     """Return the store of the board's records; a missing or different store raises `UserError`."""
     store = shared.open_store(args.work, board.record.dataset.name)
-    wanted = board.record.dataset.hash
-    if store.hash != wanted:
+    expected = board.record.dataset.hash
+    if store.hash != expected:
         raise UserError(
-            f"the store in {store.path} has hash {store.hash}, the records are of {wanted}; prepare the "
+            f"the store in {store.path} has hash {store.hash}, the records are of {expected}; prepare the "
             "dataset as it was"
         )
     return store
@@ -80,9 +80,9 @@ def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.boo
     if not path.is_file():
         raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
     mask: NDArray[np.bool_] = read_nifti(path).array > 0
-    wanted = store.scan(scan).labels.shape
-    if mask.shape != wanted:
-        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --overwrite")
+    shape = store.scan(scan).labels.shape
+    if mask.shape != shape:
+        raise UserError(f"{path} is {mask.shape}, wanted {shape}; run the cell again with --overwrite")
     return mask
 
 

@@ -107,9 +107,9 @@ def model_folder(work: Path, beginning: str) -> Path:
     """Return the folder of the one model under WORK/models whose key begins with `beginning`."""
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
     if len(folders) != 1:
-        found = ", ".join(folder.name for folder in folders) or "no key"
+        names = ", ".join(folder.name for folder in folders) or "no key"
         raise UserError(
-            f"model {beginning!r}: {found} under {work / 'models'}; wanted exactly one key; "
+            f"model {beginning!r}: {names} under {work / 'models'}; wanted exactly one key; "
             "see fewshot list models"
         )
     return folders[0]

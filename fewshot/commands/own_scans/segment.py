@@ -107,10 +107,10 @@ def _summary(question: Question, answer: Answer) -> list[str]:
     supports = ", ".join(map(str, answer.supports))
     lines = [
         f"class of value {question.value}: support slices {supports} (prepared) served slices {first} to "
-        f"{last} of {answer.depth} (prepared), {len(answer.asked)} answered"
+        f"{last} of {answer.depth} (prepared), {len(answer.asked)} segmented"
     ]
     if answer.fallback_slices:
-        lines.append(f"the method's fallback answered {answer.fallback_slices} of them")
+        lines.append(f"the method's fallback segmented {answer.fallback_slices} of them")
     shown = answer.shown
     where = f"on slices {shown[0]} to {shown[-1]} ({len(shown)})" if shown else "on no slice"
     lines.append(f"found {answer.voxels} voxels, {answer.volume_ml:.1f} ml, {where} of the query file")

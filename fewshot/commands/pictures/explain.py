@@ -61,18 +61,18 @@ def run(args: argparse.Namespace) -> int:
     store = home if args.dataset in (None, spec["dataset"]) else shared.open_store(args.work, args.dataset)
     target = find_target(store, protocol, args.scan, args.class_name, args.group, args.slice)
     intensities = intensities_for(spec, folder.name, protocol, home, store, args.scan)
-    found = explain_slice(method, model, target, SliceReader(store, intensities), device)
+    explanation = explain_slice(method, model, target, SliceReader(store, intensities), device)
     name = f"{folder.name}_{args.scan}_{args.class_name}_{target.query.z}.png"
     path = args.out or args.work / "figures" / name
     heading = (
         f"{method.name} {folder.name}: {args.class_name} of scan {args.scan}, {store.spec.name}, fold "
         f"{target.fold} of {protocol.name}"
     )
-    draw_explanation(heading, found, path)
-    width = max(12, *map(len, found.answers))
-    for variant in found.answers:
-        score = found.dice(variant)
+    draw_explanation(heading, explanation, path)
+    width = max(12, *map(len, explanation.answers))
+    for variant in explanation.answers:
+        score = explanation.dice(variant)
         text = "undefined" if score is None else f"{100 * score:.2f}"
-        print(f"{variant:<{width}} {text:>9}" + (" (as trained)" if variant == found.trained else ""))
+        print(f"{variant:<{width}} {text:>9}" + (" (as trained)" if variant == explanation.trained else ""))
     print(path)
     return 0

@@ -60,15 +60,15 @@ def protocol_in_words(made: Board) -> Prose:
     from protocols.rules.spec import load_protocol
     from results.leaderboard.html import Prose
 
-    asked = made.record.protocol
-    title = f"Protocol {asked.name} version {asked.version}"
+    recorded = made.record.protocol
+    title = f"Protocol {recorded.name} version {recorded.version}"
     try:
-        protocol = load_protocol(asked.name)
+        protocol = load_protocol(recorded.name)
     except UserError as error:
         return Prose(title, (f"Its rules are not at hand: {error}",))
-    if protocol.hash != asked.hash:
-        found = f"version {protocol.version}, hash {protocol.hash[:16]}"
-        return Prose(title, (f"Its rules are not at hand: {asked.name} is {found} here.",))
+    if protocol.hash != recorded.hash:
+        present = f"version {protocol.version}, hash {protocol.hash[:16]}"
+        return Prose(title, (f"Its rules are not at hand: {recorded.name} is {present} here.",))
     lines = [protocol.summary]
     for name, rules in (("evaluation", protocol.evaluation), ("training", protocol.training)):
         text = "; ".join(
