@@ -34,7 +34,7 @@ class {title}(PrototypeLearner):
         return similarities(torch.stack(prototypes), query_features, scale=20.0)
 '''
 
-TEST = '''"""{title}: an answer worked out by hand, and the contract that every method keeps."""
+TEST = '''"""{title}: a mask worked out by hand, and the learner contract."""
 
 from pathlib import Path
 
