@@ -171,7 +171,6 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
             ],
             "trains on none of them",
         ),
-        (["--train-dataset", "other", *TRAINED, "--checkpoint", "x.pth"], "leave them out with --checkpoint"),
         (["--train-dataset", "other", *TRAINED, "--setting", "2"], "'right-kidney' is not annotated in"),
     ],
 )  # fmt: skip

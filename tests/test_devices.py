@@ -83,8 +83,6 @@ def test_a_gpu_that_is_not_there(work: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_command_that_is_done_on_one_device_says_so(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = ["--method", "panet", "--checkpoint", "a.pt", "--device", "cpu,cpu"]
-    assert main(["run", "--work", str(work), *ASK, *checkpoint]) == 2
-    assert "--checkpoint is asked on one device: give one --device" in capsys.readouterr().err
     assert main(["evaluate", "--work", str(work), *ASK, *checkpoint]) == 2
     assert "--device 'cpu,cpu': wanted auto, cpu, cuda, or one of several" in capsys.readouterr().err
 
@@ -126,7 +124,7 @@ def test_a_process_that_fails_is_told_and_the_others_end(
     assert main([*command, "--device", "cpu,cpu"]) == 2
     error = capfd.readouterr().err
     assert "fewshot: error: not in this row" in error
-    assert "of 2 processes 1 failed, as said above: cpu (status 2); what is done is kept" in error
+    assert "1 of 2 processes failed with the errors above: cpu (status 2); finished cells are kept" in error
     assert len(cells(work)) == 4  # the other process took what the first left
     assert "FEWSHOT_PROGRESS_ROW" not in os.environ
     assert main(command) == 0

@@ -262,7 +262,7 @@ def test_a_checkpoint_file_answers_for_the_method(done: Path, work: Path) -> Non
     torch.save(weights(done, key), work / "file_upper.pth")
     pattern = ["--checkpoint", str(work / "file_{group}.pth"), "--groups", "upper"]
     model = ["--method", "densemp", "--encoder", "resnet18"]
-    assert main(["run", "--work", str(work), *FOLD, *model, *pattern]) == 0
+    assert main(["evaluate", "--work", str(work), *FOLD, "--setting", "1", *model, *pattern]) == 0
     assert of_group(work).scores == of_group(done).scores
 
 

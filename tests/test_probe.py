@@ -332,14 +332,17 @@ def test_the_command_prints_the_table_and_keeps_it(
     monkeypatch.setattr(module, "densecl", stage_one)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
     command += ["--seeds", "1,2", "--option", "epochs=1", "--neighbours", "5", "--cells", "10"]
-    assert main([*command, "--device", "cpu", "--json", str(tmp_path / "probe.json")]) == 0
-    assert asked == [({"epochs": "1"}, "resnet18")]
+    assert main([*command, "--device", "cpu"]) == 0
     said = capsys.readouterr().out
+    file = tmp_path / "probe.json"
+    assert main([*command, "--device", "cpu", "--format", "json", "--out", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(file)
+    assert asked == [({"epochs": "1"}, "resnet18")] * 2
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
     assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
     assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "epochs=1" in said
-    kept = json.loads((tmp_path / "probe.json").read_text())
+    kept = json.loads(file.read_text())
     assert [trial["seed"] for trial in kept["probe"]["trials"]] == [1, 2]
     assert f"{100 * kept['before']['mean']:.1f}" in lines[11] and lines[11][:2] == ["mean", "before"]
     assert main([*command[:-8], "--seeds", "1,1"]) == 2

@@ -257,9 +257,10 @@ MISTAKES = [
         "did you mean 'resnet18'",
     ),
     (["run", "--dataset", "tiny", *TRAINED, "--steps", "-1"], "steps"),
-    (["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--checkpoint", "no.pth"], "does not exist"),
-    (["evaluate", "0123"], "wanted exactly one key"),
-    (["overlay", "0123"], "wanted exactly one key"),
+    (["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--checkpoint", "no.pth"], "fewshot evaluate"),
+    (["evaluate", "--dataset", "tiny", "--setting", "1", "--checkpoint", "no.pth"], "does not exist"),
+    (["evaluate", "0123"], "wanted exactly one key; see fewshot list models"),
+    (["overlay", "0123"], "wanted exactly one key; see fewshot list cells"),
     (["table"], "no folder of records"),
 ]
 

@@ -78,7 +78,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     found = int(mine.array.sum())
     assert found == next(s.tp + s.fp for s in record.scores if (s.class_name, s.scan) == ("liver", "0"))
     assert f"found {found} voxels, {found * 7.7 * 1.25 * 1.25 / 1000:.1f} ml" in told
-    assert "slices 1 to 4 of 8 (prepared), 4 answered" in told and "note" not in told
+    assert "slices 1 to 4 of 8 (prepared), 4 segmented" in told and "note" not in told
     assert (work / "out" / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

@@ -143,11 +143,7 @@ def test_three_policies_give_three_cells(
     [
         ([*TRAINED, "--checkpoint-policy", "oracle"], "nothing to select from: a training of 3 steps"),
         (["--method", "all-foreground", "--checkpoint-policy", "validation"], "nothing to train"),
-        ([*TRAINED, "--checkpoint-policy", "best"], "invalid choice"),
-        (
-            [*TRAINED, "--checkpoint-policy", "oracle", "--checkpoint", "x.pth"],
-            "leave them out with --checkpoint",
-        ),
+        ([*TRAINED, "--checkpoint-policy", "best"], "unknown value of --checkpoint-policy 'best'"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -1,6 +1,7 @@
 """Types that all packages share: slices, supports, episodes, tasks and scores, with their tensor shapes.
 
-S shots, Q query slices, B episodes, H x W image size in pixels.
+S shots, Q query slices, B episodes, H x W image size in pixels. Importing this module does not import torch:
+plans, stores and tables need no tensors and must start quickly.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from fewshot.base.errors import UserError
-from fewshot.base.memory import to_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -44,6 +45,8 @@ class Support:
     masks: Tensor
 
     def __post_init__(self) -> None:
+        import torch
+
         if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != torch.float32:
             raise ValueError(
                 f"support images are {tuple(self.images.shape)} {self.images.dtype}, wanted (S,1,H,W) float32"
@@ -73,6 +76,8 @@ class Episode:
 
     def to(self, device: torch.device) -> Episode:
         """Return the episode with every tensor on `device`; copies to a GPU do not block the host."""
+        from fewshot.base.memory import to_device
+
         return Episode(
             to_device(self.support_images, device),
             to_device(self.support_masks, device),
