@@ -1,7 +1,7 @@
-"""The record of one cell, as frozen parts: what its inputs determine, and on what it was computed.
+"""The record of one cell as frozen dataclasses: its inputs, its scores and the machine that computed them.
 
-A record is made by `Record.from_json` or `checked_record`, which hold it to the form of its annotations and
-to what its parts must agree in. Ratios are in [0, 1], counts in pixels.
+`Record.from_json` and `checked_record` make records. They check the types of all fields and that the fields
+agree with each other. Ratios are in [0, 1], counts in pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from results.metrics.counts import dice
 from results.records.record_json import FormError, Rule, part_json, read_part
 
 SCHEMA: Literal[2] = 2
-HYBRID = "hybrid"  # how the mark of a model begins that was trained under other rules than it is tested by
+HYBRID = "hybrid"  # prefix of the mark of a model that was trained under other rules than it is tested under
 
 
 def _is_integer(value: Any, least: int) -> bool:
@@ -67,7 +67,7 @@ class ProtocolPart:
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """A prepared dataset; `prepared_by`: this program, or the files of a paper's authors."""
+    """A prepared dataset; `prepared_by`: this program, or files that a paper's authors released."""
 
     name: Name
     hash: Hex
@@ -76,7 +76,7 @@ class DatasetPart:
 
 @dataclass(frozen=True)
 class GridPart:
-    """All cells of the complete table: the number of folds, and group -> its classes."""
+    """All cells of the complete table: the number of folds, and the classes of each group."""
 
     folds: Positive
     groups: Mapping[str, tuple[Name, ...]]
@@ -86,9 +86,10 @@ class GridPart:
 class MethodPart:
     """The method as configured.
 
-    `version`: number of a built-in method, None for a user's own; `source`: digest of a user's own file, or
-    of masks that another program wrote, None for a built-in method; `files`: option -> sha256 of the file it
-    names.
+    Attributes:
+        version: number of a built-in method; None for a user's own method.
+        source: digest of a user's own file or of masks from another program; None for a built-in method.
+        files: option -> sha256 of the file that it names.
     """
 
     name: Text
@@ -102,7 +103,7 @@ class MethodPart:
 
 @dataclass(frozen=True)
 class WeightsPart:
-    """Initial weights; `sha256` of their file where there is one for all cells."""
+    """Initial weights; `sha256` of their file if all cells share one file, else None."""
 
     name: Text
     sha256: Hex | None
@@ -110,7 +111,7 @@ class WeightsPart:
 
 @dataclass(frozen=True)
 class MachinePart:
-    """A machine that trained; None where a fact is not known."""
+    """A machine that ran training; None for an unknown fact."""
 
     device: Text
     processor: Text | None
@@ -120,9 +121,9 @@ class MachinePart:
 
 @dataclass(frozen=True)
 class StagePart:
-    """One stage of a training in stages, in their order; a backbone's saw `images` of `source`.
+    """One stage of a training in stages; a backbone stage was trained on `images` images of `source`.
 
-    `skipped_episodes` is None for a backbone's stage, and where an older record does not know it.
+    `skipped_episodes` is None for a backbone stage and in older records.
     """
 
     name: Text
@@ -135,9 +136,9 @@ class StagePart:
 
 @dataclass(frozen=True)
 class LabelsPart:
-    """The labels of the training group that a training saw.
+    """The labels of the training group that training used.
 
-    `in_place_of`: scans of the fold's supports that could not be used, where others stood in for them.
+    `in_place_of`: supports of the fold that could not be used; `support_scans` replaced them.
     """
 
     classes: tuple[Name, ...]
@@ -149,7 +150,7 @@ class LabelsPart:
 
 @dataclass(frozen=True)
 class SelectedPart:
-    """The checkpoint that a policy chose: `step` of `candidates`, by its mean Dice `on` what."""
+    """The checkpoint that a policy chose: `step` among `candidates`, by its mean `dice` on the scans `on`."""
 
     step: Count
     candidates: tuple[Count, ...]
@@ -159,12 +160,14 @@ class SelectedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPart:
-    """The model that was evaluated.
+    """The model that was evaluated. JSON leaves out a field with a default if it does not apply.
 
-    `finite`: whether all weights were finite when loaded, None without weights. `trained_on`: every machine
-    that the training ran on, empty where nothing was trained here or that is not known. `name`: what the user
-    calls an external checkpoint. `recipe`, `precision`, `answer_precision`, `compiled`, `stages`, `labels`
-    and `selected` are absent from JSON where they do not apply.
+    Attributes:
+        finite: whether all weights were finite when loaded; None without weights.
+        trained_on: every machine that ran the training; empty without training here or if unknown.
+        name: the user's name for an external checkpoint.
+        precision: precision of training.
+        answer_precision: encoder precision during evaluation, unless it is float32.
     """
 
     key: Text | None
@@ -188,7 +191,7 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """The scans and slices trained on; `excluded_seen`: excluded slices that pre-training saw anyway."""
+    """The training scans and slices; `excluded_seen`: excluded slices that pre-training saw anyway."""
 
     scans: tuple[Name, ...]
     slices: Count
@@ -198,7 +201,7 @@ class TrainingPart:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of one class in one query scan from one set of supports; `undefined`: why there is no Dice."""
+    """Counts of one class in one query scan from one support set; `undefined`: why there is no Dice."""
 
     class_name: Name = field(metadata={"key": "class"})
     scan: Name
@@ -213,7 +216,7 @@ class Score:
 
 @dataclass(frozen=True)
 class EnvironmentPart:
-    """The program and the machine that evaluated; None where a fact is not known."""
+    """The program and the machine that ran the evaluation; None for an unknown fact."""
 
     fewshot: Text
     commit: Text | None
@@ -227,13 +230,16 @@ class EnvironmentPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One cell: one fold and group of tested classes, one method as configured, one seed.
+    """One cell: one fold and group of tested classes, one configured method, one seed.
 
-    `grid` tells a table made of records alone which cells are missing. `versions`: shared part of the program
-    -> its number, for those parts that move numbers. `queries`: whether the learner saw one query slice a
-    call, or all of a part together. `fallback_slices`: query slices segmented by the method's fallback.
-    `audits`: marks that a reader must see; `checks`: audits that passed. `key` names the cell and its file in
-    a work folder; records of schema 1 had other keys, so those carried over have none.
+    Attributes:
+        grid: all cells of the complete table, so that a table can name the missing ones.
+        versions: version of each shared part of the program that can change numbers.
+        queries: whether the learner saw one query slice per call ("alone") or all of a part ("together").
+        fallback_slices: query slices segmented by the method's fallback.
+        audits: marks that a reader must see.
+        checks: audits that passed.
+        key: name of the cell and of its file in a work folder; None in records converted from schema 1.
     """
 
     schema: Literal[2]
@@ -264,13 +270,13 @@ class Record:
         """Return the record that a JSON value holds.
 
         Args:
-            value: what `json.loads` returned.
-            source: file, or file and line, that messages begin with.
+            value: the result of `json.loads`.
+            source: prefix of error messages: a file, or a file and a line.
 
         Raises:
-            UserError: one line with the source, the key, its value and what was expected: for another schema,
-                a missing, unknown or wrong key, a ratio that contradicts its counts, a class of another
-                group, a score that stands twice.
+            UserError: another schema; a missing, unknown or wrong key; a ratio that contradicts its counts;
+                a class of another group; a repeated score. The line names the source, the key, its value
+                and the expected value.
         """
         schema = value.get("schema") if isinstance(value, dict) else None
         if type(schema) is int and schema != SCHEMA:
@@ -294,7 +300,7 @@ class Record:
 
 
 def checked_record(record: Record, source: str = "record") -> Record:
-    """Return the record as it reads back from its JSON; `UserError` as `Record.from_json` raises it."""
+    """Return the record as read back from its JSON; raise the `UserError` of `Record.from_json`."""
     try:
         text = canonical_json(record.to_json())
     except ValueError as error:
@@ -307,7 +313,7 @@ def _refusal(source: str, fault: str) -> UserError:
 
 
 def _contradiction(record: Record) -> str | None:
-    """Return what contradicts itself in a record of the right form, or None."""
+    """Return the first contradiction between the fields of a well-formed record, or None."""
     grid, group = record.grid, record.group
     if (record.method.version is None) == (record.method.source is None):
         given = f"{record.method.version} and {record.method.source}"
