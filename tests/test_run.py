@@ -85,7 +85,7 @@ def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
     before = records_of(work)
     models = set((work / "models").iterdir())
     assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--eval-precision", "bf16"]) == 0
-    assert "2 steps, answered in bf16" in capsys.readouterr().out
+    assert "2 steps, evaluated in bf16" in capsys.readouterr().out
     new = {name: content for name, content in records_of(work).items() if name not in before}
     assert len(new) == 4 and before.items() <= records_of(work).items()
     assert all(json.loads(content)["model"]["answer_precision"] == "bf16" for content in new.values())

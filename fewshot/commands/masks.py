@@ -56,7 +56,7 @@ def saved_cells(
     from results.summary.screening import record_text
 
     cells = []
-    blocks = line.row.blocks if every_seed else line.row.blocks[:1]
+    blocks = line.row.results if every_seed else line.row.results[:1]
     for record in (record for block in blocks for record in block.cells.values()):
         path = paths.get(record_text(record))
         if path is not None and (folder := work / "predictions" / path.stem).is_dir():

@@ -40,7 +40,7 @@ def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
     return fitting[0]
 
 
-def compare(a: SeedAverage, b: SeedAverage, found: Sequence[SeedAverage]) -> Json:
+def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json:
     """Return numbers, difference and its split as plain JSON values; Dice in percent.
 
     Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
@@ -58,7 +58,7 @@ def compare(a: SeedAverage, b: SeedAverage, found: Sequence[SeedAverage]) -> Jso
             "of the same classes"
         )
     first, last = (_number(row, side) for row, side in ((a, "A"), (b, "B")))
-    corners = [_corner(a, b, found), _corner(b, a, found)]
+    corners = [_corner(a, b, rows), _corner(b, a, rows)]
     result: Json = {
         "a": _about(a, first), "b": _about(b, last), "difference": last - first, "protocol": None,
         "method": None, "interaction": None, "corners": [], "wanted": [],
@@ -104,16 +104,14 @@ def comparison_text(result: Json) -> str:
     return "\n".join(lines)
 
 
-def _corner(
-    method_of: SeedAverage, rules_of: SeedAverage, found: Sequence[SeedAverage]
-) -> SeedAverage | None:
+def _corner(method_of: SeedAverage, rules_of: SeedAverage, rows: Sequence[SeedAverage]) -> SeedAverage | None:
     """Return the complete row of one's method and seeds under the other's rules, or None.
 
     It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
     each of its rows, but a hybrid of a method that has no other mark is no corner.
     """
     marks = {*method_of.first.record.audits, *rules_of.first.record.audits}
-    for row in found:
+    for row in rows:
         fits = _method(row) == _method(method_of) and _rules(row) == _rules(rules_of)
         allowed = marks.issuperset(row.first.record.audits)
         if fits and allowed and row.seeds == method_of.seeds and _mean(row) is not None:

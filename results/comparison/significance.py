@@ -102,27 +102,27 @@ def compare(
     )  # fmt: skip
 
 
-def find_row(rows: Sequence[SeedAverage], names: Sequence[str], wanted: str) -> SeedAverage:
+def find_row(rows: Sequence[SeedAverage], names: Sequence[str], name_or_id: str) -> SeedAverage:
     """Return the row of a label, or of a text that names its configuration: `names_configuration`."""
-    found = [row for row, name in zip(rows, names, strict=True) if wanted == name]
-    found = found or [row for row in rows if is_configuration_named(wanted, row.first.record)]
+    found = [row for row, name in zip(rows, names, strict=True) if name_or_id == name]
+    found = found or [row for row in rows if is_configuration_named(name_or_id, row.first.record)]
     if len(found) == 1:
         return found[0]
     known = "; ".join(f"#{row.configuration_id} {name}" for row, name in zip(rows, names, strict=True))
     fault = "fits no row" if not found else f"fits {len(found)} rows, name one by its id"
-    raise UserError(f"{wanted!r} {fault}: {known}")
+    raise UserError(f"{name_or_id!r} {fault}: {known}")
 
 
-def _paired(one: Means, other: Means, folds: Iterable[int]) -> tuple[Means, int]:
+def _paired(first: Means, other: Means, folds: Iterable[int]) -> tuple[Means, int]:
     """Return one minus other where both have a scan, and how many values stand alone.
 
     Raises `UserError` where they share no scan in one of `folds`.
     """
-    shared = one.scans.index.intersection(other.scans.index)
-    difference = one.scans[shared] - other.scans[shared]
+    shared = first.scans.index.intersection(other.scans.index)
+    difference = first.scans[shared] - other.scans[shared]
     if not set(folds) <= set(shared.get_level_values("fold")):
         raise UserError("the two methods share no scan in one of the folds; nothing can be paired")
-    alone = one.scans.count() + other.scans.count() - 2 * difference.count()
+    alone = first.scans.count() + other.scans.count() - 2 * difference.count()
     return Means(difference), int(alone)
 
 

@@ -21,25 +21,25 @@ HEADER = (
 
 
 def render_comparison(comparison: Comparison, format: str) -> str:
-    """Return the comparison as "text", "md" or "json"; another name is a `UserError`."""
+    """Return the comparison as "text", "md" or "json"; another format raises `UserError`."""
     if format not in COMPARISON_FORMATS:
         raise unknown_name("comparison format", format, COMPARISON_FORMATS)
     return COMPARISON_FORMATS[format](comparison)
 
 
 def comparison_grid(comparison: Comparison) -> Grid:
-    """Return a row per class and a last one for each scan's mean over classes; percent points."""
-    *classes, whole = [_line(one) for one in comparison.differences]
-    return Grid(HEADER, tuple(classes), whole)
+    """Return one row per class and a last row for each scan's mean over classes; in percentage points."""
+    *classes, last = [_line(difference) for difference in comparison.differences]
+    return Grid(HEADER, tuple(classes), last)
 
 
 def comparison_title(comparison: Comparison) -> str:
-    """Return what is compared, on what."""
+    """Return the measure and the question of a comparison."""
     return f"{MEASURES[comparison.measure]} on {question_text(comparison.record)}"
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
-    """Return who A and B are, and what the columns mean."""
+    """Return the notes: the rows A and B, the meaning of the columns, and what was left out."""
     lines = [
         f"A: {comparison.a}",
         f"B: {comparison.b}",
@@ -85,14 +85,21 @@ COMPARISON_FORMATS: dict[str, Callable[[Comparison], str]] = {
 }  # fmt: skip
 
 
-def _line(one: Difference) -> tuple[str, ...]:
-    span = "-" if one.interval is None else " to ".join(signed(100 * end) for end in one.interval)
+def _line(difference: Difference) -> tuple[str, ...]:
+    ends = difference.interval
     return (
-        one.name, str(one.scans), f"{100 * one.a:.2f}", f"{100 * one.b:.2f}", signed(100 * one.estimate),
-        span,
-        _p(one.test.p), "-" if one.corrected is None else _p(one.corrected), _two(one.test.rank_biserial),
-        _two(one.standardised), "-" if one.needed is None else str(one.needed),
-    )  # fmt: skip
+        difference.name,
+        str(difference.scans),
+        f"{100 * difference.a:.2f}",
+        f"{100 * difference.b:.2f}",
+        signed(100 * difference.estimate),
+        "-" if ends is None else " to ".join(signed(100 * end) for end in ends),
+        _p(difference.test.p),
+        "-" if difference.corrected is None else _p(difference.corrected),
+        _two(difference.test.rank_biserial),
+        _two(difference.standardised),
+        "-" if difference.needed is None else str(difference.needed),
+    )
 
 
 def _p(value: float) -> str:

@@ -142,8 +142,8 @@ def _points(line: LeaderboardRow, column: int, measure: str) -> Floats:
 
 
 def _scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
-    block = line.row.first
-    return fold_scans(values_of(line.row, measure).means.scans, block.folds, block.columns)
+    result = line.row.first
+    return fold_scans(values_of(line.row, measure).means.scans, result.folds, result.columns)
 
 
 def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Floats]:

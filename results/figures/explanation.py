@@ -61,48 +61,48 @@ class SliceExplanation:
         return dice(int(tp), int(fp), int(fn))
 
 
-def draw_explanation(heading: str, one: SliceExplanation, path: Path) -> None:
+def draw_explanation(heading: str, explanation: SliceExplanation, path: Path) -> None:
     """Write a PNG of two rows: support, clusters, query and nearest prototypes; then every variant's mask.
 
     A method without detail prototypes or without a map of kinds has fewer panels. Rows of the arrays run
     upwards, as in `draw_overlay`. A position of the feature map is a square of pixels; seeds and detail
     prototypes are drawn at its middle.
     """
-    top = [_support, *([_clusters] if one.has_details else []), _query]
-    top += [_nearest] if one.nearest is not None else []
-    columns = max(len(top), len(one.answers))
+    top = [_support, *([_clusters] if explanation.has_details else []), _query]
+    top += [_nearest] if explanation.nearest is not None else []
+    columns = max(len(top), len(explanation.answers))
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(3.0 * columns, 7.4), dpi=110, layout="constrained")
         axes = figure.subplots(2, columns)
         for axis in axes.ravel():
             axis.set_axis_off()
         for axis, draw in zip(axes[0], top, strict=False):
-            draw(axis, one)
-        for axis, name in zip(axes[1], one.answers, strict=False):
-            _answer(axis, one, name)
-        figure.legend(handles=_legend(one), loc="outside lower center", ncols=4, frameon=False)
+            draw(axis, explanation)
+        for axis, name in zip(axes[1], explanation.answers, strict=False):
+            _answer(axis, explanation, name)
+        figure.legend(handles=_legend(explanation), loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle(
-            f"{heading}\nthe same weights in every answer, trained as: {one.trained}", fontsize=10
+            f"{heading}\nthe same weights in every answer, trained as: {explanation.trained}", fontsize=10
         )
         with atomic_write(path, "wb") as stream:
             figure.savefig(stream, format="png", metadata={"Software": None})
 
 
-def _query(axis: Axes, one: SliceExplanation) -> None:
-    _image(axis, one.query_image, f"query: {one.query_name}")
-    _outline(axis, one.truth, TRUTH)
+def _query(axis: Axes, explanation: SliceExplanation) -> None:
+    _image(axis, explanation.query_image, f"query: {explanation.query_name}")
+    _outline(axis, explanation.truth, TRUTH)
 
 
-def _answer(axis: Axes, one: SliceExplanation, name: str) -> None:
-    score = one.dice(name)
+def _answer(axis: Axes, explanation: SliceExplanation, name: str) -> None:
+    score = explanation.dice(name)
     text = "undefined" if score is None else f"{100 * score:.1f} %"
-    trained = " (as trained)" if name == one.trained else ""
-    _image(axis, one.query_image, f"{name}{trained}: Dice of the slice {text}")
-    mask = one.answers[name]
+    trained = " (as trained)" if name == explanation.trained else ""
+    _image(axis, explanation.query_image, f"{name}{trained}: Dice of the slice {text}")
+    mask = explanation.answers[name]
     if mask.any():
         axis.contourf(mask, levels=[0.5, 1.5], colors=[PREDICTION], alpha=0.35)
     _outline(axis, mask, PREDICTION)
-    _outline(axis, one.truth, TRUTH)
+    _outline(axis, explanation.truth, TRUTH)
 
 
 def _image(axis: Axes, image: NDArray[np.float32], title: str) -> None:
@@ -116,54 +116,68 @@ def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str) -> None:
         axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
 
 
-def _support(axis: Axes, one: SliceExplanation) -> None:
-    _image(axis, one.support_image, f"support: {one.support_name}")
-    _outline(axis, one.support_mask, TRUTH)
-    for number, place in enumerate(_on_slice(one.places, one)):  # they may lie close: larger ones behind
-        size = 6 + 4 * min(len(one.places) - number, len(SEED_COLOURS))
+def _support(axis: Axes, explanation: SliceExplanation) -> None:
+    _image(axis, explanation.support_image, f"support: {explanation.support_name}")
+    _outline(axis, explanation.support_mask, TRUTH)
+    for number, place in enumerate(
+        _on_slice(explanation.places, explanation)
+    ):  # they may lie close: larger ones behind
+        size = 6 + 4 * min(len(explanation.places) - number, len(SEED_COLOURS))
         colour: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": _colour(SEED_COLOURS, number)}
         axis.plot(place[1], place[0], marker="D", markersize=size, markeredgewidth=1.6, **colour)
-    for number, place in enumerate(_on_slice(one.seeds, one)):
+    for number, place in enumerate(_on_slice(explanation.seeds, explanation)):
         colour = {"markerfacecolor": _colour(SEED_COLOURS, number), "markeredgecolor": "black"}
         axis.plot(place[1], place[0], marker="o", markersize=7, markeredgewidth=0.8, **colour)
 
 
-def _clusters(axis: Axes, one: SliceExplanation) -> None:
+def _clusters(axis: Axes, explanation: SliceExplanation) -> None:
     """Each position in the colour of the detail prototype that takes most of it, opaque at its maximum."""
-    _image(axis, one.support_image, one.note or "which detail prototype takes most of a position")
-    if len(one.weights):
-        relative = one.weights / one.weights.max(axis=(1, 2), keepdims=True)
-        owner = one.weights.argmax(axis=0)
+    _image(
+        axis, explanation.support_image, explanation.note or "which detail prototype takes most of a position"
+    )
+    if len(explanation.weights):
+        relative = explanation.weights / explanation.weights.max(axis=(1, 2), keepdims=True)
+        owner = explanation.weights.argmax(axis=0)
         picture = np.ones((*owner.shape, 4))
-        colours = [to_rgb(_colour(SEED_COLOURS, number)) for number in range(len(one.weights))]
+        colours = [to_rgb(_colour(SEED_COLOURS, number)) for number in range(len(explanation.weights))]
         picture[..., :3] = np.array(colours)[owner]
         picture[..., 3] = np.take_along_axis(relative, owner[None], axis=0)[0]
-        _on_pixels(axis, picture, one)
-    _outline(axis, one.support_mask, TRUTH)
+        _on_pixels(axis, picture, explanation)
+    _outline(axis, explanation.support_mask, TRUTH)
 
 
-def _nearest(axis: Axes, one: SliceExplanation) -> None:
-    assert one.nearest is not None
-    _image(axis, one.query_image, "the prototype each position is most like")
-    colours = ListedColormap([_colour(KIND_COLOURS, kind) for kind in range(len(one.kinds))])
-    _on_pixels(axis, one.nearest, one, cmap=colours, vmin=-0.5, vmax=len(one.kinds) - 0.5, alpha=TINT)
-    _outline(axis, one.truth, TRUTH)
+def _nearest(axis: Axes, explanation: SliceExplanation) -> None:
+    assert explanation.nearest is not None
+    _image(axis, explanation.query_image, "the prototype each position is most like")
+    colours = ListedColormap([_colour(KIND_COLOURS, kind) for kind in range(len(explanation.kinds))])
+    _on_pixels(
+        axis,
+        explanation.nearest,
+        explanation,
+        cmap=colours,
+        vmin=-0.5,
+        vmax=len(explanation.kinds) - 0.5,
+        alpha=TINT,
+    )
+    _outline(axis, explanation.truth, TRUTH)
 
 
 def _on_pixels(
-    axis: Axes, values: NDArray[np.float64] | NDArray[np.int64], one: SliceExplanation, **how: Any
+    axis: Axes, values: NDArray[np.float64] | NDArray[np.int64], explanation: SliceExplanation, **how: Any
 ) -> None:
     """Lay a map of positions over the pixels it stands for."""
-    height, width = one.support_image.shape
+    height, width = explanation.support_image.shape
     extent = (-0.5, width - 0.5, -0.5, height - 0.5)
     axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **how)
 
 
-def _on_slice(places: NDArray[np.float32] | NDArray[np.int64], one: SliceExplanation) -> NDArray[np.float64]:
+def _on_slice(
+    places: NDArray[np.float32] | NDArray[np.int64], explanation: SliceExplanation
+) -> NDArray[np.float64]:
     """Return the pixels (k,2) at the middle of places (k,2) of the feature map."""
     if not len(places):
         return np.zeros((0, 2))
-    side = np.array(one.support_image.shape) / np.array(one.grid)
+    side = np.array(explanation.support_image.shape) / np.array(explanation.grid)
     pixels: NDArray[np.float64] = (places + 0.5) * side - 0.5
     return pixels
 
@@ -173,21 +187,21 @@ def _colour(colours: Sequence[str], number: int) -> str:
     return colours[number % len(colours)]
 
 
-def _legend(one: SliceExplanation) -> list[Line2D | Patch]:
+def _legend(explanation: SliceExplanation) -> list[Line2D | Patch]:
     marks: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "linestyle": "none"}
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=TRUTH, label="annotation"),
         Line2D([], [], color=PREDICTION, label="answer"),
     ]
-    if one.has_details:
+    if explanation.has_details:
         handles += [
-            Line2D([], [], marker="o", label=f"seed ({len(one.seeds)})", **marks),
-            Line2D([], [], marker="D", label=f"detail prototype ({len(one.places)})", **marks),
+            Line2D([], [], marker="o", label=f"seed ({len(explanation.seeds)})", **marks),
+            Line2D([], [], marker="D", label=f"detail prototype ({len(explanation.places)})", **marks),
         ]
-    if one.nearest is None:
+    if explanation.nearest is None:
         return handles
-    for kind, (name, prototypes) in enumerate(one.kinds.items()):
-        positions = int((one.nearest == kind).sum())
+    for kind, (name, prototypes) in enumerate(explanation.kinds.items()):
+        positions = int((explanation.nearest == kind).sum())
         label = f"{name}: {positions} positions, {prototypes} prototypes"
         handles.append(Patch(color=_colour(KIND_COLOURS, kind), alpha=TINT, label=label))
     return handles

@@ -28,18 +28,18 @@ class OutlinedSlice:
     name: str
 
 
-def draw_answer(heading: str, support: OutlinedSlice, found: Sequence[OutlinedSlice], path: Path) -> None:
+def draw_answer(heading: str, support: OutlinedSlice, queries: Sequence[OutlinedSlice], path: Path) -> None:
     """Write a PNG: the support with its annotation, then the query's slices with the outline found.
 
     Rows of the arrays run upwards, as in the contact sheet of a store.
     """
-    rows = math.ceil((len(found) + 1) / COLUMNS)
+    rows = math.ceil((len(queries) + 1) / COLUMNS)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(COLUMNS * 2.6, rows * 2.8 + 0.5), dpi=100, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, COLUMNS)).ravel()
         for axis in axes:
             axis.set_axis_off()
-        for number, (axis, one) in enumerate(zip(axes, (support, *found), strict=False)):
+        for number, (axis, one) in enumerate(zip(axes, (support, *queries), strict=False)):
             colour = PREDICTION if number else TRUTH
             low, high = np.percentile(one.image, (1, 99.5))
             axis.imshow(

@@ -146,11 +146,11 @@ def leaderboard(
 
 
 def _lines(
-    found: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]], replicates: int
+    averages: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]], replicates: int
 ) -> list[LeaderboardRow]:
     weights: dict[tuple[tuple[str, ...], ...], list[Floats]] = {}
     lines, samples = [], []
-    for row, label in zip(found, labels(found), strict=True):
+    for row, label in zip(averages, labels(averages), strict=True):
         values = values_of(row, measure)
         folds = fold_scans(values.means.scans, row.first.folds, row.first.columns)
         scans = tuple(fold.scans for fold in folds)
@@ -231,26 +231,26 @@ def _marks(row: SeedAverage) -> str:
     return "".join(mark for mark, holds in told if holds)
 
 
-def _quoted(one: PublishedRow, lines: Sequence[LeaderboardRow], record: Record) -> PublishedComparison:
+def _quoted(published: PublishedRow, lines: Sequence[LeaderboardRow], record: Record) -> PublishedComparison:
     """Return differences to the board's rows of the same method, where its protocol is the board's.
 
     Only rows that `reason_not_comparable` lets through get one; the others are refused with the reason.
     """
     protocol = record.protocol.name
-    same = [line for line in lines if one.learner is not None and line.row.method == one.learner]
-    if one.protocol is None:
-        return PublishedComparison(one, (), "its protocol is not known")
-    if one.protocol != protocol:
-        return PublishedComparison(one, (), f"its protocol is {one.protocol}")
+    same = [line for line in lines if published.learner is not None and line.row.method == published.learner]
+    if published.protocol is None:
+        return PublishedComparison(published, (), "its protocol is not known")
+    if published.protocol != protocol:
+        return PublishedComparison(published, (), f"its protocol is {published.protocol}")
     if not same:
-        return PublishedComparison(one, (), "not measured here")
+        return PublishedComparison(published, (), "not measured here")
     reasons = {line.row.configuration_id: reason_of_cells(line.row.cells) for line in same}
     refused = tuple((name, reason) for name, reason in reasons.items() if reason is not None)
     differences = tuple(
-        (line.row.configuration_id, 100 * line.mean.mean - one.mean)
+        (line.row.configuration_id, 100 * line.mean.mean - published.mean)
         for line in same
         if line.mean.mean is not None and reasons[line.row.configuration_id] is None
     )
     return PublishedComparison(
-        one, differences, "" if differences or refused else "measured here, but incomplete", refused
+        published, differences, "" if differences or refused else "measured here, but incomplete", refused
     )

@@ -76,14 +76,14 @@ def published_notes(board: Board) -> list[str]:
     return lines
 
 
-def difference(one: PublishedComparison) -> str:
+def difference(comparison: PublishedComparison) -> str:
     """Return the differences of a published row in words, and why there is none where there is none."""
-    if one.reason:
-        return f"none: {one.reason}"
+    if comparison.reason:
+        return f"none: {comparison.reason}"
     names: dict[str, list[str]] = {}
-    for name, reason in one.refused:
+    for name, reason in comparison.refused:
         names.setdefault(reason, []).append(f"#{name}")
-    texts = [f"{signed(value)} (#{name})" for name, value in one.differences]
+    texts = [f"{signed(value)} (#{name})" for name, value in comparison.differences]
     texts += [f"none for {', '.join(some)}: {reason}" for reason, some in names.items()]
     return "; ".join(texts)
 

@@ -20,13 +20,13 @@ from results.tables.text_table import Grid
 
 
 def report_parts(
-    board: Board, pictures: Sequence[Picture], told: Sequence[str], protocol: Prose
+    board: Board, pictures: Sequence[Picture], not_drawn: Sequence[str], protocol: Prose
 ) -> list[Part]:
     """Return a report from top to bottom; `told` says which pictures could not be drawn and why."""
     measured, *published = board_sheets(board)
     parts: list[Part] = [measured, *pictures]
-    if told:
-        parts.append(Prose("Not drawn", tuple(told)))
+    if not_drawn:
+        parts.append(Prose("Not drawn", tuple(not_drawn)))
     parts += [*published, protocol, _audits(board), _environment(board), commands(board)]
     return parts
 
@@ -100,16 +100,16 @@ def _audits(board: Board) -> Prose:
     lines = [*board.audits, *(f"left out: {reason}" for reason in board.left_out)]
     for line in board.lines:
         reasons = Counter(
-            (name, reason) for block in line.row.blocks for _f, name, _s, reason in block.undefined()
+            (name, reason) for result in line.row.results for _f, name, _s, reason in result.undefined()
         )
         lines += [
             f"{line.label}: undefined, {name}, {count} scores: {reason}"
             for (name, reason), count in sorted(reasons.items())
         ]
-        fallback = sum(r.fallback_slices for b in line.row.blocks for r in b.cells.values())
+        fallback = sum(r.fallback_slices for b in line.row.results for r in b.cells.values())
         if fallback:
             lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
-        cells = [cell for block in line.row.blocks for cell in block.cells.values()]
+        cells = [cell for result in line.row.results for cell in result.cells.values()]
         skipped = sum(cell.model.skipped_episodes or 0 for cell in cells)
         if skipped:
             lines.append(f"{line.label}: {skipped} training episodes skipped, over all cells")
@@ -119,7 +119,7 @@ def _audits(board: Board) -> Prose:
 def _environment(board: Board) -> Sheet:
     """Return with what programs and on what devices the records were made, and how many of them."""
     keys = ("fewshot", "commit", "dirty", "python", "torch", "device", "threads", "processor")
-    records = [r for line in board.lines for block in line.row.blocks for r in block.cells.values()]
+    records = [r for line in board.lines for result in line.row.results for r in result.cells.values()]
     counted = Counter(record.environment for record in records)
     ordered = sorted(counted.items(), key=lambda item: canonical_json(part_json(item[0])))
     rows = tuple(

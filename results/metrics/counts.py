@@ -1,4 +1,4 @@
-"""Counts of pixels and the ratios made of them: count first, divide last."""
+"""Pixel counts and the ratios computed from them: count first, divide last."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from typing import Any
 
 
 def count(pred: Any, truth: Any) -> tuple[Any, Any, Any]:
-    """Return true positives, false positives, false negatives of two bool arrays of one shape.
+    """Return true positives, false positives and false negatives of two masks, in pixels.
 
-    Takes torch tensors or numpy arrays of any shape; the sums are 0-dim and stay on the tensors' device.
-    Raises `ValueError` where shapes differ or a dtype is not bool.
+    Args:
+        pred, truth: bool numpy arrays or torch tensors of one shape, any shape.
+
+    Returns:
+        Three 0-dim sums, on the device of the tensors.
+
+    Raises:
+        ValueError: the shapes differ or a dtype is not bool.
     """
     if tuple(pred.shape) != tuple(truth.shape):
         raise ValueError(f"prediction is {tuple(pred.shape)}, truth {tuple(truth.shape)}; wanted one shape")
@@ -20,22 +26,22 @@ def count(pred: Any, truth: Any) -> tuple[Any, Any, Any]:
 
 
 def dice(tp: int, fp: int, fn: int) -> float | None:
-    """Return 2 tp / (2 tp + fp + fn) in [0, 1]; None where neither mask has a pixel."""
+    """Return 2 tp / (2 tp + fp + fn) in [0, 1]; None if both masks are empty."""
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(tp: int, fp: int, fn: int) -> float | None:
-    """Return tp / (tp + fp + fn) in [0, 1]; None where neither mask has a pixel."""
+    """Return tp / (tp + fp + fn) in [0, 1]; None if both masks are empty."""
     return _ratio(tp, tp + fp + fn)
 
 
 def precision(tp: int, fp: int) -> float | None:
-    """Return tp / (tp + fp) in [0, 1]; None where nothing was predicted."""
+    """Return tp / (tp + fp) in [0, 1]; None if the prediction is empty."""
     return _ratio(tp, tp + fp)
 
 
 def recall(tp: int, fn: int) -> float | None:
-    """Return tp / (tp + fn) in [0, 1]; None where the truth is empty."""
+    """Return tp / (tp + fn) in [0, 1]; None if the truth is empty."""
     return _ratio(tp, tp + fn)
 
 

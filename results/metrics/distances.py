@@ -1,8 +1,8 @@
 """Distances between the surfaces of two masks, in millimetres.
 
-The library is MONAI (Cardoso et al. 2022, arXiv 2211.02701), imported here alone. A surface is the set of a
-mask's voxels that touch its outside. A score is undefined, with its reason, and never 0 or infinite, where a
-mask is empty or the spacing is not known.
+MONAI (Cardoso et al. 2022, arXiv 2211.02701) computes them; only this module imports it. The surface of a
+mask is the set of its voxels that touch the outside. If a mask is empty or the spacing is unknown, a score is
+undefined with a reason, never 0 or infinite.
 """
 
 from __future__ import annotations
@@ -27,11 +27,21 @@ Bools = NDArray[np.bool_]
 def surface_scores(
     prediction: Bools, truth: Bools, spacing_mm: tuple[float, float, float], tolerance_mm: float
 ) -> dict[str, float]:
-    """Return the three scores of two masks (Z,H,W) bool with spacing (z,y,x); neither may be empty.
+    """Return the three distance scores of two masks.
 
-    hd95_mm: the larger of both directions' 95 % quantile of distances from a surface voxel to the other
-    surface. asd_mm: the mean of all those distances, both directions together. nsd: the share of surface area
-    within the tolerance of the other surface (Nikolov et al. 2021), areas by subvoxels, in [0, 1].
+    Args:
+        prediction, truth: (Z,H,W) bool, not empty.
+        spacing_mm: voxel spacing (z,y,x).
+        tolerance_mm: tolerance of `nsd`.
+
+    Returns:
+        hd95_mm: the larger of the two directed 95 % quantiles of surface-to-surface distances.
+        asd_mm: the mean of these distances over both directions together.
+        nsd: the share of surface area within the tolerance of the other surface (Nikolov et al. 2021), with
+        subvoxel areas, in [0, 1].
+
+    Raises:
+        ValueError: the shapes differ, a mask is empty, or spacing or tolerance is not valid.
     """
     if prediction.shape != truth.shape or prediction.ndim != 3:
         raise ValueError(f"prediction is {prediction.shape}, truth {truth.shape}; wanted one shape (Z,H,W)")
@@ -42,24 +52,25 @@ def surface_scores(
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of MONAI about its own arguments
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI warns about its own arguments
         from monai.metrics.hausdorff_distance import compute_hausdorff_distance
         from monai.metrics.surface_dice import compute_surface_dice
         from monai.metrics.surface_distance import compute_average_surface_distance
 
         both = prediction | truth
-        found, true = (torch.from_numpy(_cut(mask, both))[None, None] for mask in (prediction, truth))
+        pair = (torch.from_numpy(_crop(mask, both))[None, None] for mask in (prediction, truth))
+        predicted, true = pair
         shared: dict[str, Any] = {"include_background": True, "spacing": spacing_mm}
-        hausdorff = compute_hausdorff_distance(found, true, percentile=95, **shared)
-        average = compute_average_surface_distance(found, true, symmetric=True, **shared)
+        hausdorff = compute_hausdorff_distance(predicted, true, percentile=95, **shared)
+        average = compute_average_surface_distance(predicted, true, symmetric=True, **shared)
         surface = compute_surface_dice(
-            found, true, class_thresholds=[tolerance_mm], use_subvoxels=True, **shared
+            predicted, true, class_thresholds=[tolerance_mm], use_subvoxels=True, **shared
         )
     return {"hd95_mm": float(hausdorff), "asd_mm": float(average), "nsd": float(surface)}
 
 
-def _cut(mask: Bools, both: Bools) -> Bools:
-    """Cut a mask to where either has a voxel, with a margin of one empty voxel on every side."""
+def _crop(mask: Bools, both: Bools) -> Bools:
+    """Crop a mask to the bounding box of `both`, with a margin of one empty voxel on every side."""
     inside = tuple(
         slice(int(places[0]), int(places[-1]) + 1)
         for axis in range(3)

@@ -1,4 +1,4 @@
-"""The ratios that counts give, by name: Dice, IoU, precision, recall; None and the reason where undefined."""
+"""Overlap measures by name: Dice, IoU, precision, recall; an undefined one has a reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEASURES = {"dice": "Dice", "iou": "IoU", "precision": "Precision", "recall": "R
 
 
 class PixelCounts(Protocol):
-    """Counts of one class in one scan; `undefined` is the reason where there are none."""
+    """Pixel counts of one class in one scan; `undefined` is the reason for missing counts, else None."""
 
     @property
     def tp(self) -> int: ...
@@ -24,10 +24,10 @@ class PixelCounts(Protocol):
 
 
 def measure(score: PixelCounts, name: str) -> tuple[float | None, str | None]:
-    """Return (ratio in [0, 1], None), or (None, reason) where a record's score has no such ratio.
+    """Return (ratio in [0, 1], None), or (None, reason) if the measure is undefined.
 
-    A score that is undefined (its class is absent from the query) is so for every measure. Precision is
-    undefined, not 0, where nothing was predicted. A wrong name is a `UserError`.
+    If the class is absent from the query, every measure is undefined. If the prediction is empty, precision
+    is undefined, not 0. An unknown name raises `UserError`.
     """
     if name not in MEASURES:
         raise unknown_name("measure", name, MEASURES)

@@ -1,1 +1,1 @@
-"""Records: their typed form, their files, and what tells configurations apart."""
+"""Records: their typed form, their files, and the identity of a configuration."""

@@ -1,4 +1,4 @@
-"""Files of records: one record in a `.json` file, as runs write them, or one a line in a `.jsonl` file."""
+"""Files of records: a `.json` file holds one record, a `.jsonl` file one record per line."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ SUFFIXES = (".json", ".jsonl")
 
 
 def cell_key(identity: Mapping[str, Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of what tells one cell from all others."""
+    """Return the first 16 hex digits of the sha256 of a cell's identity."""
     return hash_of(identity)[:16]
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Check and write a record, whole or not at all; equal records give equal bytes."""
+    """Check a record and write it atomically; equal records give equal bytes."""
     write_json(path, checked_record(record, str(path)).to_json())
 
 
 def read_record(path: Path) -> Record:
-    """Return the record in a `.json` file; a missing, broken or inconsistent one is a `UserError`."""
+    """Return the record in a `.json` file; raise `UserError` if it is missing, broken or inconsistent."""
     return parse_record(_text(path), str(path))
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Return all records of a folder, by file name, then line; a missing folder is a `UserError`."""
+    """Return all records of a folder by file name, then line; raise `UserError` if it does not exist."""
     return [
         parse_record(text, source) for path in record_files(folder) for source, text in record_texts(path)
     ]
 
 
 def record_files(folder: Path) -> list[Path]:
-    """Return the files of records in a folder, by name; a missing folder is a `UserError`."""
+    """Return the record files of a folder by name; raise `UserError` if the folder does not exist."""
     if not folder.is_dir():
         raise UserError(f"no folder of records at {folder}; run `fewshot run` first or give --records DIR")
     return sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
 
 
 def record_texts(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and JSON text of every record in a file: "FILE", or "FILE:LINE" in a `.jsonl` file.
+    """Yield (source, JSON text) of every record in a file; raise `UserError` if it cannot be read.
 
-    Raises `UserError` for a file that cannot be read.
+    The source is "FILE", or "FILE:LINE" in a `.jsonl` file.
     """
     text = _text(path)
     if path.suffix != ".jsonl":
@@ -58,7 +58,7 @@ def record_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def parse_record(text: str, source: str) -> Record:
-    """Return the record in a JSON text; `UserError` beginning with `source` where it holds none."""
+    """Return the record in a JSON text; raise `UserError`, prefixed with `source`, if it is no record."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""The record of one cell: what its inputs determine, and on what it was computed.
+"""The record of one cell as frozen dataclasses: its inputs, its scores and the machine that computed them.
 
-A record is made by `Record.from_json` or `checked_record`, which hold it to the form of its annotations and
-to what its parts must agree in.
+`Record.from_json` and `checked_record` make records. They check the types of all fields and that the fields
+agree with each other. Ratios are in [0, 1], counts in pixels.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ from results.records.record_parts import (
 )
 
 SCHEMA: Literal[2] = 2
-HYBRID = "hybrid"  # how the mark of a model begins that was trained under other rules than it is tested by
+HYBRID = "hybrid"  # prefix of the mark of a model that was trained under other rules than it is tested under
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One cell: one fold and group of tested classes, one method as configured, one seed.
+    """One cell: one fold and group of tested classes, one configured method, one seed.
 
-    `grid` tells a table made of records alone which cells are missing. `versions`: shared part of the program
-    -> its number, for those parts that move numbers. `queries`: whether the learner saw one query slice a
-    call, or all of a part together. `fallback_slices`: query slices segmented by the method's fallback.
-    `audits`: marks that a reader must see; `checks`: audits that passed. `key` names the cell and its file in
-    a work folder; records of schema 1 had other keys, so those carried over have none.
+    Attributes:
+        grid: all cells of the complete table, so that a table can name the missing ones.
+        versions: version of each shared part of the program that can change numbers.
+        queries: whether the learner saw one query slice per call ("alone") or all of a part ("together").
+        fallback_slices: query slices segmented by the method's fallback.
+        audits: marks that a reader must see.
+        checks: audits that passed.
+        key: name of the cell and of its file in a work folder; None in records converted from schema 1.
     """
 
     schema: Literal[2]
@@ -74,13 +77,13 @@ class Record:
         """Return the record that a JSON value holds.
 
         Args:
-            value: what `json.loads` returned.
-            source: file, or file and line, that messages begin with.
+            value: the result of `json.loads`.
+            source: prefix of error messages: a file, or a file and a line.
 
         Raises:
-            UserError: one line with the source, the key, its value and what was expected: for another schema,
-                a missing, unknown or wrong key, a ratio that contradicts its counts, a class of another
-                group, a score that stands twice.
+            UserError: another schema; a missing, unknown or wrong key; a ratio that contradicts its counts;
+                a class of another group; a repeated score. The line names the source, the key, its value
+                and the expected value.
         """
         schema = value.get("schema") if isinstance(value, dict) else None
         if type(schema) is int and schema != SCHEMA:
@@ -104,7 +107,7 @@ class Record:
 
 
 def checked_record(record: Record, source: str = "record") -> Record:
-    """Return the record as it reads back from its JSON; `UserError` as `Record.from_json` raises it."""
+    """Return the record as read back from its JSON; raise the `UserError` of `Record.from_json`."""
     try:
         text = canonical_json(record.to_json())
     except ValueError as error:
@@ -117,7 +120,7 @@ def _refusal(source: str, fault: str) -> UserError:
 
 
 def _contradiction(record: Record) -> str | None:
-    """Return what contradicts itself in a record of the right form, or None."""
+    """Return the first contradiction between the fields of a well-formed record, or None."""
     grid, group = record.grid, record.group
     if (record.method.version is None) == (record.method.source is None):
         given = f"{record.method.version} and {record.method.source}"

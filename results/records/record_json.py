@@ -1,9 +1,9 @@
-"""Frozen dataclasses to JSON and back, strictly: the annotations of a class are the form of its JSON.
+"""Strict conversion of frozen dataclasses (parts) to JSON and back: the annotations are the schema.
 
-A part is an object with exactly the class's fields as keys. A field with a default may be absent, and is left
-out where it equals its default. `Annotated[type, Rule(...)]` adds a condition; `metadata={"key": ...}` gives
-a field another key in JSON. Supported: parts, `tuple[X, ...]` (a list), `Mapping[str, X]` (an object), `X |
-None`, `Literal`, `bool`, `int`, `str`.
+The JSON object of a part has exactly the fields of its class as keys. A field that equals its default is left
+out. `Annotated[type, Rule(...)]` adds a condition; `metadata={"key": ...}` gives a field another key in JSON.
+Supported types: parts, `tuple[X, ...]` (a list), `Mapping[str, X]` (an object), `X | None`, `Literal`,
+`bool`, `int`, `str`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a JSON value: `expected` in words, `holds` in code."""
+    """A condition on a JSON value: its description `expected` and its test `holds`."""
 
     expected: str
     holds: Callable[[Any], bool]
 
 
 class FormError(ValueError):
-    """A JSON value breaks the form; the text is "key is X, wanted Y" or names a missing or unknown key."""
+    """A JSON value breaks the schema; the text is "KEY is X, wanted Y" or names a missing or unknown key."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class _Field:
     name: str
     key: str
     kind: Any
-    default: Any  # dataclasses.MISSING: the key must be there
+    default: Any  # dataclasses.MISSING: the key is required
 
 
 def read_part(part: type[Part], value: Any, where: str = "") -> Part:
-    """Return the instance of a dataclass that a JSON object holds.
+    """Return the dataclass instance that a JSON object describes.
 
     Args:
         part: a frozen dataclass whose annotations this module supports.
-        value: what `json.loads` returned.
-        where: the place of `value` in the whole, for messages; "" is the whole itself.
+        value: the result of `json.loads`.
+        where: dotted path of `value` in the record, for messages; "" for the record itself.
 
     Raises:
-        FormError: names the first key, in alphabetical order, that is missing, unknown or wrong.
+        FormError: a key is missing, unknown or wrong; the message names the first one by alphabet.
     """
     if not isinstance(value, dict):
         raise FormError(f"{where or 'the record'} is {value!r}, wanted an object")
@@ -68,7 +68,7 @@ def read_part(part: type[Part], value: Any, where: str = "") -> Part:
 
 
 def part_json(value: Any) -> Any:
-    """Return a part, or a value of a part, as plain JSON values."""
+    """Return a part, or the value of one of its fields, as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = ((field, getattr(value, field.name)) for field in _fields(type(value)))
         return {field.key: part_json(item) for field, item in items if item != field.default}
@@ -89,7 +89,7 @@ def _fields(part: type[Any]) -> tuple[_Field, ...]:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """Return a value of a field's type; `FormError` where it is of another."""
+    """Return a JSON value as the type of its field; raise `FormError` if it has another type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
         rule = arguments[1]

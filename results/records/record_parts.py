@@ -60,7 +60,7 @@ class ProtocolPart:
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """A prepared dataset; `prepared_by`: this program, or the files of a paper's authors."""
+    """A prepared dataset; `prepared_by`: this program, or files that a paper's authors released."""
 
     name: Name
     hash: Hex
@@ -69,7 +69,7 @@ class DatasetPart:
 
 @dataclass(frozen=True)
 class GridPart:
-    """All cells of the complete table: the number of folds, and group -> its classes."""
+    """All cells of the complete table: the number of folds, and the classes of each group."""
 
     folds: Positive
     groups: Mapping[str, tuple[Name, ...]]
@@ -79,9 +79,10 @@ class GridPart:
 class MethodPart:
     """The method as configured.
 
-    `version`: number of a built-in method, None for a user's own; `source`: digest of a user's own file, or
-    of masks that another program wrote, None for a built-in method; `files`: option -> sha256 of the file it
-    names.
+    Attributes:
+        version: number of a built-in method; None for a user's own method.
+        source: digest of a user's own file or of masks from another program; None for a built-in method.
+        files: option -> sha256 of the file that it names.
     """
 
     name: Text
@@ -95,7 +96,7 @@ class MethodPart:
 
 @dataclass(frozen=True)
 class WeightsPart:
-    """Initial weights; `sha256` of their file where there is one for all cells."""
+    """Initial weights; `sha256` of their file if all cells share one file, else None."""
 
     name: Text
     sha256: Hex | None
@@ -103,7 +104,7 @@ class WeightsPart:
 
 @dataclass(frozen=True)
 class MachinePart:
-    """A machine that trained; None where a fact is not known."""
+    """A machine that ran training; None for an unknown fact."""
 
     device: Text
     processor: Text | None
@@ -113,9 +114,9 @@ class MachinePart:
 
 @dataclass(frozen=True)
 class StagePart:
-    """One stage of a training in stages, in their order; a backbone's saw `images` of `source`.
+    """One stage of a training in stages; a backbone stage was trained on `images` images of `source`.
 
-    `skipped_episodes` is None for a backbone's stage, and where an older record does not know it.
+    `skipped_episodes` is None for a backbone stage and in older records.
     """
 
     name: Text
@@ -128,9 +129,9 @@ class StagePart:
 
 @dataclass(frozen=True)
 class LabelsPart:
-    """The labels of the training group that a training saw.
+    """The labels of the training group that training used.
 
-    `in_place_of`: scans of the fold's supports that could not be used, where others stood in for them.
+    `in_place_of`: supports of the fold that could not be used; `support_scans` replaced them.
     """
 
     classes: tuple[Name, ...]
@@ -142,7 +143,7 @@ class LabelsPart:
 
 @dataclass(frozen=True)
 class SelectedPart:
-    """The checkpoint that a policy chose: `step` of `candidates`, by its mean Dice `on` what."""
+    """The checkpoint that a policy chose: `step` among `candidates`, by its mean `dice` on the scans `on`."""
 
     step: Count
     candidates: tuple[Count, ...]
@@ -152,12 +153,14 @@ class SelectedPart:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPart:
-    """The model that was evaluated.
+    """The model that was evaluated. JSON leaves out a field with a default if it does not apply.
 
-    `finite`: whether all weights were finite when loaded, None without weights. `trained_on`: every machine
-    that the training ran on, empty where nothing was trained here or that is not known. `name`: what the user
-    calls an external checkpoint. `recipe`, `precision`, `answer_precision`, `compiled`, `stages`, `labels`
-    and `selected` are absent from JSON where they do not apply.
+    Attributes:
+        finite: whether all weights were finite when loaded; None without weights.
+        trained_on: every machine that ran the training; empty without training here or if unknown.
+        name: the user's name for an external checkpoint.
+        precision: precision of training.
+        answer_precision: encoder precision during evaluation, unless it is float32.
     """
 
     key: Text | None
@@ -181,7 +184,7 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class TrainingPart:
-    """The scans and slices trained on; `excluded_seen`: excluded slices that pre-training saw anyway."""
+    """The training scans and slices; `excluded_seen`: excluded slices that pre-training saw anyway."""
 
     scans: tuple[Name, ...]
     slices: Count
@@ -191,7 +194,7 @@ class TrainingPart:
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of one class in one query scan from one set of supports; `undefined`: why there is no Dice."""
+    """Counts of one class in one query scan from one support set; `undefined`: why there is no Dice."""
 
     class_name: Name = field(metadata={"key": "class"})
     scan: Name
@@ -206,7 +209,7 @@ class Score:
 
 @dataclass(frozen=True)
 class EnvironmentPart:
-    """The program and the machine that evaluated; None where a fact is not known."""
+    """The program and the machine that ran the evaluation; None for an unknown fact."""
 
     fewshot: Text
     commit: Text | None

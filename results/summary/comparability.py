@@ -1,8 +1,8 @@
-"""Whether a record may stand against published numbers: the one place that decides it, and the reason.
+"""Decide whether a record is comparable with published numbers, and give the reason if it is not.
 
-A difference "measured minus published" means something only where the training is the published recipe and
-this program prepared the data from the original download. Every table, board and layout that shows such a
-difference, or a measured number in a published place, calls `reason_not_comparable`.
+A difference "measured minus published" is meaningful only if training follows the published recipe and this
+program prepared the data from the original download. Every table that shows such a difference, or a measured
+number in the place of a published one, calls `reason_not_comparable`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from results.records.record import Record
 
-RECIPE_MARK = "not the published recipe: "  # how protocols/cells/recipe_marks.py begins the mark
+RECIPE_MARK = "not the published recipe: "  # prefix of the marks of protocols/cells/recipe_marks.py
 PREPARED_BY = {
     "fewshot": "this program",
     "published-layout": "somebody else's released preprocessing (published layout)",
@@ -25,31 +25,31 @@ def prepared_by(record: Record) -> str:
 
 
 def prepared_by_text(records: Iterable[Record]) -> str:
-    """Return the line on who prepared the dataset of records; it names each preparation once."""
+    """Return the line that says who prepared the dataset of records; it names each preparation once."""
     names = sorted({PREPARED_BY[prepared_by(record)] for record in records})
     return f"dataset prepared by: {', '.join(names)}"
 
 
 def has_random_start(record: Record) -> bool:
-    """Say whether a model saw no pre-training at all before its method's own training.
+    """Say whether the training of the method started from random weights, without any pre-training.
 
-    The initial weights of a method in stages are those of its first stage that is trained. A backbone that
-    stage 1 made on the project's own images is therefore not a random start, although stage 1 began at
-    random; it is not the published start either, and the recipe mark says so.
+    In a method with stages, the record holds the initial weights of the first stage of episodes. A backbone
+    from stage 1 is therefore not a random start, although stage 1 itself started at random. It is not the
+    published start either; a recipe mark says so.
     """
     weights = record.model.initial_weights
     return weights is not None and weights.name == "random"
 
 
 def recipe_marks(record: Record) -> tuple[str, ...]:
-    """Return the marks of a record that name how its training differs from the published recipe."""
+    """Return the marks of a record that name a difference between its training and the published recipe."""
     return tuple(mark for mark in record.audits if mark.startswith(RECIPE_MARK))
 
 
 def reason_not_comparable(record: Record) -> str | None:
-    """Return why no difference to published numbers may be made of a record; None where one may.
+    """Return why a record is not comparable with published numbers; None if it is comparable.
 
-    The reasons are short: the record's own mark names what differs from the recipe.
+    The reason is short; the marks of the record name each difference from the recipe.
     """
     trained, by = record.train_dataset, prepared_by(record)
     reasons = (
@@ -63,6 +63,6 @@ def reason_not_comparable(record: Record) -> str | None:
 
 
 def reason_of_cells(records: Iterable[Record]) -> str | None:
-    """Return why no difference may be made of the cells of one row: what holds of any of them."""
-    found = dict.fromkeys(reason for record in records if (reason := reason_not_comparable(record)))
-    return "; ".join(found) or None
+    """Return every reason why a cell of one row is not comparable; None if all cells are comparable."""
+    reasons = dict.fromkeys(reason for record in records if (reason := reason_not_comparable(record)))
+    return "; ".join(reasons) or None

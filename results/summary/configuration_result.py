@@ -1,7 +1,7 @@
-"""Records of one configuration become a block: Dice per fold, class and group, with mean and deviation.
+"""The result of one configuration: Dice per fold, class and group, with mean and standard deviation.
 
-`results/summary/frame.py` makes the means. A cell that the grid names and no record has is `missing`; the
-rest then has no mean.
+`results/summary/frame.py` computes the means. A cell of the grid without a record is `missing`; a mean over
+folds that needs it is then None.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Column = tuple[str, str]  # group, class
 
 @dataclass(frozen=True)
 class ConfigurationResult:
-    """All cells of one configuration; ratios in [0, 1], None where undefined or missing."""
+    """All cells of one configuration; ratios in [0, 1], undefined or missing ones are None."""
 
-    record: Record  # one of them: for what all share
+    record: Record  # any of the cells, for the fields that all share
     cells: Mapping[Cell, Record]
 
     @property
     def configuration_id(self) -> str:
-        """Return the hex digits that name the configuration; blocks of other seeds share it."""
+        """Return the hex digits that name the configuration; all seeds share them."""
         return configuration_id(self.record)
 
     @property
     def folds(self) -> range:
-        """Return every fold a complete block has."""
+        """Return every fold of the complete grid."""
         return range(self.record.grid.folds)
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Return every group a complete block has, by name."""
+        """Return every group of the complete grid, by name."""
         return tuple(sorted(self.record.grid.groups))
 
     @property
@@ -52,7 +52,7 @@ class ConfigurationResult:
 
     @property
     def missing(self) -> tuple[Cell, ...]:
-        """Return the cells that must exist and do not."""
+        """Return the cells of the grid that have no record."""
         every = ((fold, group) for fold in self.folds for group in self.groups)
         return tuple(cell for cell in every if cell not in self.cells)
 
@@ -63,7 +63,7 @@ class ConfigurationResult:
 
     @cached_property
     def means(self) -> Means:
-        """Return the means of Dice of the cells that are there."""
+        """Return the means of Dice over the cells that have a record."""
         return Means(scan_means(self.frame))
 
     def class_dice(self, fold: int, column: Column) -> float | None:
@@ -71,33 +71,33 @@ class ConfigurationResult:
         return _defined(self.means.of_class([fold], *column)[0])
 
     def group_dice(self, fold: int, group: str) -> float | None:
-        """Return the mean over the group's classes in one fold; None where its cell is missing."""
+        """Return the mean over the classes of a group in one fold; None if its cell is missing."""
         return _defined(self.means.of_group([fold], group)[0])
 
     def fold_dice(self, fold: int) -> float | None:
-        """Return the mean over all classes in one fold; None where a cell of the fold is missing."""
+        """Return the mean over all classes in one fold; None if a cell of the fold is missing."""
         if any(missing_fold == fold for missing_fold, _group in self.missing):
             return None
         return _defined(self.means.of_all([fold])[0])
 
     def class_spread(self, column: Column) -> Spread | None:
-        """Return mean and deviation of a class over folds; None where a cell of its group is missing."""
+        """Return mean and deviation of a class over folds; None if a cell of its group is missing."""
         return self._spread(self.means.of_class(self.folds, *column), (column[0],))
 
     def group_spread(self, group: str) -> Spread | None:
-        """Return mean and deviation of a group over folds; None where one of its cells is missing."""
+        """Return mean and deviation of a group over folds; None if one of its cells is missing."""
         return self._spread(self.means.of_group(self.folds, group), (group,))
 
     def spread(self) -> Spread | None:
-        """Return the headline and its deviation; None where any cell is missing."""
+        """Return mean and deviation over folds of all classes; None if any cell is missing."""
         return self._spread(self.means.of_all(self.folds), self.groups)
 
     def undefined(self) -> tuple[tuple[int, str, str, str], ...]:
-        """Return (fold, class, scan, reason) of every score without Dice."""
+        """Return (fold, class, scan, reason) of every undefined score."""
         return undefined_scores(self.frame)
 
     def scores(self) -> int:
-        """Return how many scores there are, undefined ones included."""
+        """Return the number of scores, undefined ones included."""
         return len(self.frame)
 
     def _spread(self, dices: Iterable[float], groups: Sequence[str]) -> Spread | None:
@@ -107,15 +107,13 @@ class ConfigurationResult:
 
 
 def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult]:
-    """Return the blocks of records, one per distinct configuration, in a fixed order.
+    """Return one result per distinct configuration and seed, in a fixed order.
 
-    Records that differ in protocol, dataset, setting, method, options, source, encoder, initial weights,
-    steps, seed, precisions, checkpoint policy and name, shots, parts or marks are never mixed. Two different
-    records of one cell are a `UserError`.
+    `configuration` lists the fields that must be equal. Two different records of one cell raise `UserError`.
     """
-    found: dict[str, dict[Cell, Record]] = {}
+    cells_of: dict[str, dict[Cell, Record]] = {}
     for record in sorted(records, key=lambda record: canonical_json(record.to_json())):
-        cells = found.setdefault(canonical_json(configuration(record)), {})
+        cells = cells_of.setdefault(canonical_json(configuration(record)), {})
         cell = (record.fold, record.group)
         if cell in cells and not has_same_result(cells[cell], record):
             raise UserError(
@@ -126,15 +124,15 @@ def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult
         cells.setdefault(cell, record)
     made = [
         ConfigurationResult(next(iter(cells.values())), dict(sorted(cells.items())))
-        for cells in found.values()
+        for cells in cells_of.values()
     ]
     return sorted(
-        made, key=lambda block: canonical_json([question(block.record), configuration(block.record)])
+        made, key=lambda result: canonical_json([question(result.record), configuration(result.record)])
     )
 
 
 def contradiction_remedy(records: Sequence[Record]) -> str:
-    """Return what to do about different records of one cell, for an error."""
+    """Return the end of an error message: what to do about different records of one cell."""
     if all(record.model.checkpoint == "external" for record in records):
         return "keep one of them, or evaluate one of the checkpoints again with --name NAME"
     return "keep one of them in the folder of records"

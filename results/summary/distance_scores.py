@@ -1,4 +1,4 @@
-"""Surface distances of one recorded score, from its saved mask; undefined with a reason, never 0."""
+"""Surface distances of one recorded score from its saved mask; an undefined one has a reason."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ def distance_score(
     spacing_mm: tuple[float, float, float] | None,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> dict[str, Any]:
-    """Return class, scan and the three scores of one recorded score, or null and the reason.
+    """Return class, scan, the three distance scores and `undefined` of one recorded score.
 
-    The masks hold the scored slices alone; their counts must be those of the record, else they are not its
-    predictions and that is a `UserError`. `spacing_mm` is None where it is not known.
+    Args:
+        score: the recorded score.
+        prediction, truth: (Z,H,W) bool, the scored slices only.
+        spacing_mm: voxel spacing (z,y,x); None if it is unknown.
+        tolerance_mm: tolerance of the normalised surface Dice.
+
+    Returns:
+        The scores, or None for each of them and the reason under `undefined`.
+
+    Raises:
+        UserError: the counts of the masks differ from the record, so these are not its predictions.
     """
     where = {"class": score.class_name, "scan": score.scan}
     if score.undefined is not None:

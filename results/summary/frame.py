@@ -1,9 +1,8 @@
-"""Records as one tidy frame, a row per score, and every mean over it: nothing else averages scores.
+"""Records as one tidy frame with a row per score, and all means over it: no other module averages scores.
 
-The headline (P-12) is the mean over folds of the mean over classes of the mean over scans. A scan's value is
-the mean over its sets of supports, then over seeds. A value that is undefined is NaN: it is left out of its
-mean, and a mean of nothing is NaN. Means are correctly rounded (`statistics.fmean`), so the order of rows
-does not matter.
+The headline (P-12) is the mean over folds of the mean over classes of the mean over scans. The value of a
+scan is the mean over its support sets, then over seeds. An undefined value is NaN. A mean leaves NaN out; a
+mean without values is NaN. `statistics.fmean` rounds correctly, so the order of rows does not matter.
 """
 
 from __future__ import annotations
@@ -29,18 +28,17 @@ LEVELS = ("seed", "fold", "group", "class", "scan", "supports")  # of the index 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over folds and its standard deviation (n-1); the deviation of one fold is None."""
+    """A mean over folds and its standard deviation (n-1); `std` is `None` for a single fold."""
 
     mean: float
     std: float | None
 
 
 def record_frame(records: Iterable[Record]) -> pd.DataFrame:
-    """Return a row per score of records, in their order.
+    """Return one row per score, in the order of the records; columns `IDENTITY`, then `SCORE`.
 
-    Columns: `IDENTITY`, then `SCORE`. `configuration` is the configuration's id, `supports` the scans of a
-    support set joined by commas; `tp`, `fp`, `fn` are pixels; `dice` is in [0, 1], NaN where `undefined`
-    holds the reason and is not None.
+    `configuration` is the configuration's id. `supports` joins the scans of a support set with commas. `tp`,
+    `fp` and `fn` are in pixels. `dice` is in [0, 1], or NaN with the reason in `undefined`.
     """
     rows = [
         (
@@ -54,14 +52,14 @@ def record_frame(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def score_frame(scores: Iterable[Score | ScanScore]) -> pd.DataFrame:
-    """Return a row per score, in their order, with the columns `SCORE` of `record_frame`."""
+    """Return one row per score, in their order, with the columns `SCORE` of `record_frame`."""
     return _frame([_score_row(score) for score in scores], SCORE)
 
 
 def scan_means(frame: pd.DataFrame, column: str = "dice") -> pd.Series[float]:
-    """Return the mean over supports, then over seeds, of a column.
+    """Return the mean of a column over supports, then over seeds.
 
-    The index has those of fold, group, class and scan that the frame has.
+    The index has the levels fold, group, class and scan, as far as the frame has these columns.
     """
     levels = [name for name in LEVELS if name in frame.columns]
     values: pd.Series[float] = frame.set_index(levels)[column]
@@ -69,17 +67,17 @@ def scan_means(frame: pd.DataFrame, column: str = "dice") -> pd.Series[float]:
 
 
 def scan_dice(record: Record) -> pd.Series[float]:
-    """Return the mean Dice over supports, then over classes, by scan of one record, where it is defined."""
+    """Return the defined Dice of each scan of one record: the mean over supports, then over classes."""
     return mean_over(scan_means(record_frame([record])), "fold", "group", "class").dropna()
 
 
 def mean_dice(scores: Iterable[Score | ScanScore]) -> float:
-    """Return the mean over classes of the mean over scans of the scores of one cell; NaN without any Dice."""
+    """Return the Dice of one cell: the mean over classes of the mean over scans; NaN without any Dice."""
     return mean_of(Means(scan_means(score_frame(scores))).classes)
 
 
 def mean_over(values: pd.Series[float], *levels: str) -> pd.Series[float]:
-    """Return the mean over levels of the index; levels that it lacks are ignored, one must be left."""
+    """Return the mean over levels of the index; missing levels are ignored, at least one must remain."""
     present: list[Hashable] = [name for name in levels if name in values.index.names]
     left = values.droplevel(present) if present else values
     if left.index.is_unique:
@@ -90,13 +88,13 @@ def mean_over(values: pd.Series[float], *levels: str) -> pd.Series[float]:
 
 
 def mean_of(values: Iterable[float]) -> float:
-    """Return the mean of what is not NaN; NaN where nothing is."""
+    """Return the mean of the values that are not NaN; NaN without any."""
     defined = [value for value in values if not math.isnan(value)]
     return statistics.fmean(defined) if defined else math.nan
 
 
 def spread_of_folds(values: Iterable[float]) -> Spread | None:
-    """Return mean and deviation of what is not NaN; None where nothing is."""
+    """Return mean and deviation of the values that are not NaN; None without any."""
     defined = [value for value in values if not math.isnan(value)]
     if not defined:
         return None
@@ -105,7 +103,7 @@ def spread_of_folds(values: Iterable[float]) -> Spread | None:
 
 @dataclass(frozen=True)
 class Means:
-    """The means of one configuration, each made of the one before it; NaN where undefined.
+    """The means of one configuration, each computed from the one before it; an undefined one is NaN.
 
     Attributes:
         scans: value by (fold, group, class, scan): `scan_means`.
@@ -125,24 +123,24 @@ class Means:
 
     @cached_property
     def folds(self) -> pd.Series[float]:
-        """Return the mean over all classes by fold, of the cells that are there: check for missing ones."""
+        """Return the mean over all classes by fold; it ignores missing cells, so callers check for them."""
         return mean_over(self.classes, "group", "class")
 
     def of_class(self, folds: Iterable[int], group: str, name: str) -> list[float]:
-        """Return the mean over scans of a class in each fold; NaN where undefined or missing."""
+        """Return the mean over scans of a class in each fold; NaN if undefined or missing."""
         return [_value_at(self.classes, (fold, group, name)) for fold in folds]
 
     def of_group(self, folds: Iterable[int], group: str) -> list[float]:
-        """Return the mean over a group's classes in each fold; NaN where undefined or missing."""
+        """Return the mean over the classes of a group in each fold; NaN if undefined or missing."""
         return [_value_at(self.groups, (fold, group)) for fold in folds]
 
     def of_all(self, folds: Iterable[int]) -> list[float]:
-        """Return the mean over all classes in each fold; NaN where undefined or the fold is missing."""
+        """Return the mean over all classes in each fold; NaN if undefined or missing."""
         return [_value_at(self.folds, fold) for fold in folds]
 
 
 def undefined_scores(frame: pd.DataFrame) -> tuple[tuple[int, str, str, str], ...]:
-    """Return (fold, class, scan, reason) of every row of a record frame that is undefined, in its order."""
+    """Return (fold, class, scan, reason) of every undefined row of a record frame, in its order."""
     rows = frame[frame["undefined"].notna()]
     columns = (rows[name].tolist() for name in ("fold", "class", "scan", "undefined"))
     return tuple(zip(*columns, strict=True))
@@ -153,7 +151,7 @@ def _value_at(values: pd.Series[float], key: object) -> float:
 
 
 def _frame(rows: list[tuple[object, ...]], columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return the frame of rows; texts stay objects, so that a missing reason stays None."""
+    """Return the frame of rows; texts keep the dtype object, so that a missing reason stays None."""
     kinds = {name: kind for name, kind in KINDS.items() if name in columns}
     return pd.DataFrame(rows, columns=list(columns), dtype=object).astype(kinds)
 

@@ -1,4 +1,4 @@
-"""Notes on machines: whether the cells of one row were trained or evaluated on different ones."""
+"""Notes on machines: whether different machines trained or evaluated the cells of one row."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ UNKNOWN = "not known"
 
 
 def machine_notes(records: Iterable[Record]) -> list[str]:
-    """Return a line where the cells of one row were evaluated on different machines, and one for training.
+    """Return a line if different machines evaluated the cells of one row, and one if they differ in training.
 
-    Machines differ in device, processor, number of threads or version of torch: each of them may move the
-    last bits of a number. A fact that is not known differs from one that is.
+    Two machines differ if device, processor, number of threads or version of torch differ: each can change
+    the last bits of a number. An unknown fact differs from a known one.
     """
     every = list(records)
     evaluated = {_text(record.environment) for record in every}
@@ -27,7 +27,7 @@ def machine_notes(records: Iterable[Record]) -> list[str]:
 
 
 def _trained_on(record: Record) -> list[str]:
-    """Return the machines of a record's training in words; [] where nothing was trained."""
+    """Return the machines of a record's training in words; [] without training."""
     machines = record.model.trained_on
     return [_text(machine) for machine in machines] or ([UNKNOWN] if record.model.steps else [])
 

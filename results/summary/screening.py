@@ -1,4 +1,4 @@
-"""Records sorted into those that may be used and those that may not, each of the latter with its reason."""
+"""Screening of records: the sound ones, and a reason for every other one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class ScreenedRecords:
-    """The sound records of some folders, by folder, file name and line, and a line per bad one."""
+    """The sound records of folders, in the order of folder, file name and line, and a fault per bad one."""
 
     records: tuple[Record, ...]
     faults: tuple[str, ...]
-    paths: Mapping[
-        str, Path
-    ]  # record_text of a record -> its own `.json` file; lines of a `.jsonl` have none
+    paths: Mapping[str, Path]  # `record_text` -> `.json` file; records of a `.jsonl` file have no path
 
 
 def record_text(record: Record) -> str:
@@ -35,11 +33,13 @@ def record_text(record: Record) -> str:
 
 
 def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
-    """Read every record (`*.json`, `*.jsonl`) of folders.
+    """Read and check every record (`*.json`, `*.jsonl`) of folders.
 
-    Bad are: a file or line that is no JSON or cut off, a form or schema other than ours, a ratio that
-    contradicts its counts, a text with markup, and all records of one cell that differ in more than their
-    environment. Raises `UserError` for a missing folder and where there is no record at all.
+    A record is bad if it is no JSON or truncated, breaks the schema, holds a ratio that contradicts its
+    counts, holds a text with markup, or contradicts another record of its cell (then both are bad).
+
+    Raises:
+        UserError: a folder is missing, or the folders hold no record.
     """
     found: list[tuple[str, Record]] = []
     faults = []
@@ -71,7 +71,7 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
 
 
 def _marked_up(value: Any, where: str = "") -> Iterator[str]:
-    """Yield the place of every text with markup, keys of objects included."""
+    """Yield the path of every text with markup in a JSON value, keys included."""
     if isinstance(value, dict):
         for key, item in value.items():
             name = f"{where}.{key}" if where else key
@@ -85,22 +85,24 @@ def _marked_up(value: Any, where: str = "") -> Iterator[str]:
         yield where
 
 
-def _without_contradictions(found: Iterable[tuple[str, Record]]) -> tuple[list[Record], list[str]]:
-    """Return one record per cell, and a line for each cell whose records differ: none of those is kept."""
+def _without_contradictions(
+    sources_and_records: Iterable[tuple[str, Record]],
+) -> tuple[list[Record], list[str]]:
+    """Return one record per cell, and a fault for each cell whose records differ; those are all left out."""
     cells: dict[str, list[tuple[str, Record]]] = {}
-    for source, record in found:
+    for source, record in sources_and_records:
         key = canonical_json([configuration(record), record.fold, record.group])
         cells.setdefault(key, []).append((source, record))
     kept, faults = [], []
-    for some in cells.values():
-        first = some[0][1]
-        if all(has_same_result(first, other) for _source, other in some[1:]):
+    for copies in cells.values():
+        first = copies[0][1]
+        if all(has_same_result(first, other) for _source, other in copies[1:]):
             kept.append(first)
             continue
-        names = " and ".join(source for source, _record in some)
+        names = " and ".join(source for source, _record in copies)
         faults.append(
             f"{names}: two different records of {first.method.name}, {first.dataset.name} "
             f"setting {first.setting}, fold {first.fold}, group {first.group}; "
-            f"{contradiction_remedy([record for _path, record in some])}"
+            f"{contradiction_remedy([record for _source, record in copies])}"
         )
     return kept, faults

@@ -1,4 +1,4 @@
-"""A row of a board: one method as configured, with its seeds, and its values under one measure."""
+"""One configuration averaged over its seeds: a row of a board, and its values under one measure."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ Reading = Callable[[Record, Score], tuple[float | None, str | None]]
 
 @dataclass(frozen=True)
 class SeedAverage:
-    """The blocks of one configuration, one per seed; all of them complete, or just one."""
+    """The results of one configuration, one per seed; either all are complete, or there is only one."""
 
-    blocks: tuple[ConfigurationResult, ...]
+    results: tuple[ConfigurationResult, ...]
 
     @property
     def first(self) -> ConfigurationResult:
-        """Return one of the blocks: for what all share."""
-        return self.blocks[0]
+        """Return the result of the first seed, for the fields that all seeds share."""
+        return self.results[0]
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Return the seeds in ascending order."""
-        return tuple(sorted(block.record.model.seed for block in self.blocks))
+        return tuple(sorted(result.record.model.seed for result in self.results))
 
     @property
     def missing(self) -> tuple[Cell, ...]:
-        """Return the cells that must exist and do not."""
-        return tuple(cell for block in self.blocks for cell in block.missing)
+        """Return the cells of the grid that have no record."""
+        return tuple(cell for result in self.results for cell in result.missing)
 
     @property
     def cells(self) -> tuple[Record, ...]:
         """Return the records of all seeds."""
-        return tuple(record for block in self.blocks for record in block.cells.values())
+        return tuple(record for result in self.results for record in result.cells.values())
 
     @property
     def method(self) -> str:
@@ -54,64 +54,67 @@ class SeedAverage:
 
     @cached_property
     def configuration_id(self) -> str:
-        """Return the hex digits that name the configuration, whatever the seed."""
+        """Return the hex digits that name the configuration; all seeds share them."""
         return configuration_id(self.first.record)
 
 
 @dataclass(frozen=True)
 class Values:
-    """A row under one measure: its means, what is undefined (once per seed), and the number of scores."""
+    """A row under one measure: its means, its undefined scores (of every seed), and the number of scores."""
 
     means: Means
     undefined: tuple[tuple[int, str, str, str], ...]  # fold, class, scan, reason
     scores: int
 
 
-def average_seeds(found: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
-    """Return the rows of blocks of one question, and in words what was left out of them and why.
+def average_seeds(results: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
+    """Return one row per configuration for results of one question, and a reason for each omission.
 
-    Seeds of one configuration make one row. A seed with missing cells is left out where another is complete;
-    without any the fullest stands alone. Hybrid records (`--allow-mismatch`) are left out.
+    `seed_rows` averages the seeds. Hybrid records (`--allow-mismatch`) are left out.
     """
     kept, left_out = [], []
-    for block in found:
-        if any(mark.startswith(HYBRID) for mark in block.record.audits):
-            marks = "; ".join(block.record.audits)
-            left_out.append(f"{len(block.cells)} records of {_name(block)}: {marks}")
+    for result in results:
+        if any(mark.startswith(HYBRID) for mark in result.record.audits):
+            marks = "; ".join(result.record.audits)
+            left_out.append(f"{len(result.cells)} records of {_name(result)}: {marks}")
         else:
-            kept.append(block)
+            kept.append(result)
     rows, more = seed_rows(kept)
     return rows, [*left_out, *more]
 
 
-def seed_rows(found: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
-    """Return a row per configuration, whatever its marks, and in words which seeds were left out and why."""
+def seed_rows(results: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
+    """Return one row per configuration, hybrids included, and a reason for each omitted seed.
+
+    If at least one seed is complete, seeds with missing cells are left out. Otherwise the row is the seed
+    with the most cells.
+    """
     by_configuration: dict[str, list[ConfigurationResult]] = {}
-    for block in found:
-        by_configuration.setdefault(canonical_json(configuration_without_seed(block.record)), []).append(
-            block
+    for result in results:
+        by_configuration.setdefault(canonical_json(configuration_without_seed(result.record)), []).append(
+            result
         )
     rows, left_out = [], []
-    for blocks in by_configuration.values():
-        whole = [block for block in blocks if not block.missing]
-        kept = whole or [max(blocks, key=lambda block: len(block.cells))]
-        rows.append(SeedAverage(tuple(sorted(kept, key=lambda block: block.record.model.seed))))
+    for seeds in by_configuration.values():
+        complete = [result for result in seeds if not result.missing]
+        kept = complete or [max(seeds, key=lambda result: len(result.cells))]
+        rows.append(SeedAverage(tuple(sorted(kept, key=lambda result: result.record.model.seed))))
         left_out += [
-            f"{len(block.cells)} records of {_name(block)}: {len(block.missing)} cells are missing, and "
+            f"{len(result.cells)} records of {_name(result)}: {len(result.missing)} cells are missing, and "
             "only complete seeds are averaged"
-            for block in blocks
-            if block not in kept
+            for result in seeds
+            if result not in kept
         ]
     return rows, left_out
 
 
 def values_of(row: SeedAverage, name: str) -> Values:
-    """Return the values of a row under a measure, as `results/metrics/measures.py` names it."""
+    """Return the values of a row under a measure; `name` is a key of `results.metrics.measures.MEASURES`."""
     return values_read(row, lambda _record, score: measure(score, name))
 
 
 def values_read(row: SeedAverage, read: Reading) -> Values:
-    """Return the values of a row that `read` gives for (record, score): a value, or None and the reason."""
+    """Return the values of a row; `read(record, score)` returns (value, None) or (None, reason)."""
     pairs = [read(record, score) for record in row.cells for score in record.scores]
     frame = record_frame(row.cells).assign(
         value=[math.nan if value is None else value for value, _reason in pairs],
@@ -121,7 +124,7 @@ def values_read(row: SeedAverage, read: Reading) -> Values:
 
 
 def labels(rows: Sequence[SeedAverage]) -> list[str]:
-    """Return a label per row; those that come out alike get their configuration's short hash."""
+    """Return one label per row; equal labels get the configuration id appended."""
     texts = [label(row) for row in rows]
     return [
         text if texts.count(text) == 1 else f"{text} #{row.configuration_id}"
@@ -130,7 +133,7 @@ def labels(rows: Sequence[SeedAverage]) -> list[str]:
 
 
 def label(row: SeedAverage) -> str:
-    """Return method, training, checkpoint policy and seeds of a row in words."""
+    """Return method, training, checkpoint policy, seeds and labels used of a row, in words."""
     record = row.first.record
     model, trained = record.model, record.train_dataset
     seeds = f"seed {row.seeds[0]}" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds"
@@ -140,5 +143,5 @@ def label(row: SeedAverage) -> str:
     return f"{row.method} ({', '.join(inner)})" if inner else row.method
 
 
-def _name(block: ConfigurationResult) -> str:
-    return f"{block.record.method.name}, seed {block.record.model.seed}, #{block.configuration_id}"
+def _name(result: ConfigurationResult) -> str:
+    return f"{result.record.method.name}, seed {result.record.model.seed}, #{result.configuration_id}"

@@ -1,4 +1,4 @@
-"""Which question a board answers, among all that the records hold."""
+"""Selection of the records of one question for a board."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_PROTOCOL = "alpnet-ep1"
 
 
 def question_text(record: Record) -> str:
-    """Return dataset, setting, protocol, shots and parts of a record's question."""
+    """Return dataset, setting, protocol, shots and parts of a record, in words."""
     protocol = f"{record.protocol.name} version {record.protocol.version}"
     shots = f"{record.shots} shot" + "s" * (record.shots > 1)
     parts = f"{record.parts} part" + "s" * (record.parts > 1)
@@ -23,14 +23,25 @@ def question_text(record: Record) -> str:
 def select_question(
     records: Iterable[Record], dataset: str, setting: int, protocol: str | None = None
 ) -> tuple[list[Record], list[str]]:
-    """Return the records of the board's question, and in words those of the same name left out."""
+    """Return the records of one question, and a line for each other question that was left out.
+
+    The question has the newest version of the protocol; among several, the one with the most records wins.
+
+    Args:
+        records: records of any question.
+        dataset, setting: the dataset's name and the setting of the board.
+        protocol: a protocol's name; by default `alpnet-ep1`, or the first by alphabet if no record has that.
+
+    Raises:
+        UserError: no record has this dataset, setting or protocol.
+    """
     every = list(records)
     datasets = {record.dataset.name for record in every}
     if dataset not in datasets:
         raise unknown_name("dataset of the records", dataset, datasets)
     here = [r for r in every if r.dataset.name == dataset and r.setting == setting]
     if not here:
-        raise UserError(f"no records of {dataset} in setting {setting}; run it, or ask for the other setting")
+        raise UserError(f"no records of {dataset} in setting {setting}; run it, or give the other setting")
     names = {record.protocol.name for record in here}
     name = protocol or (DEFAULT_PROTOCOL if DEFAULT_PROTOCOL in names else min(names))
     if name not in names:
@@ -38,18 +49,18 @@ def select_question(
     by_question: dict[str, list[Record]] = {}
     for record in here:
         by_question.setdefault(canonical_json(question(record)), []).append(record)
-    asked = [some for some in by_question.values() if some[0].protocol.name == name]
+    candidates = [group for group in by_question.values() if group[0].protocol.name == name]
     best = max(
-        asked,
-        key=lambda some: (some[0].protocol.version, len(some), canonical_json(question(some[0]))),
+        candidates,
+        key=lambda group: (group[0].protocol.version, len(group), canonical_json(question(group[0]))),
     )
-    others = [some for some in by_question.values() if some is not best]
-    told = [f"{len(some)} records of {_difference(some[0], best[0])}" for some in others]
-    return best, sorted(told)
+    others = [group for group in by_question.values() if group is not best]
+    left_out = [f"{len(group)} records of {_difference(group[0], best[0])}" for group in others]
+    return best, sorted(left_out)
 
 
 def _difference(record: Record, best: Record) -> str:
-    """Return in words how one question differs from the board's."""
+    """Return the differences between the question of a record and the board's, in words."""
     texts = []
     for part in ("protocol", "dataset"):
         for key, text in (("name", part), ("version", f"{part} version"), ("hash", f"{part} hash")):

@@ -1,8 +1,8 @@
-"""How much a result depends on which scan is the support, where a protocol takes every one (open-ep).
+"""Sensitivity of a result to the choice of the support scan, for protocols that use several (open-ep).
 
-For one class in one fold, every set of supports has its mean over query scans. The worst support is the least
-of these means; the spread of supports is their standard deviation (n-1), 0 for a single set. A fold's number
-is the mean over its classes, as in the headline.
+For one class in one fold, each support set has a mean over query scans. The worst support is the smallest of
+these means. The spread of supports is their standard deviation (n-1), 0 for a single set. The number of a
+fold is the mean over its classes, as in the headline.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ from results.summary.frame import mean_of, mean_over
 COLUMNS = ("worst support", "spread of supports")
 
 
-def several_supports(block: ConfigurationResult) -> bool:
+def several_supports(result: ConfigurationResult) -> bool:
     """Say whether some class of some scan was segmented from more than one set of supports."""
-    defined = block.frame.dropna(subset="dice")
+    defined = result.frame.dropna(subset="dice")
     sets = defined.groupby(["fold", "class", "scan"])["supports"].nunique()
     return bool((sets > 1).any())
 
 
-def support_means(block: ConfigurationResult) -> pd.Series[float]:
-    """Return the mean Dice over query scans by (fold, group, class, supports), in [0, 1], where defined."""
+def support_means(result: ConfigurationResult) -> pd.Series[float]:
+    """Return the defined mean Dice over query scans by (fold, group, class, supports), in [0, 1]."""
     levels = ["fold", "group", "class", "supports", "scan"]
-    values: pd.Series[float] = block.frame.set_index(levels)["dice"]
+    values: pd.Series[float] = result.frame.set_index(levels)["dice"]
     return mean_over(values, "scan").dropna()
 
 
-def worst_support(block: ConfigurationResult, fold: int) -> float | None:
-    """Return the mean over classes of the worst support's Dice; None where a cell of the fold is missing."""
-    return _over_classes(block, fold, min)
+def worst_support(result: ConfigurationResult, fold: int) -> float | None:
+    """Return the mean over classes of the worst support's Dice; None if a cell of the fold is missing."""
+    return _over_classes(result, fold, min)
 
 
-def spread_of_supports(block: ConfigurationResult, fold: int) -> float | None:
-    """Return the mean over classes of the deviation (n-1) over supports; None where a cell is missing."""
-    return _over_classes(block, fold, lambda dices: statistics.stdev(dices) if len(dices) > 1 else 0.0)
+def spread_of_supports(result: ConfigurationResult, fold: int) -> float | None:
+    """Return the mean over classes of the deviation (n-1) over supports; None if a cell is missing."""
+    return _over_classes(result, fold, lambda dices: statistics.stdev(dices) if len(dices) > 1 else 0.0)
 
 
 def over_folds(
-    block: ConfigurationResult, measure: Callable[[ConfigurationResult, int], float | None]
+    result: ConfigurationResult, measure: Callable[[ConfigurationResult, int], float | None]
 ) -> float | None:
-    """Return the mean of one of the two over folds; None where a cell is missing."""
-    if block.missing:
+    """Return the mean over folds of `worst_support` or `spread_of_supports`; None if a cell is missing."""
+    if result.missing:
         return None
-    found = [measure(block, fold) for fold in block.folds]
-    return _defined(mean_of(math.nan if value is None else value for value in found))
+    values = [measure(result, fold) for fold in result.folds]
+    return _defined(mean_of(math.nan if value is None else value for value in values))
 
 
 def _over_classes(
-    block: ConfigurationResult, fold: int, measure: Callable[[list[float]], float]
+    result: ConfigurationResult, fold: int, measure: Callable[[list[float]], float]
 ) -> float | None:
-    if any(missing == fold for missing, _group in block.missing):
+    if any(missing == fold for missing, _group in result.missing):
         return None
-    means = support_means(block)
+    means = support_means(result)
     of_fold = means[means.index.get_level_values("fold") == fold]
     classes = of_fold.groupby(level=["group", "class"]).agg(lambda dices: measure(dices.tolist()))
     return _defined(mean_of(classes))

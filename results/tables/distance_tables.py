@@ -1,4 +1,4 @@
-"""Tables of surface distances: a grid per score, a row per method, and what is undefined."""
+"""Tables of surface distances: one grid per score, one row per method, and the undefined scores."""
 
 from __future__ import annotations
 
@@ -24,12 +24,20 @@ def render_distances(
     notes: Sequence[str],
     format: str,
 ) -> str:
-    """Return a table per score as "text" or "md"; `rows`: label, row, its distance scores."""
+    """Return one table per distance score.
+
+    Args:
+        record: any record of the rows, for the title.
+        rows: (label, row, distance score by fold, class, scan and seed).
+        tolerance_mm: tolerance of the normalised surface Dice.
+        notes: further lines under each table.
+        format: "text" or "md".
+    """
     layout = FORMATS[format]
     parts = []
     for name, title in DISTANCES.items():
         of_rows = [(label, row, _values(row, found, name)) for label, row, found in rows]
-        told = [
+        lines = [
             "mean over folds of the mean over classes of the mean over scans, in the scored slices; seeds "
             "are averaged per scan first; ± is the standard deviation over folds (n-1)",
             *_undefined(of_rows),
@@ -37,14 +45,14 @@ def render_distances(
         ]
         tolerance = f" at a tolerance of {tolerance_mm:g} mm, in percent"
         heading = title + (tolerance if name == "nsd" else "")
-        parts.append(layout(f"{heading}, {question_text(record)}", "", _grid(of_rows, name), told))
+        parts.append(layout(f"{heading}, {question_text(record)}", "", _grid(of_rows, name), lines))
     return "\n\n".join(parts)
 
 
-def _values(row: SeedAverage, found: Found, name: str) -> Values:
+def _values(row: SeedAverage, scores: Found, name: str) -> Values:
     def read(record: Record, score: Score) -> tuple[float | None, str | None]:
         key = (record.fold, score.class_name, score.scan, record.model.seed)
-        return found[key][name], found[key]["undefined"]
+        return scores[key][name], scores[key]["undefined"]
 
     return values_read(row, read)
 
@@ -60,9 +68,10 @@ def _grid(of_rows: Sequence[tuple[str, SeedAverage, Values]], name: str) -> Grid
         spreads = [spread_of_folds(means.of_class(folds, *column)) for column in row.first.columns]
         if several:
             spreads += [spread_of_folds(means.of_group(folds, group)) for group in row.first.groups]
-        whole = spread_of_folds(means.of_all(folds))
-        texts = ["undefined" if one is None else f"{scale * one.mean:.2f}" for one in (*spreads, whole)]
-        deviation = "-" if whole is None or whole.std is None else f"{scale * whole.std:.2f}"
+        overall = spread_of_folds(means.of_all(folds))
+        spreads.append(overall)
+        texts = ["undefined" if spread is None else f"{scale * spread.mean:.2f}" for spread in spreads]
+        deviation = "-" if overall is None or overall.std is None else f"{scale * overall.std:.2f}"
         undefined = f"{len(values.undefined)}/{values.scores}"
         rows.append((label, *texts, deviation, undefined, f"#{row.configuration_id}"))
     return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
@@ -72,7 +81,7 @@ def _undefined(of_rows: Sequence[tuple[str, SeedAverage, Values]]) -> list[str]:
     lines = []
     for label, _row, values in of_rows:
         reasons = Counter((name, reason) for _fold, name, _scan, reason in values.undefined)
-        told = "; ".join(f"{name} {number}x {reason}" for (name, reason), number in sorted(reasons.items()))
-        if told:
-            lines.append(f"undefined, left out of their means: {label}: {told}")
+        text = "; ".join(f"{name} {number}x {reason}" for (name, reason), number in sorted(reasons.items()))
+        if text:
+            lines.append(f"undefined, left out of their means: {label}: {text}")
     return lines

@@ -1,4 +1,4 @@
-"""Dice tables as text, markdown or CSV: a pure function of records. Percent here and only here."""
+"""Dice tables per fold as text, markdown or CSV, a pure function of records; Dice in percent."""
 
 from __future__ import annotations
 
@@ -27,145 +27,157 @@ from results.tables.text_table import FORMATS, Grid
 UNDEFINED = "undefined"
 MISSING = "missing"
 INCOMPLETE = "incomplete"
-MEASURES = (worst_support, spread_of_supports)  # of the columns of supports in turn
+MEASURES = (worst_support, spread_of_supports)  # in the order of COLUMNS
 
 
 def render(records: Iterable[Record], format: str = "text") -> str:
-    """Return every fold table of the records and, where several share their questions, their comparison.
+    """Return one fold table per configuration, a comparison per question, and a table across protocols.
 
-    `format`: "text", "md" or "csv" (one line per number). Without records the text says so.
+    Args:
+        records: records of any question; without any, text and markdown are "no records".
+        format: "text", "md" or "csv" (one line per number).
     """
     if format not in (*FORMATS, "csv"):
         raise unknown_name("table format", format, (*FORMATS, "csv"))
-    found = configuration_results(records)
+    results = configuration_results(records)
     if format == "csv":
-        return _csv(found)
-    if not found:
+        return _csv(results)
+    if not results:
         return "no records"
     layout = FORMATS[format]
-    parts = [layout(heading(block), subheading(block), fold_table(block), notes(block)) for block in found]
-    parts += _comparisons(found, layout)
-    for some in across_protocols(found):
-        title, lines = protocols_title(some), protocols_notes(some)
-        parts.append(layout(title, subheading(some[0]), protocols_table(some), lines))
+    parts = [
+        layout(heading(result), subheading(result), fold_table(result), notes(result)) for result in results
+    ]
+    parts += _comparisons(results, layout)
+    for group in across_protocols(results):
+        title, lines = protocols_title(group), protocols_notes(group)
+        parts.append(layout(title, subheading(group[0]), protocols_table(group), lines))
     return "\n\n".join(parts)
 
 
 def render_comparison(records: Iterable[Record]) -> str:
-    """Return as text, for every question that several configurations answered, one row per configuration."""
+    """Return as text one table per question with several configurations, one row per configuration."""
     return "\n\n".join(_comparisons(configuration_results(records), FORMATS["text"]))
 
 
-def _comparisons(found: Sequence[ConfigurationResult], layout: Callable[..., str]) -> list[str]:
+def _comparisons(results: Sequence[ConfigurationResult], layout: Callable[..., str]) -> list[str]:
     parts = []
-    for some in _by_question(found):
-        if len(some) > 1:
-            first = some[0].record
+    for group in _by_question(results):
+        if len(group) > 1:
+            first = group[0].record
             title = f"comparison on {first.dataset.name}, setting {first.setting}, " + _protocol(first)
-            parts.append(layout(title, "", summary_table(some), _summary_notes(some)))
+            parts.append(layout(title, "", summary_table(group), _summary_notes(group)))
     return parts
 
 
-def fold_table(block: ConfigurationResult) -> Grid:
-    """Return one row per fold, one column per class, group and their mean; last row mean +- deviation."""
-    header = ["fold", *(name for _group, name in block.columns)]
-    several = len(block.groups) > 1
-    turns = several_supports(block)
-    header += [*(block.groups if several else ()), "mean", *(COLUMNS if turns else ()), "excluded", "skipped"]
+def fold_table(result: ConfigurationResult) -> Grid:
+    """Return one row per fold and a last row with mean ± deviation; one column per class, group and mean."""
+    header = ["fold", *(name for _group, name in result.columns)]
+    several = len(result.groups) > 1
+    has_supports = several_supports(result)
+    header += [
+        *(result.groups if several else ()),
+        "mean",
+        *(COLUMNS if has_supports else ()),
+        "excluded",
+        "skipped",
+    ]
     rows = []
-    for fold in block.folds:
+    for fold in result.folds:
         row = [str(fold)]
-        row += [_cell(block, fold, column[0], block.class_dice(fold, column)) for column in block.columns]
+        row += [_cell(result, fold, column[0], result.class_dice(fold, column)) for column in result.columns]
         if several:
-            row += [_cell(block, fold, group, block.group_dice(fold, group)) for group in block.groups]
-        whole = all((fold, group) in block.cells for group in block.groups)
-        row += [_dice(block.fold_dice(fold)) if whole else INCOMPLETE]
-        row += [_dice(measure(block, fold)) if whole else INCOMPLETE for measure in MEASURES if turns]
-        row += [_per_group(block, fold, lambda cell: cell.training.slices_excluded)]
-        row += [_per_group(block, fold, lambda record: record.model.skipped_episodes)]
+            row += [_cell(result, fold, group, result.group_dice(fold, group)) for group in result.groups]
+        complete = all((fold, group) in result.cells for group in result.groups)
+        row += [_dice(result.fold_dice(fold)) if complete else INCOMPLETE]
+        row += [
+            _dice(measure(result, fold)) if complete else INCOMPLETE for measure in MEASURES if has_supports
+        ]
+        row += [_per_group(result, fold, lambda cell: cell.training.slices_excluded)]
+        row += [_per_group(result, fold, lambda record: record.model.skipped_episodes)]
         rows.append(row)
-    last = ["mean ± std", *_spreads(block, several), _spread(block, block.groups, block.spread())]
-    last += [*(_sensitivity(block) if turns else ()), "", ""]
+    last = ["mean ± std", *_spreads(result, several), _spread(result, result.groups, result.spread())]
+    last += [*(_sensitivity(result) if has_supports else ()), "", ""]
     return Grid(tuple(header), tuple(map(tuple, rows)), tuple(last))
 
 
-def summary_table(some: Sequence[ConfigurationResult]) -> Grid:
-    """Return one row per block of one question: class, group and overall means with deviation over folds."""
-    first = some[0]
+def summary_table(results: Sequence[ConfigurationResult]) -> Grid:
+    """Return one row per result of one question: class, group and overall means with deviation over folds."""
+    first = results[0]
     several = len(first.groups) > 1
     header = ["method", *(name for _group, name in first.columns), *(first.groups if several else ())]
-    turns = any(several_supports(block) for block in some)
-    header += ["mean ± std", *(COLUMNS if turns else ()), "cells"]
+    has_supports = any(several_supports(result) for result in results)
+    header += ["mean ± std", *(COLUMNS if has_supports else ()), "cells"]
     rows = []
-    for block, label in zip(some, _labels(some), strict=True):
-        cells = f"{len(block.cells)}/{len(block.folds) * len(block.groups)}"
-        means = [text.split(" ")[0] for text in _spreads(block, several)]
-        whole = _spread(block, block.groups, block.spread())
-        rows.append((label, *means, whole, *(_sensitivity(block) if turns else ()), cells))
+    for result, label in zip(results, _labels(results), strict=True):
+        cells = f"{len(result.cells)}/{len(result.folds) * len(result.groups)}"
+        means = [text.split(" ")[0] for text in _spreads(result, several)]
+        whole = _spread(result, result.groups, result.spread())
+        rows.append((label, *means, whole, *(_sensitivity(result) if has_supports else ()), cells))
     return Grid(tuple(header), tuple(rows), None)
 
 
-def _sensitivity(block: ConfigurationResult) -> list[str]:
-    """Return worst support and spread over supports, mean over folds."""
-    found = [over_folds(block, measure) for measure in MEASURES]
-    return [INCOMPLETE if block.missing else _dice(value) for value in found]
+def _sensitivity(result: ConfigurationResult) -> list[str]:
+    """Return worst support and spread of supports, each as a mean over folds."""
+    values = [over_folds(result, measure) for measure in MEASURES]
+    return [INCOMPLETE if result.missing else _dice(value) for value in values]
 
 
-def _labels(some: Sequence[ConfigurationResult]) -> list[str]:
-    """Return a label per block; those that come out alike get their options' and source's short hash."""
-    labels = [row_label(block) for block in some]
+def _labels(results: Sequence[ConfigurationResult]) -> list[str]:
+    """Return one label per result; equal labels get the configuration id appended."""
+    labels = [row_label(result) for result in results]
     return [
-        label if labels.count(label) == 1 else f"{label} #{block.configuration_id}"
-        for block, label in zip(some, labels, strict=True)
+        label if labels.count(label) == 1 else f"{label} #{result.configuration_id}"
+        for result, label in zip(results, labels, strict=True)
     ]
 
 
-def _spreads(block: ConfigurationResult, several: bool) -> list[str]:
-    texts = [_spread(block, (column[0],), block.class_spread(column)) for column in block.columns]
+def _spreads(result: ConfigurationResult, several: bool) -> list[str]:
+    texts = [_spread(result, (column[0],), result.class_spread(column)) for column in result.columns]
     if several:
-        texts += [_spread(block, (group,), block.group_spread(group)) for group in block.groups]
+        texts += [_spread(result, (group,), result.group_spread(group)) for group in result.groups]
     return texts
 
 
-def _spread(block: ConfigurationResult, groups: Sequence[str], spread: Spread | None) -> str:
-    if any(group in groups for _fold, group in block.missing):
+def _spread(result: ConfigurationResult, groups: Sequence[str], spread: Spread | None) -> str:
+    if any(group in groups for _fold, group in result.missing):
         return INCOMPLETE
     if spread is None:
         return UNDEFINED
     return _dice(spread.mean) + (f" ± {100 * spread.std:.2f}" if spread.std is not None else "")
 
 
-def _cell(block: ConfigurationResult, fold: int, group: str, dice: float | None) -> str:
-    return _dice(dice) if (fold, group) in block.cells else MISSING
+def _cell(result: ConfigurationResult, fold: int, group: str, dice: float | None) -> str:
+    return _dice(dice) if (fold, group) in result.cells else MISSING
 
 
 def _dice(dice: float | None) -> str:
     return UNDEFINED if dice is None else f"{100 * dice:.2f}"
 
 
-def _per_group(block: ConfigurationResult, fold: int, number: Callable[[Record], int | None]) -> str:
-    """Return a number of a fold's cells: once if all groups agree, else in the groups' order with slashes."""
-    found = [
-        str(number(block.cells[fold, group])) if (fold, group) in block.cells else "?"
-        for group in block.groups
+def _per_group(result: ConfigurationResult, fold: int, number: Callable[[Record], int | None]) -> str:
+    """Return a number of the cells of a fold: once if all groups agree, else one per group with slashes."""
+    texts = [
+        str(number(result.cells[fold, group])) if (fold, group) in result.cells else "?"
+        for group in result.groups
     ]
-    shown = found if len(set(found)) > 1 else found[:1]
+    shown = texts if len(set(texts)) > 1 else texts[:1]
     return "/".join("-" if text == "None" else text for text in shown)
 
 
-def _by_question(found: Iterable[ConfigurationResult]) -> list[list[ConfigurationResult]]:
+def _by_question(results: Iterable[ConfigurationResult]) -> list[list[ConfigurationResult]]:
     groups: list[list[ConfigurationResult]] = []
-    for block in found:
-        if groups and question(groups[-1][0].record) == question(block.record):
-            groups[-1].append(block)
+    for result in results:
+        if groups and question(groups[-1][0].record) == question(result.record):
+            groups[-1].append(result)
         else:
-            groups.append([block])
+            groups.append([result])
     return groups
 
 
-def _summary_notes(some: Sequence[ConfigurationResult]) -> list[str]:
+def _summary_notes(results: Sequence[ConfigurationResult]) -> list[str]:
     lines = ["Dice in percent, mean over folds; ± is the standard deviation over folds (n-1)."]
-    if any(block.missing for block in some):
+    if any(result.missing for result in results):
         lines.append("incomplete: cells are missing, see the table above; no mean is made of the rest")
     return lines
 
@@ -174,7 +186,7 @@ def _protocol(record: Record) -> str:
     return f"{record.protocol.name} version {record.protocol.version}"
 
 
-def _csv(found: Sequence[ConfigurationResult]) -> str:
+def _csv(results: Sequence[ConfigurationResult]) -> str:
     """Return one line per number: configuration, fold (or mean, std), kind and name of column, percent."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -191,8 +203,8 @@ def _csv(found: Sequence[ConfigurationResult]) -> str:
     ]
     keys += ["weights", "steps", "seed", "checkpoint", "configuration", "labels_used", "prepared_by"]
     writer.writerow([*keys, "row", "kind", "column", "dice_percent", "state"])
-    for block in found:
-        record = block.record
+    for result in results:
+        record = result.record
         model = record.model
         weights = None if model.initial_weights is None else model.initial_weights.name
         if model.name is not None:
@@ -204,39 +216,39 @@ def _csv(found: Sequence[ConfigurationResult]) -> str:
         ]
         head += [record.dataset.hash, record.setting, record.shots, record.parts]
         head += [record.method.name, model.encoder, weights, model.steps, model.seed]
-        head += [model.checkpoint, block.configuration_id, record.method.labels_used, prepared_by(record)]
-        for row in _csv_rows(block):
+        head += [model.checkpoint, result.configuration_id, record.method.labels_used, prepared_by(record)]
+        for row in _csv_rows(result):
             writer.writerow([*head, *row])
     return stream.getvalue().rstrip("\n")
 
 
-def _csv_rows(block: ConfigurationResult) -> Iterable[list[Any]]:
-    for fold in block.folds:
-        for group, name in block.columns:
-            yield _number(block, fold, (group,), "class", name, block.class_dice(fold, (group, name)))
-        for group in block.groups:
-            yield _number(block, fold, (group,), "group", group, block.group_dice(fold, group))
-        yield _number(block, fold, block.groups, "all", "mean", block.fold_dice(fold))
-    columns = [(column[0:1], "class", column[1], block.class_spread(column)) for column in block.columns]
-    columns += [((group,), "group", group, block.group_spread(group)) for group in block.groups]
-    for fold in block.folds if several_supports(block) else ():
+def _csv_rows(result: ConfigurationResult) -> Iterable[list[Any]]:
+    for fold in result.folds:
+        for group, name in result.columns:
+            yield _number(result, fold, (group,), "class", name, result.class_dice(fold, (group, name)))
+        for group in result.groups:
+            yield _number(result, fold, (group,), "group", group, result.group_dice(fold, group))
+        yield _number(result, fold, result.groups, "all", "mean", result.fold_dice(fold))
+    columns = [(column[0:1], "class", column[1], result.class_spread(column)) for column in result.columns]
+    columns += [((group,), "group", group, result.group_spread(group)) for group in result.groups]
+    for fold in result.folds if several_supports(result) else ():
         for name, measure in zip(COLUMNS, MEASURES, strict=True):
-            yield _number(block, fold, block.groups, "supports", name, measure(block, fold))
-    for name, measure in zip(COLUMNS, MEASURES, strict=True) if several_supports(block) else ():
-        dice = over_folds(block, measure)
-        state = INCOMPLETE if block.missing else ""
+            yield _number(result, fold, result.groups, "supports", name, measure(result, fold))
+    for name, measure in zip(COLUMNS, MEASURES, strict=True) if several_supports(result) else ():
+        dice = over_folds(result, measure)
+        state = INCOMPLETE if result.missing else ""
         yield ["mean", "supports", name, "" if dice is None else 100 * dice, state]
-    whole = (block.groups, "all", "mean", block.spread())
+    whole = (result.groups, "all", "mean", result.spread())
     for groups, kind, name, spread in [*columns, whole]:
-        state = INCOMPLETE if any(g in groups for _fold, g in block.missing) else "" if spread else UNDEFINED
+        state = INCOMPLETE if any(g in groups for _fold, g in result.missing) else "" if spread else UNDEFINED
         yield ["mean", kind, name, 100 * spread.mean if spread else "", state]
         yield ["std", kind, name, 100 * spread.std if spread and spread.std is not None else "", state]
 
 
 def _number(
-    block: ConfigurationResult, fold: int, groups: Sequence[str], kind: str, name: str, dice: float | None
+    result: ConfigurationResult, fold: int, groups: Sequence[str], kind: str, name: str, dice: float | None
 ) -> list[Any]:
-    state = MISSING if any((fold, group) not in block.cells for group in groups) else ""
+    state = MISSING if any((fold, group) not in result.cells for group in groups) else ""
     if not state and dice is None:
         state = UNDEFINED
     return [fold, kind, name, "" if dice is None else 100 * dice, state]

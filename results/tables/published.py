@@ -1,7 +1,7 @@
-"""Dice that papers report: read from `published.csv`, checked, kept apart from what is measured here.
+"""Published Dice, read from `published.csv` and checked; it never mixes with numbers measured here.
 
-A row is what one source prints for one method, dataset and setting. Nothing is corrected: a mean that is not
-the mean of its classes, or a row that repeats another method's, keeps its numbers and gets a mark.
+A row holds the numbers that one source prints for one method, dataset and setting. Nothing is corrected: a
+printed mean that does not match its classes, or numbers repeated from another row, get a mark.
 """
 
 from __future__ import annotations
@@ -34,9 +34,15 @@ ROUNDING = 0.01  # percent: half a digit of the printed mean, half a digit of th
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """What one source prints: percent by class, and its mean; `protocol` and `learner` where known.
+    """The numbers of one source for one method, dataset and setting, in percent.
 
-    `learner` is the name under which this project has the method; `marks` are what the check found.
+    Attributes:
+        dice: Dice by class.
+        mean: the printed mean.
+        kind: a key of `KINDS`.
+        protocol: name of the protocol, None if unknown.
+        learner: name of the method in this project, None if it is not here.
+        marks: findings of the check.
     """
 
     method: str
@@ -54,7 +60,7 @@ class PublishedRow:
 
 
 def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
-    """Return the rows of a file in its order, marked; a line that breaks the form is a `UserError`."""
+    """Return the rows of a file in its order, with marks; raise `UserError` for a malformed line."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -63,21 +69,21 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
             lines = [(reader.line_num, line) for line in reader]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give the file of published Dice") from None
-    found: dict[tuple[str, str, str, str], list[dict[str, str]]] = {}
+    lines_of: dict[tuple[str, str, str, str], list[dict[str, str]]] = {}
     for number, line in lines:
         _check(line, f"{path}:{number}")
         key = (line["method"], line["dataset"], line["setting"], line["reported_by"])
-        found.setdefault(key, []).append(line)
-    return marked([_row(some, path) for some in found.values()])
+        lines_of.setdefault(key, []).append(line)
+    return marked([_row(group, path) for group in lines_of.values()])
 
 
 def marked(rows: Sequence[PublishedRow]) -> list[PublishedRow]:
-    """Return the rows with what the check finds in them: a mean that is none, numbers of another row."""
+    """Return the rows with marks: a printed mean that does not match its classes, or repeated numbers."""
     return [replace(row, marks=(*_mean_mark(row), *_repeat_marks(row, rows))) for row in rows]
 
 
 def name_of(row: PublishedRow) -> str:
-    """Return method, dataset, setting and source of a row, to tell it from all others."""
+    """Return method, dataset, setting and source of a row, which identify it."""
     return f"{row.method} on {row.dataset}, setting {row.setting} ({row.reported_by})"
 
 
@@ -89,30 +95,30 @@ def _mean_mark(row: PublishedRow) -> tuple[str, ...]:
 
 
 def _repeat_marks(row: PublishedRow, rows: Sequence[PublishedRow]) -> tuple[str, ...]:
-    """Name rows that hold the same numbers; a quotation of one method by several sources repeats nothing."""
-    found = []
+    """Return a mark for each row with the same numbers, except quotations of the same result."""
+    marks = []
     for other in rows:
         same_question = (other.method, other.dataset, other.setting) == (row.method, row.dataset, row.setting)
         if other is row or other.dice.keys() != row.dice.keys() or (same_question and row.kind != "rerun"):
             continue
         if _close([other.dice[name] for name in row.dice], list(row.dice.values())):
-            found.append(f"same numbers as {name_of(other)}")
+            marks.append(f"same numbers as {name_of(other)}")
         elif _close(sorted(other.dice.values()), sorted(row.dice.values())):
-            found.append(f"same numbers in another order as {name_of(other)}")
-    return tuple(found)
+            marks.append(f"same numbers in another order as {name_of(other)}")
+    return tuple(marks)
 
 
-def _close(some: Sequence[float], others: Sequence[float]) -> bool:
-    return all(abs(one - other) <= ROUNDING + 1e-9 for one, other in zip(some, others, strict=True))
+def _close(values: Sequence[float], others: Sequence[float]) -> bool:
+    return all(abs(value - other) <= ROUNDING + 1e-9 for value, other in zip(values, others, strict=True))
 
 
 def _check(line: Mapping[str | None, str | None], where: str) -> None:
-    """Raise `UserError` where one line is not of the form."""
+    """Raise `UserError` if a line of the file is malformed."""
     if None in line or None in line.values():
         raise UserError(f"{where}: wanted {len(KEYS)} fields; quote a field that holds a comma")
-    wanted: dict[str, Sequence[str]] = {"dataset": tuple(DATASETS), "setting": ("1", "2")}
-    wanted |= {"organ": tuple(ORGANS), "kind": tuple(KINDS)}
-    for key, values in wanted.items():
+    choices: dict[str, Sequence[str]] = {"dataset": tuple(DATASETS), "setting": ("1", "2")}
+    choices |= {"organ": tuple(ORGANS), "kind": tuple(KINDS)}
+    for key, values in choices.items():
         if line[key] not in values:
             raise UserError(f"{where}: {key} is {line[key]!r}, wanted one of {', '.join(values)}")
     for key in ("method", "reported_by", "source_url"):
@@ -126,16 +132,16 @@ def _check(line: Mapping[str | None, str | None], where: str) -> None:
         raise UserError(f"{where}: dice is {line['dice']!r}, wanted percent in 0..100")
 
 
-def _row(some: Sequence[Mapping[str, str]], path: Path) -> PublishedRow:
-    """Return the row of its lines; they must agree in all but the organ, and one must be the mean."""
-    first = some[0]
+def _row(lines: Sequence[Mapping[str, str]], path: Path) -> PublishedRow:
+    """Return the row that lines describe; they differ only in organ and Dice, and one is the mean."""
+    first = lines[0]
     name = f"{path}: {first['method']} on {first['dataset']}, setting {first['setting']}"
     shared = ("kind", "source_url", "caveat", "protocol", "learner")
     for key in shared:
-        if any(line[key] != first[key] for line in some):
+        if any(line[key] != first[key] for line in lines):
             raise UserError(f"{name}: lines differ in {key}; give all lines of one row the same")
-    dices = {ORGANS[line["organ"]]: float(line["dice"]) for line in some}
-    if len(dices) != len(some):
+    dices = {ORGANS[line["organ"]]: float(line["dice"]) for line in lines}
+    if len(dices) != len(lines):
         raise UserError(f"{name}: an organ is there twice; keep one line of each")
     if "mean" not in dices or len(dices) == 1:
         raise UserError(f"{name}: has {', '.join(dices)}, wanted organs and the printed mean")

@@ -1,4 +1,4 @@
-"""How a table is set: aligned columns for a terminal, or markdown."""
+"""Layout of a table: aligned columns for a terminal, or markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Grid:
-    """Texts of a table: header, rows, and a last row set apart (or None)."""
+    """The texts of a table: header, rows, and a summary row (or None)."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -23,7 +23,7 @@ class Grid:
 
 
 def render_text(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
-    """Return title, ruled table with right-aligned numbers, and notes."""
+    """Return title, subtitle, a ruled table with right-aligned numbers, and notes."""
     widths = grid.widths
     rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
     lines = [title, *([subtitle] if subtitle else []), rule, _line(grid.header, widths), rule]
@@ -34,7 +34,7 @@ def render_text(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> 
 
 
 def render_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str]) -> str:
-    """Return a heading, a pipe table whose last row is bold, and the notes as a list."""
+    """Return a heading, a pipe table whose summary row is bold, and the notes as a list."""
     lines = [f"### {title}", "", *([subtitle, ""] if subtitle else []), _pipes(grid.header)]
     lines.append("|" + "|".join([" --- ", *[" ---: "] * (len(grid.header) - 1)]) + "|")
     lines += [_pipes(row) for row in grid.rows]
@@ -44,7 +44,7 @@ def render_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str])
 
 
 def render_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows of one form as aligned lines under their keys; "none" for no rows."""
+    """Return mappings with equal keys as aligned lines under their keys; "none" for no rows."""
     if not rows:
         return "none"
     header = tuple(key.replace("_", " ") for key in rows[0])

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     for line in made.lines:
         cells = masks.saved_cells(args.work, line, screened.paths, every_seed=True)
-        total = sum(len(block.cells) for block in line.row.blocks)
+        total = sum(len(block.cells) for block in line.row.results)
         if len(cells) == total and not line.row.missing:
             rows.append((line.label, line.row, _measured(args, cells, store)))
         else:
