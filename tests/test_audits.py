@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 import pytest
 from making import record, score
-from tiny import tiny_store
 
 from episodes.plan import Plan, make_plan
 from episodes.slices import Normalisation, normalisation
@@ -24,11 +23,6 @@ from results.blocks import blocks
 from results.records import read_record
 
 ALPNET = load_protocol("alpnet-ep1")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny")
 
 
 def plan_of(store: Store, setting: int = 1, name: str = "alpnet-ep1", *classes: str) -> Plan:
@@ -48,10 +42,10 @@ def test_a_sound_question_passes_all(store: Store) -> None:
     assert audit_training(plan_of(store), store, plan.training_scans, mr) == (audits.SCANS,)
 
 
-def test_overlapping_folds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audits, "_folds", lambda *_: [("0", "1"), ("1", "2")])
-    with pytest.raises(AuditError, match="folds disjoint: scan 1 is in folds 0 and 1"):
-        audit_question(plan_of(store), store, ALPNET)
+def test_overlapping_folds(store: Store) -> None:
+    rules = replace(ALPNET.evaluation, fold_borders=(("tiny", (0, 2, 1, 10)),))
+    with pytest.raises(AuditError, match="folds disjoint: scan 1 is in folds 0 and 2"):
+        audit_question(plan_of(store), store, replace(ALPNET, evaluation=rules))
 
 
 def test_support_among_the_queries(store: Store) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_store
 
 from fewshot.commands.main import main
 from fewshot.locks import if_free, locked
@@ -28,19 +26,6 @@ class Moody(CopySupport):
         if os.environ.get("FEWSHOT_PROGRESS_ROW") == "1":
             raise UserError("not in this row")
 """
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    stores = tmp_path_factory.mktemp("devices") / "stores"
-    tiny_store(stores / "tiny")
-    return stores
-
-
-@pytest.fixture
-def work(prepared: Path, tmp_path: Path) -> Path:
-    shutil.copytree(prepared, tmp_path / "work" / "stores")
-    return tmp_path / "work"
 
 
 def run(work: Path, *more: str) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.qnet import QNet
@@ -25,11 +24,6 @@ from protocols.evaluate import evaluate
 from protocols.spec import load_protocol
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("stores") / "tiny")
 
 
 def plans_of(store: Store, fold: int = 0) -> list[Plan]:

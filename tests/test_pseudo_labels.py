@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_store
 
 from episodes.plan import make_plan
 from episodes.slices import SliceReader, normalisation
+from episodes.store import Store
 from episodes.supervoxels import stored_supervoxels
 from fewshot.commands.main import main
 from fewshot.errors import UserError
@@ -25,13 +25,6 @@ MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "-
 ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("work")
-    tiny_store(work / "stores" / "tiny")
-    return work
-
-
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
@@ -44,8 +37,7 @@ def test_every_kind_of_a_recipe_has_a_source() -> None:
     assert tuple(KINDS) == EPISODES
 
 
-def test_the_spec_of_superpixels_is_what_it_was(work: Path) -> None:
-    store = tiny_store(work / "another")
+def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     plan = plan_of(store, 1)
     method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
@@ -102,9 +94,7 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
     assert files(work) == made
 
 
-def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
-    from episodes.store import Store
-
+def tiny_store_at(work: Path) -> Store:
     return Store.open(work / "stores" / "tiny")
 
 
