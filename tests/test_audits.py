@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -100,11 +99,7 @@ def test_intensities_of_other_scans(store: Store) -> None:
         audit_training(plan, store, plan.training_scans, nudged)
 
 
-def test_a_failed_audit_stops_the_run_before_training(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(store.path, work / "stores" / "tiny")
+def test_a_failed_audit_stops_the_run_before_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = work / "stores" / "tiny" / "index.json"
     content = json.loads(index.read_text())
     content["scans"][6]["array_sha256"]["images"] = content["scans"][1]["array_sha256"]["images"]
@@ -116,20 +111,17 @@ def test_a_failed_audit_stops_the_run_before_training(
     assert sorted(path.name for path in work.iterdir()) == ["stores"]
 
 
-def test_the_record_names_the_audits_it_passed(store: Store, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(store.path, work / "stores" / "tiny")
+def test_the_record_names_the_audits_it_passed(work: Path) -> None:
     command = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--setting", "2"]
     assert main([*command, "--method", "all-foreground"]) == 0
-    for path in (work / "records").glob("*.json"):
-        found = read_record(path)
+    paths = list((work / "records").glob("*.json"))
+    assert len(paths) == 2
+    for found in map(read_record, paths):
         assert found["checks"] == [audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES]
         assert found["audits"] == []
 
 
-def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(store: Store, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(store.path, work / "stores" / "tiny")
+def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(work: Path) -> None:
     index = work / "stores" / "tiny" / "index.json"
     text = index.read_text()
     for organ, part in (("right-kidney", "lv-bp"), ("left-kidney", "rv"), ("liver", "lv-myo")):

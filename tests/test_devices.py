@@ -87,7 +87,9 @@ def test_a_cell_that_another_is_at_is_left_for_the_end(work: Path) -> None:
         assert worker.is_alive() and cells(work) == [(1, "lower"), (1, "upper")]
     worker.join(60)
     assert cells(work) == [(0, "lower"), (0, "upper"), (1, "lower"), (1, "upper")]
-    for path in (work.parent / "kept").glob("*.json"):
+    before = list((work.parent / "kept").glob("*.json"))
+    assert len(before) == 2
+    for path in before:
         assert read_record(path)["scores"] == read_record(work / "records" / path.name)["scores"]
 
 

@@ -166,6 +166,7 @@ def test_counts_equal_those_of_segment_asked_slice_by_slice(store: Store, name: 
 def test_all_foreground_scores_the_share_of_the_organ(store: Store) -> None:
     plan = plans_of(store)[0]
     (evaluation,) = evaluate(AllForeground(), [plan], reader_of(store, plan), device=CPU)
+    assert len(evaluation.scores) == 4
     for score in evaluation.scores:
         labels = store.scan(score.scan).labels[:, :64, :64] == store.spec.classes[score.class_name]
         shown = np.flatnonzero(labels.any(axis=(1, 2)))

@@ -124,6 +124,7 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
 
 def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
     assert run(work, "--setting", "2") == 0
+    assert len(records(work)) == 2
     for record in records(work):
         assert DROPPED in record["audits"]  # seven training scans, of which four slices show the group
         assert record["training"]["excluded_seen"] == record["training"]["slices_excluded"] == 28

@@ -115,6 +115,7 @@ def test_the_table_is_rebuilt_from_records_alone(
 
 
 def test_setting_2_records_what_was_excluded(done: Path) -> None:
+    assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
         training = record["training"]
@@ -125,6 +126,7 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
 
 
 def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
+    assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
         log = json.loads((done / "logs" / path.name).read_text())
         run = done / "runs" / log["sacred_run"]
