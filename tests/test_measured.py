@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands.main import main
-from fewshot.learners.registry import METHODS
+from fewshot.registry import METHODS
 from results.blocks import blocks
 from results.records import read_records
 
@@ -29,19 +29,21 @@ def test_every_learner_is_complete_on_phantoms() -> None:
     found = blocks(read_records(RESULTS / "phantom_records"))
     assert all(not block.missing for block in found)
     stages = {"densemp"}  # pre-trains a backbone for every fold first: too long for a table of all learners
-    assert {block.record.method.name for block in found} == set(METHODS) - stages
+    assert {block.record["method"]["name"] for block in found} == set(METHODS) - stages
 
 
 def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
     found = [
-        block for block in blocks(read_records(RESULTS / "records")) if block.record.dataset.name == "chaost2"
+        block
+        for block in blocks(read_records(RESULTS / "records"))
+        if block.record["dataset"]["name"] == "chaost2"
     ]
     assert all(not block.missing for block in found)
     means = {
         (
-            block.record.setting,
-            block.record.method.name,
-            block.record.model.steps,
+            block.record["setting"],
+            block.record["method"]["name"],
+            block.record["model"]["steps"],
         ): block.spread()
         for block in found
     }
@@ -55,7 +57,7 @@ def test_chaos_is_complete_in_both_settings_and_training_helps() -> None:
 @pytest.mark.parametrize("folder", TABLES)
 def test_records_were_made_by_a_committed_program(folder: str) -> None:
     for record in read_records(RESULTS / folder):
-        assert record.environment.commit is not None and record.environment.dirty is False
+        assert record["environment"]["commit"] is not None and record["environment"]["dirty"] is False
 
 
 @pytest.mark.parametrize("path", sorted((RESULTS / "leaderboards").glob("*.md")), ids=lambda path: path.stem)
@@ -71,6 +73,7 @@ def test_the_committed_boards_are_those_of_the_records(
 
 def test_every_question_of_the_records_has_its_board() -> None:
     asked = {
-        f"{record.dataset.name}-setting-{record.setting}" for record in read_records(RESULTS / "records")
+        f"{record['dataset']['name']}-setting-{record['setting']}"
+        for record in read_records(RESULTS / "records")
     }
     assert asked == {path.stem for path in (RESULTS / "leaderboards").glob("*.md")}
