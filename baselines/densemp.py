@@ -8,29 +8,51 @@ tested. With stage 3 it is therefore no self-supervised method, and every record
 
 Different here: stage 1 sees the training scans of the fold, so that there is one for each, where the paper
 takes radiology pictures of ROCO (`fewshot pretrain densecl`, then --weights FILE, does that); the last step
-of stage 3 answers, where the released snapshots were picked on the test fold (--select oracle); the support
-of an annotated episode in setting 2 shows no tested class.
+of stage 3 answers, where the released snapshots were picked on the test fold (--checkpoint-policy oracle);
+the support of an annotated episode in setting 2 shows no tested class.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.errors import UserError
-from fewshot.learner import Recipe
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import NAMED, default_weights
+from fewshot.learners.learner import Ablations, Recipe
+from fewshot.learners.paper_layout import PaperLayout, PaperTable
+from fewshot.learners.training_plan import BackboneStage, EpisodeStage, Stage, TrainingPlan
+from fewshot.pretraining.densecl import DenseCLRecipe
 
 STAGES = (1, 2, 3)
+DENSECL = "densecl"  # names stage 1 and the weights it makes
+PREFIX = "densecl_"  # of the options that are stage 1's recipe
+KIDNEYS_FIRST = ("right-kidney", "left-kidney", "liver", "spleen")
+PAPER = PaperLayout(
+    paper="DenseMP (Fan et al. 2023, arXiv 2307.09604)",
+    source="DenseMP repo",
+    tables=tuple(PaperTable(setting, ("sabs", "chaost2"), KIDNEYS_FIRST) for setting in (1, 2)),
+    methods={"SSL-ALPNet": "ssl-alpnet", "DenseMP": "densemp"},
+    baseline="SSL-ALPNet",
+)
 
 
 class DenseMP(SSLALPNet):
-    """SSL-ALPNet, trained in stages by `protocols/pipeline.py`."""
+    """SSL-ALPNet, trained in up to three stages: `training_plan`."""
 
+    version: ClassVar[int] = 1
     regime = "pre-trained in stages"
     labels_used = "training-group"
-    base: ClassVar[str | None] = "ssl-alpnet"
+    ablations: ClassVar[Ablations] = {
+        "all stages": {"stages": "1,2,3"},
+        "without stage 1": {"stages": "2,3"},
+        "without stage 3": {"stages": "1,2"},
+        "DenseCL only": {"stages": "1"},
+    }
+    paper_layout: ClassVar[PaperLayout | None] = PAPER
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):
@@ -73,13 +95,72 @@ class DenseMP(SSLALPNet):
     def used_options(cls, options: Options, weights: str | None) -> dict[str, Any]:
         """Leave out the numbers of stages that are not trained here."""
         found = dataclasses.asdict(options)
-        if 1 not in options.stages or weights != "densecl":
-            found = {name: value for name, value in found.items() if not name.startswith("densecl_")}
+        if 1 not in options.stages or weights != DENSECL:
+            found = {name: value for name, value in found.items() if not name.startswith(PREFIX)}
         if 3 not in options.stages:
             found = {name: found[name] for name in found if not name.startswith(("stage3_", "annotated"))}
         return found
 
     @classmethod
     def recipe(cls) -> Recipe:
-        """Return the published training of stage 2; weights "densecl" are made by stage 1."""
-        return Recipe(weights="densecl")
+        """Return the published training of stage 2; stage 1 makes the weights "densecl"."""
+        return Recipe(weights=DENSECL)
+
+    @classmethod
+    def training_plan(cls, options: Options, recipe: Recipe) -> TrainingPlan:
+        """Return the stages that the options name.
+
+        Stage 2 is SSL-ALPNet's own training, so `fewshot run --method ssl-alpnet --weights FILE` shares it.
+        Left out, it has no steps. Stage 3 begins from stage 2's weights, with episodes of its own seed.
+        """
+        names = [field.name for field in dataclasses.fields(SSLALPNet.Options)]
+        base = SSLALPNet.Options(**{name: getattr(options, name) for name in names})
+        stages: list[Stage] = []
+        if 1 in options.stages:
+            numbers = {
+                name.removeprefix(PREFIX): value
+                for name, value in dataclasses.asdict(options).items()
+                if name.startswith(PREFIX)
+            }
+            stages.append(BackboneStage(DENSECL, DenseCLRecipe(**numbers), images="ROCO"))
+        stages.append(EpisodeStage("superpixels", recipe, method="ssl-alpnet", options=base))
+        if 3 in options.stages:
+            third = dataclasses.replace(recipe, steps=options.stage3_steps, learning_rate=options.stage3_rate)
+            stages.append(EpisodeStage("annotated", third, annotated=options.annotated, seed_name="stage 3"))
+        return TrainingPlan(tuple(stages))
+
+    @classmethod
+    def row_arguments(cls, row: Mapping[str, str], typed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the user's `weights` and `steps` that an ablation's row takes, else None.
+
+        A backbone file stands for stage 1, a name begins a training without it, and steps are stage 2's.
+        """
+        stages = tuple(int(stage) for stage in row["stages"].split(","))
+        is_name = typed["weights"] in NAMED
+        return {
+            "weights": typed["weights"] if is_name != (1 in stages) else None,
+            "steps": typed["steps"] if 2 in stages else None,
+        }
+
+    @classmethod
+    def complete_recipe(cls, options: Options, recipe: Recipe, typed: Mapping[str, Any]) -> Recipe:
+        """Return stage 2's recipe: its weights are stage 1's, and without stage 2 it has no steps."""
+        weights, steps = typed.get("weights"), recipe.steps
+        if 1 in options.stages and weights in NAMED:
+            raise UserError(
+                f"--weights {weights}: stage 1 makes the weights itself; leave --weights out, give a file of "
+                "`fewshot pretrain densecl`, or leave stage 1 out (--stages 2,3)"
+            )
+        if 1 not in options.stages and weights == DENSECL:
+            raise UserError(
+                "--weights densecl: stage 1 makes them, and it is left out; name 1 among the stages"
+            )
+        if 2 not in options.stages:
+            if "steps" in typed:
+                raise UserError(
+                    f"--steps {typed['steps']}: they are stage 2's, which is left out; leave --steps out, or "
+                    "name 2 among the stages (stage 3 has --option stage3_steps=N)"
+                )
+            steps = 0
+        begin = weights or (DENSECL if 1 in options.stages else default_weights(recipe.encoder))
+        return dataclasses.replace(recipe, weights=begin, steps=steps)

@@ -20,22 +20,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.nearest import k_means
-from fewshot.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
-from fewshot.seeds import seed_for
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.nearest import k_means
+from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
 
 SEED = seed_for("k-means", "first centres")  # fixed: the same support gives the same clusters always
 
 
 class KMeansPrototypes(PrototypeLearner):
     """k-means prototypes on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     support_order_matters = True  # first centres are drawn by position
 

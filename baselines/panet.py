@@ -16,17 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.prototypes import masked_average, resize_masks, similarities
+from fewshot.base.errors import UserError
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class PANet(PrototypeLearner):
     """The prototype alignment network on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     @dataclass(frozen=True)
     class Options:

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.learner import Branch, PrototypeLearner
-from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
+from fewshot.base.errors import UserError
+from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
 
 
 class SSLALPNet(PrototypeLearner):
     """The adaptive local prototype network on any encoder with one feature map."""
+
+    version: ClassVar[int] = 1
 
     @dataclass(frozen=True)
     class Options:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.types import Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class NoOptions:
 
 class AllForeground:
     """Calls every pixel foreground: the Dice that the class's share of the slice alone gives."""
+
+    version: ClassVar[int] = 1
 
     Options = NoOptions
     trainable: ClassVar[bool] = False
@@ -39,6 +41,8 @@ class CopySupport:
     With several shots the probability is the share of shots that show the class at the pixel, so the
     mask (> 0.5) is a strict majority; a tie is background.
     """
+
+    version: ClassVar[int] = 1
 
     Options = NoOptions
     trainable: ClassVar[bool] = False

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from measuring import Row, Sizes, best, row
 
-from episodes.slices import normalisation
-from episodes.store import Store
-from protocols.asking import Asked, ask
-from protocols.audits import audit_question
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.models import Model, built
-from protocols.runner import plan_cells
-from protocols.spec import load_protocol
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
+from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
+from protocols.request import Request
+from protocols.rules.audits import audit_question
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import plan_cells
+from protocols.training.method_config import build_method_config
+from protocols.training.models import Model, build_learner
 
 
 class Fold:
@@ -26,18 +26,18 @@ class Fold:
     def __init__(self, store: Store, work: Path, sizes: Sizes, device: str = "cpu", batch: int = 2) -> None:
         self._store, self._work, self._batch = store, work, batch
         self.device = torch.device(device)
-        self.method = settle("ssl-alpnet", {}, encoder=sizes.encoder, weights="random", steps=0)
+        self.method = build_method_config("ssl-alpnet", {}, encoder=sizes.encoder, weights="random", steps=0)
         description = {
             "key": "bench", "encoder": sizes.encoder, "initial_weights": None, "steps": 0, "seed": 0,
             "checkpoint": "last", "skipped_episodes": 0,
         }  # fmt: skip
-        self.learner = built(self.method).to(self.device).eval()
+        self.learner = build_learner(self.method).to(self.device).eval()
         self.model = Model(self.learner, description, None)
 
-    def cells(self, *protocols: str, precision: str = "float32") -> list[Asked]:
+    def cells(self, *protocols: str, precision: str = "float32") -> list[EvaluationCell]:
         """Return the cells of every group under these protocols, audited as `fewshot run` does."""
         return [
-            Asked(request, plan, (), audit_question(plan, self._store, request.protocol))
+            EvaluationCell(request, plan, (), audit_question(plan, self._store, request.protocol))
             for request in (self._request(name, precision) for name in protocols)
             for plan in plan_cells(request)[0]
         ]
@@ -47,7 +47,7 @@ class Fold:
         cells = self.cells(*protocols, precision=precision)
         scans = cells[0].plan.training_scans
         intensities = normalisation(self._store, "per-scan", scans)
-        return ask(cells, self.method, self.model, intensities)
+        return evaluate_cells(cells, self.method, self.model, intensities)
 
     def counts(self, *protocols: str) -> tuple[int, int, int]:
         """Return slices of the query volumes, distinct slices encoded, and answers asked for."""
@@ -67,7 +67,7 @@ class Fold:
         loaded = load_protocol(protocol)
         return Request(
             self._store, loaded, 1, (0,), tuple(loaded.groups_for(self._store.spec)), self._work, self.device,
-            self._batch, redo=True, answer_precision=precision,
+            self._batch, overwrite=True, eval_precision=precision,
         )  # fmt: skip
 
 

@@ -25,9 +25,9 @@ from profiles import of_evaluation, of_training
 from training_cost import first_step_rows, superpixel_row, training_rows
 from where import printed as printed_parts
 
-from fewshot.allocator import keep_memory
-from fewshot.encoder import build_encoder
-from fewshot.files import atomic_write, write_json
+from fewshot.base.atomic_io import atomic_write, write_json
+from fewshot.base.malloc import keep_memory
+from fewshot.encoders.encoder import build_encoder
 
 HERE = Path(__file__).resolve().parent
 

@@ -7,6 +7,7 @@
 # PYTHON         the interpreter (default: .venv/bin/python)
 # CHAOS_FOLDER   the volumes as `fewshot prepare chaost2` takes them; unset: the five folds are left out
 # STEPS          training steps of each fold (default: 1000)
+# LIMIT          seconds for everything (default: 480); what does not fit is cut off
 # TINY=1         small sizes on whatever device there is, to try the script out
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ python=${PYTHON:-.venv/bin/python}
 out=${1:-bench}
 steps=${STEPS:-1000}
 mkdir -p "$out"
-export PYTHONPATH=$PWD
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 tiny=()
 speed=()
 if [[ -n ${TINY:-} ]]; then
@@ -25,17 +26,27 @@ elif ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
   exit 2
 fi
 
+# Run a command for at most so many seconds, and no longer than LIMIT allows.
+bounded() {
+  local seconds=$(( ${LIMIT:-480} - SECONDS ))
+  if (( seconds < 1 )); then
+    echo "no time is left for: ${*:2}" >&2
+    return 1
+  fi
+  timeout "$(( $1 < seconds ? $1 : seconds ))" "${@:2}"
+}
+
 status=0
-timeout 150 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
-timeout 120 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
-timeout 60 "$python" bench/precision.py "${tiny[@]}" --out "$out/gpu-precision.json" || status=1
+bounded 150 "$python" bench/gpu_check.py "${tiny[@]}" --out "$out/gpu-check.json" || status=1
+bounded 120 "$python" bench/gpu_speed.py "${tiny[@]}" "${speed[@]}" --out "$out/gpu-speed.json" || status=1
+bounded 60 "$python" bench/precision.py "${tiny[@]}" --out "$out/gpu-precision.json" || status=1
 
 if [[ -n ${CHAOS_FOLDER:-} ]]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  timeout 30 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
-  timeout 120 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
-    --steps "$steps" --precision bf16 --answer-precision bf16 --compile --work "$work" | tee "$out/gpu-chaos.txt" || status=1
+  bounded 30 "$python" -m fewshot prepare chaost2 "$CHAOS_FOLDER" --work "$work" || exit 1
+  bounded 120 "$python" -m fewshot run --dataset chaost2 --method ssl-alpnet --weights random \
+    --steps "$steps" --precision bf16 --eval-precision bf16 --compile --work "$work" | tee "$out/gpu-chaos.txt" || status=1
 else
   echo 'CHAOS_FOLDER is not set: the five folds are left out'
 fi

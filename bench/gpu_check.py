@@ -11,6 +11,7 @@ import dataclasses
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,20 @@ from torch import Tensor
 from training_cost import stepper
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import preset
-from episodes.plan import Plan, make_plan
-from episodes.resident import ResidentEpisodes
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.commands.shared import chosen_device
-from fewshot.encoder import build_encoder
-from fewshot.files import write_json
-from fewshot.learner import encoder_for
-from fewshot.registry import resolve_method
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from episodes.plan.plan import Plan, make_plan
+from episodes.sampling.augment import preset
+from episodes.sampling.device_sampler import ResidentEpisodes
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.types import Support
+from fewshot.commands.shared import choose_device
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import encoder_for
+from fewshot.learners.registry import resolve_method
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 METHODS = ("ssl-alpnet", "dspnet")
 STEPS = 10  # of training on the CPU, so that the weights tell organs from the rest
@@ -48,15 +49,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     args = parser.parse_args(argv)
-    device = chosen_device("auto")
+    device = choose_device("auto")
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
-        rows = [one for name in METHODS for one in compared(name, store, sizes, device)]
-        rows += [*drawn(store, sizes, device), compiled_row(store, sizes, device)]
-    print(f"device: {device}\n{printed(rows)}")
-    write_json(args.out, rows)
+        print(f"device: {device}")
+        rows: list[Row] = []
+        for part in parts(store, sizes, device):
+            print(printed(part), flush=True)
+            rows += part
+            write_json(args.out, rows)  # after every part, so that a run cut off by a time limit leaves some
     return 0 if all(one["ok"] for one in rows) else 1
+
+
+def parts(store: Store, sizes: Sizes, device: torch.device) -> Iterator[list[Row]]:
+    """Yield the rows of every comparison, the quickest first."""
+    yield drawn(store, sizes, device)
+    for name in METHODS:
+        yield compared(name, store, sizes, device)
+    yield [compiled_row(store, sizes, device)]
 
 
 def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> list[Row]:

@@ -21,19 +21,19 @@ from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed, row
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan import Plan
-from episodes.resident import ResidentEpisodes
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.commands.shared import chosen_batch, chosen_device
-from fewshot.encoder import build_encoder
-from fewshot.files import write_json
-from fewshot.learner import Recipe
-from fewshot.precision import PRECISIONS
-from fewshot.training import train
-from fewshot.types import Episode
-from protocols.evaluate import evaluate
+from episodes.plan.plan import Plan
+from episodes.sampling.device_sampler import ResidentEpisodes
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.precision import PRECISIONS
+from fewshot.base.types import Episode
+from fewshot.commands.shared import choose_batch, choose_device
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.loop import train
+from protocols.cells.evaluate import evaluate
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file of the result")
     parser.add_argument("--steps", type=int, default=500, help="training steps timed (default: 500)")
     args = parser.parse_args(argv)
-    device = chosen_device("auto")
+    device = choose_device("auto")
     sizes = TINY if args.tiny else FULL
     with tempfile.TemporaryDirectory() as folder:
         store = chaos_store(Path(folder) / "store", sizes)
@@ -94,7 +94,7 @@ def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int, 
 
 def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device) -> list[Row]:
     """Return the encoded slices a second of a fold, both groups, by precision, and the memory it takes."""
-    batch = chosen_batch(0, device)
+    batch = choose_batch(0, device)
     fold = Fold(store, work, sizes, device.type, batch)
     plans: list[Plan] = [cell.plan for cell in fold.cells("alpnet-ep1")]
     reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))

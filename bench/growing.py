@@ -15,15 +15,15 @@ from made import spec_like, written_store
 from measuring import TINY, best
 from memory_cost import held
 
-from episodes.phantoms.make import phantom_scan, phantom_spec
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import write_nifti
-from protocols.evaluate import evaluate
-from protocols.methods import settle
-from protocols.models import built
-from protocols.spec import load_protocol
+from episodes.io.nifti import write_nifti
+from episodes.phantoms.generate import phantom_scan, phantom_spec
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import build_method_config
+from protocols.training.models import build_learner
 
 SIDE, SLICES = 64, 8
 SPACING, ORIGIN = (8.0, 5.0, 5.0), (0.0, 0.0, 0.0)
@@ -148,8 +148,8 @@ def _plans(store: Store, protocol: str, classes: int = 4) -> list[Plan]:
 
 
 def _point(x: int, store: Store, plans: list[Plan]) -> Point:
-    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=0)
-    learner = built(method).eval()
+    method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=0)
+    learner = build_learner(method).eval()
     reader = SliceReader(store, normalisation(store, "per-scan", store.index.scans))
     calls = {"asked": lambda: evaluate(learner, plans, reader, device=torch.device("cpu"), batch=2)}
     return {"x": x, "seconds": best(calls, ROUNDS)["asked"]}

@@ -18,9 +18,9 @@ from growing import Series, by_question, by_scans
 from matplotlib.figure import Figure
 from measuring import Row, printed, row
 
-from fewshot.allocator import keep_memory
-from fewshot.files import write_json
-from results.board_figures import COLOURS, MARKERS, STROKES, save, style
+from fewshot.base.atomic_io import write_json
+from fewshot.base.malloc import keep_memory
+from results.figures.board_figures import COLOURS, MARKERS, STROKES, save, style
 
 HERE = Path(__file__).resolve().parent
 SCANS = (5, 10, 20, 50, 100, 200, 500)

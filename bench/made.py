@@ -9,9 +9,9 @@ import numpy as np
 from measuring import Sizes
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec, load_dataset_spec
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
+from episodes.store.store import SourceScan, Store, new_store
 
 DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 # Depth, then first and last slice of liver, right kidney, left kidney and spleen, of the first eight scans
@@ -78,7 +78,7 @@ def written_store(
                 found = _squares(image.shape)
             sha256 = f"{number:064x}"
             writer.add(
-                Source(
+                SourceScan(
                     str(number), image, labels, found, (7.7, 1.25, 1.25), (0.0, 0.0, 0.0), DIRECTION, sha256,
                     sha256,
                 )

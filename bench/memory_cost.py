@@ -60,9 +60,9 @@ def main(folder: Path, what: str, sizes: Sizes) -> None:
     from training_cost import stepper
 
     from baselines.ssl_alpnet import SSLALPNet
-    from episodes.store import Store
-    from fewshot.allocator import keep_memory
-    from fewshot.encoder import build_encoder
+    from episodes.store.store import Store
+    from fewshot.base.malloc import keep_memory
+    from fewshot.encoders.encoder import build_encoder
 
     keep_memory()
     loaded = held("VmRSS")

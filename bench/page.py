@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import Row
 
-from fewshot.files import atomic_write
+from fewshot.base.atomic_io import atomic_write
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
@@ -21,17 +21,17 @@ SSL-ALPNet program was measured to cost 8.8 U per query slice when both groups a
 step and 0.066 U an augmented view.
 
 What makes the difference: each distinct slice is encoded once for all classes, parts, supports, groups and
-protocols; channels-last memory; freed memory is used again (`fewshot/allocator.py`); a random view blurs its
-field by shifted sums; momentum, decay and weights move in one pass. Where memory does not hold a batch of
+protocols; channels-last memory; freed memory is used again (`fewshot/base/malloc.py`); a random view blurs
+its field by shifted sums; momentum, decay and weights move in one pass. Where memory does not hold a batch of
 slices, the batch is halved, the log says so, and the evaluation goes on. A training step is the encoder's
 forward and backward pass of two slices and little more (the ratio below), so a step over its target is an
-encoder that takes so many U on that machine. In bf16 (`--precision`, `--answer-precision`) the encoder is
+encoder that takes so many U on that machine. In bf16 (`--precision`, `--eval-precision`) the encoder is
 faster where the processor knows the type; records and tables say so.
 """
 
 
 NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a
-second are open. What is there for it: bf16 autocast in training and in answering (`--answer-precision`),
+second are open. What is there for it: bf16 autocast in training and in answering (`--eval-precision`),
 channels-last memory, pseudo-labels and views drawn on the device, no wait inside a step, the step compiled
 and replayed as CUDA graphs (`--compile`), a process per GPU. Tests on the CPU hold drawn episodes, compiled
 steps and answers in bf16 to the plain way, and torch's `meta` device shows that a step mixes no devices and

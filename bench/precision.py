@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from measuring import TINY, Row, printed, row
 
-from episodes.store import Store
-from fewshot.commands.phantoms import made_phantoms
-from fewshot.commands.shared import chosen_batch, chosen_device
-from fewshot.files import write_json
-from fewshot.precision import PRECISIONS
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.runner import run
-from protocols.spec import load_protocol
-from results.records import read_record
+from episodes.store.store import Store
+from fewshot.base.atomic_io import write_json
+from fewshot.base.precision import PRECISIONS
+from fewshot.commands.phantoms import ensure_phantoms
+from fewshot.commands.shared import choose_batch, choose_device
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import run
+from protocols.training.method_config import build_method_config
+from results.records.files import read_record
 
 HERE = Path(__file__).resolve().parent
 RATE = "0.005"  # as results/phantoms.md: the published rate is for many more steps
@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=HERE / "precision.json", help="file of the result")
     args = parser.parse_args(argv)
     seeds, steps, side = (2, 3, TINY.side) if args.tiny else (args.seeds, args.steps, 96)
-    device = chosen_device("auto")
+    device = choose_device("auto")
     with tempfile.TemporaryDirectory() as folder:
-        store, _made = made_phantoms(Path(folder), "phantom-mri", size=side)
+        store, _made = ensure_phantoms(Path(folder), "phantom-mri", size=side)
         dices = {
             precision: [dice(store, Path(folder), device, precision, seed, steps) for seed in range(seeds)]
             for precision in PRECISIONS
@@ -54,16 +54,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def dice(store: Store, work: Path, device: torch.device, precision: str, seed: int, steps: int) -> float:
     """Return the mean Dice in percent of fold 0 after a training in this precision."""
-    method = settle(
+    method = build_method_config(
         "ssl-alpnet", {"learning_rate": RATE}, encoder=TINY.encoder, weights="random", steps=steps,
         seed=seed, precision=precision,
     )  # fmt: skip
     protocol = load_protocol("alpnet-ep1")
     groups = tuple(protocol.groups_for(store.spec))
-    batch = chosen_batch(0, device)
+    batch = choose_batch(0, device)
     request = Request(store, protocol, 1, (0,), groups, work, device, batch, checkpoint_every=10**9)
     records = [read_record(path) for path in run(request, method)]
-    return 100 * statistics.mean(score["dice"] for record in records for score in record["scores"])
+    return 100 * statistics.mean(score.dice for record in records for score in record.scores)
 
 
 def compared(dices: dict[str, list[float]], what: str) -> list[Row]:

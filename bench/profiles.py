@@ -10,31 +10,32 @@ from asking_cost import Fold
 from measuring import Sizes
 from where import Parts, watched
 
-import protocols.asking
-import protocols.evaluate
+import protocols.cells.evaluate
+import protocols.cells.evaluate_cells
+import protocols.cells.predictors
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.encoder import ResNetEncoder, build_encoder
-from fewshot.learner import Recipe
-from fewshot.training import train
-from fewshot.training_log import TrainingLog
+from episodes.sampling.prefetch import prefetch
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.encoders.encoder import ResNetEncoder, build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.log import TrainingLog
+from fewshot.training.loop import train
 
 STEPS = 5
 
 
 def of_evaluation(fold: Fold) -> dict[str, float]:
     """Return seconds by part of evaluating a fold, both groups, from the opened store to records."""
-    asked = protocols.evaluate
     parts: Parts = {
         "encoder": (ResNetEncoder, "forward"),
         "reading and normalising slices": (SliceReader, "images"),
         "reading masks": (SliceReader, "mask"),
-        "comparing with prototypes": (asked, "answer"),
-        "stacking features": (asked, "_stacked"),
-        "counting": (asked, "_counted"),
+        "comparing with prototypes": (protocols.predictors, "scored"),
+        "resizing logits": (protocols.predictors, "logit_difference"),
+        "stacking features": (protocols.predictors, "_stacked"),
+        "counting": (protocols.evaluate, "_counted"),
         "plans and audits": (fold, "cells"),
         "writing records": (protocols.asking, "write_record"),
         "logs and Sacred": (protocols.asking, "log_cell"),
@@ -64,9 +65,9 @@ def of_training(store: Store, sizes: Sizes) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
 
         def episodes(steps: range):  # type: ignore[no-untyped-def]
-            yield from prefetched(source.episode, steps[:STEPS], 4)
+            yield from prefetch(source.episode, steps[:STEPS], 4)
             with watched(parts) as taken:
-                yield from prefetched(source.episode, steps[STEPS:], 4)
+                yield from prefetch(source.episode, steps[STEPS:], 4)
             seconds.update(taken)
 
         train(

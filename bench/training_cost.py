@@ -15,19 +15,21 @@ import numpy as np
 import torch
 from measuring import Row, Sizes, best, row
 from skimage.segmentation import felzenszwalb
-from torch import nn
+from torch import Tensor, nn
 
-from baselines.dspnet import DSPNet
+from baselines.adnet import ADNet
+from baselines.dspnet.model import DSPNet
+from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.augment import augment, preset
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.superpixels import volume_superpixels
-from fewshot.encoder import build_encoder
-from fewshot.learner import PrototypeLearner, Recipe
-from fewshot.stepping import Stepper
-from fewshot.types import Episode
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.sampling.augment import augment, preset
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import Episode
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.training.optimizer_step import Stepper
 
 VIEWS = 8
 EPISODES = 100  # tried until one has a loss
@@ -75,16 +77,12 @@ def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[R
     images = torch.cat([episode.support_images[0], episode.query_images[0]])
     views = images[:1].repeat(VIEWS, 1, 1, 1), episode.support_masks[0].repeat(VIEWS, 1, 1)
 
-    def bare() -> None:
-        learner.encoder.zero_grad(set_to_none=True)
-        learner.encoder(images).square().mean().backward()
-
     def augmented() -> None:
         augment(*views, preset("published"), torch.Generator().manual_seed(0))
 
     calls = {
         "unit": unit,
-        "bare": bare,
+        "bare": bare(learner.encoder, images),
         "step": step,
         "dual": dual_step,
         "half": half_step,
@@ -99,7 +97,34 @@ def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[R
         row("training step (DSPNet; U)", dual),
         row("DSPNet's step to SSL-ALPNet's (ratio)", dual / one_step, 1.15),
         row(f"an augmented view in a batch of {VIEWS} (U)", view / VIEWS, 0.02),
+        *anomaly_rows(store, sizes),
     ]
+
+
+def anomaly_rows(store: Store, sizes: Sizes) -> list[Row]:
+    """Return what a training step of ADNet and of Q-Net costs, as a ratio to its own encoder's part."""
+    rows = []
+    for cls in (ADNet, QNet):
+        learner = cls(encoder_for(cls, sizes.encoder, 0))
+        step, episode = stepper(learner, store)
+        images = torch.cat([episode.support_images[0], episode.query_images[0]])
+        seconds = best({"bare": bare(learner.encoder, images), "step": step}, sizes.rounds)
+        ratio = seconds["step"] / seconds["bare"]
+        name = f"training step ({cls.__name__}), to its encoder forward and backward alone (ratio)"
+        rows.append(row(name, ratio, 1.10))
+    return rows
+
+
+def bare(encoder: nn.Module, images: Tensor) -> Callable[[], None]:
+    """Return a call that takes an encoder forward and backward, whatever maps it gives."""
+
+    def both() -> None:
+        encoder.zero_grad(set_to_none=True)
+        maps = encoder(images)
+        several = (maps,) if isinstance(maps, Tensor) else maps
+        torch.stack([one.square().mean() for one in several]).sum().backward()
+
+    return both
 
 
 def superpixel_row(store: Store, sizes: Sizes) -> Row:

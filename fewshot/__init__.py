@@ -14,6 +14,7 @@ K classes, C features on an h x w grid, H x W image size in pixels.
   (B,Q,H,W).
 - `LossResult`: `total`, `parts`, `defined` and `skipped`, all 0-dim; what `loss(episode)` returns.
 - `Recipe`: how a method is trained as published: steps, learning rate, schedule, encoder.
+- `Explanation`, `PaperLayout`, `PaperTable`: what a method may offer: see `fewshot.studies`.
 - `UserError`: a mistake the user can mend, in one line. `seed_for(*names)`: a seed from what it is for.
 - `resize_masks`: (S,H,W) -> (S,h,w) float32. `masked_average`: (S,C,h,w), (S,h,w) -> (S,C).
   `pooled_cells`: (S,C,h,w) -> every cell of the grid (S*n,C). `similarities`: (P,C), (Q,C,h,w) ->
@@ -24,17 +25,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fewshot.errors import UserError
-    from fewshot.learner import Learner, LossResult, PrototypeLearner
-    from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
-    from fewshot.recipe import Recipe
-    from fewshot.seeds import seed_for
-    from fewshot.types import Episode, Support
+    from fewshot.base.errors import UserError
+    from fewshot.base.seeds import seed_for
+    from fewshot.base.types import Episode, Support
+    from fewshot.learners.learner import Learner, LossResult, PrototypeLearner
+    from fewshot.learners.paper_layout import PaperLayout, PaperTable
+    from fewshot.learners.prototypes import (
+        masked_average,
+        pooled_cells,
+        resize_masks,
+        set_scores,
+        similarities,
+    )
+    from fewshot.learners.recipe import Recipe
+    from fewshot.studies.explanation import Explanation
 
 __all__ = [
     "Episode",
+    "Explanation",
     "Learner",
     "LossResult",
+    "PaperLayout",
+    "PaperTable",
     "PrototypeLearner",
     "Recipe",
     "Support",
@@ -48,12 +60,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "errors": ("UserError",),
-    "learner": ("Learner", "LossResult", "PrototypeLearner"),
-    "prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
-    "recipe": ("Recipe",),
-    "seeds": ("seed_for",),
-    "types": ("Episode", "Support"),
+    "base.errors": ("UserError",),
+    "studies.explanation": ("Explanation",),
+    "learners.learner": ("Learner", "LossResult", "PrototypeLearner"),
+    "learners.paper_layout": ("PaperLayout", "PaperTable"),
+    "learners.prototypes": ("masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities"),
+    "learners.recipe": ("Recipe",),
+    "base.seeds": ("seed_for",),
+    "base.types": ("Episode", "Support"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fewshot.learner import LossResult, PrototypeLearner, Recipe
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode, Support
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 
 class Sound(PrototypeLearner):
@@ -104,6 +104,40 @@ class DependsOnTheBatch(Sound):
         return (answer + answer.mean(dim=0)) / 2
 
 
+class NormalisesByTheQueryBatch(Sound):
+    """Standardises query features by the mean and deviation of their batch."""
+
+    def logits(self, support: Tensor, masks: Tensor, query: Tensor, **_context: Any) -> Tensor:  # type: ignore[override]
+        deviation, mean = torch.std_mean(query, dim=(0, 2, 3), keepdim=True)
+        return super().logits(support, masks, (query - mean) / (deviation + 1e-5))
+
+
+class ComparesPartsTogether(NormalisesByTheQueryBatch):
+    """No fault: it declares that the query slices of a part change each other's masks."""
+
+    transductive = True
+
+
+class EncodesByTheBatch(Sound):
+    """Its encoder uses the statistics of the batch in evaluation mode too."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        features = super().encode(images)
+        assert isinstance(features, Tensor)
+        return features - features.mean(dim=(0, 2, 3), keepdim=True)
+
+
+class InfiniteLogits(Sound):
+    """An infinite logit, which its own `segment` hides."""
+
+    def logits(self, support: Tensor, masks: Tensor, query: Tensor, **context: Any) -> Tensor:  # type: ignore[override]
+        scores = super().logits(support, masks, query)
+        return scores if self.training else torch.where(scores < scores.amax(), scores, torch.inf)
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        return torch.nan_to_num(super().segment(support, query))
+
+
 class FirstShotAlone(Sound):
     def segment(self, support: Support, query: Tensor) -> Tensor:
         return super().segment(Support(support.images[:1], support.masks[:1]), query)
@@ -191,6 +225,20 @@ class SegmentOnly:
         return torch.sigmoid(query[:, 0])
 
 
+class SegmentsByTheQueryBatch(SegmentOnly):
+    """Standardises query slices by the mean and deviation of their batch."""
+
+    def segment(self, support: Support, query: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(query)
+        return torch.sigmoid((query[:, 0] - mean) / (deviation + 1e-5) - 0.6)
+
+
+class SegmentsPartsTogether(SegmentsByTheQueryBatch):
+    """No fault: it declares that the query slices of a part change each other's masks."""
+
+    transductive: ClassVar[bool] = True
+
+
 # learner -> the check that must fail, and words of its message
 FAULTS: dict[type[Any], tuple[str, str]] = {
     WrongShape: ("shape", r"gave shape \(1, 1, 64, 64\); allowed: \(1, 64, 64\)"),
@@ -204,6 +252,10 @@ FAULTS: dict[type[Any], tuple[str, str]] = {
     WrongDevice: ("device", r"a tensor of the learner stayed behind"),
     LeftBehind: ("device", r"a tensor of the learner stayed behind"),
     DependsOnTheBatch: ("batch", r"then its slices one by one; answers differ"),
+    NormalisesByTheQueryBatch: ("batch", r"one by one; answers differ by up to .*transductive = True"),
+    EncodesByTheBatch: ("batch", r"one by one; answers differ by up to .*encode still must not mix slices"),
+    SegmentsByTheQueryBatch: ("batch", r"one by one; answers differ by up to .*transductive = True"),
+    InfiniteLogits: ("finite", r"logits gave \d+ of \d+ values NaN or infinite.*allowed: finite values"),
     FirstShotAlone: ("support order", r"the other way round.*support_order_matters = True"),
     OddMask: ("one-pixel mask", r"given a one-pixel mask.*NaN"),
     SquareOnly: ("non-square", r"64 x 96 pixels. It raised RuntimeError"),

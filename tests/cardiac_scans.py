@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec, load_dataset_spec
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
 
 SPACING = (10.0, 1.5, 1.25)
 ORIGIN = (3.0, -4.0, 5.0)

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from made_backbones import MadeBackbones
 
-    from episodes.store import Store
+    from episodes.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"

@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
 
 DEPTH, SIZE, SPACING, STEP = 7, 90, 2.5, 7.7
 LPS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

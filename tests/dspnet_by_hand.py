@@ -1,4 +1,4 @@
-"""DSPNet as METHODS tells it, position by position and prototype by prototype: slow, and easy to read."""
+"""DSPNet by rules M-DSP-1 to M-DSP-7, position by position and prototype by prototype: slow and readable."""
 
 from __future__ import annotations
 

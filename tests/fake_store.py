@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from episodes.index import ClassSliceIndex
+from episodes.store.index import ClassSliceIndex
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,19 @@ from fingerprint_statistics import Numbers, tensor_numbers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.annotated_sampler import AnnotatedEpisodes, MixedEpisodes, annotated_pairs
-from episodes.augment import PRESETS, augment
-from episodes.dataset import load_dataset_spec
-from episodes.phantoms.make import KINDS, phantom_scan, phantom_spec
-from episodes.prepare import acdc, chaos, cmr, synapse
+from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec
 from episodes.prepare.build import build_store
+from episodes.prepare.downloads import acdc, chaos, cmr, synapse
 from episodes.prepare.folder import own_scans, read_own_facts
-from episodes.sampler import DRAWS, SuperpixelEpisodes
-from episodes.superpixels import patient_mask, volume_superpixels
-from episodes.supervoxel_sampler import SupervoxelEpisodes
-from episodes.supervoxels import min_size_of, volume_supervoxels
-from episodes.views import Source
-from fewshot.types import SliceRef
+from episodes.pseudo_labels.superpixels import patient_mask, volume_superpixels
+from episodes.pseudo_labels.supervoxels import min_size_of, volume_supervoxels
+from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs
+from episodes.sampling.augment import PRESETS, augment
+from episodes.sampling.base import EpisodeSource
+from episodes.sampling.superpixel import DRAWS, SuperpixelEpisodes
+from episodes.sampling.supervoxel import SupervoxelEpisodes
+from episodes.store.dataset import load_dataset_spec
+from fewshot.base.types import SliceRef
 
 
 def preparation(folder: Path) -> Numbers:
@@ -112,7 +112,7 @@ def sampling(folder: Path) -> Numbers:
     found: Numbers = {}
     for preset in PRESETS:
         common: dict[str, Any] = {"seed": 0, "augmentation": preset}
-        samplers: dict[str, Source] = {
+        samplers: dict[str, EpisodeSource] = {
             f"superpixel {draw}": SuperpixelEpisodes(reader, store.index, scans, slices, draw=draw, **common)
             for draw in DRAWS
         }
@@ -128,7 +128,7 @@ def sampling(folder: Path) -> Numbers:
     return found
 
 
-def _episode_numbers(sampler: Source, step: int) -> Numbers:
+def _episode_numbers(sampler: EpisodeSource, step: int) -> Numbers:
     episode = sampler.episode(step)
     masks = torch.stack([episode.support_masks, episode.query_masks])
     images = torch.stack([episode.support_images, episode.query_images])

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.volumes import write_nifti
-from fewshot.learner import PrototypeLearner
-from fewshot.prototypes import masked_average, resize_masks, similarities
-from fewshot.types import Episode
-from protocols.spec import load_protocol
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import Episode
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.prototypes import masked_average, resize_masks, similarities
+from protocols.rules.spec import load_protocol
 
 BLOCK = 16  # pixels a side
 OWN_FACTS = """modality = "mr"

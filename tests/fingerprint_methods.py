@@ -13,14 +13,14 @@ from fingerprint_inputs import block_plan, block_store, disc_episode, discs, rea
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from torch import Tensor
 
-from fewshot.learner import PrototypeLearner, Recipe, answer
-from fewshot.registry import METHODS, resolve_method, trains
-from fewshot.stepping import Stepper
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.methods import settle
-from protocols.models import built
-from protocols.pipeline import is_staged
+from fewshot.base.types import Support
+from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
+from fewshot.learners.registry import METHODS, resolve_method, trains
+from fewshot.training.optimizer_step import Stepper
+from protocols.cells.evaluate import evaluate
+from protocols.training.method_config import build_method_config
+from protocols.training.models import build_learner
+from protocols.training.stages import has_stages
 
 CPU = torch.device("cpu")
 METHOD_NUMBERS = tuple(METHODS)
@@ -30,24 +30,29 @@ STEPS = 3
 # At the published rates rounding errors of 1e-7 become differences of 1e-1 within three steps.
 RATE, STAGE_RATE = "1e-6", "1e-7"
 # stage 1 takes 3 steps, so the stages have different numbers of steps
-STAGES = f"""--encoder resnet18 --steps 2 --set learning_rate={STAGE_RATE} --set stage3_steps=4
-    --set stage3_rate={STAGE_RATE} --set annotated=0.5 --set densecl_epochs=1 --set densecl_batch=16
-    --set densecl_queue=16 --set densecl_size=32 --set densecl_learning_rate={STAGE_RATE}"""
+STAGES = f"""--encoder resnet18 --steps 2 --option learning_rate={STAGE_RATE} --option stage3_steps=4
+    --option stage3_rate={STAGE_RATE} --option annotated=0.5 --option densecl_epochs=1
+    --option densecl_batch=16 --option densecl_queue=16 --option densecl_size=32
+    --option densecl_learning_rate={STAGE_RATE}"""
 
 
 def method_numbers(name: str, folder: Path) -> Numbers:
     """Return the numbers of a method with its published options on a random ResNet-18."""
     learner_class = resolve_method(name)
     store, size = block_store(folder / "store"), SIZES.get(name, SIZE)
-    method = settle(name, {"learning_rate": RATE}, encoder="resnet18") if trains(learner_class) else None
-    learner: Any = learner_class(learner_class.Options()) if method is None else built(method).eval()
+    method = (
+        build_method_config(name, {"learning_rate": RATE}, encoder="resnet18")
+        if trains(learner_class)
+        else None
+    )
+    learner: Any = learner_class(learner_class.Options()) if method is None else build_learner(method).eval()
     plan = block_plan(store)
     (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)
     found: Numbers = {
         "answer": _answer_numbers(learner, size),
         "evaluation": score_numbers(result.scores) | {"fallback slices": result.fallback_slices},
     }
-    if is_staged(learner_class):
+    if method is not None and has_stages(method):
         return found | _stage_numbers(name, folder, store.path)
     if method is not None:
         found["training"] = _training_numbers(learner.train(), method.recipe, size)
@@ -87,7 +92,9 @@ def _answer_numbers(learner: Any, size: int) -> Numbers:
         maps: Any = [learner.encode(some) for some in (support.images, images[2:])]
         found = {}
         for kind, (ours, theirs) in {"encoded": maps, "made": [_made(one) for one in maps]}.items():
-            difference, _defined = answer(learner, ours, support.masks, theirs, prepared, (size, size))
+            difference, _defined = predict_logit_difference(
+                learner, ours, support.masks, theirs, prepared, (size, size)
+            )
             found[f"{kind} features"] = tensor_numbers(difference.detach())
     return found
 

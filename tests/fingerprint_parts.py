@@ -1,4 +1,4 @@
-"""Numbers of the shared parts on fixed inputs: one function a part, named as in `fewshot/versions.py`."""
+"""Numbers of the shared parts on fixed inputs: one function a part (`fewshot/identity/versions.py`)."""
 
 from __future__ import annotations
 
@@ -23,28 +23,22 @@ from tiny import tiny_spec
 from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
-from episodes.contrast import ContrastBatches
-from episodes.index import ClassSliceIndex
-from episodes.pictures import open_slices
-from episodes.plan import make_plan
-from episodes.slices import normalisation
-from fewshot import prototypes as pooling
-from fewshot.densecl import DenseCL, DenseCLRecipe
-from fewshot.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
-from fewshot.learner import Recipe, answer
-from fewshot.nearest import k_means, nearest
-from fewshot.semantic import (
-    attention,
-    seeds_of_masks,
-    semantic_prototypes,
-    soft_clusters,
-    steep_softmax,
-)
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.pretraining import Cosine
-from protocols.spec import known_protocols, load_protocol
-from results.scores import count
+from baselines.dspnet.fspa import attention, seeds_of_masks, semantic_prototypes, soft_clusters, steep_softmax
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import open_slices
+from episodes.plan.plan import make_plan
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import normalisation
+from fewshot.base.types import Support
+from fewshot.encoders.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
+from fewshot.learners import prototypes as pooling
+from fewshot.learners.learner import Recipe, predict_logit_difference
+from fewshot.learners.nearest import k_means, nearest
+from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import known_protocols, load_protocol
+from protocols.training.pretraining import Cosine
+from results.metrics.counts import count
 
 CPU = torch.device("cpu")
 
@@ -120,7 +114,9 @@ def _base_class() -> Numbers:
         episode = disc_episode(learner, 2, 64, batch=2)
         support = Support(episode.support_images[:, 0], episode.support_masks[:, 0])
         maps = [learner.encode(images[:, 0]) for images in (episode.support_images, episode.query_images)]
-        difference, _defined = answer(learner, maps[0], support.masks, maps[1], {}, (64, 64))
+        difference, _defined = predict_logit_difference(
+            learner, maps[0], support.masks, maps[1], {}, (64, 64)
+        )
         probabilities = learner.segment(support, episode.query_images[:, 0])
     return {
         "loss": {name: float(part) for name, part in parts.items()},

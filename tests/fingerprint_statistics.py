@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.types import ScanScore
+from fewshot.base.types import ScanScore
 
 Numbers = dict[str, Any]
 

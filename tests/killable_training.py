@@ -11,13 +11,13 @@ import torch
 from fake_store import fake_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.prefetch import prefetched
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from fewshot.encoder import build_encoder
-from fewshot.learner import Recipe
-from fewshot.training import train
-from fewshot.types import Episode
+from episodes.sampling.prefetch import prefetch
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.types import Episode
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import Recipe
+from fewshot.training.loop import train
 
 STEPS = 40
 
@@ -31,7 +31,7 @@ def main(folder: Path, seconds: float) -> None:
     source = SuperpixelEpisodes(reader, store.index, ("0", "1"), None, seed=0, prepare=learner.prepare)
 
     def episodes(steps: range) -> Iterator[Episode]:
-        for episode in prefetched(source.episode, steps, 4):
+        for episode in prefetch(source.episode, steps, 4):
             time.sleep(seconds)
             yield episode
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from episodes.store import Store
-from fewshot.backbone_file import Pretraining, image_hash, write_backbone
-from fewshot.encoder import build_encoder
+from episodes.store.store import Store
+from fewshot.encoders.backbone_file import Pretraining, image_hash, write_backbone
+from fewshot.encoders.encoder import build_encoder
 
 
 def backbone_file(path: Path, images: tuple[str, ...], encoder: str = "resnet18", seed: int = 7) -> Path:
@@ -37,10 +37,10 @@ class MadeBackbones:
     more: tuple[str, ...] = ()  # scans seen beside those asked for
 
     def ensure_backbone(
-        self, method_options: Any, encoder: str, store: Store, scans: tuple[str, ...], intensities: Any,
+        self, recipe: Any, encoder: str, store: Store, scans: tuple[str, ...], intensities: Any,
         work: Path, device: Any, seed: int, *, precision: str, checkpoint_every: int,
     ) -> Path:  # fmt: skip
-        assert method_options.densecl_queue == 65536 and set(scans) <= set(intensities.mean_std)
+        assert recipe.queue == 65536 and set(scans) <= set(intensities.mean_std)
         self.calls.append(scans)
         self.told.append((precision, checkpoint_every))
         images = slices_of(store, (*scans, *self.more))
@@ -50,7 +50,7 @@ class MadeBackbones:
 
     def put(self, patch: pytest.MonkeyPatch) -> MadeBackbones:
         """Take the place of the module."""
-        module: Any = ModuleType("protocols.pretraining")
+        module: Any = ModuleType("protocols.training.pretraining")
         module.ensure_backbone = self.ensure_backbone
-        patch.setitem(sys.modules, "protocols.pretraining", module)
+        patch.setitem(sys.modules, "protocols.training.pretraining", module)
         return self

@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 
 from fewshot.commands.main import main
-from results.records import Record, read_record
+from results.records.files import read_record
+from results.records.record import ModelPart, Record, StagePart
 
-MODEL = ["--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=6", "--set", "annotated=0.5"]
+MODEL = ["--encoder", "resnet18", "--steps", "2", "--option", "stage3_steps=6", "--option", "annotated=0.5"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]
 
 
@@ -35,9 +36,10 @@ def of_group(work: Path, group: str = "upper", stages: str = "1,2,3") -> Record:
     (found,) = [
         record
         for record in records(work)
-        if record["group"] == group
-        and record["method"]["options"].get("stages") == wanted
-        and not record["model"]["initial_weights"]["name"].endswith(".pth")
+        if record.group == group
+        and record.method.options.get("stages") == wanted
+        and record.model.initial_weights is not None
+        and not record.model.initial_weights.name.endswith(".pth")
     ]
     return found
 
@@ -45,3 +47,9 @@ def of_group(work: Path, group: str = "upper", stages: str = "1,2,3") -> Record:
 def labels_logged(work: Path, key: str) -> list[str]:
     lines = (work / "models" / key / "episodes.jsonl").read_text().splitlines()
     return [json.loads(line)["episode"] for line in lines]
+
+
+def stage_of(model: ModelPart, name: str) -> StagePart:
+    """Return the stage of a model by its name."""
+    (stage,) = (stage for stage in model.stages or () if stage.name == name)
+    return stage

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec, load_dataset_spec
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
 
 SPACING = (7.7, 1.25, 1.5)
 ORIGIN = (-10.0, 20.0, 5.5)

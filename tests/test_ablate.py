@@ -2,102 +2,95 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
 
+import making
 import numpy as np
 import pytest
 
-from baselines.dspnet_explained import VARIANTS
+from baselines.dspnet.explanation import VARIANTS
+from baselines.dspnet.model import DSPNet
+from baselines.yardsticks import CopySupport
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.ablations import ABLATIONS, ablated
-from results.ablation import Row, ablation_table, dices_of, difference_interval, headline, over_seeds
-from results.records import read_records
+from protocols.studies.ablations import build_ablation
+from results.comparison.ablation import AblationRow, ablation_table, difference_interval
+from results.records.files import read_records
+from results.records.record import Record, Score
+from results.summary.frame import Means, record_frame, scan_means
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 ASKED = ["--dataset", "tiny", "--setting", "2", "--folds", "0", "--groups", "upper"]
 
 
-def score(name: str, scan: str, dice: float | None, support: str = "9") -> dict[str, Any]:
-    return {"class": name, "scan": scan, "supports": [support], "dice": dice}
+def score(name: str, scan: str, dice: float | None, support: str = "9") -> Score:
+    return Score(name, scan, (support,), 1, 0, 0, 0, dice, None)
 
 
-def record(fold: int, scores: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return {
-        "protocol": {"name": "alpnet-ep1", "version": 1}, "dataset": {"name": "tiny"}, "train_dataset": None,
-        "setting": 1, "fold": fold, "group": "g", "grid": {"folds": 2, "groups": {"g": ["a", "b"]}},
-        "method": {"name": "dspnet", "labels_used": "none"}, "audits": [], "scores": scores,
-        "model": {
-            "encoder": "resnet18", "initial_weights": {"name": "random", "sha256": None}, "steps": 1,
-            "checkpoint": "last",
-        },
-        **more,
-    }  # fmt: skip
+def record(fold: int, scores: list[Score], **more: Any) -> Record:
+    """Return a record of group g, whose classes are a and b; its Dice are as given, not those of counts."""
+    whole = making.record(
+        fold, "g", [making.score("a", "1", 1), making.score("b", "1", 1)],
+        grid={"folds": 2, "groups": {"g": ["a", "b"]}}, setting=1, training={"slices_excluded": 0},
+        method={"name": "dspnet"}, model={"steps": 1}, **more,
+    )  # fmt: skip
+    return dataclasses.replace(whole, scores=tuple(scores))
 
 
-def one_class(*dices: float) -> dict[int, np.ndarray]:
-    return {0: np.array([dices])}
-
-
-def test_the_headline_is_folds_of_classes_of_scans() -> None:
-    records = [
-        record(0, [score("a", "1", 0.2), score("a", "2", 0.6), score("b", "1", 0.5), score("b", "2", None)]),
-        record(1, [score("a", "3", 0.9), score("b", "3", 0.1)]),
-    ]
-    dices = dices_of(records)
-    assert np.array_equal(dices[0], [[0.2, 0.6], [0.5, np.nan]], equal_nan=True)
-    assert headline(dices) == pytest.approx(((0.4 + 0.5) / 2 + (0.9 + 0.1) / 2) / 2, abs=1e-15)
-
-
-def test_supports_in_turn_are_averaged_before_scans() -> None:
-    scores = [score("a", "1", 0.2, "8"), score("a", "1", 0.4, "9"), score("a", "2", 0.9, "8")]
-    assert headline(dices_of([record(0, scores)])) == pytest.approx((0.3 + 0.9) / 2, abs=1e-15)
-
-
-def test_scans_are_averaged_over_seeds_first() -> None:
-    """A scan that one seed leaves undefined counts once, not for half a scan."""
-    seeds = [one_class(0.2, np.nan), one_class(0.6, 0.9)]
-    assert np.allclose(over_seeds(seeds)[0], [[0.4, 0.9]], atol=1e-15)
-    assert headline(over_seeds(seeds)) == pytest.approx(0.65, abs=1e-15)
-
-
-def test_one_scan_a_fold_leaves_no_doubt() -> None:
-    ours = {0: np.array([[0.5], [0.7]]), 1: np.array([[0.9], [0.1]])}
-    theirs = {0: np.array([[0.4], [0.4]]), 1: np.array([[0.6], [0.2]])}
-    assert difference_interval(ours, theirs, draws=50) == pytest.approx((0.15, 0.15), abs=1e-15)
+def means(*folds: dict[str, list[float | None]]) -> Means:
+    """Return the means of one seed: for each fold the Dice of its scans by class."""
+    records = []
+    for fold, by_class in enumerate(folds):
+        named = [(name, scan, dice) for name, dices in by_class.items() for scan, dice in enumerate(dices)]
+        records.append(record(fold, [score(name, f"{fold}{scan}", dice) for name, scan, dice in named]))
+    return Means(scan_means(record_frame(records)))
 
 
 def test_the_interval_of_two_scans_is_their_range() -> None:
     """Each scan alone is drawn twice in a quarter of the draws, more than 2.5 % at either end."""
-    found = difference_interval(one_class(0.5, 0.9), one_class(0.4, 0.6))
+    found = difference_interval(means({"a": [0.5, 0.9]}), means({"a": [0.4, 0.6]}))
     assert found == pytest.approx((0.1, 0.3), abs=1e-15)
+
+
+def test_one_scan_a_fold_leaves_no_doubt() -> None:
+    ours = means({"a": [0.5], "b": [0.7]}, {"a": [0.9], "b": [0.1]})
+    theirs = means({"a": [0.4], "b": [0.4]}, {"a": [0.6], "b": [0.2]})
+    assert difference_interval(ours, theirs, draws=50) == pytest.approx((0.15, 0.15), abs=1e-15)
 
 
 def test_the_interval_is_that_of_all_draws() -> None:
     """All 27 draws of three scans, listed, at the level whose ends are steps of probability 4/27."""
     differences = (0.0, 0.3, 0.9)
     every = sorted(np.mean(drawn) for drawn in itertools.product(differences, repeat=3))
-    ours, theirs = one_class(0.1, 0.5, 1.0), one_class(0.1, 0.2, 0.1)
-    low, high = difference_interval(ours, theirs, level=0.8)
-    assert low == pytest.approx(every[2], abs=1e-12)  # 1/27 < 0.1 < 4/27
-    assert high == pytest.approx(every[-3], abs=1e-12)
+    ours, theirs = means({"a": [0.1, 0.5, 1.0]}), means({"a": [0.1, 0.2, 0.1]})
+    found = difference_interval(ours, theirs, level=0.8)
+    # 1/27 < 0.1 < 4/27
+    assert found == pytest.approx((every[2], every[-3]), abs=1e-12)
 
 
 def test_scans_are_paired_and_drawn_within_folds() -> None:
     """Rows that differ by one constant have no interval, however much scans differ, as folds are kept."""
-    ours = {0: np.array([[0.1, 0.9, 0.4]]), 1: np.array([[0.7, 0.2]])}
-    theirs = {fold: dices - (0.25 if fold else 0.05) for fold, dices in ours.items()}
-    assert difference_interval(ours, theirs) == pytest.approx((0.15, 0.15), abs=1e-12)
+    ours = [[0.1, 0.9, 0.4], [0.7, 0.3]]
+    theirs = [[dice - (0.25 if fold else 0.05) for dice in dices] for fold, dices in enumerate(ours)]
+    pair = (means(*({"a": list[float | None](dices)} for dices in row)) for row in (ours, theirs))
+    assert difference_interval(*pair) == pytest.approx((0.15, 0.15), abs=1e-12)
 
 
 def test_a_class_without_a_drawn_dice_is_left_out_of_the_draw() -> None:
-    ours = {0: np.array([[0.5, 0.5], [np.nan, 0.9]])}
-    theirs = {0: np.zeros((2, 2))}
-    low, high = difference_interval(ours, theirs)
+    ours = means({"a": [0.5, 0.5], "b": [None, 0.9]})
+    theirs = means({"a": [0.0, 0.0], "b": [0.0, 0.0]})
     # both scans 0: class one alone, 0.5 - 0; else (0.5 + 0.9) / 2
-    assert (low, high) == pytest.approx((0.5, 0.7), abs=1e-12)
+    assert difference_interval(ours, theirs) == pytest.approx((0.5, 0.7), abs=1e-12)
+
+
+def test_draws_follow_from_names_and_scans() -> None:
+    ours, theirs = means({"a": [0.1, 0.5, 0.8]}), means({"a": [0.2, 0.1, 0.3]})
+    first = difference_interval(ours, theirs, "x", draws=20)
+    assert first == difference_interval(ours, theirs, "x", draws=20)
+    assert first != difference_interval(ours, theirs, "y", draws=20)
 
 
 def test_the_table_by_hand() -> None:
@@ -107,7 +100,7 @@ def test_the_table_by_hand() -> None:
             for seed, value in enumerate(values)
         }
 
-    rows = [Row("neither", seeds(0.5, 0.6, 0.7)), Row("both", seeds(0.8, 0.8, 0.8))]
+    rows = [AblationRow("neither", seeds(0.5, 0.6, 0.7)), AblationRow("both", seeds(0.8, 0.8, 0.8))]
     text = ablation_table(rows)
     lines = [line.split() for line in text.splitlines()]
     assert lines[3] == ["modules", "a", "b", "mean", "±", "seeds", "minus", "neither", "95", "%", "interval"]
@@ -117,7 +110,7 @@ def test_the_table_by_hand() -> None:
         "INCOMPLETE: 1 of 2 cells" in text and "initial weights: RANDOM" in text and "seeds 0, 1, 2" in text
     )
     marked = [record(0, [score("a", "1", 0.5), score("b", "1", None)], audits=["a mark"])]
-    alone = ablation_table([Row("neither", {0: marked}), Row("both", {0: marked})])
+    alone = ablation_table([AblationRow("neither", {0: marked}), AblationRow("both", {0: marked})])
     assert "MARKED: a mark" in alone and "undefined scores, left out of their means: 2" in alone
     assert "undefined" in alone.splitlines()[5] and alone.splitlines()[5].split()[-1] == "-"
 
@@ -126,7 +119,7 @@ def test_any_method_with_rows_is_run_row_by_row(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two equal rows of a yardstick differ by nothing, in no draw."""
-    monkeypatch.setitem(ABLATIONS, "copy-support", (("first", {}), ("second", {})))
+    monkeypatch.setattr(CopySupport, "ablations", {"first": {}, "second": {}}, raising=False)
     command = [
         "ablate",
         "copy-support",
@@ -153,29 +146,27 @@ def test_four_rows_of_three_seeds_and_again_the_same(
 ) -> None:
     assert main(["ablate", "dspnet", "--work", str(module_work), *ASKED, *MODEL]) == 0
     printed = capsys.readouterr().out
-    labels = [label for label, _options in ABLATIONS["dspnet"]]
+    labels = list(DSPNet.ablations)
     assert [line.split("  ")[0] for line in printed.splitlines()[5:9]] == labels
     assert "seeds 0, 1, 2" in printed and printed.startswith("ablation of dspnet on tiny, setting 2")
     records = read_records(module_work / "records")
-    found = {
-        (r["method"]["options"]["fspa"], r["method"]["options"]["bcma"], r["model"]["seed"]) for r in records
-    }
+    found = {(r.method.options["fspa"], r.method.options["bcma"], r.model.seed) for r in records}
     assert len(records) == 12 and found == set(itertools.product((False, True), (False, True), (0, 1, 2)))
     # with nothing left to train, and from nothing for one row and seed, byte for byte
     assert main(["ablate", "dspnet", "--work", str(module_work), *ASKED, *MODEL]) == 0
     assert capsys.readouterr().out == printed
     run = ["run", "--work", str(work), *ASKED, "--method", "dspnet", *MODEL, "--seed", "2"]
-    assert main([*run, "--set", "fspa=false"]) == 0
+    assert main([*run, "--option", "fspa=false"]) == 0
     (path,) = (work / "records").iterdir()
     assert path.read_bytes() == (module_work / "records" / path.name).read_bytes()
 
 
 MISTAKES: list[tuple[list[str], str]] = [
-    (["panet", *ASKED], "method 'panet' has no ablations; methods that have: densemp, dspnet"),
+    (["panet", *ASKED], "method 'panet' has no ablations; built-in methods that have: densemp, dspnet"),
     (["dspnet", *ASKED, "--seeds", "0,x"], "--seeds '0,x': wanted different whole numbers"),
     (["dspnet", *ASKED, "--seeds", "1,1"], "--seeds '1,1': wanted different whole numbers"),
-    (["dspnet", *ASKED, "--set", "bcma=true"], "--set bcma: the rows of the ablation set it"),
-    (["dspnet", *ASKED, "--set", "treshold=0.9"], "did you mean 'threshold'"),
+    (["dspnet", *ASKED, "--option", "bcma=true"], "--option bcma: the rows of the ablation set it"),
+    (["dspnet", *ASKED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
     (["dspnet", "--dataset", "tny"], "unknown dataset 'tny'"),
 ]
 
@@ -191,8 +182,8 @@ def test_a_mistake_is_one_line(
 
 def test_every_row_has_its_options_over_the_typed_ones() -> None:
     given = {"encoder": "resnet18", "weights": "random", "steps": 1, "precision": "float32"}
-    methods = ablated("dspnet", {"threshold": "0.9"}, (3, 5), **given)  # type: ignore[arg-type]
+    methods = build_ablation("dspnet", {"threshold": "0.9"}, (3, 5), **given)  # type: ignore[arg-type]
     assert {label: (m[0].options.fspa, m[0].options.bcma) for label, m in methods.items()} == VARIANTS
     assert all([one.seed for one in m] == [3, 5] and m[0].options.threshold == 0.9 for m in methods.values())
     with pytest.raises(UserError, match="has no ablations"):
-        ablated("qnet", {}, (0,), **given)  # type: ignore[arg-type]
+        build_ablation("qnet", {}, (0,), **given)  # type: ignore[arg-type]

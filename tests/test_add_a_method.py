@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from fewshot.commands.main import main
-from fewshot.registry import METHODS, resolve_method
-from results.records import read_record
+from fewshot.learners.registry import METHODS, resolve_method
+from results.records.files import read_record
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "add-a-method.md"
@@ -33,7 +33,7 @@ def test_the_documented_walk_ends_in_a_row_of_the_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEWSHOT_WORK", raising=False)
-    assert main(["prepare", "phantom-mri", "--size", "64", "--slices", "8"]) == 0
+    assert main(["prepare", "phantom-mri", "--size", "64", "--phantom-slices", "8"]) == 0
     commands = documented()
     assert [command[:2] for command in commands] == [
         ["fewshot", name] for name in ("new-method", "check-method", "run")
@@ -48,7 +48,7 @@ def test_the_documented_walk_ends_in_a_row_of_the_table(
     assert "no check failed" in printed[1] and "FAIL" not in printed[1]
     assert "my_method.py:MyMethod" in printed[2]
     records = [read_record(path) for path in (tmp_path / "work" / "records").glob("*.json")]
-    assert records and all(record["model"]["steps"] == 2 for record in records)
+    assert records and all(record.model.steps == 2 for record in records)
 
 
 def test_what_is_written_is_short_clean_and_right(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fewshot import allocator
+from fewshot.base import malloc as allocator
 
 # What an encoder does: five blocks of 16 MB are taken, written and freed, twenty times over.
 PROGRAM = """

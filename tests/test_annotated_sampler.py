@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.annotated_sampler import (
+from episodes.plan.plan import Plan, make_plan
+from episodes.sampling.annotated import (
     AnnotatedEpisodes,
+    AnnotatedPair,
     MixedEpisodes,
-    Pair,
     annotated_pairs,
     fold_supports,
 )
-from episodes.index import ClassSliceIndex
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.spec import load_protocol
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from protocols.rules.spec import load_protocol
 
 UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")
 
@@ -130,7 +130,7 @@ def test_no_training_group_and_no_slice_are_refused(store: Store) -> None:
         annotated_pairs(index, store.spec, plan)
 
 
-def episodes_of(store: Store, pairs: dict[str, tuple[Pair, ...]], **more: Any) -> AnnotatedEpisodes:
+def episodes_of(store: Store, pairs: dict[str, tuple[AnnotatedPair, ...]], **more: Any) -> AnnotatedEpisodes:
     options = {"seed": 3, "augmentation": "none", **more}
     return AnnotatedEpisodes(reader_of(store), pairs, store.spec.classes, **options)
 

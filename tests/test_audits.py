@@ -8,18 +8,18 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
-from episodes.plan import Plan, make_plan
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Store
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
+from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from fewshot.types import SliceRef
-from protocols import audits
-from protocols.audits import AuditError, audit_question, audit_training
-from protocols.spec import load_protocol
-from results.blocks import blocks
-from results.records import read_record
+from protocols.rules import audits
+from protocols.rules.audits import AuditError, audit_question, audit_training
+from protocols.rules.spec import load_protocol
+from results.records.files import read_record
+from results.summary.configuration_result import configuration_results
 
 ALPNET = load_protocol("alpnet-ep1")
 
@@ -117,8 +117,8 @@ def test_the_record_names_the_audits_it_passed(work: Path) -> None:
     paths = list((work / "records").glob("*.json"))
     assert len(paths) == 2
     for found in map(read_record, paths):
-        assert found["checks"] == [audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES]
-        assert found["audits"] == []
+        assert found.checks == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES)
+        assert found.audits == ()
 
 
 def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(work: Path) -> None:
@@ -130,14 +130,14 @@ def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(work: Path) -> No
     for setting in ("1", "2"):
         run = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--setting", setting]
         assert main([*run, "--method", "all-foreground"]) == 0
-    found = {r["setting"]: r for r in map(read_record, (work / "records").glob("*.json"))}
-    assert found[1]["group"] == found[2]["group"] == "heart" and found[1]["audits"] == []
-    assert found[2]["audits"] == ["unpublished: no paper reports group heart in setting 2"]
-    assert found[2]["training"]["slices_excluded"] == 7 * 6  # slices 1-6 of seven training scans
+    found = {r.setting: r for r in map(read_record, (work / "records").glob("*.json"))}
+    assert found[1].group == found[2].group == "heart" and found[1].audits == ()
+    assert found[2].audits == ("unpublished: no paper reports group heart in setting 2",)
+    assert found[2].training.slices_excluded == 7 * 6  # slices 1-6 of seven training scans
 
 
 def test_checks_part_no_block_and_an_older_record_is_the_same_result() -> None:
     older = record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)])
-    newer = {**older, "checks": ["folds disjoint"]}
-    (block,) = blocks([older, newer])
+    newer = changed(older, checks=["folds disjoint"])
+    (block,) = configuration_results([older, newer])
     assert len(block.cells) == 1

@@ -10,19 +10,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from episodes import augment as views
-from episodes.augment import (
-    PRESETS,
-    Draw,
-    affine_map,
-    apply,
-    apply_gamma,
-    augment,
-    draw,
-    gaussian_blur,
-    preset,
-)
-from fewshot.errors import UserError
+from episodes.sampling import augment as views
+from episodes.sampling.affine import centred_map, corner_map
+from episodes.sampling.augment import PRESETS, Draw, apply, apply_gamma, augment, draw, gaussian_blur, preset
+from fewshot.base.errors import UserError
 
 CPU = torch.device("cpu")
 
@@ -47,7 +38,7 @@ def single(
     def one(value: float) -> Tensor:
         return torch.tensor([value], dtype=torch.float64)
 
-    return affine_map(
+    return centred_map(
         one(math.radians(angle)),
         torch.tensor([shift], dtype=torch.float64),
         one(math.radians(shear)),
@@ -122,6 +113,70 @@ def test_affine_equals_scipy() -> None:
         image[0, 0].double().numpy(), inverse, offset, order=1, mode="grid-constant"
     )
     seen, _ = warped(image, mask, affine)
+    np.testing.assert_allclose(seen[0, 0].numpy(), expected, atol=2e-4)
+
+
+def released_by_hand(
+    angle: float, shift: tuple[float, float], shear: float, zoom: float, size: tuple[int, int]
+) -> np.ndarray:
+    """Return M = Z S T R (3,3) on pixel coordinates (x, y) from the first pixel; degrees, pixels."""
+    x, y, a, s = size[0] / 2, size[1] // 2, math.radians(angle), math.radians(shear)
+    to, back = (np.array([[1, 0, sign * x], [0, 1, sign * y], [0, 0, 1]]) for sign in (1, -1))
+    turned = np.array([[math.cos(a), math.sin(a), 0], [-math.sin(a), math.cos(a), 0], [0, 0, 1]])
+    moved = np.array([[1, 0, shift[0]], [0, 1, shift[1]], [0, 0, 1]])
+    sheared = np.array([[1, -math.sin(s), 0], [0, math.cos(s), 0], [0, 0, 1]])
+    larger = np.diag([zoom, zoom, 1])
+    product: np.ndarray = to @ larger @ back @ sheared @ moved @ to @ turned @ back
+    return product
+
+
+RELEASED = (4.0, (3.5, -2.25), -3.0, 1.15)
+
+
+def corner(
+    angle: float, shift: tuple[float, float], shear: float, zoom: float, size: tuple[int, int]
+) -> Tensor:
+    one = [torch.tensor([value], dtype=torch.float64) for value in (angle, shear, zoom)]
+    moved = torch.tensor([shift], dtype=torch.float64)
+    return corner_map(torch.deg2rad(one[0]), moved, torch.deg2rad(one[1]), one[2], size)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (48, 64), (33, 33)])
+def test_the_published_matrix_by_hand(size: tuple[int, int]) -> None:
+    """A point in centred pixels goes where M sends the pixel."""
+    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    matrix = corner(*RELEASED, size)[0].numpy()
+    for point in ((0.0, 0.0), (7.0, -4.0), (-20.5, 11.0)):
+        wanted = released_by_hand(*RELEASED, size) @ np.array([*(np.array(point) + middle), 1.0])
+        np.testing.assert_allclose(matrix @ np.array([*point, 1.0]) + middle, wanted[:2], rtol=1e-12)
+
+
+def test_the_published_shear_fixes_the_corner_and_moves_the_centre() -> None:
+    size, middle = (256, 256), np.array([127.5, 127.5])
+    matrix = corner(0.0, (0.0, 0.0), 5.0, 1.0, size)[0].numpy()
+    np.testing.assert_allclose(matrix @ np.array([*-middle, 1.0]), -middle, atol=1e-9)
+    sideways, down = matrix @ np.array([0.0, 0.0, 1.0])
+    assert sideways == pytest.approx(-math.sin(math.radians(5)) * 127.5) and -11.2 < sideways < -11.0
+    assert down == pytest.approx((math.cos(math.radians(5)) - 1) * 127.5)
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("published", (7.4, 3.0)), ("centred", (3.04, 3.04))])
+def test_how_far_the_centre_moves(
+    name: str, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "_noise", lambda shape, device, _seed: torch.zeros(1))
+    moves = draw(preset(name), 40_000, (256, 256), CPU, seeded(12)).affine[:, :, 2]
+    assert moves.std(dim=0).tolist() == pytest.approx(wanted, abs=0.06)
+
+
+def test_the_published_map_equals_scipy() -> None:
+    image, mask = picture(64, 64)
+    swap = np.array([[0, 1, 0], [1, 0, 0], [0, 0, 1]])  # to (y, x)
+    inverse = swap @ np.linalg.inv(released_by_hand(*RELEASED, (64, 64))) @ swap
+    expected = ndimage.affine_transform(
+        image[0, 0].double().numpy(), inverse[:2, :2], inverse[:2, 2], order=1, mode="grid-constant"
+    )
+    seen, _ = warped(image, mask, corner(*RELEASED, (64, 64)))
     np.testing.assert_allclose(seen[0, 0].numpy(), expected, atol=2e-4)
 
 
@@ -218,11 +273,11 @@ def test_a_batch_equals_its_views_one_by_one() -> None:
 def test_draws_fill_their_ranges_and_stay_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
     caught: list[Tensor] = []
 
-    def watched(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> Tensor:
+    def watched(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor, size: tuple[int, int]) -> Tensor:
         caught.extend((angle.rad2deg(), shift[:, 0], shift[:, 1], shear.rad2deg(), zoom))
-        return affine_map(angle, shift, shear, zoom)
+        return corner_map(angle, shift, shear, zoom, size)
 
-    monkeypatch.setattr(views, "affine_map", watched)
+    monkeypatch.setattr(views, "corner_map", watched)
     drawn = draw(preset("published"), 4000, (2, 2), CPU, seeded(11))
     ranges = [(-5, 5), (-5, 5), (-5, 5), (-5, 5), (0.9, 1.2), (0.5, 1.5), (-1, 1)]
     for values, (low, high) in zip([*caught, drawn.gamma, drawn.noise.flatten()], ranges, strict=True):

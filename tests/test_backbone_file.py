@@ -10,10 +10,10 @@ import pytest
 import torch
 from made_backbones import backbone_file
 
-from fewshot.backbone_file import Pretraining, image_hash, read_pretraining, write_backbone
-from fewshot.checkpoints import load_weights
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining, image_hash, read_pretraining, write_backbone
+from fewshot.encoders.checkpoints import load_weights
+from fewshot.encoders.encoder import build_encoder
 
 ABOUT = Pretraining("densecl", "k" * 16, "resnet18", "tiny", ("0" * 16, "1" * 16), 5)
 

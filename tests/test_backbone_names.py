@@ -11,20 +11,20 @@ import torch
 from made_backbones import backbone_file, slices_of
 from tiny import tiny_store
 
-from episodes.pictures import Pictures, open_slices
-from episodes.plan import make_plan
-from episodes.slices import normalisation
-from fewshot.backbone_file import Pretraining, read_pretraining
+from episodes.contrastive.images import Pictures, open_slices
+from episodes.plan.plan import make_plan
+from episodes.store.slices import normalisation
 from fewshot.commands.main import main
-from fewshot.densecl import DenseCLRecipe
-from protocols import pretraining
-from protocols.pretraining import Stage1, pretrained
-from protocols.spec import load_protocol
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining
+from fewshot.pretraining.densecl import DenseCLRecipe
+from protocols.rules.spec import load_protocol
+from protocols.training import pretraining
+from protocols.training.pretraining import Stage1, ensure_pretrained
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))
 SETTINGS = ["epochs=1", "batch=28", "queue=56", "size=32", "hidden=8", "out=4"]
-ASK = ["--encoder", "resnet18", "--device", "cpu", *(part for one in SETTINGS for part in ("--set", one))]
+ASK = ["--encoder", "resnet18", "--device", "cpu", *(part for one in SETTINGS for part in ("--option", one))]
 
 
 class Twelve:
@@ -48,7 +48,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made(work: Path, pictures: Pictures, weights: str = "random") -> tuple[str, Pretraining]:
-    path = pretrained(dataclasses.replace(STAGE, weights=weights), pictures, None, work)
+    path = ensure_pretrained(dataclasses.replace(STAGE, weights=weights), pictures, None, work)
     about = read_pretraining(path)
     assert about is not None and about.key == path.parent.name
     return about.key, about
@@ -94,7 +94,7 @@ def test_a_folds_backbone_saw_its_training_scans_and_serves_no_other_fold(
 ) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny")
     protocol = load_protocol("alpnet-ep1")
-    assert main(["pretrain", "densecl", "--work", str(tmp_path), "--store", "tiny", *ASK]) == 0
+    assert main(["pretrain", "densecl", "--work", str(tmp_path), "--dataset", "tiny", *ASK]) == 0
     printed = capsys.readouterr().out.splitlines()
     paths = [Path(line.rpartition(" ")[2]) for line in printed if line.startswith("fold ")]
     assert len(set(paths)) == 5

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -145,6 +146,48 @@ def test_the_gpu_script_runs_on_a_cpu_too(tmp_path: Path) -> None:
     precision = json.loads((tmp_path / "gpu-precision.json").read_text())
     assert [row["name"].split(":")[0] for row in precision[:2]] == ["float32", "bf16"]
     assert all(0 < row["value_U"] < 100 for row in precision[:2])
+
+
+@pytest.mark.slow
+def test_the_campaign_runs_on_a_cpu_too(tmp_path: Path) -> None:
+    environment = {
+        **os.environ, "TINY": "1", "PYTHON": sys.executable, "DATASET": "phantom-mri", "FOLDS": "0 1",
+        "ENCODER": "resnet18", "RUN_OPTIONS": "", "CHECK_SECONDS": "0", "LIMIT": "1800",
+        "SCRATCH": str(tmp_path),
+    }  # fmt: skip
+    work, out = tmp_path / "work", tmp_path / "out"
+    prepare = [
+        "-m",
+        "fewshot",
+        "prepare",
+        "phantom-mri",
+        "--size",
+        "64",
+        "--slices",
+        "12",
+        "--work",
+        str(work),
+    ]
+    subprocess.run([sys.executable, *prepare], check=True, cwd=BENCH.parent, capture_output=True)
+    command = ["bash", str(BENCH / "gpu_campaign.sh"), str(work / "stores" / "phantom-mri"), str(out)]
+    run = subprocess.run(
+        [*command, "ssl-alpnet=2"], capture_output=True, text=True, env=environment, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    with tarfile.open(out / "campaign.tar.xz") as packed:
+        names = packed.getnames()
+        records = [
+            json.loads(packed.extractfile(name).read())  # type: ignore[union-attr]
+            for name in names
+            if name.startswith("./records/") and name.endswith(".json")
+        ]
+    cells = [(one["method"]["name"], one["fold"]) for one in records]
+    assert sorted(cell for cell in cells if cell[0] == "ssl-alpnet") == [
+        ("ssl-alpnet", n) for n in (0, 0, 1, 1)
+    ]
+    assert len(cells) == 4 + 2 * 5 * 2  # beside the yardsticks of every fold and group
+    assert sum(name.endswith("losses.csv") for name in names) == 2
+    assert not [name for name in names if name.endswith((".pt", ".npy", ".gz"))]
 
 
 def test_a_precision_is_held_to_the_other_ones_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

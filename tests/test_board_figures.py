@@ -10,7 +10,7 @@ import pytest
 from tiny import tiny_store
 
 from fewshot.commands.main import main
-from results.slice_figures import along, binned, draw_along
+from results.figures.slice_figures import binned, dice_along_organ, draw_along
 
 ASK = ["--dataset", "tiny", "--setting", "1"]
 
@@ -22,12 +22,12 @@ def test_dice_along_the_organ_worked_by_hand() -> None:
     truth[3] = False  # but slice 3 none
     prediction[1, 0] = True  # all of it: Dice 1
     prediction[2, 0, 0] = True  # half of it: 2 * 1 / (1 + 2) = 2 / 3
-    assert along(prediction, truth, 1, 4) == [
+    assert dice_along_organ(prediction, truth, 1, 4) == [
         (0.0, 1.0),
         (pytest.approx(1 / 3), pytest.approx(2 / 3)),
         (1.0, 0.0),
     ]
-    assert along(prediction, truth, 1, 1) == [(0.5, 1.0)]
+    assert dice_along_organ(prediction, truth, 1, 1) == [(0.5, 1.0)]
     means = binned([(0.0, 1.0), (0.05, 0.0), (1.0, 0.4)])
     assert means[0] == 0.5 and means[9] == 0.4 and np.isnan(means[1:9]).all()
 

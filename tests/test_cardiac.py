@@ -19,12 +19,13 @@ from cardiac_scans import (
     write_cmr,
 )
 
-from episodes.prepare import acdc, cmr
-from episodes.prepare.acdc import end_diastolic_frame, rescaled
+from episodes.io.nifti import NiftiImage, read_nifti
+from episodes.prepare.crop_pad import centred, square_pair
+from episodes.prepare.downloads import acdc, cmr
+from episodes.prepare.downloads.acdc import end_diastolic_frame, rescaled
+from episodes.prepare.downloads.layouts import LAYOUTS
 from episodes.prepare.scan import pair_of
-from episodes.prepare.square import centred, square_pair
-from episodes.volumes import NiftiImage, read_nifti
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def volume(array: np.ndarray, path: str = "here.nii.gz") -> NiftiImage:
@@ -132,6 +133,12 @@ def test_acdc_takes_the_end_diastolic_frame_of_each_patient_and_no_other(tmp_pat
     assert pair.raw_spacing_mm == pytest.approx(SPACING)
 
 
+def test_every_download_is_of_our_own_preparation_and_the_published_layout_is_not() -> None:
+    found = {name: layout.prepared_by for name, layout in LAYOUTS.items()}
+    assert found.pop("published") == "published-layout"
+    assert len(found) == 4 and set(found.values()) == {"fewshot"}
+
+
 def test_acdc_intensities_run_from_the_minimum_to_the_99th_percentile() -> None:
     image = volume(np.arange(-100, 101, dtype=np.int16).reshape(1, 3, 67))  # percentile 98
     found = rescaled(image).array.ravel()
@@ -185,8 +192,8 @@ def test_neither_download_is_seen_in_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.volumes
 def test_real_hearts_are_brighter_than_the_threshold(shared: Path) -> None:
-    from episodes.dataset import load_dataset_spec
-    from episodes.superpixels import patient_mask
+    from episodes.pseudo_labels.superpixels import patient_mask
+    from episodes.store.dataset import load_dataset_spec
 
     spec = load_dataset_spec("acdc")
     for scan, most in ((2, 0.9), (19, 1.0), (29, 0.9)):  # 19 is noisy to its corners

@@ -9,47 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from broken_learners import FAULTS, SegmentOnly, Sound
-from torch import Tensor, nn
+from broken_learners import FAULTS, ComparesPartsTogether, SegmentOnly, SegmentsPartsTogether, Sound
+from small_encoder import SMALL, SmallEncoder
 
 from fewshot.commands.main import main
-from fewshot.contract import CHECKS, check_method
-from fewshot.registry import METHODS, resolve_method
-from fewshot.seeds import seed_for
+from fewshot.contract.checks import CHECKS, check_method
+from fewshot.learners.registry import METHODS, resolve_method
 
 BROKEN = Path(__file__).resolve().parent / "broken_learners.py"
-
-
-class SmallEncoder(nn.Module):
-    """Stride 8, one convolution, batch statistics: what the checks need of an encoder, in no time."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(1, 8, 8, stride=8, bias=False, device="meta").to_empty(device="cpu")
-        generator = torch.Generator().manual_seed(seed_for("small encoder", seed))
-        nn.init.normal_(self.convolution.weight, std=0.2, generator=generator)
-        self.norm = nn.BatchNorm2d(8)
-        self.out_channels = 8
-
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.norm(self.convolution(images))
-        return features
-
-
-class SmallTwoScales(nn.Module):
-    """Maps of stride 4 and 8, one small encoder each: the first sees slices of twice the size."""
-
-    out_channels = 8
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.fine, self.coarse = SmallEncoder(seed), SmallEncoder(seed + 1)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.fine(nn.functional.interpolate(images, scale_factor=2)), self.coarse(images)
-
-
-SMALL = {"qnet": SmallTwoScales}  # for methods that are not built on one map of stride 8
 
 
 def statuses(method: type[Any]) -> dict[str, str]:
@@ -89,6 +56,11 @@ def test_a_declared_support_order_is_accepted() -> None:
         support_order_matters = True
 
     assert statuses(Declared)["support order"] == "ok"
+
+
+def test_a_declared_query_batch_is_accepted() -> None:
+    assert statuses(SegmentsPartsTogether)["batch"] == "n/a"
+    assert statuses(ComparesPartsTogether)["batch"] == "ok"
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

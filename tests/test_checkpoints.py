@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import fewshot.checkpoints as checkpoints
+import fewshot.encoders.checkpoints as checkpoints
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.checkpoints import (
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import (
     FILES,
     InitialWeights,
     default_weights,
@@ -20,9 +22,7 @@ from fewshot.checkpoints import (
     load_weights,
     read_checkpoint,
 )
-from fewshot.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from fewshot.encoders.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
 
 State = dict[str, Tensor]
 
@@ -137,11 +137,12 @@ def test_weights_that_are_no_file(encoder: ResNetEncoder, tmp_path: Path) -> Non
 
 def test_two_scales_take_the_same_file(backbone: State, tmp_path: Path) -> None:
     encoder = TwoScaleEncoder("resnet18", seed=1)
-    fine = encoder.fineconv.weight.clone()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
     path = saved(tmp_path / "mine.pth", {f"backbone.{name}": value for name, value in backbone.items()})
     load_weights(str(path), encoder, tmp_path)
-    assert all(torch.equal(backbone[name], value) for name, value in encoder.backbone.state_dict().items())
-    assert torch.equal(encoder.fineconv.weight, fine)
+    after = encoder.state_dict()
+    assert all(torch.equal(after[f"backbone.{name}"], value) for name, value in backbone.items())
+    assert all(torch.equal(after[name], before[name]) for name in after if "reduce" in name or ".fc." in name)
 
 
 def test_an_encoder_of_a_methods_own(tmp_path: Path) -> None:
@@ -184,6 +185,15 @@ def test_a_checkpoint_of_ours_loads_too(released: State, tmp_path: Path) -> None
     state = {name: value for name, value in released.items() if ".aspp" not in name}
     load_released(saved(tmp_path / "last.pt", {"model": state, "step": 7}), learner)
     assert torch.equal(learner.state_dict()["encoder.localconv.weight"], state["encoder.localconv.weight"])
+
+
+def test_a_checkpoint_of_a_data_parallel_wrapper_loads_too(released: State, tmp_path: Path) -> None:
+    learner = SSLALPNet(build_encoder("resnet18", seed=1))
+    wrapped = {f"module.{name}": value for name, value in released.items()}
+    load_released(saved(tmp_path / "released.pth", wrapped), learner)
+    assert all(torch.equal(released[name], value) for name, value in learner.state_dict().items())
+    mixed = {**wrapped, "encoder.localconv.weight": released["encoder.localconv.weight"]}
+    assert "not known (module." in error_of(load_released, saved(tmp_path / "mixed.pth", mixed), learner)
 
 
 @pytest.mark.parametrize(

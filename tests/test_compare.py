@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from making import record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.blocks import Block, blocks
-from results.compare import compare, comparison_text, find_block
-from results.records import Record, write_record
+from results.comparison.decomposition import compare, comparison_text, find_row
+from results.records.files import write_record
+from results.records.record import Record
+from results.summary.configuration_result import configuration_results
+from results.summary.seed_average import SeedAverage, seed_rows
 
 GROUPS = {"abdomen": ["left-kidney", "liver", "spleen"]}
 
@@ -36,8 +38,8 @@ SECOND = cells("qnet", "alpnet-ep1", 76)  # method +26, then protocol +4
 def split(
     *records: list[Record], a: str = "alpnet@alpnet-ep1", b: str = "qnet@qnet-ep1"
 ) -> dict[str, object]:
-    found = blocks([one for some in records for one in some])
-    return compare(find_block(found, a), find_block(found, b), found)
+    found = named(*records)
+    return compare(find_row(found, a), find_row(found, b), found)
 
 
 def test_one_way_protocol_first() -> None:
@@ -73,6 +75,19 @@ def test_without_a_corner_nothing_is_split() -> None:
     assert split(A, B, hybrid)["protocol"] is None
 
 
+def test_a_corner_may_carry_the_marks_that_a_and_b_show() -> None:
+    """A method's recipe mark stands in each of its blocks, so it must not keep them from being corners."""
+    recipe = ["not the published recipe: 300 steps (published 100100)"]
+    a, corner = (
+        cells("alpnet", "alpnet-ep1", 50, audits=recipe),
+        cells("alpnet", "qnet-ep1", 60, audits=recipe),
+    )
+    found = split(a, B, corner)
+    assert (found["protocol"], found["method"]) == pytest.approx((10, 20))
+    worse = cells("alpnet", "qnet-ep1", 60, audits=[*recipe, "hybrid: off the main board"])
+    assert split(a, B, worse)["protocol"] is None
+
+
 def test_equal_methods_or_protocols_need_no_corner() -> None:
     same = split(A, FIRST, b="alpnet@qnet-ep1")
     assert (same["protocol"], same["method"]) == pytest.approx((10, 0))
@@ -80,15 +95,15 @@ def test_equal_methods_or_protocols_need_no_corner() -> None:
     assert (same["protocol"], same["method"]) == pytest.approx((0, 26))
 
 
-def named(*records: list[Record]) -> list[Block]:
-    return blocks([one for some in records for one in some])
+def named(*records: list[Record]) -> list[SeedAverage]:
+    return seed_rows(configuration_results([one for some in records for one in some]))[0]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     other = cells("qnet", "qnet-ep1", 80, setting=1, training={"slices_excluded": 0})
     with pytest.raises(UserError, match=r"A and B differ in setting \(2 and 1\)"):
         split(A, other)
-    elsewhere = cells("qnet", "qnet-ep1", 80, dataset={"name": "sabs", "hash": "b" * 64})
+    elsewhere = cells("qnet", "qnet-ep1", 80, dataset={"name": "sabs"})
     with pytest.raises(UserError, match="differ in dataset"):
         split(A, elsewhere)
     with pytest.raises(UserError, match="A, alpnet@alpnet-ep1, has 1 of 2 cells"):
@@ -102,14 +117,26 @@ def test_what_cannot_be_compared_is_refused() -> None:
         split(A, [one])
 
 
-def test_a_block_is_found_by_name_or_hash_and_no_other() -> None:
-    found = named(A, B, cells("alpnet", "alpnet-ep1", 40, model={"seed": 1}))
-    (b,) = [block for block in found if block.record["method"]["name"] == "qnet"]
-    assert find_block(found, b.short_hash[:6]) is find_block(found, "qnet@qnet-ep1") is b
+def test_a_row_is_found_by_name_or_id_and_no_other() -> None:
+    found = named(A, B, cells("alpnet", "alpnet-ep1", 40, model={"steps": 1}))
+    (b,) = [row for row in found if row.method == "qnet"]
+    for text in (b.configuration_id, b.configuration_id[:6], f"#{b.configuration_id}", "qnet@qnet-ep1"):
+        assert find_row(found, text) is b
     with pytest.raises(UserError, match="'alpnet@alpnet-ep1' fits 2 configurations"):
-        find_block(found, "alpnet@alpnet-ep1")
+        find_row(found, "alpnet@alpnet-ep1")
     with pytest.raises(UserError, match="'panet@qnet-ep1' fits 0 configurations"):
-        find_block(found, "panet@qnet-ep1")
+        find_row(found, "panet@qnet-ep1")
+    with pytest.raises(UserError, match=f"'{b.configuration_id[:3]}' fits 0 configurations"):
+        find_row(found, b.configuration_id[:3])
+
+
+def test_seeds_are_averaged_and_a_corner_has_the_same_seeds() -> None:
+    other_seed = cells("alpnet", "alpnet-ep1", 40, model={"seed": 1})
+    found = split(A, other_seed, B, FIRST)
+    assert found["difference"] == pytest.approx(80 - 45)
+    assert found["protocol"] is None  # under qnet-ep1 alpnet has one seed of the two
+    both = split(A, other_seed, B, FIRST, cells("alpnet", "qnet-ep1", 50, model={"seed": 1}))
+    assert (both["protocol"], both["method"]) == pytest.approx((10, 25))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

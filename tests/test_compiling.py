@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.compiling import compiled
-from fewshot.errors import UserError
-from fewshot.learner import LossResult, PrototypeLearner, Recipe
-from fewshot.training import train
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
+from fewshot.training.compile_step import compiled
+from fewshot.training.loop import train
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(steps=6, learning_rate=0.01, snapshot_every=0, encoder="toy", weights="random")

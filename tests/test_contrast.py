@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from episodes.contrast import ContrastBatches
-from episodes.random_views import MEAN, STD
-from fewshot.errors import UserError
-from fewshot.view_pair import ViewPair, true_matches
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.view_transforms import MEAN, STD
+from fewshot.base.errors import UserError
+from fewshot.pretraining.positive_matches import ViewPair, true_matches
 
 
 class Ramps:
@@ -106,7 +106,7 @@ def test_the_boxes_are_those_of_the_views(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def still_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    import episodes.contrast as module
+    import episodes.contrastive.batches as module
 
     draw = module.draw_views
 

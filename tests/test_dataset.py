@@ -1,4 +1,4 @@
-"""Dataset facts: what PROTOCOLS says of them, and strict reading."""
+"""Dataset facts: rule P-14 of docs/protocols.md, and strict reading."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from episodes.dataset import (
+from episodes.store.dataset import (
     HOME,
     OPTIONAL,
     TYPES,
@@ -16,7 +16,7 @@ from episodes.dataset import (
     read_dataset_spec,
     spec_from_table,
 )
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def test_classes_are_named_not_numbered() -> None:

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from fewshot.commands.main import main
-from results.figures_demo import draw_comparison
+from results.figures.demo import draw_comparison
 
 TINY = ["--size", "64", "--steps", "2", "--folds", "0"]
 

@@ -10,12 +10,12 @@ import torch
 from processes import end_well, start_together
 from torch import Tensor
 
-from fewshot.commands import verify
-from fewshot.densecl import RECIPES, DenseCL, DenseCLRecipe
-from fewshot.encoder import build_backbone, build_encoder
-from fewshot.errors import UserError
-from fewshot.view_pair import ViewPair, true_matches
-from protocols.conformance import densecl
+from fewshot.base.errors import UserError
+from fewshot.commands.develop import verify
+from fewshot.encoders.encoder import build_backbone, build_encoder
+from fewshot.pretraining.densecl import RECIPES, DenseCL, DenseCLRecipe
+from fewshot.pretraining.positive_matches import ViewPair, true_matches
+from protocols.conformance.parts import densecl
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=12, out=6)
 WHOLE = torch.tensor([0, 0, 64, 64, 0])

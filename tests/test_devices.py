@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fewshot.base.locks import if_free, locked
 from fewshot.commands.main import main
-from fewshot.locks import if_free, locked
-from results.records import read_record
+from results.records.files import read_record
 
 ASK = ["--dataset", "tiny", "--folds", "0,1", "--setting", "2"]
 METHOD = """
@@ -34,7 +34,7 @@ def run(work: Path, *more: str) -> int:
 
 def cells(work: Path) -> list[tuple[int, str]]:
     records = [read_record(path) for path in (work / "records").glob("*.json")]
-    return sorted((record["fold"], record["group"]) for record in records)
+    return sorted((record.fold, record.group) for record in records)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,10 @@ def cells(work: Path) -> list[tuple[int, str]]:
         (["--device", "cuda:x"], "--device 'cuda:x': wanted"),
         (["--device", "cpu:1"], "--device 'cpu:1': wanted"),
         (["--device", "cpu,"], "--device '': wanted"),
-        (["--device", "cpu,cpu", "--redo"], "--redo with several devices: each would do every cell again"),
+        (
+            ["--device", "cpu,cpu", "--overwrite"],
+            "--overwrite with several devices: each would do every cell again",
+        ),
         (["--device", "cuda:99"], "--device cuda:99: "),
     ],
 )
@@ -90,7 +93,7 @@ def test_a_cell_that_another_is_at_is_left_for_the_end(work: Path) -> None:
     before = list((work.parent / "kept").glob("*.json"))
     assert len(before) == 2
     for path in before:
-        assert read_record(path)["scores"] == read_record(work / "records" / path.name)["scores"]
+        assert read_record(path).scores == read_record(work / "records" / path.name).scores
 
 
 def test_two_processes_do_one_run(work: Path, capfd: pytest.CaptureFixture[str]) -> None:

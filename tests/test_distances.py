@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from making import recorded
 from tiny import tiny_store
 
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.distances import NO_SPACING, distance_score, surface_scores
+from results.metrics.distances import surface_scores
+from results.records.record import Score
+from results.summary.distance_scores import NO_SPACING, distance_score
 
 SPACING = (5.0, 2.0, 1.0)
 
@@ -24,8 +27,8 @@ def mask(*voxels: tuple[int, int, int]) -> np.ndarray:
     return made
 
 
-def score(tp: int, fp: int, fn: int, **changes: Any) -> dict[str, Any]:
-    return {"class": "liver", "scan": "3", "tp": tp, "fp": fp, "fn": fn, "undefined": None} | changes
+def score(tp: int, fp: int, fn: int, undefined: str | None = None) -> Score:
+    return recorded(ScanScore("liver", "3", ("9",), 1, tp, fp, fn, undefined))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +116,10 @@ def test_the_command_measures_saved_predictions(
     assert all(one["asd_mm"] > 0 and 0 <= one["hd95_mm"] < 40 and 0 < one["nsd"] <= 1 for one in scores)
     before = {file: file.read_bytes() for file in files}
     measured: list[str] = []
-    monkeypatch.setattr("results.distances.surface_scores", lambda *_: measured.append("again") or SCORES)
+    monkeypatch.setattr(
+        "results.summary.distance_scores.surface_scores",
+        lambda *_: measured.append("again") or SCORES,
+    )
     files[0].unlink()
     again = ["distances", *ask, "--format", "md", "--tolerance-mm"]
     assert main([*again, "3"]) == 0

@@ -23,13 +23,13 @@ from download_scans import (
     write_synapse,
 )
 
-from episodes import dataset
-from episodes.dataset import load_dataset_spec
+from episodes.io.nifti import NiftiImage, write_nifti
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
-from episodes.prepare.chaos import read_pair
+from episodes.prepare.downloads.chaos import read_pair
 from episodes.prepare.orientation import better_orientation
-from episodes.store import Store
-from episodes.volumes import NiftiImage, write_nifti
+from episodes.store import dataset
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.store import Store
 from fewshot.commands.main import main
 
 HEADER_STEP = float(np.float32(STEP))  # as a NIfTI header holds it: 7 slices stay 7
@@ -88,6 +88,7 @@ def test_chaos_download_becomes_a_store(
     assert "store: 7 x 256 x 256 voxels of 7.7 x 1.25 x 1.25 mm (z, y, x)" in printed
     assert "labelled voxels that lie in the body: 100.0 % or more" in printed
     store = Store.open(tmp_path / "work" / "stores" / "chaost2")
+    assert store.prepared_by == "fewshot" and "prepared by: this program" in printed
     for number in (1, 2, 3):
         # the published volumes: upward, rows from back to front
         image, labels = (array[:, ::-1].copy() for array in anatomy(number))
@@ -261,7 +262,7 @@ def test_synapse_download_becomes_a_store(
     printed = capsys.readouterr().out
     assert "Synapse download" in printed and "files: 4 x 384 x 384 voxels of 5 x 1 x 1 mm" in printed
     store = Store.open(tmp_path / "work" / "stores" / "sabs")
-    assert store.index.scans == ("0", "1", "2")
+    assert store.index.scans == ("0", "1", "2") and store.prepared_by == "fewshot"
     first = store.scan("1")  # numbers 3, 8, 21 become 0, 1, 2
     assert first.image.shape == (5, 183, 183)  # int(320 / 1.75 + 1); one slice more
     assert prepare("sabs", synapse, tmp_path / "work") == 0

@@ -1,4 +1,4 @@
-"""DSPNet against a slow form of METHODS, position by position, and what the recorded vectors can't see."""
+"""DSPNet against a slow form of rules M-DSP-1 to M-DSP-7, and what the recorded vectors can't see."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from dspnet_by_hand import scores_by_hand, seeds_by_hand
 from torch import Tensor, nn
 
-from baselines.dspnet import ChannelAttention, DSPNet, banded
+from baselines.dspnet.bcma import ChannelAttention, banded
+from baselines.dspnet.fspa import detail_prototypes, seeds_of, semantic_prototypes, steep_softmax
+from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.errors import UserError
-from fewshot.semantic import detail_prototypes, seeds_of, semantic_prototypes, steep_softmax
+from fewshot.base.errors import UserError
 
 SIDE = 256  # pixels; the feature map is 32 x 32
 

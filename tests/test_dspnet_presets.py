@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import inspect
 import json
 import shutil
 from pathlib import Path
@@ -14,16 +12,14 @@ import torch
 from tiny import tiny_store
 from torch import nn
 
-from baselines.dspnet import DSPNet
+from baselines.dspnet.model import DSPNet
 from baselines.panet import PANet
-from baselines.ssl_alpnet import SSLALPNet
-from fewshot.checkpoints import load_released
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.learner import options_from
-from fewshot.registry import source_hash
-from protocols.methods import settle, settled_for
-from results.records import read_record
+from fewshot.encoders.checkpoints import load_released
+from fewshot.learners.learner import options_from
+from protocols.training.method_config import build_method_config, with_dataset_constants
+from results.records.files import read_record
 
 Options = DSPNet.Options
 TABLE = {
@@ -76,8 +72,8 @@ def test_options_come_back_from_json() -> None:
 def test_other_methods_stay_as_they_are() -> None:
     assert PANet.settled_options(PANet.Options(), "heart", 2) == (PANet.Options(), ())
     for name in ("ssl-alpnet", "copy-support"):
-        method = settle(name, {})
-        assert settled_for(method, "heart", 2) == method
+        method = build_method_config(name, {})
+        assert with_dataset_constants(method, "heart", 2) == method
 
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
@@ -87,7 +83,7 @@ ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper"]
 @pytest.fixture(scope="module")
 def done(module_work: Path) -> Path:
     """A work folder where both settings were run, and setting 1 with another preset."""
-    for more in (["--setting", "1"], ["--setting", "2"], ["--set", "preset=released"]):
+    for more in (["--setting", "1"], ["--setting", "2"], ["--option", "preset=released"]):
         assert main(["run", "--work", str(module_work), *ASKED, *MODEL, *more]) == 0
     return module_work
 
@@ -96,16 +92,17 @@ def test_records_hold_the_settled_numbers_and_the_marks(done: Path) -> None:
     records = [read_record(path) for path in (done / "records").glob("*.json")]
     found = {}
     for record in records:
-        options = record["method"]["options"]
-        numbers = (options["alpha_foreground"], options["w"], record["audits"])
-        found[record["setting"], options["preset"]] = numbers
+        options = record.method.options
+        numbers = (options["alpha_foreground"], options["w"], list(record.audits[:-1]))
+        assert record.audits[-1].startswith("not the published recipe: encoder resnet18")
+        found[record.setting, options["preset"]] = numbers
     mark = "dspnet: preset released on abdomen in setting 1, for which the authors give setting1-abdomen"
     assert found == {
         (1, "setting1-abdomen"): (0.3, [0.2, 0.8, 0.2], []),
         (2, "setting2-abdomen"): (0.2, [0.3, 0.6, 0.3], []),
         (1, "released"): (0.2, [0.3, 0.8, 0.3], [mark]),
     }
-    assert len({record["model"]["key"] for record in records}) == 3
+    assert len({record.model.key for record in records}) == 3
 
 
 def test_evaluate_by_key_gives_the_same_records(done: Path, tmp_path: Path) -> None:
@@ -113,7 +110,7 @@ def test_evaluate_by_key_gives_the_same_records(done: Path, tmp_path: Path) -> N
     shutil.copytree(done, tmp_path / "work")
     for content in before.values():
         record = json.loads(content)
-        command = ["evaluate", "--work", str(tmp_path / "work"), record["model"]["key"], "--redo"]
+        command = ["evaluate", "--work", str(tmp_path / "work"), record["model"]["key"], "--overwrite"]
         asked = ["--setting", str(record["setting"]), "--groups", "upper"]
         assert main([*command, *asked]) == 0
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "work" / "records").glob("*.json")}
@@ -124,12 +121,6 @@ def test_the_same_run_gives_the_same_bytes(done: Path, tmp_path: Path) -> None:
     assert main(["run", "--work", str(tmp_path / "work"), *ASKED, *MODEL]) == 0
     (again,) = (tmp_path / "work" / "records").glob("*.json")
     assert again.read_bytes() == (done / "records" / again.name).read_bytes()
-
-
-def test_the_source_hash_covers_the_method_it_derives_from() -> None:
-    files = [Path(inspect.getfile(cls)).read_bytes() for cls in (DSPNet, SSLALPNet)]
-    assert source_hash(DSPNet) == hashlib.sha256(b"".join(files)).hexdigest()[:16]
-    assert source_hash(SSLALPNet) == hashlib.sha256(files[1]).hexdigest()[:16]
 
 
 def small() -> DSPNet:

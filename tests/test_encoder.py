@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from fewshot.encoder import TwoScaleEncoder, build_encoder
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
+from fewshot.encoders.encoder import TwoScaleEncoder, build_encoder
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,9 @@ def test_unknown_encoder_shows_near_names() -> None:
 def test_two_scales_are_strides_four_and_eight() -> None:
     encoder = TwoScaleEncoder("resnet18").eval()
     with torch.no_grad():
-        fine, coarse = encoder(torch.zeros(2, 1, 64, 96))
+        fine, coarse, thresholds = encoder(torch.zeros(2, 1, 64, 96))
     assert fine.shape == (2, 512, 16, 24) and coarse.shape == (2, 512, 8, 12)
+    assert thresholds.shape == (2, 1, 1, 1)
     assert encoder.out_channels == 512
 
 
@@ -129,12 +130,34 @@ def test_two_scales_share_names_and_first_weights_of_the_backbone() -> None:
     assert torch.equal(state, torch.get_rng_state())
     one = build_encoder("resnet18", 1).state_dict()
     assert all(torch.equal(two[name], again[name]) for name in two)
-    assert set(two) - set(one) == {"fineconv.weight", "coarseconv.weight"}
+    linear = {f"{name}.{kind}" for name in ("backbone.fc", "reduce1d") for kind in ("weight", "bias")}
+    assert set(two) - set(one) == {"reduce1.weight", "reduce2.weight"} | linear
     assert all(torch.equal(two[name], one[name]) for name in one if name.startswith("backbone."))
-    assert not torch.equal(two["fineconv.weight"], other["fineconv.weight"])
-    assert two["fineconv.weight"].shape == (512, 256, 1, 1)
-    assert two["coarseconv.weight"].shape == (512, 512, 1, 1)
-    assert two["fineconv.weight"].abs().max().item() == pytest.approx(256**-0.5, rel=0.01)
+    assert not torch.equal(two["reduce1.weight"], other["reduce1.weight"])
+    assert two["reduce1.weight"].shape == (512, 256, 1, 1)
+    assert two["reduce2.weight"].shape == (512, 512, 1, 1)
+    for name in ("reduce1.weight", "reduce2.weight"):  # Kaiming normal, fan out: 512 channels
+        assert two[name].std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)
+    for name in linear:  # torch's default: uniform to 1 / sqrt(inputs)
+        inputs = 1000 if "reduce1d" in name else 512
+        assert two[name].abs().max().item() <= inputs**-0.5 and not torch.equal(two[name], other[name])
+    assert two["backbone.fc.weight"].std().item() == pytest.approx((3 * 512) ** -0.5, rel=0.02)
+
+
+def test_the_threshold_is_linear_in_layer4_before_its_convolution() -> None:
+    encoder = TwoScaleEncoder("resnet18").eval()
+    images = torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        _, fourth = encoder.backbone.later_maps(images.expand(-1, 3, -1, -1))
+        fc = encoder.backbone.fc
+        weight = encoder.reduce1d.weight @ fc.weight
+        bias = encoder.reduce1d.weight @ fc.bias + encoder.reduce1d.bias
+        wanted = fourth.mean(dim=(2, 3)) @ weight[0] + bias
+        thresholds = encoder(images)[2]
+        with torch.autocast("cpu", torch.bfloat16):
+            halved = encoder(images)
+    assert torch.allclose(thresholds.flatten(), wanted, atol=1e-5)
+    assert halved[0].dtype == torch.bfloat16 and halved[2].dtype == torch.float32
 
 
 def test_two_scales_of_an_unknown_encoder() -> None:

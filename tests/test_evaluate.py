@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import AllForeground, CopySupport
-from episodes.plan import Plan, make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from fewshot.types import Support
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import PrototypeLearner
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
 
 CPU = torch.device("cpu")
 
@@ -68,9 +68,7 @@ def test_every_distinct_slice_is_encoded_once_for_all_groups_and_parts(store: St
 
 
 class TwoMaps(nn.Module):
-    """An encoder of maps of two sizes, for a learner that takes gradients at test time."""
-
-    out_channels = 4
+    """An encoder of maps of two sizes and a threshold, for a learner that takes gradients at test time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,13 +76,13 @@ class TwoMaps(nn.Module):
         for number, parameter in enumerate(self.parameters()):
             parameter.data.normal_(generator=torch.Generator().manual_seed(number))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.fine(images), self.coarse(images)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.fine(images), self.coarse(images), torch.full((len(images), 1, 1, 1), -18.0)
 
 
 LEARNERS = {
     "ssl-alpnet": lambda: SSLALPNet(build_encoder("resnet18", 3)),
-    "qnet": lambda: QNet(TwoMaps(), QNet.Options(initial_threshold=-18.0)),
+    "qnet": lambda: QNet(TwoMaps()),
 }
 
 

@@ -13,19 +13,20 @@ from test_dspnet import CASES, learner, noise
 from tiny import tiny_store
 from torch import Tensor, nn
 
-from baselines.dspnet_explained import VARIANTS, DSPNetSets, explain
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from fewshot import semantic
+from baselines.dspnet import fspa as semantic
+from baselines.dspnet.explanation import VARIANTS, candidate_kinds, explain_features
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef, Support
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.prototypes import resize_masks
-from fewshot.registry import resolve_explainer
-from fewshot.types import SliceRef, Support
-from protocols.explain import explained, find_question, intensities_for
-from protocols.models import open_model
-from protocols.spec import load_protocol
-from results.explained import SEED_COLOURS
+from fewshot.learners.prototypes import resize_masks, set_scores
+from fewshot.learners.registry import resolve_method
+from fewshot.studies.offers import check_explainer
+from protocols.rules.spec import load_protocol
+from protocols.studies.explain import explain_slice, find_target, intensities_for
+from protocols.training.models import open_model
+from results.figures.explanation import SEED_COLOURS
 
 MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]
 
@@ -51,14 +52,19 @@ def test_the_sets_give_the_scores_of_the_method(case: str, modules: tuple[bool, 
     support, query = noise(len(masks), 6, 32, 32, seed=1), noise(1, 6, 32, 32, seed=2)
     prepared = model.prepare(masks)
     wanted, _ = model.logits(support, masks, query, prepared=prepared, branch="query")
-    sets = DSPNetSets(model).sets(support, masks, query, prepared)
-    assert torch.equal(sets.scores(model.options.scale), wanted)
+    sets = model.prototype_sets(support, masks, query, prepared=prepared, branch="query")
+    similar = model.candidate_similarities(sets, query)
+    assert torch.equal(set_scores(similar, sets.members.float(), model.options.scale), wanted)
     assert not sets.members.all(dim=0).any() and sets.members.any(dim=1).all()
+    kinds = candidate_kinds(sets)
+    background = (kinds == 0) | (kinds == 3)
+    assert len(kinds) == similar.shape[1]
+    assert not sets.members[0, ~background].any() and not sets.members[1, background].any()
 
 
 def test_no_background_is_the_global_prototype() -> None:
     masks = torch.ones(1, 256, 256, dtype=torch.bool)
-    found = explain(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
+    found = explain_features(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
     assert found.kinds["local background"] == 0 and found.kinds["global background"] == 1
     assert found.kinds["semantic foreground"] == 1 and found.kinds["local foreground"] == 256
 
@@ -81,7 +87,7 @@ def test_positions_are_most_like_their_own_class() -> None:
     model = learner(channels=2, w=(0.0, 1.0, 0.0), alpha_foreground=0.0, alpha_background=0.0)
     with torch.no_grad():
         model.cls_unit.cal.copy_(torch.eye(2))
-    found = explain(model, support, mask, query)
+    found = explain_features(model, support, mask, query)
     assert torch.equal(found.nearest > 0, truth[0, ::8, ::8])
     assert found.kinds["local foreground"] == 64  # 16 x 16 positions in windows of 2
     assert set(found.answers) == set(VARIANTS) and found.trained == "both"
@@ -91,21 +97,23 @@ def test_positions_are_most_like_their_own_class() -> None:
 
 def test_details_lie_in_the_class_and_their_weights_sum_to_one() -> None:
     masks = torch.stack(CASES["five seeds"])
-    found = explain(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
-    assert found.seeded.all() and found.counts.all() and found.note == ""
-    assert torch.allclose(found.weights.sum(dim=(2, 3)), torch.ones(1, 5), atol=1e-5)
+    found = explain_features(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
+    details = found.details
+    assert details is not None and found.note == ""
+    assert details.seeded.all() and details.counts.all()
+    assert torch.allclose(details.weights.sum(dim=(2, 3)), torch.ones(1, 5), atol=1e-5)
     rows, columns = torch.arange(32.0)[:, None], torch.arange(32.0)[None]
-    middles = [(found.weights * axis).sum(dim=(2, 3)) for axis in (rows, columns)]
-    assert torch.allclose(found.places, torch.stack(middles, dim=2), atol=1e-3)
+    middles = [(details.weights * axis).sum(dim=(2, 3)) for axis in (rows, columns)]
+    assert torch.allclose(details.places, torch.stack(middles, dim=2), atol=1e-3)
     inside = resize_masks(masks, (32, 32))[0] >= semantic.INSIDE
-    assert float(found.weights[0, :, ~inside].max()) < 1e-30
+    assert float(details.weights[0, :, ~inside].max()) < 1e-30
 
 
 def test_a_small_class_has_a_note_in_place_of_details() -> None:
     masks = torch.stack(CASES["no seeds"])
-    found = explain(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
+    found = explain_features(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
     assert found.note == "no detail prototypes: 90 positions, wanted 150"
-    assert not found.counts.any()
+    assert found.details is not None and not found.details.counts.any()
 
 
 def test_the_variants_are_those_of_learners_with_these_options() -> None:
@@ -113,7 +121,7 @@ def test_the_variants_are_those_of_learners_with_these_options() -> None:
     support, query = noise(1, 6, 32, 32, seed=1), noise(1, 6, 32, 32, seed=2)
     model = learner()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = explain(model, support, masks, query)
+    found = explain_features(model, support, masks, query)
     for name, (fspa, bcma) in VARIANTS.items():
         own = learner(fspa=fspa, bcma=bcma)
         scores, _ = own.logits(support, masks, query, prepared=own.prepare(masks), branch="query")
@@ -126,9 +134,9 @@ def test_the_variants_are_those_of_learners_with_these_options() -> None:
 def test_both_is_what_segment_answers(done: Path) -> None:
     store, protocol = Store.open(done / "stores" / "tiny"), load_protocol("alpnet-ep1")
     method, spec, model = open_model(done / "models" / key_of(done), torch.device("cpu"))
-    asked = find_question(store, protocol, "0", "liver", None, None)
+    asked = find_target(store, protocol, "0", "liver", None, None)
     reader = SliceReader(store, intensities_for(spec, "m", protocol, store, store, "0"))
-    found = explained(method.name, model, asked, reader, torch.device("cpu"))
+    found = explain_slice(method, model, asked, reader, torch.device("cpu"))
     masks = np.stack([reader.mask(ref, asked.task.class_value) for ref in asked.task.support])
     support = Support(reader.images(asked.task.support), torch.from_numpy(masks))
     with torch.inference_mode():
@@ -139,11 +147,11 @@ def test_both_is_what_segment_answers(done: Path) -> None:
 
 def test_the_question_is_that_of_the_plan(done: Path) -> None:
     store, protocol = Store.open(done / "stores" / "tiny"), load_protocol("alpnet-ep1")
-    asked = find_question(store, protocol, "0", "liver", None, None)
+    asked = find_target(store, protocol, "0", "liver", None, None)
     areas = {z: int((store.scan("0").labels[z] == 1).sum()) for z in range(1, 5)}
     assert asked.fold == 0 and asked.scored and areas[asked.query.z] == max(areas.values())
     assert asked.task.support[0].scan == "2" and asked.query in asked.task.queries
-    outside = find_question(store, protocol, "5", "liver", "upper", 7)
+    outside = find_target(store, protocol, "5", "liver", "upper", 7)
     assert (outside.fold, outside.query, outside.scored) == (2, SliceRef("5", 7), False)
 
 
@@ -209,10 +217,10 @@ def test_an_unknown_model_is_one_line(done: Path, capsys: pytest.CaptureFixture[
     assert "model 'zz': none under" in message and message.count("\n") == 1
 
 
-@pytest.mark.parametrize("method", ["ssl-alpnet", "panet", "adnet", "my_file.py:Mine"])
+@pytest.mark.parametrize("method", ["ssl-alpnet", "panet", "adnet", "densemp", "copy-support"])
 def test_a_method_without_such_parts_is_told_so(method: str) -> None:
-    with pytest.raises(UserError, match=f"'{method}' has no seeds to show .* explain draws dspnet"):
-        resolve_explainer(method)
+    with pytest.raises(UserError, match=f"'{method}' has no explanation; .* that have: dspnet; overlay"):
+        check_explainer(resolve_method(method), method)
 
 
 def test_a_class_absent_from_the_scan_names_those_it_shows(tmp_path: Path) -> None:
@@ -221,7 +229,7 @@ def test_a_class_absent_from_the_scan_names_those_it_shows(tmp_path: Path) -> No
     content["scans"][0]["class_slices"]["spleen"] = []
     (made.path / "index.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="'spleen' is absent from scan 0, which shows liver, right-kidney"):
-        find_question(Store.open(made.path), load_protocol("alpnet-ep1"), "0", "spleen", None, None)
+        find_target(Store.open(made.path), load_protocol("alpnet-ep1"), "0", "spleen", None, None)
 
 
 def test_another_store_is_refused_unless_all_of_the_first_was_trained_on(done: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fingerprint import GOLDEN, differences, fingerprint, rounded
 from fingerprint_methods import METHOD_NUMBERS
 from fingerprint_parts import PARTS
 
-from fewshot.registry import METHODS
+from fewshot.learners.registry import METHODS
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +32,17 @@ def test_every_part_and_every_registered_method_has_numbers(committed: dict[str,
 
 # a constant of the shared code, another value for it, and the part that must move
 CHANGES = [
-    ("fewshot.prototypes", "AREA_FLOOR", 2e-5, "prototypes"),
-    ("fewshot.prototypes", "NORM_FLOOR", 2e-4, "prototypes"),
-    ("fewshot.semantic", "ITERATIONS", 9, "prototypes"),
-    ("fewshot.semantic", "COMPACTNESS", 10.1, "prototypes"),
-    ("fewshot.semantic", "AREA_PER_SEED", 120, "prototypes"),
-    ("fewshot.semantic", "NORMS_FLOOR", 2e-5, "prototypes"),
-    ("episodes.augment", "BLUR_SIGMA", 5.1, "sampling"),
-    ("episodes.augment", "BLUR_KERNEL", 19, "sampling"),
-    ("episodes.augment", "GAMMA_EPSILON", 1e-2, "sampling"),
-    ("episodes.random_views", "MEAN", (0.485, 0.456, 0.407), "pretraining"),
-    ("episodes.random_views", "GREYED", 0.4, "pretraining"),
+    ("fewshot.learners.prototypes", "AREA_FLOOR", 2e-5, "prototypes"),
+    ("fewshot.learners.prototypes", "NORM_FLOOR", 2e-4, "prototypes"),
+    ("baselines.dspnet.fspa", "ITERATIONS", 9, "prototypes"),
+    ("baselines.dspnet.fspa", "COMPACTNESS", 10.1, "prototypes"),
+    ("baselines.dspnet.fspa", "AREA_PER_SEED", 120, "prototypes"),
+    ("baselines.dspnet.fspa", "NORMS_FLOOR", 2e-5, "prototypes"),
+    ("episodes.sampling.augment", "BLUR_SIGMA", 5.1, "sampling"),
+    ("episodes.sampling.augment", "BLUR_KERNEL", 19, "sampling"),
+    ("episodes.sampling.augment", "GAMMA_EPSILON", 1e-2, "sampling"),
+    ("episodes.contrastive.view_transforms", "MEAN", (0.485, 0.456, 0.407), "pretraining"),
+    ("episodes.contrastive.view_transforms", "GREYED", 0.4, "pretraining"),
 ]
 
 

@@ -11,11 +11,12 @@ from made_backbones import backbone_file, slices_of
 from pipeline_runs import new_work, records
 from tiny import tiny_store
 
-from episodes.store import Store
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
-from fewshot.files import sha256_of
-from protocols.audits import BACKBONE
-from results.blocks import blocks
+from protocols.rules.audits import BACKBONE
+from results.records.record import WeightsPart
+from results.summary.configuration_result import configuration_results
 
 ASK = ["--dataset", "tiny", "--folds", "0,3", "--groups", "upper", "--encoder", "resnet18", "--steps", "1"]
 PATTERN = "saw_{fold}.pth"
@@ -45,24 +46,24 @@ def run(work: Path, weights: str, *more: str, method: str = "ssl-alpnet") -> int
     )
 
 
-MORE = {"ssl-alpnet": [], "densemp": ["--set", "stage3_steps=1"]}
+MORE = {"ssl-alpnet": [], "densemp": ["--option", "stage3_steps=1"]}
 
 
 @pytest.mark.parametrize("method", MORE)
 def test_every_fold_begins_from_its_file_and_all_stand_in_one_table(method: str, work: Path) -> None:
     assert run(work, PATTERN, *MORE[method], method=method) == 0
     found = records(work)
-    (block,) = blocks(found)
+    (block,) = configuration_results(found)
     assert sorted(block.cells) == [(0, "upper"), (3, "upper")]
     for record in found:
-        assert record["model"]["initial_weights"] == {"name": PATTERN, "sha256": None}
-        assert BACKBONE in record["checks"]
-        spec = json.loads((work / "models" / record["model"]["key"] / "spec.json").read_text())
-        file = work / PATTERN.format(fold=record["fold"])
+        assert record.model.initial_weights == WeightsPart(PATTERN, None)
+        assert BACKBONE in record.checks
+        spec = json.loads((work / "models" / record.model.key / "spec.json").read_text())
+        file = work / PATTERN.format(fold=record.fold)
         assert spec["initial_weights"] == {"name": file.name, "sha256": sha256_of(file)}
     kept = {path: path.read_bytes() for path in (work / "records").iterdir()}
     for record in found:
-        assert main(["evaluate", "--work", str(work), record["model"]["key"], "--redo"]) == 0
+        assert main(["evaluate", "--work", str(work), record.model.key, "--overwrite"]) == 0
     assert kept == {path: path.read_bytes() for path in kept}
 
 
@@ -71,11 +72,11 @@ def test_a_fold_has_the_model_of_its_file_alone(work: Path) -> None:
     before = sorted((work / "models").iterdir())
     assert run(work, PATTERN.format(fold=3), "--folds", "3") == 0
     assert len(before) == 2 and sorted((work / "models").iterdir()) == before
-    assert run(work, PATTERN, "--set", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
+    assert run(work, PATTERN, "--option", "stage3_steps=1", "--stages", "1,2", method="densemp") == 0
     assert sorted((work / "models").iterdir()) == before
-    staged = [record for record in records(work) if record["method"]["name"] == "densemp"]
-    (block,) = blocks(staged)
-    assert block.record["model"]["initial_weights"] == {"name": PATTERN, "sha256": None}
+    staged = [record for record in records(work) if record.method.name == "densemp"]
+    (block,) = configuration_results(staged)
+    assert block.record.model.initial_weights == WeightsPart(PATTERN, None)
 
 
 @pytest.mark.parametrize("method", MORE)

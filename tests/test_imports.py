@@ -10,10 +10,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
-BASE = {"fewshot.types", "fewshot.errors", "fewshot.seeds", "fewshot.files", "fewshot.locks"}
+BASE = {
+    "fewshot.base.types",
+    "fewshot.base.errors",
+    "fewshot.base.seeds",
+    "fewshot.base.atomic_io",
+    "fewshot.base.locks",
+    "fewshot.identity.key_parts",
+    "fewshot.learners.paper_layout",
+}
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
-    "episodes": BASE | {"fewshot.backbone_file", "fewshot.memory", "fewshot.view_pair"},
+    "episodes": BASE
+    | {"fewshot.encoders.backbone_file", "fewshot.base.memory", "fewshot.pretraining.positive_matches"},
     "results": BASE,
     "fewshot": set(),
     "baselines": {"fewshot"},
@@ -21,15 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "fewshot.commands": {"episodes", "fewshot", "baselines", "protocols", "results"},
 }
 ONE_HOME = {
-    "sacred": "protocols.provenance",
-    "faiss": "fewshot.nearest",
-    "SimpleITK": "episodes.itk",
-    "nibabel": "episodes.volumes",
-    "skimage": "episodes.superpixels",
-    "numba": "episodes.felzenszwalb",
-    "monai": "results.distances",
-    "PIL": "episodes.pictures",
-    "kornia": "episodes.random_views",
+    "sacred": "protocols.cells.sacred_run",
+    "faiss": "fewshot.learners.nearest",
+    "SimpleITK": "episodes.io.simpleitk_io",
+    "nibabel": "episodes.io.nifti",
+    "skimage": "episodes.pseudo_labels.superpixels",
+    "numba": "episodes.pseudo_labels.felzenszwalb",
+    "monai": "results.metrics.distances",
+    "PIL": "episodes.contrastive.images",
+    "kornia": "episodes.contrastive.view_transforms",
 }
 HEAVY = (
     "torch",
@@ -48,7 +57,7 @@ HEAVY = (
     "kornia",
 )
 # at module level; the rest where it is used
-COMMANDS_MAY = {"fewshot.commands", "fewshot.errors", "fewshot.allocator"}
+COMMANDS_MAY = {"fewshot.commands", "fewshot.base.errors", "fewshot.base.malloc"}
 
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:
@@ -124,28 +133,28 @@ def test_module_keeps_the_import_rule(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("episodes.store", "from fewshot.learner import Learner"),
-        ("episodes.store", "from fewshot import learner"),
-        ("episodes.store", "import results.records"),
-        ("results.tables", "def f():\n    from episodes.plan import Plan"),
-        ("results.tables", "import protocols"),
-        ("fewshot.training", "import episodes.sampler"),
-        ("fewshot.training", "from baselines.ssl_alpnet import SSLALPNet"),
-        ("fewshot.training", "from .commands import main"),
+        ("episodes.store.store", "from fewshot.learner import Learner"),
+        ("episodes.store.store", "from fewshot import learner"),
+        ("episodes.store.store", "import results.records"),
+        ("results.tables.fold_tables", "def f():\n    from episodes.plan import Plan"),
+        ("results.tables.fold_tables", "import protocols"),
+        ("fewshot.training.loop", "import episodes.sampler"),
+        ("fewshot.training.loop", "from baselines.ssl_alpnet import SSLALPNet"),
+        ("fewshot.training.loop", "from ..commands import main"),
         ("baselines.new", "from episodes.store import Store"),
         ("baselines.new", "import fewshot.commands.run"),
-        ("protocols.runner", "from baselines import ssl_alpnet"),
-        ("protocols.runner", "import sacred"),
-        ("protocols.runner", "from sacred.observers import FileStorageObserver"),
-        ("episodes.store", "import nibabel as nib"),
-        ("episodes.index", "from skimage import measure"),
-        ("fewshot.prototypes", "import faiss"),
-        ("episodes.supervoxels", "def f():\n    from numba import njit"),
-        ("episodes.contrast", "from PIL import Image"),
-        ("fewshot.densecl", "import kornia.filters"),
-        ("fewshot.commands.run", "import torch"),
-        ("fewshot.commands.run", "if True:\n    import torch.nn"),
-        ("fewshot.commands.run", "from episodes.store import Store"),
+        ("protocols.runs.runner", "from baselines import ssl_alpnet"),
+        ("protocols.runs.runner", "import sacred"),
+        ("protocols.runs.runner", "from sacred.observers import FileStorageObserver"),
+        ("episodes.store.store", "import nibabel as nib"),
+        ("episodes.store.index", "from skimage import measure"),
+        ("fewshot.learners.prototypes", "import faiss"),
+        ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
+        ("episodes.contrastive.batches", "from PIL import Image"),
+        ("fewshot.pretraining.densecl", "import kornia.filters"),
+        ("fewshot.commands.experiment.run", "import torch"),
+        ("fewshot.commands.experiment.run", "if True:\n    import torch.nn"),
+        ("fewshot.commands.experiment.run", "from episodes.store import Store"),
     ],
 )
 def test_a_violation_is_found(module: str, source: str) -> None:
@@ -155,16 +164,22 @@ def test_a_violation_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("episodes.store", "from fewshot.files import write_json"),
-        ("episodes.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
-        ("episodes.itk", "def f():\n    import SimpleITK"),
+        ("episodes.store.store", "from fewshot.base.atomic_io import write_json"),
+        ("episodes.store.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
+        ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),
         (
-            "protocols.runner",
+            "protocols.runs.runner",
             "from results.records import make_record\nfrom fewshot.registry import resolve_method",
         ),
-        ("fewshot.commands.run", "def run():\n    import torch\n    from protocols.runner import run"),
-        ("fewshot.commands.run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch"),
+        (
+            "fewshot.commands.experiment.run",
+            "def run():\n    import torch\n    from protocols.runner import run",
+        ),
+        (
+            "fewshot.commands.experiment.run",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch",
+        ),
         ("fewshot.__main__", "from fewshot.commands.main import main"),
     ],
 )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from baselines.kmeans import KMeansPrototypes
 from baselines.panet import PANet
-from fewshot.errors import UserError
-from fewshot.learner import scored
+from fewshot.base.errors import UserError
+from fewshot.learners.learner import call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -24,7 +24,7 @@ def learner(encoder: nn.Module | None = None, **options: Any) -> KMeansPrototype
 
 
 def scores_of(one: nn.Module, support: Tensor, masks: Tensor, query: Tensor) -> tuple[Tensor, bool]:
-    scores, defined = scored(one, support, masks, query, {}, "query")  # type: ignore[arg-type]
+    scores, defined = call_logits(one, support, masks, query, {}, "query")  # type: ignore[arg-type]
     return scores, bool(defined)
 
 

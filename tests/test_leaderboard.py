@@ -6,18 +6,20 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from making import record, score
 
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
-from results.blocks import blocks
-from results.board_formats import BOARD_FORMATS, render_board
-from results.leaderboard import Board, leaderboard
-from results.published import PublishedRow
-from results.records import Record
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
+from results.leaderboard.board import Board, leaderboard
+from results.leaderboard.board_formats import BOARD_FORMATS, render_board
+from results.records.record import Record
+from results.summary.comparability import RECIPE_MARK
+from results.summary.configuration_result import configuration_results
+from results.tables.published import PublishedRow
 
 
 def complete(shift: int = 0, **changes: Any) -> list[Record]:
@@ -37,6 +39,15 @@ def other(name: str, shift: int, **changes: Any) -> list[Record]:
     return complete(shift, method={"name": name}, **changes)
 
 
+PUBLISHED = {"encoder": "resnet101", "initial_weights": {"name": "coco", "sha256": None}, "steps": 100_100}
+
+
+def comparable(shift: int = 0, prepared: str = "fewshot", **changes: Any) -> list[Record]:
+    """Records of the published recipe on a dataset that this program prepared from the download."""
+    about = {"name": "tiny", "hash": "b" * 64, "prepared_by": prepared}
+    return complete(shift, dataset=about, **{"model": PUBLISHED, **changes})
+
+
 def published(protocol: str | None = "alpnet-ep1", learner: str | None = "ssl-alpnet") -> PublishedRow:
     dice = {"left-kidney": 60.0, "liver": 60.0, "spleen": 60.0}
     return PublishedRow(
@@ -50,7 +61,7 @@ def board(records: list[Record], **named: Any) -> Board:
 
 def test_numbers_of_one_seed_are_those_of_the_fold_table() -> None:
     (line,) = board(complete()).lines
-    (block,) = blocks(complete())
+    (block,) = configuration_results(complete())
     spread = block.spread()
     assert spread is not None and line.mean.mean == pytest.approx(spread.mean) == pytest.approx(0.55)
     assert line.mean.std == pytest.approx(math.sqrt(0.005)) and line.rank == 1 and line.ranks == (1, 1)
@@ -105,12 +116,22 @@ def test_marks_say_labels_checkpoint_weights_and_yardsticks() -> None:
         + complete(2, method={"name": "labelled", "labels_used": "training-group"})
         + complete(3, method={"name": "ruler", "regime": "yardstick"}, model={"initial_weights": None})
         + complete(4, audits=["leakage possible: one checkpoint for several folds"])
+        + complete(5, method={"name": "foreign", "labels_used": "external"}, model=PUBLISHED)
+        + other("validated", 6, model=PUBLISHED | {"checkpoint": "validation"})
+        + other("short", 7, audits=[RECIPE_MARK + "300 steps (published 100100)"], model=PUBLISHED)
     )
     marks = {line.row.method: line.marks for line in made.lines if line.marks != "R!"}
-    assert marks == {"ssl-alpnet": "R", "taught": "O", "labelled": "LR", "ruler": "Y"}
+    assert marks == {
+        "ssl-alpnet": "R", "taught": "O", "labelled": "LR", "ruler": "Y", "foreign": "E", "validated": "V",
+        "short": "N",
+    }  # fmt: skip
     assert any("leakage possible" in audit for audit in made.audits)
     text = render_board(made, "md")
-    for told in ("O: checkpoint chosen on the test fold", "L: trained with labels", "MARKED: ssl-alpnet"):
+    for told in (
+        "O: checkpoint chosen on the test fold", "L: trained with labels", "MARKED: ssl-alpnet",
+        "E: weights trained elsewhere, with masks or in an unknown way", "V: checkpoint chosen with labels",
+        "N: not the published recipe", "300 steps (published 100100)", "dataset prepared by: not known",
+    ):  # fmt: skip
         assert told in text
 
 
@@ -134,14 +155,75 @@ def test_a_difference_is_made_only_where_protocol_and_setting_agree() -> None:
     elsewhere = PublishedRow(
         "Z", "tiny", 1, {"liver": 1.0}, 1.0, "own", "y", "", "", "alpnet-ep1", "ssl-alpnet"
     )
-    quoted = board(complete(), published=[*rows, elsewhere]).quoted
+    quoted = board(comparable(), published=[*rows, elsewhere]).quoted
     assert len(quoted) == 4
     assert [value for _name, value in quoted[0].differences] == pytest.approx([-5.0])
     assert [one.reason for one in quoted[1:]] == [
         "its protocol is not known", "its protocol is qnet-ep1", "not measured here",
     ]  # fmt: skip
-    assert board(complete()[:3], published=rows).quoted[0].reason == "measured here, but incomplete"
+    assert board(comparable()[:3], published=rows).quoted[0].reason == "measured here, but incomplete"
     assert board(complete(), published=rows, measure="iou").quoted == ()
+
+
+RECIPE = [RECIPE_MARK + "300 steps (published 100100)"]
+RANDOM = PUBLISHED | {"initial_weights": {"name": "random", "sha256": None}}
+REFUSED: dict[str, tuple[list[Record], str]] = {
+    "another recipe": (comparable(audits=RECIPE), "not the published recipe"),
+    "a random start": (comparable(model=RANDOM), "random initial weights"),
+    "an unknown training": (
+        comparable(model=PUBLISHED | {"checkpoint": "external"}),
+        "its training is not known",
+    ),
+    "a released preparation": (
+        comparable(prepared="published-layout"),
+        "dataset prepared by: somebody else's released preprocessing (published layout)",
+    ),
+    "an unknown preparation": (complete(model=PUBLISHED), "dataset prepared by: not known"),
+    "one cell of another preparation": (
+        comparable()[:3] + complete(model=PUBLISHED)[3:],
+        "dataset prepared by: not known",
+    ),
+    "training on another dataset": (
+        comparable(train_dataset={"name": "sabs", "hash": "c" * 64, "prepared_by": "fewshot"}),
+        "trained on sabs",
+    ),
+    "two reasons": (
+        comparable(model=RANDOM, audits=RECIPE),
+        "random initial weights, not the published recipe",
+    ),
+}
+
+
+@pytest.mark.parametrize("records_and_reason", REFUSED.values(), ids=REFUSED.keys())
+def test_a_row_that_is_not_comparable_gets_no_difference_but_the_reason(
+    records_and_reason: tuple[list[Record], str],
+) -> None:
+    records, reason = records_and_reason
+    made = board(records, published=[published()])
+    (quoted,) = made.quoted
+    name = made.lines[0].row.configuration_id
+    assert quoted.differences == () and quoted.refused == ((name, reason),)
+    for format in ("text", "md", "html"):
+        shown = render_board(made, format).replace("&#x27;", "'")
+        assert f"none for #{name}: {reason}" in shown and "-5.00" not in shown
+    (row,) = json.loads(render_board(made, "json"))["published"]
+    assert row["measured_minus_published"] == {} and row["not_comparable"] == {name: reason}
+
+
+def test_a_comparable_row_keeps_its_difference_beside_one_that_is_not() -> None:
+    made = board(comparable() + comparable(9, model=RANDOM), published=[published()])
+    by_weights = {line.row.first.record.model.initial_weights.name: line.row for line in made.lines}
+    good, bad = by_weights["coco"].configuration_id, by_weights["random"].configuration_id
+    assert f"-5.00 (#{good}); none for #{bad}: random initial weights" in render_board(made, "text")
+
+
+def test_who_prepared_equal_data_separates_no_cells() -> None:
+    """One hash is one dataset: a store that was prepared again may complete a run that an older one began."""
+    mixed = complete()[:2] + [replace(one, dataset=comparable()[0].dataset) for one in complete()[2:]]
+    made = board(mixed + [replace(one, dataset=comparable()[0].dataset) for one in complete()[:1]])
+    (line,) = made.lines
+    assert line.mean.mean == pytest.approx(0.55) and made.left_out == ()
+    assert "dataset prepared by: not known, this program" in render_board(made, "text")
 
 
 def test_measures_beside_dice_are_those_of_the_counts() -> None:

@@ -10,12 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from baselines.yardsticks import AllForeground, CopySupport
-from fewshot.encoder import ResNetEncoder
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner, Recipe, answer, encoder_for, options_from
-from fewshot.types import Episode, Support
-from protocols.methods import settle
-from protocols.models import built
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.encoders.encoder import ResNetEncoder
+from fewshot.learners.learner import (
+    PrototypeLearner,
+    Recipe,
+    encoder_for,
+    options_from,
+    predict_logit_difference,
+)
+from protocols.training.method_config import build_method_config
+from protocols.training.models import build_learner
 
 
 class Short(PrototypeLearner):
@@ -98,7 +104,9 @@ def test_support_and_query_are_encoded_as_one_batch_support_first() -> None:
 
 def test_answer_is_the_difference_of_the_upsampled_logits() -> None:
     query = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).reshape(1, 1, 2, 2)
-    difference, defined = answer(Short(nn.Identity()), query, support(2).masks, query, {}, (4, 4))
+    difference, defined = predict_logit_difference(
+        Short(nn.Identity()), query, support(2).masks, query, {}, (4, 4)
+    )
     assert bool(defined)
     assert difference[0, 0].tolist() == pytest.approx([0.0, 0.25, 0.75, 1.0])
 
@@ -131,8 +139,8 @@ class OwnEncoder(Short):
 def test_a_method_is_built_on_the_encoder_it_asks_for() -> None:
     assert isinstance(encoder_for(Short, "resnet18", 0), ResNetEncoder)
     assert isinstance(encoder_for(AllForeground, "resnet18", 0), ResNetEncoder)  # by shape, not inheritance
-    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", seed=7)
-    learner = built(replace(method, learner=OwnEncoder, options=OwnEncoder.Options()))
+    method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", seed=7)
+    learner = build_learner(replace(method, learner=OwnEncoder, options=OwnEncoder.Options()))
     assert learner.encoder.weight.item() == 7.0  # type: ignore[union-attr,operator]
 
 

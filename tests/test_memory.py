@@ -13,11 +13,11 @@ from test_evaluate import CPU, plans_of, reader_of
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.memory import Batches, out_of_memory
-from fewshot.types import Support
-from protocols.evaluate import evaluate
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.memory import Batches, out_of_memory
+from fewshot.base.types import Support
+from protocols.cells.evaluate import evaluate
 
 DEVICE_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
 
@@ -111,7 +111,7 @@ class Segmenter:
         return torch.sigmoid(0.5 - (query[:, 0] - level).abs())
 
 
-@pytest.mark.parametrize("where", ["encoding", "answering", "segmenting"])
+@pytest.mark.parametrize("where", ["encoding", "answering"])
 def test_evaluation_goes_on_with_the_same_result(
     store: Store, where: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,8 +119,6 @@ def test_evaluation_goes_on_with_the_same_result(
     reader = reader_of(store, plans[0])
 
     def learner(largest: int) -> Any:
-        if where == "segmenting":
-            return Segmenter(largest)
         made = Narrow(Encoder(largest if where == "encoding" else 99)).eval()
         made.largest = largest if where == "answering" else 99
         return made
@@ -132,6 +130,45 @@ def test_evaluation_goes_on_with_the_same_result(
     assert caplog.messages[-1].endswith("going on with 1")
     with pytest.raises(UserError, match="does not hold a single slice"):
         evaluate(learner(0), plans, reader, device=CPU, batch=8)
+
+
+def test_segment_alone_needs_memory_for_one_query_slice(store: Store) -> None:
+    plans = plans_of(store)
+    reader = reader_of(store, plans[0])
+    wanted = evaluate(Segmenter(99), plans, reader, device=CPU, batch=8)
+    assert any(score.tp for one in wanted for score in one.scores)
+    assert evaluate(Segmenter(1), plans, reader, device=CPU, batch=8) == wanted
+    with pytest.raises(UserError, match="does not hold a single slice"):
+        evaluate(Segmenter(0), plans, reader, device=CPU, batch=8)
+
+
+class TransductiveSegmenter(Segmenter):
+    transductive = True
+
+
+class TransductiveNarrow(Narrow):
+    transductive = True
+
+
+@pytest.mark.parametrize("kind", [TransductiveSegmenter, TransductiveNarrow])
+def test_a_part_of_a_transductive_learner_is_never_split(
+    store: Store, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = plans_of(store)[0]
+    most = max(len(task.queries) for task in plan.tasks)
+    assert most > 1
+
+    def learner(largest: int) -> Any:
+        made = kind(largest) if kind is TransductiveSegmenter else kind(Encoder(99)).eval()
+        made.largest = largest
+        return made
+
+    evaluate(learner(most), [plan], reader_of(store, plan), device=CPU, batch=1)
+    with pytest.raises(
+        UserError, match=r"^class .*, scan .*, part .*: out of memory for \d+ query"
+    ) as caught:
+        evaluate(learner(1), [plan], reader_of(store, plan), device=CPU, batch=1)
+    assert "\n" not in str(caught.value) and not caplog.records
 
 
 def test_memory_of_a_failed_try_is_free_at_the_next() -> None:

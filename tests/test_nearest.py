@@ -11,8 +11,8 @@ import torch
 from conftest import ROOT
 from torch import Tensor
 
-from fewshot.errors import UserError
-from fewshot.nearest import k_means, nearest
+from fewshot.base.errors import UserError
+from fewshot.learners.nearest import k_means, nearest
 
 # Two pairs: the tight answer joins each pair; joining across, at (5,0) and (5,2), is a poor fixed point.
 PAIRS = torch.tensor([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 2.0]])

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from small_volumes import DIRECTION, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
+from episodes.io.nifti import write_nifti
 from episodes.prepare.folder import own_scans, paired_files, read_own_facts
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.records import read_record
+from results.records.files import read_record
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"
 FACTS = """
@@ -74,6 +74,7 @@ def test_the_documented_example_works_as_typed(
         assert main(command[1:]) == 0
         printed.append(capsys.readouterr().out)
     store = Store.open(tmp_path / "work" / "stores" / "pelvis")
+    assert store.prepared_by == "unknown"
     assert store.spec.fold_borders == (0, 2, 4, 6) and store.scan("6").image.shape == (4, 256, 256)
     assert store.spec.groups == {"pelvis": ("prostate", "bladder"), "prostate-alone": ("prostate",)}
     assert (store.path / "contact.png").stat().st_size > 10_000
@@ -81,15 +82,13 @@ def test_the_documented_example_works_as_typed(
     assert "prostate-alone" in printed[1] and "fold 2" in printed[1].lower()
     assert "incomplete" not in printed[2].lower()
     records = [read_record(path) for path in (tmp_path / "work" / "records").glob("*.json")]
-    asked = {
-        (record["fold"], record["group"], score["class"]) for record in records for score in record["scores"]
-    }
+    asked = {(record.fold, record.group, score.class_name) for record in records for score in record.scores}
     assert asked == {
         (fold, group, name)
         for fold in range(3)
         for group, name in (("pelvis", "prostate"), ("pelvis", "bladder"), ("prostate-alone", "prostate"))
     }
-    areas = {(score["class"], score["tp"]) for record in records for score in record["scores"]}
+    areas = {(score.class_name, score.tp) for record in records for score in record.scores}
     assert areas == {("prostate", 2 * 29 * 39), ("bladder", 2 * 29 * 39)}  # none of the labels was cut off
 
 

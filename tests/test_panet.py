@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.panet import PANet
-from fewshot.errors import UserError
-from fewshot.learner import scored
-from fewshot.types import Episode
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode
+from fewshot.learners.learner import call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -20,7 +20,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def scores_of(support: Tensor, masks: Tensor, query: Tensor) -> tuple[Tensor, bool]:
-    scores, defined = scored(PANet(nn.Identity()), support, masks, query, {}, "query")
+    scores, defined = call_logits(PANet(nn.Identity()), support, masks, query, {}, "query")
     return scores, bool(defined)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from making import record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.paper_tables import NOT_MEASURED, PAPERS, layout_of, measured_cells, render_paper
-from results.records import Record
+from fewshot.studies.offers import paper_layout_of
+from results.leaderboard.paper_tables import NOT_MEASURED, measured_cells, render_paper
+from results.records.record import DatasetPart, Record
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
 
@@ -31,7 +33,7 @@ def answers(method: str, dataset: str, percents: tuple[int, int, int, int], **mo
 
 
 def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> None:
-    layout = layout_of("densemp")
+    layout = paper_layout_of("densemp")
     records = answers("ssl-alpnet", "sabs", (70, 60, 50, 40)) + answers("densemp", "sabs", (75, 55, 50, 44))
     records += answers("ssl-alpnet", "chaost2", (1, 2, 3, 4))[:3]
     cells, told = measured_cells(layout, records)
@@ -41,11 +43,20 @@ def test_measured_rows_stand_in_the_layout_with_differences_in_brackets() -> Non
     assert "| SSL-ALPNet | 50.00 | 40.00 | 70.00 | 60.00 | 55.00 |" in second
     bracketed = "| DenseMP | 50.00 (0.00) | 44.00 (+4.00) | 75.00 (+5.00) | 55.00 (-5.00) | 56.00 (+1.00) |"
     assert bracketed in second and "incomplete" in second
-    assert any(line.startswith("SSL-ALPNet, Abd-CT, setting 2: ssl-alpnet") for line in told)
+    (line,) = (line for line in told if line.startswith("SSL-ALPNet, Abd-CT, setting 2: ssl-alpnet"))
+    why = "not comparable with the paper's numbers: random initial weights, dataset prepared by: not known"
+    assert line.endswith(why)
+    about = {"name": "sabs", "hash": "b" * 64, "prepared_by": "fewshot"}
+    coco = {"initial_weights": {"name": "coco", "sha256": None}}
+    same = [
+        replace(one, dataset=DatasetPart(**about))
+        for one in answers("ssl-alpnet", "sabs", (70, 60, 50, 40), **coco)
+    ]
+    assert not any("not comparable" in line for line in measured_cells(layout, same)[1])
 
 
 def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
-    layout = layout_of("densemp")
+    layout = paper_layout_of("densemp")
     long = answers("ssl-alpnet", "sabs", (70, 60, 50, 40), steps=900)
     short = answers("ssl-alpnet", "sabs", (1, 1, 1, 1), steps=0)
     cells, _told = measured_cells(layout, long + short)
@@ -58,19 +69,20 @@ def test_the_longest_training_is_taken_and_two_as_long_are_refused() -> None:
 def test_an_ablation_of_stages_leaves_one_row_to_take() -> None:
     """Stage 1 counts no step: with all stages and without the first a training is as long."""
 
-    def staged(percent: int, stages: list[int], weights: str, steps: int) -> list[Record]:
-        every = answers(
-            "densemp", "sabs", (percent,) * 4, steps=steps, stages={"2": {"key": "k" * 16, "steps": 300}},
+    def staged(percent: int, stages: list[str], weights: str, steps: int) -> list[Record]:
+        return answers(
+            "densemp", "sabs", (percent,) * 4, steps=steps,
+            stages=[{"name": name, "steps": 5} for name in stages],
             initial_weights={"name": weights, "sha256": None},
         )  # fmt: skip
-        return [r | {"method": r["method"] | {"options": {"stages": stages}}} for r in every]
 
-    every, second = staged(71, [1, 2, 3], "densecl", 360), staged(72, [2, 3], "imagenet", 360)
-    cells, told = measured_cells(layout_of("densemp"), every + second + staged(73, [1, 2], "densecl", 300))
+    every, second = staged(71, ["a", "b", "c"], "densecl", 360), staged(72, ["b", "c"], "imagenet", 360)
+    layout, third = paper_layout_of("densemp"), staged(73, ["a", "b"], "densecl", 300)
+    cells, told = measured_cells(layout, every + second + third)
     assert cells["DenseMP", "sabs", 2]["mean"] == pytest.approx(71.0)
-    assert any("360 steps" in line and ", stages 1,2,3 [" in line for line in told)
-    with pytest.raises(UserError, match=r"longest training: .*, stages 2,3; .*, stages 2,3; leave"):
-        measured_cells(layout_of("densemp"), second + staged(74, [2, 3], "random", 360))
+    assert any("360 steps" in line and ", stages a, b, c [" in line for line in told)
+    with pytest.raises(UserError, match=r"longest training: .*, stages b, c; .*, stages b, c; leave"):
+        measured_cells(layout, second + staged(74, ["b", "c"], "random", 360))
 
 
 def test_published_numbers_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,8 +101,7 @@ def test_wrong_names_are_answered_and_the_real_records_fill_what_they_can(
 ) -> None:
     assert main(["paper", "densmp"]) == 2
     assert "did you mean 'densemp'" in capsys.readouterr().err
-    records = Path(__file__).resolve().parent.parent / "results" / "records"
+    records = Path(__file__).resolve().parent.parent / "results" / "data" / "real"
     assert main(["paper", "dspnet", "--records", str(records)]) == 0
     out = capsys.readouterr().out
     assert "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (resnet18, random weights, 300 steps" in out
-    assert set(PAPERS) == {"densemp", "dspnet"}

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.dataset import load_dataset_spec
-from episodes.phantoms.make import KINDS, phantom_scan, phantom_spec, prepare_phantom, same_phantoms
-from episodes.plan import make_plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec, prepare_phantom, same_phantoms
+from episodes.plan.plan import make_plan
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.methods import settle
-from protocols.runner import Request, run
-from protocols.spec import load_protocol
-from results.records import read_record
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.runner import run
+from protocols.training.method_config import build_method_config
+from results.records.files import read_record
 
 SIZE = 48
 COUNTS = {"phantom-mri": (20, "chaost2"), "phantom-ct": (30, "sabs"), "phantom-cmr": (35, None)}
@@ -149,7 +150,7 @@ def test_a_question_about_phantoms_makes_those_that_are_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usual = replace(load_dataset_spec("phantom-cmr"), image_size=SIZE)  # smaller, for the time it takes
-    monkeypatch.setattr("episodes.phantoms.make.load_dataset_spec", lambda _name: usual)
+    monkeypatch.setattr("episodes.phantoms.generate.load_dataset_spec", lambda _name: usual)
     ask = ["plan", "--work", str(tmp_path), "--dataset", "phantom-cmr", "--folds", "0"]
     assert main(ask) == 0
     assert "plan of phantom-cmr" in capsys.readouterr().out
@@ -161,7 +162,7 @@ def test_a_question_about_phantoms_makes_those_that_are_not_there(
 
 
 def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["prepare", "phantom-mri", "--work", str(tmp_path), "--size", "48", "--slices", "8"]
+    asked = ["prepare", "phantom-mri", "--work", str(tmp_path), "--size", "48", "--phantom-slices", "8"]
     assert main(asked) == 0
     assert (tmp_path / "stores" / "phantom-mri" / "contact.png").stat().st_size > 10_000
     before = (tmp_path / "stores" / "phantom-mri" / "index.json").read_bytes()
@@ -188,11 +189,11 @@ def mean_dice(
     request = Request(store, protocol, 1, folds, groups, work, torch.device("cpu"), 2)
     settings = {} if steps is None else {"learning_rate": "0.005"}
     encoder, weights = (None, None) if steps is None else ("resnet18", "random")
-    settled = settle(method, settings, encoder=encoder, weights=weights, steps=steps)
+    settled = build_method_config(method, settings, encoder=encoder, weights=weights, steps=steps)
     found: dict[str, list[float]] = {}
     for path in run(request, settled):
-        for score in read_record(path)["scores"]:
-            found.setdefault(score["class"], []).append(score["dice"])
+        for score in read_record(path).scores:
+            found.setdefault(score.class_name, []).append(score.dice)
     return 100 * float(np.mean([np.mean(dices) for dices in found.values()]))
 
 
@@ -219,6 +220,7 @@ def one_thread() -> Iterator[None]:
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
     """The calibration: three trainings of 300 steps (folds 0, 2 and 4), seed 0."""
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
+    assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
     untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, THREE_FOLDS)
@@ -245,7 +247,8 @@ def test_the_truth_as_prediction_is_100(
             file = tmp_path / "truth" / f"scan_{scan}_label_{value}.nii.gz"
             write_nifti(file, mask, stored.spacing_mm, stored.origin, stored.direction)
     scoring = ["score", "--work", str(work), str(tmp_path / "truth"), "--plan", str(plan), "--name", "truth"]
+    scoring += ["--labels-used", "none"]
     assert main(scoring) == 0
-    dices = [s["dice"] for path in (work / "records").glob("*.json") for s in read_record(path)["scores"]]
+    dices = [s.dice for path in (work / "records").glob("*.json") for s in read_record(path).scores]
     assert dices == [1.0] * 16
     assert "100.00" in capsys.readouterr().out

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from test_pictures import COLOUR, damaged_folder, save
 
-from episodes import pictures
-from episodes.pictures import open_folder
-from fewshot.errors import UserError
+from episodes.contrastive import images as pictures
+from episodes.contrastive.images import open_folder
+from fewshot.base.errors import UserError
 
 
 def test_the_cache_spares_what_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

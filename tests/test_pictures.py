@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, small_scan, small_spec
 
-from episodes.pictures import open_folder, open_slices
-from episodes.slices import Normalisation, normalisation
-from episodes.store import Source, Store, new_store
-from fewshot.backbone_file import image_hash
-from fewshot.errors import UserError
+from episodes.contrastive.images import open_folder, open_slices
+from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import SourceScan, Store, new_store
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import image_hash
 
 NOISE = np.random.Generator(np.random.PCG64(5))
 COLOUR = NOISE.integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -181,7 +181,7 @@ def small_store(path: Path, **changed: np.ndarray) -> Store:
             if number == 2:
                 image[0, :SIZE, :SIZE] = 7
             writer.add(
-                Source(
+                SourceScan(
                     str(number), changed.get(f"scan{number}", image), labels, labels.astype(np.uint16),
                     SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64,
                 )

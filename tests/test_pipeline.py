@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import torch
 from made_backbones import MadeBackbones, slices_of
-from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run
+from pipeline_runs import FOLD, labels_logged, new_work, of_group, records, run, stage_of
 from tiny import tiny_scan, tiny_store
 
-from episodes.annotated_sampler import MixedEpisodes
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.sampling.annotated import MixedEpisodes
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from protocols.audits import BACKBONE
-from protocols.methods import settle
-from protocols.models import scans_seen, training_differences
-from protocols.own_model import find_model
-from protocols.spec import load_protocol
+from protocols.own_scan.model_lookup import find_model
+from protocols.rules.audits import BACKBONE
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import build_method_config
+from protocols.training.model_spec import scans_seen, training_differences
+from results.records.record import StagePart, WeightsPart
 
 pytestmark = pytest.mark.usefixtures("made")
 CLASSES = {"upper": {"liver", "spleen"}, "lower": {"left-kidney", "right-kidney"}}
@@ -46,22 +47,22 @@ def weights(work: Path, key: str) -> dict[str, torch.Tensor]:
 
 def test_stage_2_is_shared_and_stage_3_is_of_its_group(done: Path) -> None:
     first, second = of_group(done), of_group(done, "lower")
-    assert first["model"]["stages"] == second["model"]["stages"]
-    assert len({first["model"]["key"], second["model"]["key"], first["model"]["stages"]["2"]["key"]}) == 3
+    assert first.model.stages == second.model.stages
+    assert len({first.model.key, second.model.key, stage_of(first.model, "superpixels").key}) == 3
     assert (
         len(list((done / "models").iterdir())) == 3 and len(list((done / "weights/densecl").iterdir())) == 1
     )
     for record in (first, second):
-        model = record["model"]
-        assert (model["steps"], model["recipe"]["steps"], model["recipe"]["learning_rate"]) == (8, 2, 1e-3)
-        assert model["initial_weights"] == {"name": "densecl", "sha256": None}
-        assert model["stages"]["1"] == {"key": "k" * 16, "steps": 5, "source": "tiny", "images": 56}
-        assert record["method"]["labels_used"] == "training-group"
-        assert not set(model["labels"]["classes"]) & CLASSES[record["group"]]
-        assert model["labels"]["support_scans"] == ["2"] and BACKBONE in record["checks"]
-        spec = json.loads((done / "models" / model["key"] / "spec.json").read_text())
+        model = record.model
+        assert (model.steps, model.recipe["steps"], model.recipe["learning_rate"]) == (8, 2, 1e-3)
+        assert model.initial_weights == WeightsPart("densecl", None)
+        assert stage_of(model, "densecl") == StagePart("densecl", "k" * 16, steps=5, source="tiny", images=56)
+        assert record.method.labels_used == "training-group"
+        assert not set(model.labels.classes) & CLASSES[record.group]
+        assert model.labels.support_scans == ("2",) and BACKBONE in record.checks
+        spec = json.loads((done / "models" / model.key / "spec.json").read_text())
         assert (spec["recipe"]["steps"], spec["recipe"]["learning_rate"]) == (6, 1e-4)
-        assert spec["from"] == model["stages"]["2"]["key"]
+        assert spec["from"] == stage_of(model, "superpixels").key
 
 
 def test_a_finished_pipeline_trains_nothing_more(done: Path) -> None:
@@ -84,19 +85,19 @@ def test_another_scan_supports_where_the_folds_shows_tested_classes_everywhere(
     work = tmp_path / "work"
     tiny_store(work / "stores" / "tiny", scan_of=with_liver_everywhere)
     assert run(work, "--setting", "2", "--groups", "upper") == 0
-    labels = of_group(work)["model"]["labels"]
-    assert (labels["support_scans"], labels["in_place_of"]) == (["3"], ["2"])
+    labels = of_group(work).model.labels
+    assert (labels.support_scans, labels.in_place_of) == (("3",), ("2",))
     assert "fold 0 upper: scan 3 for 2" in capsys.readouterr().out
 
 
 def test_labels_of_the_tested_group_are_never_drawn(done: Path) -> None:
     for group, tested in CLASSES.items():
-        logged = labels_logged(done, of_group(done, group)["model"]["key"])
+        logged = labels_logged(done, of_group(done, group).model.key)
         annotated = [label.split(":") for label in logged if label.startswith("annotated:")]
         assert len(logged) == 6 and 0 < len(annotated) < 6
         for _word, name, support, _z, query, _query_z in annotated:
             assert name in set(VALUES) - tested and support == "2" and query in "3456789"
-        others = labels_logged(done, of_group(done)["model"]["stages"]["2"]["key"])
+        others = labels_logged(done, stage_of(of_group(done).model, "superpixels").key)
         assert not [label for label in others if label.startswith("annotated:")]
 
 
@@ -107,13 +108,13 @@ def test_garbage_for_the_tested_labels_gives_the_same_weights(done: Path, work: 
             labels[labels == VALUES[name]] = 200 + VALUES[name] * (labels.sum() % 7)
         np.save(path, labels)
     assert run(work, "--groups", "upper") == 0
-    key = of_group(done)["model"]["key"]
+    key = of_group(done).model.key
     assert (work / "models" / key / "last.pt").read_bytes() == (
         done / "models" / key / "last.pt"
     ).read_bytes()
     other = new_work(work.parent / "lower", Path(work / "stores" / "tiny"))  # the other group reads them
     assert run(other, "--groups", "lower") == 0
-    changed, same = (weights(where, of_group(done, "lower")["model"]["key"]) for where in (other, done))
+    changed, same = (weights(where, of_group(done, "lower").model.key) for where in (other, done))
     assert any(not torch.equal(value, same[name]) for name, value in changed.items())
 
 
@@ -129,7 +130,7 @@ def test_stage_3_resumes_to_the_same_bytes(done: Path, work: Path, monkeypatch: 
         patch.setattr(MixedEpisodes, "episode", killed)
         with pytest.raises(InterruptedError):
             run(work, "--groups", "upper", "--checkpoint-every", "2")
-    key = of_group(done)["model"]["key"]
+    key = of_group(done).model.key
     stopped = torch.load(work / "models" / key / "last.pt", weights_only=True)
     assert stopped["step"] == 4 and not (work / "records").exists()
     assert run(work, "--groups", "upper", "--checkpoint-every", "2") == 0
@@ -142,15 +143,15 @@ def test_a_model_of_stage_3_is_asked_again_and_of_its_group_alone(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in (done / "records").iterdir()}
-    key = of_group(done)["model"]["key"]
-    assert main(["evaluate", "--work", str(done), key[:12], "--redo"]) == 0
+    key = of_group(done).model.key
+    assert main(["evaluate", "--work", str(done), key[:12], "--overwrite"]) == 0
     assert before == {path: path.read_bytes() for path in (done / "records").iterdir()}
     capsys.readouterr()
     lower = ["evaluate", "--work", str(done), key, "--setting", "1", "--groups", "lower"]
     for more in ([], ["--allow-mismatch"]):
         assert main([*lower, *more]) == 2
         assert "labels (training saw those of left-kidney, right-kidney)" in capsys.readouterr().err
-    found = find_model(key, done, settle("ssl-alpnet", {}), torch.device("cpu"), 64)
+    found = find_model(key, done, build_method_config("ssl-alpnet", {}), torch.device("cpu"), 64)
     assert type(found.learner).__name__ == "DenseMP" and found.dataset == "tiny"
 
 
@@ -173,15 +174,15 @@ def beside(done: Path) -> Path:
 
 def test_stage_2_is_ssl_alpnet_from_that_file(beside: Path) -> None:
     from_file = {
-        record["method"]["name"]: record
+        record.method.name: record
         for record in records(beside)
-        if record["group"] == "upper" and record["model"]["initial_weights"]["name"] == FILE
+        if record.group == "upper" and record.model.initial_weights.name == FILE
     }
     alone, given, ours = from_file["ssl-alpnet"], from_file["densemp"], of_group(beside)
-    assert alone["model"]["key"] == given["model"]["stages"]["2"]["key"]
-    assert BACKBONE in alone["checks"] and "stages" not in alone["model"]
-    assert given["model"]["stages"]["1"] == ours["model"]["stages"]["1"]
-    assert "densecl_epochs" not in given["method"]["options"]
+    assert alone.model.key == stage_of(given.model, "superpixels").key
+    assert BACKBONE in alone.checks and alone.model.stages is None
+    assert stage_of(given.model, "densecl") == stage_of(ours.model, "densecl")
+    assert "densecl_epochs" not in given.method.options
 
 
 def test_the_table_beside_ssl_alpnet_tells_of_labels(
@@ -199,7 +200,7 @@ def test_the_table_beside_ssl_alpnet_tells_of_labels(
 
 
 def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from protocols import pipeline
+    from protocols.training import stages as pipeline
 
     seen: list[dict[str, torch.Tensor]] = []
 
@@ -209,18 +210,18 @@ def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(pipeline, "trained", stop)
     with pytest.raises(InterruptedError):
-        run(done, "--set", "stage3_rate=0.5")
-    second = weights(done, of_group(done)["model"]["stages"]["2"]["key"])
+        run(done, "--option", "stage3_rate=0.5")
+    second = weights(done, stage_of(of_group(done).model, "superpixels").key)
     assert seen[0].keys() == second.keys()
     assert all(torch.equal(value, second[name]) for name, value in seen[0].items())
-    third = weights(done, of_group(done)["model"]["key"])
+    third = weights(done, of_group(done).model.key)
     assert any(not torch.equal(value, second[name]) for name, value in third.items())
 
 
 def test_a_model_whose_backbone_saw_a_query_is_refused_later_too(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key = of_group(done)["model"]["key"]
+    key = of_group(done).model.key
     file = done / "models" / key / "pretraining.json"
     kept = file.read_text()
     about = json.loads(kept)
@@ -232,18 +233,18 @@ def test_a_model_whose_backbone_saw_a_query_is_refused_later_too(
 
 
 def test_a_checkpoint_file_answers_for_the_method(done: Path, work: Path) -> None:
-    key = of_group(done)["model"]["key"]
+    key = of_group(done).model.key
     torch.save(weights(done, key), work / "file_upper.pth")
     pattern = ["--checkpoint", str(work / "file_{group}.pth"), "--groups", "upper"]
     model = ["--method", "densemp", "--encoder", "resnet18"]
     assert main(["run", "--work", str(work), *FOLD, *model, *pattern]) == 0
-    assert of_group(work)["scores"] == of_group(done)["scores"]
+    assert of_group(work).scores == of_group(done).scores
 
 
 def test_a_scan_whose_labels_supported_stage_3_is_never_asked(done: Path) -> None:
     """The training scans alone would fit: the support scan is not among them."""
     store = Store.open(done / "stores" / "tiny")
-    spec = json.loads((done / "models" / of_group(done)["model"]["key"] / "spec.json").read_text())
+    spec = json.loads((done / "models" / of_group(done).model.key / "spec.json").read_text())
     rules = load_protocol("alpnet-ep1").evaluation
     plan = make_plan(store.index, store.spec, store.hash, rules, 1, 0, "upper", ("liver", "spleen"))
     assert training_differences(spec, plan, store, "per-scan") == []

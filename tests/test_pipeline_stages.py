@@ -11,19 +11,21 @@ import numpy as np
 import pytest
 import torch
 from made_backbones import MadeBackbones, backbone_file, slices_of
-from pipeline_runs import FOLD, MODEL, labels_logged, of_group, records, run
+from pipeline_runs import FOLD, MODEL, labels_logged, of_group, records, run, stage_of
 
-from episodes.store import Store
+from baselines.densemp import DenseMP
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols import pipeline, runner
-from protocols.ablations import ABLATIONS, ablated
-from protocols.audits import BACKBONE
-from protocols.backbones import DROPPED
-from protocols.cells import Request
-from protocols.methods import settle
-from protocols.pipeline import check_pipeline, stage_2
-from protocols.spec import load_protocol
+from protocols.request import Request
+from protocols.rules.audits import BACKBONE
+from protocols.rules.spec import load_protocol
+from protocols.runs import runner
+from protocols.runs.backbone_audit import DROPPED
+from protocols.studies.ablations import build_ablation
+from protocols.training import stages as pipeline
+from protocols.training.method_config import build_method_config
+from protocols.training.stages import check_stages, first_method
 
 pytestmark = pytest.mark.usefixtures("made")
 CPU = torch.device("cpu")
@@ -48,27 +50,31 @@ def files(tmp_path_factory: pytest.TempPathFactory, store: Store) -> dict[str, P
 
 
 STAGES = {
-    "1,2": ("none", 2, {"1", "2"}, "densecl"),
-    "1": ("none", 0, {"1", "2"}, "densecl"),
-    "1,3": ("training-group", 6, {"1", "2", "3"}, "densecl"),
-    "2,3": ("training-group", 8, {"2", "3"}, "random"),
-    "3": ("training-group", 6, {"2", "3"}, "random"),
-    "2": ("none", 2, {"2"}, "random"),
+    "1,2": ("none", 2, ["densecl", "superpixels"], "densecl"),
+    "1": ("none", 0, ["densecl", "superpixels"], "densecl"),
+    "1,3": ("training-group", 6, ["densecl", "superpixels", "annotated"], "densecl"),
+    "2,3": ("training-group", 8, ["superpixels", "annotated"], "random"),
+    "3": ("training-group", 6, ["superpixels", "annotated"], "random"),
+    "2": ("none", 2, ["superpixels"], "random"),
 }
 
 
 @pytest.mark.parametrize("stages", STAGES)
 def test_stages_may_be_left_out(stages: str, several: Path) -> None:
-    labels, steps, told, start = STAGES[stages]
+    labels, steps, names, start = STAGES[stages]
     begin = ["--weights", "random"] if start == "random" else []
     assert run(several, "--stages", stages, "--groups", "upper", *begin) == 0
     record = of_group(several, stages=stages)
-    model, options = record["model"], record["method"]["options"]
-    assert (record["method"]["labels_used"], model["steps"], set(model["stages"])) == (labels, steps, told)
-    assert model["initial_weights"]["name"] == start
-    assert ("stage3_steps" in options) == ("labels" in model) == ("3" in stages)
-    assert ("densecl_epochs" in options) == (BACKBONE in record["checks"]) == ("1" in stages)
-    assert (model["key"] == model["stages"]["2"]["key"]) == ("3" not in stages)
+    model, options = record.model, record.method.options
+    assert (record.method.labels_used, model.steps, [stage.name for stage in model.stages or ()]) == (
+        labels,
+        steps,
+        names,
+    )
+    assert model.initial_weights.name == start
+    assert ("stage3_steps" in options) == (model.labels is not None) == ("3" in stages)
+    assert ("densecl_epochs" in options) == (BACKBONE in record.checks) == ("1" in stages)
+    assert (model.key == stage_of(model, "superpixels").key) == ("3" not in stages)
 
 
 def test_stage_1_is_told_precision_and_checkpoints(
@@ -84,7 +90,7 @@ def test_stage_1_is_told_precision_and_checkpoints(
 def test_every_stage_has_its_own_count_of_skipped_episodes(
     stages: str, several: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Stage 2 claims four. No key depends on it, and records of `fewshot evaluate` tell it all the same."""
+    """Stage 2 claims four; the model's number is the sum. No key depends on it; `fewshot evaluate` has it."""
     whole = pipeline.ensure_model
 
     def claimed(*given: Any) -> Any:
@@ -95,14 +101,15 @@ def test_every_stage_has_its_own_count_of_skipped_episodes(
     assert run(several, "--stages", stages, "--groups", "lower", "--seed", "5") == 0
     lines = capsys.readouterr().out.splitlines()
     skipped = next(line for line in lines if line.startswith("0 ")).split()[-1]
-    model = of_group(several, "lower", stages)["model"]
-    found = {name: one.get("skipped_episodes") for name, one in model["stages"].items()}
+    model = of_group(several, "lower", stages).model
+    found = {stage.name: stage.skipped_episodes for stage in model.stages or ()}
     if stages == "1,2":
-        assert (model["skipped_episodes"], found, skipped) == (4, {"1": None, "2": 4}, "4/?")
+        assert (model.skipped_episodes, found, skipped) == (4, {"densecl": None, "superpixels": 4}, "4/?")
         return
-    assert (model["skipped_episodes"], found, skipped) == (0, {"1": None, "2": 4, "3": 0}, "4/?")
+    counts = {"densecl": None, "superpixels": 4, "annotated": 0}
+    assert (model.skipped_episodes, found, skipped) == (4, counts, "4/?")
     before = {path: path.read_bytes() for path in (several / "records").iterdir()}
-    assert main(["evaluate", "--work", str(several), model["key"], "--redo"]) == 0
+    assert main(["evaluate", "--work", str(several), model.key, "--overwrite"]) == 0
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -114,10 +121,10 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
         asked.extend((cell.plan.fold, cell.plan.group) for cell in shared)
         return [Path(f"{cell.plan.fold} {cell.plan.group}") for cell in shared]
 
-    monkeypatch.setattr(runner, "_answered", answered)
+    monkeypatch.setattr(runner, "_run_work_unit", answered)
     store, protocol = Store.open(work / "stores" / "tiny"), load_protocol("alpnet-ep1")
     request = Request(store, protocol, 1, (0, 3), ("lower", "upper"), work, CPU, 2)
-    paths = runner.run(request, settle("densemp", {}, encoder="resnet18"))
+    paths = runner.run(request, build_method_config("densemp", {}, encoder="resnet18"))
     assert asked == [(0, "lower"), (3, "lower"), (0, "upper"), (3, "upper")]
     assert [path.name for path in paths] == ["0 lower", "0 upper", "3 lower", "3 upper"]
 
@@ -126,11 +133,11 @@ def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
     assert run(work, "--setting", "2") == 0
     assert len(records(work)) == 2
     for record in records(work):
-        assert DROPPED in record["audits"]  # seven training scans, of which four slices show the group
-        assert record["training"]["excluded_seen"] == record["training"]["slices_excluded"] == 28
-        logged = labels_logged(work, record["model"]["key"])
+        assert DROPPED in record.audits  # seven training scans, of which four slices show the group
+        assert record.training.excluded_seen == record.training.slices_excluded == 28
+        logged = labels_logged(work, record.model.key)
         support, query = ({int(x.split(":")[n]) for x in logged if x.startswith("ann")} for n in (3, 5))
-        shown = range(1, 5) if record["group"] == "upper" else range(3, 7)
+        shown = range(1, 5) if record.group == "upper" else range(3, 7)
         assert support | query and not (support | query) & set(shown)
 
 
@@ -170,11 +177,14 @@ MISTAKES = [
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),
     (["--stages", ""], "stages are none; give some of 1,2,3"),
     (["--stages", "1,x"], "stages='1,x'"),
-    (["--stages", "1", "--set", "stages=1"], "are the same: give one of them"),
-    (["--set", "annotated=0"], "option annotated is 0.0"),
-    (["--set", "stage3_steps=0"], "--stages 1,2 leaves stage 3 out"),
-    (["--protocol", "qnet-ep1", "--set", "stages=1,2,3"], "tests every class of dataset tiny"),
-    (["--select", "oracle"], "below the steps (which trains stage 2 anew too), or --select last"),
+    (["--stages", "1", "--option", "stages=1"], "are the same: give one of them"),
+    (["--option", "annotated=0"], "option annotated is 0.0"),
+    (["--option", "stage3_steps=0"], "--stages 1,2 leaves stage 3 out"),
+    (["--protocol", "qnet-ep1", "--option", "stages=1,2,3"], "tests every class of dataset tiny"),
+    (
+        ["--checkpoint-policy", "oracle"],
+        "below the steps (which trains the earlier stages anew too), or --checkpoint-policy last",
+    ),
 ]
 
 
@@ -182,7 +192,7 @@ MISTAKES = [
 def test_a_mistake_is_one_line_and_trains_nothing(
     more: list[str], said: str, several: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = MODEL[:4] if more[0] == "--set" else MODEL
+    settings = MODEL[:4] if more[0] == "--option" else MODEL
     typed = [one.format(**files) for one in more]
     before = sorted((several / "models").glob("*"))
     assert main(["run", "--work", str(several), *FOLD, "--method", "densemp", *settings, *typed]) == 2
@@ -198,13 +208,13 @@ def test_stages_are_for_methods_that_have_them(work: Path, capsys: pytest.Captur
 
 def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None:
     """A file is stage 1's, so a row without it starts as usual; a name is what only that row starts from."""
-    rows = [label for label, _options in ABLATIONS["densemp"]]
+    rows = list(DenseMP.ablations)
     for typed, wanted in (
         (None, ["densecl", "imagenet", "densecl", "densecl"]),
         ("random", ["densecl", "random", "densecl", "densecl"]),
         ("made.pth", ["made.pth", "imagenet", "made.pth", "made.pth"]),
     ):
-        methods = ablated(
+        methods = build_ablation(
             "densemp", {}, (0,), encoder="resnet18", weights=typed, steps=7, precision="float32"
         )
         recipes = [methods[label][0].recipe for label in rows]
@@ -213,28 +223,33 @@ def test_a_row_of_the_ablation_takes_the_weights_that_are_meant_for_it() -> None
 
 
 def test_stage_2_is_trained_as_the_method_is_asked_to_be() -> None:
-    method = settle("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
-    second = stage_2(method, "random")
+    method = build_method_config("densemp", {}, encoder="resnet18", seed=3, precision="bf16", compiled=True)
+    second = first_method(method, "random")
     assert (second.name, second.seed, second.precision, second.compiled) == ("ssl-alpnet", 3, "bf16", True)
 
 
 def test_what_is_set_is_what_a_flag_says() -> None:
-    """`--set encoder=` brings that encoder's weights, `--set weights=` overrides them; never both ways."""
+    """`--option encoder=` brings that encoder's weights, `--option weights=` overrides them; never both."""
     for name in ("ssl-alpnet", "densemp"):
         flags = {} if name == "ssl-alpnet" else {"stages": "2,3"}
-        found = settle(name, {**flags, "encoder": "resnet18"}).recipe
-        assert found == settle(name, flags, encoder="resnet18").recipe and found.weights == "imagenet"
-        found = settle(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
-        assert found == settle(name, flags, encoder="resnet18", weights="random").recipe
-    with pytest.raises(UserError, match="--weights and --set weights= are the same: give one of them"):
-        settle("ssl-alpnet", {"weights": "random"}, weights="random")
+        found = build_method_config(name, {**flags, "encoder": "resnet18"}).recipe
+        assert (
+            found == build_method_config(name, flags, encoder="resnet18").recipe
+            and found.weights == "imagenet"
+        )
+        found = build_method_config(name, {**flags, "encoder": "resnet18", "weights": "random"}).recipe
+        assert found == build_method_config(name, flags, encoder="resnet18", weights="random").recipe
+    with pytest.raises(UserError, match="--weights and --option weights= are the same: give one of them"):
+        build_method_config("ssl-alpnet", {"weights": "random"}, weights="random")
 
 
 @pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])
 def test_steps_of_a_stage_that_is_left_out_are_refused(typed: int | None, settings: dict[str, str]) -> None:
     with pytest.raises(UserError, match="--steps 7: they are stage 2's, which is left out"):
-        settle("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
-    rows = ablated("densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16")
+        build_method_config("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
+    rows = build_ablation(
+        "densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16"
+    )
     assert [row[0].recipe.steps for row in rows.values() if row[0].recipe] == [7, 7, 7, 0]
 
 
@@ -266,8 +281,8 @@ def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
 
 
 def test_stage_3_has_no_support_scan_in_another_dataset(store: Store) -> None:
-    method = settle("densemp", {}, encoder="resnet18")
+    method = build_method_config("densemp", {}, encoder="resnet18")
     crossed: Any = SimpleNamespace(train_store=store)
-    with pytest.raises(UserError, match="--train-dataset: stage 3 needs the fold's support scan"):
-        check_pipeline(crossed, method)
-    check_pipeline(crossed, settle("densemp", {"stages": "1,2"}, encoder="resnet18"))
+    with pytest.raises(UserError, match="--train-dataset: stage annotated needs the fold's support scan"):
+        check_stages(crossed, method)
+    check_stages(crossed, build_method_config("densemp", {"stages": "1,2"}, encoder="resnet18"))

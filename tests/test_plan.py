@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from episodes.index import ClassSliceIndex
-from episodes.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
-from episodes.plan_rules import class_range, intersection, range_thirds, union
-from episodes.plan_text import plans_text
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from episodes.plan.describe import plans_text
+from episodes.plan.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
+from episodes.plan.rules import class_range, intersection, range_thirds, union
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def test_text_names_support_queries_parts_and_hash() -> None:
 def test_a_plan_needs_no_model() -> None:
     code = (
         "import sys, episodes.plan, episodes.plan_text, protocols.spec\n"
-        "heavy = {'fewshot.learner', 'fewshot.encoder', 'baselines', 'skimage', 'sacred'}\n"
+        "heavy = {'fewshot.learners.learner', 'fewshot.encoders.encoder', 'baselines', 'skimage', 'sacred'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

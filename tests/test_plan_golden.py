@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from episodes.dataset import load_dataset_spec
-from protocols.conformance.published_plan import DATASETS, differences, published_index
-from protocols.spec import load_protocol
+from episodes.store.dataset import load_dataset_spec
+from protocols.conformance.data.published_plan import DATASETS, count_differences, published_index
+from protocols.rules.spec import load_protocol
 
 FAMILIES = ("chaos_like", "gaps_like", "sabs_like")
 KINDS = {
@@ -33,7 +33,7 @@ def test_every_fold_and_set_equals_the_released_plan(golden: Path, family: str) 
     seen = 0
     for fold in published["folds"]:
         for recorded in fold["label_sets"].values():
-            assert dict(differences(fold, recorded, index, spec, protocol)) == dict.fromkeys(KINDS, 0)
+            assert dict(count_differences(fold, recorded, index, spec, protocol)) == dict.fromkeys(KINDS, 0)
             seen += 1
     assert seen == 10
 
@@ -53,7 +53,7 @@ def test_every_kind_of_wrong_answer_is_counted(golden: Path) -> None:
     recorded["classes"]["2"]["support_slices"][1] += 1
     scan, z, part, scored = recorded["classes"]["3"]["queries"][0]
     recorded["classes"]["3"]["queries"][0] = [scan, z, part, not scored]
-    found = differences(fold, recorded, index, spec, protocol)
+    found = count_differences(fold, recorded, index, spec, protocol)
     # a changed query is one entry too many and one too few
     assert found == {**dict.fromkeys(KINDS, 1), "train_slices_setting1": 2, "query_slices": 2}
 
@@ -65,5 +65,5 @@ def test_another_rule_gives_another_plan(golden: Path) -> None:
     protocol = load_protocol("alpnet-ep1")
     other = replace(protocol, evaluation=replace(protocol.evaluation, exclusion="intersection"))
     fold = published["folds"][0]
-    found = differences(fold, fold["label_sets"]["1"], index, spec, other)
+    found = count_differences(fold, fold["label_sets"]["1"], index, spec, other)
     assert found["train_slices_setting2"] > 0 and found["query_slices"] == 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from episodes.prefetch import prefetched
+from episodes.sampling.prefetch import prefetch
 
 
 def threads() -> list[threading.Thread]:
@@ -20,7 +20,7 @@ def test_items_come_in_order_from_another_thread(depth: int) -> None:
         time.sleep(0.001 * (step % 3))
         return step, threading.current_thread().name
 
-    items = list(prefetched(build, range(7, 27), depth))
+    items = list(prefetch(build, range(7, 27), depth))
     assert [step for step, _ in items] == list(range(7, 27))
     assert {name for _, name in items} == {"prefetch_0"}
     assert not threads()
@@ -35,14 +35,14 @@ def test_several_threads_build_at_once_and_the_order_stays() -> None:
         time.sleep(0.002 * (step % 4))
         return step, threading.current_thread().name
 
-    items = list(prefetched(build, range(20), 12, workers=3))
+    items = list(prefetch(build, range(20), 12, workers=3))
     assert [step for step, _ in items] == list(range(20))
     assert {name for _, name in items} == {"prefetch_0", "prefetch_1", "prefetch_2"}
     assert not threads()
 
 
 def test_no_steps_no_items() -> None:
-    assert list(prefetched(lambda step: step, range(4, 4), 2)) == []
+    assert list(prefetch(lambda step: step, range(4, 4), 2)) == []
 
 
 def test_an_error_comes_in_place_of_its_item() -> None:
@@ -51,7 +51,7 @@ def test_an_error_comes_in_place_of_its_item() -> None:
             raise OSError("the disk is gone")
         return step
 
-    stream = prefetched(build, range(10), 4)
+    stream = prefetch(build, range(10), 4)
     assert [next(stream) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(OSError, match="the disk is gone"):
         next(stream)
@@ -60,7 +60,7 @@ def test_an_error_comes_in_place_of_its_item() -> None:
 
 def test_it_builds_ahead_but_no_further_than_depth() -> None:
     built: list[int] = []
-    stream = prefetched(lambda step: built.append(step) or step, range(100), 3)
+    stream = prefetch(lambda step: built.append(step) or step, range(100), 3)
     assert next(stream) == 0
     deadline = time.monotonic() + 10
     while len(built) < 4 and time.monotonic() < deadline:
@@ -78,7 +78,7 @@ def test_closing_ends_the_thread_and_drops_what_waits() -> None:
         built.append(step)
         return step
 
-    stream = prefetched(build, range(100), 20)
+    stream = prefetch(build, range(100), 20)
     assert next(stream) == 0
     assert threads()
     stream.close()
@@ -88,4 +88,4 @@ def test_closing_ends_the_thread_and_drops_what_waits() -> None:
 
 def test_depth_below_one_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="depth is 0"):
-        next(prefetched(lambda step: step, range(3), 0))
+        next(prefetch(lambda step: step, range(3), 0))

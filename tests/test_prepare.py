@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,15 +22,15 @@ from small_volumes import (
     write_scans,
 )
 
-from episodes import dataset
-from episodes.contact import middle_class_slice
+from episodes.figures.contact_sheet import middle_class_slice
+from episodes.io.nifti import write_nifti
 from episodes.prepare.audit import audit, flipped, left_right
-from episodes.prepare.published import find_pairs, prepare_published
-from episodes.store import Store
-from episodes.superpixels import volume_superpixels
-from episodes.volumes import write_nifti
+from episodes.prepare.paired_nifti import find_pairs, prepare_published
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store import dataset
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_store_holds_what_the_files_hold(folder: Path, tmp_path: Path) -> None:
     (folder / "superpix-MIDDLE_1.nii.gz").write_text("ignored")
     (folder / "notes.txt").write_text("ignored")
     store = prepare_published(folder, small_spec(), tmp_path / "stores" / "chaost2")
+    assert store.prepared_by == "published-layout"
     image, labels = small_scan(2)
     scan = store.scan("2")
     assert np.array_equal(scan.image, image) and np.array_equal(scan.labels, labels)
@@ -189,6 +191,8 @@ def test_command_prints_what_it_found_and_draws_it(
     picture = work / "stores" / "chaost2" / "contact.png"
     pixels = imread(picture)
     assert pixels.shape[1] > 800 and len(np.unique(pixels[..., :3].reshape(-1, 3), axis=0)) > 100
+    assert "prepared by: somebody else's released preprocessing (published layout)" in printed
+    assert Store.open(work / "stores" / "chaost2").prepared_by == "published-layout"
     before = (work / "stores" / "chaost2" / "index.json").stat().st_mtime_ns
     picture.unlink()
     assert main(command) == 0  # the same files: left as it is, the picture drawn again
@@ -208,6 +212,27 @@ def test_other_files_replace_a_store_only_when_asked(
     assert Store.open(tmp_path / "stores" / "chaost2").hash == old
     assert main([*command, "--overwrite"]) == 0
     assert Store.open(tmp_path / "stores" / "chaost2").hash != old
+
+
+def test_a_store_of_an_older_program_stays_and_the_way_out_is_named(
+    folder: Path, tmp_path: Path, small: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prepare", "chaost2", str(folder), "--work", str(tmp_path)]
+    assert main(command) == 0
+    index = tmp_path / "stores" / "chaost2" / "index.json"
+    content = json.loads(index.read_text())
+    del content["prepared_by"]
+    index.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "--overwrite prepares it again and writes it down" in printed and "prepared by: not known" in printed
+    )
+    assert Store.open(index.parent).hash == content["hash"]
+    assert main([*command, "--overwrite"]) == 0
+    store = Store.open(index.parent)
+    assert (store.hash, store.prepared_by) == (content["hash"], "published-layout")
 
 
 def test_full_disk(folder: Path, tmp_path: Path) -> None:
@@ -267,7 +292,7 @@ def test_middle_slice_of_those_with_most_classes() -> None:
 
 @pytest.mark.volumes
 def test_real_pairs_pass_the_checks(shared: Path) -> None:
-    from episodes.volumes import check_pair, read_nifti
+    from episodes.io.nifti import check_pair, read_nifti
 
     for name, folder, scan in (("chaost2", "chaos_t2", "3"), ("sabs", "sabs_ct", "12")):
         spec = dataset.load_dataset_spec(name)

@@ -14,17 +14,17 @@ from made_backbones import slices_of
 from PIL import Image
 from tiny import tiny_store
 
-from episodes.pictures import JoinedPictures, open_slices
-from episodes.slices import normalisation
-from episodes.store import Store
-from fewshot.backbone_file import read_pretraining
+from episodes.contrastive.images import JoinedPictures, open_slices
+from episodes.store.slices import normalisation
+from episodes.store.store import Store
 from fewshot.commands.main import main
+from fewshot.encoders.backbone_file import read_pretraining
 
 SETTINGS = ["epochs=1", "batch=4", "queue=8", "size=40", "hidden=8", "out=4"]
 
 
 def pretrain(work: Path, *source: str, settings: list[str] = SETTINGS) -> int:
-    typed = [part for one in settings for part in ("--set", one)]
+    typed = [part for one in settings for part in ("--option", one)]
     begin = ["pretrain", "densecl", "--work", str(work), "--encoder", "resnet18", "--device", "cpu"]
     return main([*begin, *source, *typed])
 
@@ -54,7 +54,7 @@ def test_one_backbone_of_a_fold_of_two_stores(
     stores: tuple[Store, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = ["epochs=1", "batch=44", "queue=88", "size=32", "hidden=8", "out=4"]
-    assert pretrain(tmp_path, "--store", "tiny", "other", "--folds", "1", settings=settings) == 0
+    assert pretrain(tmp_path, "--dataset", "tiny", "other", "--folds", "1", settings=settings) == 0
     printed = capsys.readouterr().out
     (path,) = (tmp_path / "backbones").glob("*/backbone.pt")
     about = read_pretraining(path)
@@ -69,12 +69,12 @@ def test_one_backbone_of_a_fold_of_two_stores(
     ("source", "words"),
     [
         (
-            ["--store", "tiny", "other"],
-            "--store tiny other: 5, 3 folds; name those that all have with --folds",
+            ["--dataset", "tiny", "other"],
+            "--dataset tiny other: 5, 3 folds; name those that all have with --folds",
         ),
-        (["--store", "tiny", "tiny"], "--store tiny tiny: a dataset stands twice"),
-        (["--store", "tiny", "tiny/"], "a dataset stands twice"),
-        (["--store", "tiny", "other", "tiny", "--folds", "0"], "a dataset stands twice"),
+        (["--dataset", "tiny", "tiny"], "--dataset tiny tiny: a dataset stands twice"),
+        (["--dataset", "tiny", "tiny/"], "a dataset stands twice"),
+        (["--dataset", "tiny", "other", "tiny", "--folds", "0"], "a dataset stands twice"),
     ],
 )
 def test_stores_that_do_not_go_together(
@@ -91,7 +91,7 @@ def test_files_of_every_fold_are_what_weights_take(
     stores: tuple[Store, Store], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "made" / "tiny_{fold}.pt")
-    assert pretrain(tmp_path, "--store", "tiny", "--folds", "0,1", "--out", out) == 0
+    assert pretrain(tmp_path, "--dataset", "tiny", "--folds", "0,1", "--out", out) == 0
     kept = {path.read_bytes() for path in (tmp_path / "backbones").glob("*/backbone.pt")}
     files = [tmp_path / "made" / f"tiny_{fold}.pt" for fold in (0, 1)]
     assert {file.read_bytes() for file in files} == kept and len(kept) == 2
@@ -114,7 +114,7 @@ def test_files_of_every_fold_are_what_weights_take(
 @pytest.mark.parametrize(
     ("source", "out", "words"),
     [
-        (["--store", "tiny"], "one.pt", "wanted {fold} in the name"),
+        (["--dataset", "tiny"], "one.pt", "wanted {fold} in the name"),
         (["--images", "ROCO"], "{fold}.pt", "leave {fold} out"),
     ],
 )

@@ -16,15 +16,15 @@ from PIL import Image
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.contrast import ContrastBatches
-from fewshot.backbone_file import image_hash, read_pretraining
-from fewshot.checkpoints import load_weights
+from episodes.contrastive.batches import ContrastBatches
+from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.files import sha256_of
-from fewshot.learner import encoder_for
-from fewshot.view_pair import ViewPair
-from protocols.pretraining import Cosine, progress_of
+from fewshot.encoders.backbone_file import image_hash, read_pretraining
+from fewshot.encoders.checkpoints import load_weights
+from fewshot.encoders.encoder import build_encoder
+from fewshot.learners.learner import encoder_for
+from fewshot.pretraining.positive_matches import ViewPair
+from protocols.training.pretraining import Cosine, summarise_losses
 
 SMALL = ["--encoder", "resnet18", "--device", "cpu", "--checkpoint-every", "2"]
 RECIPE = ["epochs=3", "batch=4", "queue=8", "size=64", "hidden=16", "out=8", "learning_rate=0.03"]
@@ -43,7 +43,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def arguments(work: Path, source: list[str], *more: str) -> list[str]:
-    settings = [part for setting in RECIPE for part in ("--set", setting)]
+    settings = [part for setting in RECIPE for part in ("--option", setting)]
     return ["pretrain", "densecl", "--work", str(work), *source, *SMALL, *settings, *more]
 
 
@@ -83,7 +83,7 @@ def test_losses_are_told_from_full_queues_on(pictures: Path, tmp_path: Path) -> 
     assert lines[0] == "step,global,dense,match,first,fill,total,rate,defined"
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
     assert len(rows) == STEPS and [float(row["fill"]) for row in rows[:3]] == [0.5, 1.0, 1.0]
-    told = progress_of(the_backbone(tmp_path).parent)
+    told = summarise_losses(the_backbone(tmp_path).parent)
     assert told["total"] == (float(rows[1]["total"]), float(rows[-1]["total"]))
     assert told["global"][0] + told["dense"][0] == pytest.approx(told["total"][0])
 
@@ -120,7 +120,7 @@ def test_stopped_anywhere_and_begun_again_gives_the_same_bytes(
 
 def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny")
-    assert main(arguments(tmp_path, ["--store", "tiny"], "--folds", "0,1")) == 0
+    assert main(arguments(tmp_path, ["--dataset", "tiny"], "--folds", "0,1")) == 0
     printed = capsys.readouterr().out
     paths = sorted((tmp_path / "backbones").glob("*/backbone.pt"))
     assert len(paths) == 2 and all(str(path) in printed for path in paths)
@@ -140,11 +140,11 @@ def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--set", "queue=10"], "a queue of 10 keys is no multiple of the batch of 4"),
-        (["--set", "batch=16", "--set", "queue=16"], "12 pictures, wanted at least a batch of 16"),
-        (["--folds", "0"], "--folds is for --store"),
+        (["--option", "queue=10"], "a queue of 10 keys is no multiple of the batch of 4"),
+        (["--option", "batch=16", "--option", "queue=16"], "12 pictures, wanted at least a batch of 16"),
+        (["--folds", "0"], "--folds is for --dataset"),
         (["--weights", "nowhere.pt"], "weights 'nowhere.pt' is no file"),
-        (["--set", "depth=3"], "depth"),
+        (["--option", "depth=3"], "depth"),
     ],
 )
 def test_what_can_not_be(
@@ -152,13 +152,13 @@ def test_what_can_not_be(
 ) -> None:
     settings = {part.split("=")[0]: part for part in RECIPE}
     for flag, value in zip(more[::2], more[1::2], strict=True):
-        if flag == "--set":
+        if flag == "--option":
             settings[value.split("=")[0]] = value
-    typed = [part for setting in settings.values() for part in ("--set", setting)]
+    typed = [part for setting in settings.values() for part in ("--option", setting)]
     others = [
         part
         for flag, value in zip(more[::2], more[1::2], strict=True)
-        if flag != "--set"
+        if flag != "--option"
         for part in (flag, value)
     ]
     ask = ["pretrain", "densecl", "--work", str(tmp_path), "--images", str(pictures), *SMALL, *typed, *others]

@@ -15,17 +15,24 @@ from fake_store import FakeScan, FakeStore
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from episodes.plan import make_plan
-from episodes.slices import Normalisation, SliceReader
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from protocols import probe as module
-from protocols.dense_cells import NO_CLASS, cell_classes, counted, drawn_cells, features_at, scan_classes
-from protocols.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
-from protocols.spec import load_protocol
-from results.probe import probe_json
+from fewshot.encoders.encoder import build_encoder
+from protocols.rules.spec import load_protocol
+from protocols.studies import probe as module
+from protocols.studies.dense_features import (
+    NO_CLASS,
+    cell_classes,
+    count_hits,
+    draw_cells,
+    features_at,
+    scan_classes,
+)
+from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
+from results.comparison.probe import probe_json
 
 CPU = torch.device("cpu")
 VALUES = (1, 2)
@@ -55,7 +62,7 @@ def sides(reader: SliceReader, most: int = 50) -> tuple[Any, Any]:
     refs = reader._store.index.all_slices(("0", "1")), reader._store.index.all_slices(("2",))
     classes = [scan_classes(reader, some, VALUES) for some in refs]
     return tuple(
-        drawn_cells(some, of, [min(most, n) for n in counted(of, 3)], "test")
+        draw_cells(some, of, [min(most, n) for n in count_hits(of, 3)], "test")
         for some, of in zip(refs, classes, strict=True)
     )
 
@@ -79,21 +86,21 @@ def test_the_class_of_a_cell_by_hand() -> None:
 
 def test_the_draw_is_of_the_class_without_repetition_and_follows_its_names() -> None:
     classes = np.array([[0, 1, 1, 2], [1, NO_CLASS, 1, 2]], dtype=np.int8)
-    drawn = drawn_cells((), classes, (1, 3, 0), 5, "keys")
+    drawn = draw_cells((), classes, (1, 3, 0), 5, "keys")
     assert drawn.classes.tolist() == classes.ravel()[drawn.positions].tolist()
-    assert counted(drawn.classes, 3) == (1, 3, 0) and len(set(drawn.positions.tolist())) == 4
+    assert count_hits(drawn.classes, 3) == (1, 3, 0) and len(set(drawn.positions.tolist())) == 4
     assert drawn.positions.tolist() == sorted(drawn.positions.tolist())
     big = np.zeros((4, 500), dtype=np.int8)
-    one, same, other = (drawn_cells((), big, (50,), seed, "keys").positions for seed in (5, 5, 6))
+    one, same, other = (draw_cells((), big, (50,), seed, "keys").positions for seed in (5, 5, 6))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
     with pytest.raises(ValueError, match="larger sample"):
-        drawn_cells((), classes, (2, 0, 0), 5)
+        draw_cells((), classes, (2, 0, 0), 5)
 
 
 def test_features_that_are_the_label_find_every_cell() -> None:
     reader = reader_of()
     keys, queries = sides(reader)
-    asked = counted(queries.classes, 3)
+    asked = count_hits(queries.classes, 3)
     assert min(asked) >= 30
     assert probed(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
 
@@ -101,8 +108,8 @@ def test_features_that_are_the_label_find_every_cell() -> None:
 def test_noise_finds_by_chance() -> None:
     reader = reader_of(labels=lambda number: blocks(number).repeat(4, axis=0))
     keys, queries = sides(reader, most=200)
-    asked = np.array(counted(queries.classes, 3))
-    assert asked.tolist() == [200, 200, 200] == list(counted(keys.classes, 3))
+    asked = np.array(count_hits(queries.classes, 3))
+    assert asked.tolist() == [200, 200, 200] == list(count_hits(keys.classes, 3))
     generator = torch.Generator().manual_seed(0)
 
     def noise(images: Tensor) -> Tensor:
@@ -116,7 +123,7 @@ def test_features_are_those_of_the_drawn_cells_in_order() -> None:
     """Each cell of every slice has a feature of its own: its direction is the cell's place and slice."""
     reader = reader_of(1)
     refs = reader._store.index.all_slices(("0",))
-    drawn = drawn_cells(refs, np.zeros((3, 64), dtype=np.int8), (40,), "test")
+    drawn = draw_cells(refs, np.zeros((3, 64), dtype=np.int8), (40,), "test")
     seen = []
 
     def encode(images: Tensor) -> Tensor:
@@ -159,7 +166,7 @@ def test_a_scan_without_a_class_or_without_any_cell_is_not_answered_wrongly() ->
     keys, queries = sides(reader)
     nobody = dataclasses.replace(queries, positions=queries.positions[:0], classes=queries.classes[:0])
     first, second = probed(is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU)
-    assert first[1] == 0 == counted(queries.classes, 3)[1] and first[0] > 0
+    assert first[1] == 0 == count_hits(queries.classes, 3)[1] and first[0] > 0
     assert second == (0, 0, 0)
 
 
@@ -210,7 +217,7 @@ def other_weights(shift: int, told: list[Any] | None = None) -> StageOne:
         torch.save(build_encoder(encoder, seed + shift).backbone.state_dict(), path)
         return path
 
-    return StageOne({"densecl_epochs": 1}, backbone)
+    return StageOne({"epochs": 1}, backbone)
 
 
 def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
@@ -264,9 +271,9 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
     drawn = []
 
     def spy(encode: Any, reader: Any, keys: Any, queries: Any, *rest: Any, **named: Any) -> Any:
-        drawn.append((counted(keys.classes, 5), keys.positions.tobytes()))
+        drawn.append((count_hits(keys.classes, 5), keys.positions.tobytes()))
         assert {ref.scan for ref in keys.refs} == {"3", "4", "5", "6", "7", "8", "9"}
-        return [counted(side.classes, 5) for side in queries]
+        return [count_hits(side.classes, 5) for side in queries]
 
     monkeypatch.setattr(module, "probed", spy)
     found = run_probe(request(store, cells=10**6), other_weights(1))
@@ -306,7 +313,7 @@ def test_a_class_that_fills_no_cell_is_refused(store: Store, monkeypatch: pytest
 
 
 def test_options_of_other_stages_are_refused() -> None:
-    with pytest.raises(UserError, match="--set window: no option of stage 1"):
+    with pytest.raises(UserError, match="--option window: no option of stage 1"):
         densecl({"window": "2"}, "resnet18")
 
 
@@ -321,14 +328,14 @@ def test_the_command_prints_the_table_and_keeps_it(
 
     monkeypatch.setattr(module, "densecl", stage_one)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
-    command += ["--seeds", "1,2", "--set", "densecl_epochs=1", "--neighbours", "5", "--cells", "10"]
+    command += ["--seeds", "1,2", "--option", "epochs=1", "--neighbours", "5", "--cells", "10"]
     assert main([*command, "--device", "cpu", "--json", str(tmp_path / "probe.json")]) == 0
-    assert asked == [({"densecl_epochs": "1"}, "resnet18")]
+    assert asked == [({"epochs": "1"}, "resnet18")]
     said = capsys.readouterr().out
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
     assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
-    assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "densecl_epochs=1" in said
+    assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "epochs=1" in said
     kept = json.loads((tmp_path / "probe.json").read_text())
     assert [trial["seed"] for trial in kept["probe"]["trials"]] == [1, 2]
     assert f"{100 * kept['before']['mean']:.1f}" in lines[11] and lines[11][:2] == ["mean", "before"]

@@ -9,10 +9,10 @@ import pytest
 from made_backbones import backbone_file, slices_of
 from test_probe import other_weights, request
 
-from episodes.store import Store
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
-from protocols.probe import StageOne, run_probe
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from protocols.studies.probe import StageOne, run_probe
 
 
 @pytest.fixture(scope="module")
@@ -37,4 +37,4 @@ def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_pat
 def test_a_stage_1_that_saw_a_query_is_refused(store: Store, tmp_path: Path) -> None:
     made = backbone_file(tmp_path / "made.pt", slices_of(store, ("3", "1")))
     with pytest.raises(UserError, match="saw slice 0 of scan 1, which fold 0 of tiny asks"):
-        run_probe(request(store, seeds=(0,)), StageOne({"densecl_epochs": 1}, lambda *_: made))
+        run_probe(request(store, seeds=(0,)), StageOne({"epochs": 1}, lambda *_: made))

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from results.probe import (
+from results.comparison.probe import (
     Probe,
     ScanRecall,
     Trial,
     difference_intervals,
-    differences,
     probe_json,
     probe_table,
+    recall_differences,
     recalls,
     summary,
 )
@@ -41,7 +41,7 @@ def probe(
         for fold, scans in asked.items()
     )  # fmt: skip
     return Probe(
-        "tiny", "b" * 64, "alpnet-ep1 version 1", "resnet18", "random", {"densecl_epochs": 2},
+        "tiny", "b" * 64, "alpnet-ep1 version 1", "resnet18", "random", {"epochs": 2},
         ("liver", "background")[:classes], 20, 100, 640, 31, trials,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_means_by_hand_and_the_missing_class_is_undefined() -> None:
     assert summary(before, 1) == pytest.approx([0.875, 0.375, 0.625], abs=1e-12)
     assert summary(before) == pytest.approx([0.625, 0.625, 0.625], abs=1e-12)
     gained = summary(recalls(made, "after")) - summary(before)
-    assert summary(differences(made)) == pytest.approx(gained, abs=1e-12) and gained[2] > 0.2
+    assert summary(recall_differences(made)) == pytest.approx(gained, abs=1e-12) and gained[2] > 0.2
 
 
 def test_the_last_column_is_folds_of_classes() -> None:

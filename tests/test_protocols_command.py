@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from test_protocols_of_record import INDEX, Facts
 
-from episodes.index import ClassSliceIndex
+from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
-from protocols.differences import differences
-from protocols.spec import known_protocols, load_protocol
-from protocols.words import MEANINGS, shown
+from protocols.rules.describe import MEANINGS, protocol_text
+from protocols.rules.diff import diff_protocols
+from protocols.rules.spec import known_protocols, load_protocol
 
 
 def counted(a: str, b: str) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def counted(a: str, b: str) -> dict[str, Any]:
     facts = Facts(classes={"liver": 1, "right-kidney": 2, "left-kidney": 3, "spleen": 4})
     spec = SimpleNamespace(**vars(facts), modality="mr")
     store: Any = SimpleNamespace(spec=spec, index=index, hash="ab" * 8)
-    return differences(load_protocol(a), load_protocol(b), store)
+    return diff_protocols(load_protocol(a), load_protocol(b), store)
 
 
 def test_alpnet_ep1_and_qnet_ep1_by_hand() -> None:
@@ -65,6 +65,20 @@ def test_two_parts_that_take_the_same_place_are_no_difference() -> None:
     assert found["scored_slices"]["b"] == 88
 
 
+def test_adnet_and_qnet_differ_in_the_support_scan_and_what_is_published() -> None:
+    found = counted("adnet-ep1", "qnet-ep1")
+    assert [rule["rule"] for rule in found["rules"]] == [
+        "evaluation.support_scan", "training.steps", "groups", "published",
+    ]  # fmt: skip
+    assert found["rules"][-1] == {
+        "rule": "published", "a": {"upper": [1], "lower": [1]}, "b": {},
+        "changes": ["what papers report; the rest is marked"],
+    }  # fmt: skip
+    counts = found["counts"]
+    assert counts["part_assignments"]["differ"] == 0 and counts["scored_slices"]["only_a"] == 0
+    assert counted("alpnet-ep1", "adnet-ep1")["counts"]["part_assignments"] == {"of": 29, "differ": 7}
+
+
 def test_a_protocol_does_not_differ_from_itself() -> None:
     found = counted("qnet-ep1", "qnet-ep1")
     assert found["rules"] == [] and found["counts"]["part_assignments"]["differ"] == 0
@@ -76,7 +90,7 @@ def test_a_protocol_does_not_differ_from_itself() -> None:
 
 
 def test_every_rule_has_words() -> None:
-    from episodes.plan_rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
+    from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, SUPPORT_SCANS
 
     for key, rules in (
         ("support_scan", SUPPORT_SCANS), ("part_rule", PART_RULES), ("scored", SCORED),
@@ -84,7 +98,7 @@ def test_every_rule_has_words() -> None:
     ):  # fmt: skip
         assert {name for rule, name in MEANINGS if rule == key} == set(rules)
     for name in known_protocols():
-        assert load_protocol(name).hash[:16] in shown(load_protocol(name))
+        assert load_protocol(name).hash[:16] in protocol_text(load_protocol(name))
 
 
 def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

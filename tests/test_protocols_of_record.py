@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.index import ClassSliceIndex
-from episodes.plan import EvaluationRules, Plan, make_plan
-from episodes.plan_rules import list_thirds, middles, parts_fault
-from episodes.plan_text import plans_text
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.spec import HOME, known_protocols, load_protocol
+from episodes.plan.describe import plans_text
+from episodes.plan.plan import EvaluationRules, Plan, make_plan, scan_roles
+from episodes.plan.rules import list_thirds, middles, parts_fault
+from episodes.store.dataset import load_dataset_spec
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from protocols.rules.spec import HOME, known_protocols, load_protocol
 
 ORGANS = ("liver", "right-kidney", "left-kidney", "spleen")
 HASH_OF_ALPNET_EP1 = "bbd8a649f25beaef0d8d215b61ed0bb4f0e1f3d90fb18e52c504e3d5f6cdda5e"
@@ -81,12 +82,23 @@ def test_alpnet_ep1_by_hand() -> None:
 
 
 def test_adnet_ep1_by_hand() -> None:
+    protocol = load_protocol("adnet-ep1")
+    assert protocol.version == 2 and protocol.changes[-1].startswith("2: ")
     assert roles(asked("adnet-ep1", 0)) == roles(asked("alpnet-ep1", 0))
     # last fold: of 1 10 11 12 the last is the support, so the first scan is a query
     plan = asked("adnet-ep1", 1)
     assert roles(plan) == (("1", "10", "11"), ("12",), ("2", "3"))
     assert supports(plan, "1") == [4, 4, 4]
-    assert counted(plan, "1") == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (6, 2)]
+    # five class slices 1 2 4 5 6, borders 0 1 3 5, as Q-Net has it; the gap at 3 does not count
+    assert counted(plan, "1") == [(1, 0), (2, 1), (4, 1), (5, 2), (6, 2)]
+    assert protocol.marks(2, "upper") and not protocol.marks(1, "upper")
+
+
+def test_chaos_in_adnets_last_fold() -> None:
+    spec = load_dataset_spec("chaost2")
+    found = scan_roles(spec.scans, spec, load_protocol("adnet-ep1").evaluation, 4)
+    assert found.queries == tuple(spec.scans[place] for place in (0, 16, 17, 18))
+    assert found.supports == ((spec.scans[19],),)
 
 
 def test_adnet_ep2_by_hand() -> None:

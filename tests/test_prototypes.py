@@ -8,7 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewshot.prototypes import masked_average, pooled_cells, resize_masks, set_scores, similarities
+from fewshot.learners.prototypes import (
+    masked_average,
+    pooled_cells,
+    resize_masks,
+    set_scores,
+    similarities,
+    spread_masks,
+)
 
 
 def test_masks_are_resized_between_pixel_centres() -> None:
@@ -69,3 +76,22 @@ def test_score_is_the_masked_softmax_over_the_whole_range() -> None:
         chosen = distances[:, row > 0].double()
         wanted = (F.softmax(chosen, dim=1) * chosen).sum(1)
         assert torch.allclose(found.double(), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize(("side", "grid"), [((24, 40), (3, 5)), ((17, 16), (5, 4)), ((8, 8), (8, 8))])
+def test_spread_masks_average_as_upsampled_features_do(side: tuple[int, int], grid: tuple[int, int]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    features = torch.randn(2, 6, *grid, generator=draw)
+    masks = torch.rand(2, *side, generator=draw) > 0.7
+    grown = F.interpolate(features, size=side, mode="bilinear", align_corners=False)
+    spread = spread_masks(masks, grid)
+    assert spread.shape == (2, *grid)
+    torch.testing.assert_close(spread.sum((1, 2)), masks.float().sum((1, 2)))
+    torch.testing.assert_close(masked_average(features, spread), masked_average(grown, masks.float()))
+
+
+def test_a_mask_that_downsampling_misses_is_not_lost() -> None:
+    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
+    masks[0, 0, 0] = True  # a 2 x 2 grid reads pixels 3 and 4 of every 8
+    assert not resize_masks(masks, (2, 2)).any()
+    torch.testing.assert_close(spread_masks(masks, (2, 2)), torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]))

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
-from episodes.supervoxels import stored_supervoxels
+from episodes.plan.plan import make_plan
+from episodes.pseudo_labels.supervoxels import stored_supervoxels
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.files import hash_of
-from fewshot.recipe import EPISODES, Recipe
-from protocols.methods import settle
-from protocols.models import model_key, model_spec
-from protocols.pseudo_labels import KINDS, superpixels, supervoxels
-from protocols.spec import load_protocol
+from fewshot.learners.recipe import EPISODES, Recipe
+from protocols.rules.spec import load_protocol
+from protocols.training.method_config import build_method_config
+from protocols.training.model_spec import model_key, model_spec
+from protocols.training.pseudo_labels import KINDS, superpixels, supervoxels
 
 MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]
@@ -39,7 +39,7 @@ def test_every_kind_of_a_recipe_has_a_source() -> None:
 
 def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     plan = plan_of(store, 1)
-    method = settle("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
+    method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
     spec = model_spec(method, initial, plan, store, "per-scan", superpixels(store).description)
     assert spec["pseudo_labels"] == {"kind": "superpixels", "min_size": 60}
@@ -77,15 +77,15 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "--work", str(work), *ASKED, "--setting", "2"]
-    assert main([*command, "--set", "draw=released"]) == 2
+    assert main([*command, "--option", "draw=released"]) == 2
     message = capsys.readouterr().err
     assert "draw=present" in message and message.count("\n") == 1
     assert main(command) == 0
     (spec,) = [json.loads(path.read_text()) for path in (work / "models").glob("*/spec.json")]
     maps = stored_supervoxels(tiny_store_at(work))
     assert maps is not None
-    assert spec["pseudo_labels"] == {"kind": "supervoxels", "min_size": 312, "hash": maps.hash}
-    assert spec["recipe"]["episode"] == "supervoxel" and spec["recipe"]["decay"] == 0.98
+    assert spec["pseudo_labels"] == {"kind": "supervoxels", "min_size": 5000, "hash": maps.hash}
+    assert spec["recipe"]["episode"] == "supervoxel" and spec["recipe"]["decay"] == 0.95
     (folder,) = (work / "models").iterdir()
     assert (folder / "losses.csv").read_text().startswith("step,query,alignment,threshold,total,")
     made = files(work)
@@ -99,13 +99,13 @@ def tiny_store_at(work: Path) -> Store:
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp_path: Path) -> None:
-    from episodes.prefetch import prefetched
-    from fewshot.training import train
-    from protocols.models import new_learner
+    from episodes.sampling.prefetch import prefetch
+    from fewshot.training.loop import train
+    from protocols.training.models import new_learner
 
     store = tiny_store_at(work)
     plan, rules = plan_of(store, 1), normalisation(tiny_store_at(work), "per-scan", ())
-    method = settle("adnet", {}, encoder="resnet18", weights="random", steps=4)
+    method = build_method_config("adnet", {}, encoder="resnet18", weights="random", steps=4)
     assert method.recipe is not None
 
     class StopError(Exception):
@@ -119,7 +119,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp
         )
 
         def episodes(steps: range):  # type: ignore[no-untyped-def]
-            for step, episode in zip(steps, prefetched(source.episode, steps, 2), strict=True):
+            for step, episode in zip(steps, prefetch(source.episode, steps, 2), strict=True):
                 if step == stop:
                     raise StopError
                 yield episode

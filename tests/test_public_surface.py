@@ -15,6 +15,7 @@ import fewshot
 SURFACE = {
     "Learner", "PrototypeLearner", "Recipe", "LossResult", "Support", "Episode", "UserError", "seed_for",
     "masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities",
+    "Explanation", "PaperLayout", "PaperTable",
 }  # fmt: skip
 
 

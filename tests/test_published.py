@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.published import KEYS, PublishedRow, marked, name_of, read_published
+from results.tables.published import KEYS, PublishedRow, marked, name_of, read_published
 
 
 def lines(**changes: str) -> list[dict[str, str]]:

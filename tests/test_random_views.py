@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from episodes.random_views import MEAN, STD, ViewDraw, crop, crop_box, draw_views, recolour
+from episodes.contrastive.view_transforms import MEAN, STD, ViewDraw, crop, crop_box, draw_views, recolour
 
 GREY = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from episodes.plan_rules import EXCLUSIONS
-from episodes.store import Store
+from episodes.plan.rules import EXCLUSIONS
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from results.records import read_record
+from results.records.files import read_record
 
 pytestmark = [pytest.mark.volumes, pytest.mark.slow]
 
@@ -50,4 +50,4 @@ def test_a_yardstick_completes_its_table_on_chaos(
         assert "incomplete" not in capsys.readouterr().out.lower()
     records = [read_record(path) for path in (work / "records").glob("*.json")]
     assert len(records) == 20
-    assert all(score["dice"] is not None for record in records for score in record["scores"])
+    assert all(score.dice is not None for record in records for score in record.scores)

@@ -12,17 +12,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
-from fewshot.commands import run as run_command
 from fewshot.commands import shared
+from fewshot.commands.experiment import run as run_command
 from fewshot.commands.main import main
-from protocols.methods import settle
-from results.html import Prose, Sheet, page
-from results.layout import Grid
-from results.leaderboard import leaderboard
-from results.records import Record, read_records, write_record
-from results.report import commands, picture, report_parts
+from protocols.training.method_config import build_method_config
+from results.leaderboard.board import leaderboard
+from results.leaderboard.html import Prose, Sheet, page
+from results.leaderboard.report import commands, picture, report_parts
+from results.records.files import read_records, write_record
+from results.records.record import Record
+from results.tables.text_table import Grid
 
 EVIL = """<img src=x onerror="document.title='broken'">'&"""
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -58,12 +59,12 @@ def test_the_report_holds_all_parts_and_fetches_nothing(report: Path) -> None:
     fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:image/png;base64,)[^"'\s>]+""", text)
     assert fetched == [] and "@import" not in text and "url(" not in text
     assert text.count("data:image/png;base64,") == 2
-    assert "--method apple" in text and "--set &#x27;it&#x27;&quot;&#x27;&quot;&#x27;s=a b&#x27;" in text
+    assert "--method apple" in text and "--option &#x27;it&#x27;&quot;&#x27;&quot;&#x27;s=a b&#x27;" in text
     assert (report.parent / "tiny-setting-2" / "by-class.svg").is_file()
 
 
 def test_every_name_is_escaped() -> None:
-    made = [one | {"method": one["method"] | {"name": EVIL}, "audits": [EVIL]} for one in records()[:4]]
+    made = [changed(one, method={"name": EVIL}, audits=[EVIL]) for one in records()[:4]]
     board = leaderboard(made, "tiny", 2, replicates=20)
     text = page(board.title, report_parts(board, [], [EVIL], Prose(EVIL, (EVIL,))))
     assert "<img" not in text and "&lt;img src=x onerror=&quot;" in text
@@ -82,16 +83,30 @@ def test_a_page_marks_text_and_number_columns() -> None:
 
 def densemp_of(setting: int, stages: list[int]) -> Record:
     """Return a committed record of DenseMP, told as with other stages where it was trained in all three."""
-    every = read_records(Path(__file__).resolve().parent.parent / "results" / "records")
-    made = next(r for r in every if r["method"]["name"] == "densemp" and r["setting"] == setting)
-    assert made["method"]["options"]["stages"] == [1, 2, 3] and made["model"]["steps"] == 360
+    every = read_records(Path(__file__).resolve().parent.parent / "results" / "data" / "real")
+    made = next(r for r in every if r.method.name == "densemp" and r.setting == setting)
+    assert made.method.options["stages"] == [1, 2, 3] and made.model.steps == 360
     if stages != [1, 2, 3]:
         left_out = ("stage3_", "annotated") if 3 not in stages else ()
-        options = {n: v for n, v in made["method"]["options"].items() if not n.startswith(left_out or " ")}
-        made["method"]["options"] = options | {"stages": stages}
+        options = {n: v for n, v in made.method.options.items() if not n.startswith(left_out or " ")}
         steps = 300 if 2 in stages else 0
-        made["model"]["recipe"]["steps"] = made["model"]["stages"]["2"]["steps"] = steps
-        made["model"]["steps"] = steps + (60 if 3 in stages else 0)
+        assert made.model.recipe is not None
+        trained = {
+            "superpixels": {"steps": steps},
+            "annotated": {},
+            "densecl": {},
+        }
+        kept = [
+            stage
+            for stage in made.to_json()["model"]["stages"]
+            if stage["name"] != "annotated" or 3 in stages
+        ]
+        model = {
+            "recipe": {**made.model.recipe, "steps": steps},
+            "stages": [stage | trained[stage["name"]] for stage in kept],
+            "steps": steps + (60 if 3 in stages else 0),
+        }
+        made = changed(made, method={"options": options | {"stages": stages}}, model=model)
     return made
 
 
@@ -100,31 +115,34 @@ def densemp_of(setting: int, stages: list[int]) -> Record:
 def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, stages: list[int]) -> None:
     """Read by the command's own parser, as a user's shell hands it over."""
     made = densemp_of(setting, stages)
-    made["model"] |= {
-        "precision": "bf16",
-        "answer_precision": "bf16",
-        "compiled": True,
-        "checkpoint": "oracle",
-    }
+    model = {"precision": "bf16", "answer_precision": "bf16", "compiled": True, "checkpoint": "oracle"}
+    made = changed(made, model=model)
+    assert made.model.recipe is not None
     board = leaderboard([made], "chaost2", setting, replicates=2)
     program, command, *words = shlex.split(commands(board).lines[0])
     parser = argparse.ArgumentParser()
     run_command.add_arguments(parser)
     args = parser.parse_args(words)
-    method = settle(
-        args.method, shared.settings(args.set), encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision, compiled=args.compile,
-    )  # fmt: skip
+    method = build_method_config(
+        args.method,
+        shared.parse_options(args.option),
+        encoder=args.encoder,
+        weights=args.weights,
+        steps=args.steps,
+        seed=args.seed,
+        precision=args.precision,
+        compiled=args.compile,
+    )
     assert (program, command, args.dataset, args.setting) == ("fewshot", "run", "chaost2", setting)
-    assert json.loads(json.dumps(method.description["options"])) == made["method"]["options"]
+    assert json.loads(json.dumps(method.description["options"])) == made.method.options
     assert method.recipe is not None and (method.recipe.encoder, method.recipe.weights) == (
         "resnet18",
         "densecl",
     )
     recipe = dataclasses.asdict(method.recipe)
-    assert {name: recipe[name] for name in made["model"]["recipe"]} == made["model"]["recipe"]
-    assert (method.seed, method.precision, args.select) == (0, "bf16", "oracle")
-    assert args.answer_precision == "bf16" and method.compiled
+    assert {name: recipe[name] for name in made.model.recipe} == made.model.recipe
+    assert (method.seed, method.precision, args.checkpoint_policy) == (0, "bf16", "oracle")
+    assert args.eval_precision == "bf16" and method.compiled
 
 
 PROBE = """<script>

@@ -10,12 +10,13 @@ import torch
 from fake_store import fake_store
 from test_supervoxel_sampler import source as supervoxel_source
 
-from episodes import augment, resident
-from episodes.resident import TOGETHER, ResidentEpisodes, episodes_of
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from episodes.views import MappedSampler
-from fewshot.types import Episode
+from episodes.sampling import augment
+from episodes.sampling import device_sampler as resident
+from episodes.sampling.base import MappedSampler
+from episodes.sampling.device_sampler import TOGETHER, ResidentEpisodes, episodes_of
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.types import Episode
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -28,8 +29,8 @@ def superpixels(batch: int = 1, draw: str = "present", **options: object) -> Sup
     return SuperpixelEpisodes(reader, store.index, ("0", "1"), **settings)  # type: ignore[arg-type]
 
 
-def supervoxels() -> MappedSampler:
-    return supervoxel_source(augmentation="published")
+def supervoxels(batch: int = 1) -> MappedSampler:
+    return supervoxel_source(augmentation="published", batch=batch)
 
 
 def assert_same(one: Episode, other: Episode) -> None:
@@ -40,8 +41,14 @@ def assert_same(one: Episode, other: Episode) -> None:
 
 @pytest.mark.parametrize(
     "made",
-    [superpixels, lambda: superpixels(batch=3), lambda: superpixels(draw="released"), supervoxels],
-    ids=["superpixels", "a batch", "released draw", "supervoxels"],
+    [
+        superpixels,
+        lambda: superpixels(batch=3),
+        lambda: superpixels(draw="released"),
+        supervoxels,
+        lambda: supervoxels(batch=3),
+    ],
+    ids=["superpixels", "a batch", "released draw", "supervoxels", "a batch of supervoxels"],
 )
 def test_they_are_the_samplers_episodes(made: Callable[[], MappedSampler]) -> None:
     """Over more steps than are drawn together, from another step than the first, byte for byte."""
@@ -105,9 +112,11 @@ def test_a_gpu_without_the_memory_has_them_built_on_the_host(
 def test_nothing_is_mixed_with_the_host_or_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device one tensor of the host among its own raises, and so does a number that is read."""
     monkeypatch.setattr(augment, "_noise", lambda shape, device, _seed: torch.empty(shape, device=device))
-    held = ResidentEpisodes(superpixels(batch=2), torch.device("meta"))
-    episodes = list(held.episodes(range(TOGETHER + 1)))
-    assert len(episodes) == TOGETHER + 1
-    for one in episodes:
-        assert one.support_images.device.type == one.query_masks.device.type == "meta"
-        assert one.query_images.shape == (2, 1, 1, 64, 64) and one.support_masks.dtype == torch.bool
+    for sampler in (superpixels(batch=2), supervoxels(batch=2)):
+        held = ResidentEpisodes(sampler, torch.device("meta"))
+        episodes = list(held.episodes(range(TOGETHER + 1)))
+        assert len(episodes) == TOGETHER + 1
+        side = sampler.reader.image_size
+        for one in episodes:
+            assert one.support_images.device.type == one.query_masks.device.type == "meta"
+            assert one.query_images.shape == (2, 1, 1, side, side) and one.support_masks.dtype == torch.bool

@@ -12,10 +12,10 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.volumes import read_nifti
+from episodes.io.nifti import read_nifti
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from results.records import read_record
+from fewshot.encoders.encoder import build_encoder
+from results.records.files import read_record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "2"]
 ASKED = ["--dataset", "tiny", "--folds", "0,1"]
@@ -40,7 +40,7 @@ def test_setting_1_shares_a_model_between_groups_and_setting_2_does_not(done: Pa
     models: dict[tuple[int, int], set[str]] = {}
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
-        models.setdefault((record["setting"], record["fold"]), set()).add(record["model"]["key"])
+        models.setdefault((record.setting, record.fold), set()).add(record.model.key)
     assert {cell: len(keys) for cell, keys in models.items()} == {(1, 0): 1, (1, 1): 1, (2, 0): 2, (2, 1): 2}
     assert len(list((done / "models").glob("*/last.pt"))) == 6
 
@@ -69,7 +69,7 @@ def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
     shutil.copytree(done, work)
     before = records_of(work)
     models = set((work / "models").iterdir())
-    assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--answer-precision", "bf16"]) == 0
+    assert main(["run", "--work", str(work), *ASKED, *TRAINED, "--eval-precision", "bf16"]) == 0
     assert "2 steps, answered in bf16" in capsys.readouterr().out
     new = {name: content for name, content in records_of(work).items() if name not in before}
     assert len(new) == 4 and before.items() <= records_of(work).items()
@@ -90,7 +90,7 @@ def test_a_compiled_training_is_a_model_of_its_own_and_says_so(
     (key,) = {path.name for path in (work / "models").iterdir()} - plain
     assert json.loads((work / "models" / key / "spec.json").read_text())["compiled"] is True
     made = [json.loads(content) for content in records_of(work).values()]
-    assert [record["model"].get("compiled") for record in made if record["model"]["key"] == key] == [True] * 2
+    assert [one["model"].get("compiled") for one in made if one["model"]["key"] == key] == [True] * 2
     assert main(["evaluate", key, "--work", str(work), "--dataset", "tiny", "--protocol", "adnet-ep2"]) == 0
 
 
@@ -106,7 +106,7 @@ def test_the_table_is_rebuilt_from_records_alone(
     assert main(["run", "--work", str(done), *ASKED, *TRAINED]) == 0
     printed = capsys.readouterr().out
     for path in (done / "records").glob("*.json"):
-        if read_record(path)["setting"] == 1:
+        if read_record(path).setting == 1:
             (tmp_path / "records").mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / "records")
     assert main(["table", "--records", str(tmp_path / "records")]) == 0
@@ -118,11 +118,11 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
     assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
-        training = record["training"]
-        assert training["slices"] + training["slices_excluded"] == 8 * len(training["scans"])
-        assert (training["slices_excluded"] > 0) == (record["setting"] == 2)
-        assert not set(training["scans"]) & {score["scan"] for score in record["scores"]}
-        assert not set(training["scans"]) & {scan for score in record["scores"] for scan in score["supports"]}
+        training = record.training
+        assert training.slices + training.slices_excluded == 8 * len(training.scans)
+        assert (training.slices_excluded > 0) == (record.setting == 2)
+        assert not set(training.scans) & {score.scan for score in record.scores}
+        assert not set(training.scans) & {scan for score in record.scores for scan in score.supports}
 
 
 def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
@@ -130,22 +130,22 @@ def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
     for path in (done / "records").glob("*.json"):
         log = json.loads((done / "logs" / path.name).read_text())
         run = done / "runs" / log["sacred_run"]
-        assert json.loads((run / "config.json").read_text())["cell"]["fold"] == read_record(path)["fold"]
+        assert json.loads((run / "config.json").read_text())["cell"]["fold"] == read_record(path).fold
         losses = json.loads((run / "metrics.json").read_text())["training.total"]
         assert losses["steps"] == [1, 2]
         assert (run / path.name).read_bytes() == path.read_bytes()
 
 
 def test_predictions_cover_the_whole_prepared_volume(done: Path) -> None:
-    path = next(p for p in (done / "records").glob("*.json") if read_record(p)["group"] == "upper")
+    path = next(p for p in (done / "records").glob("*.json") if read_record(p).group == "upper")
     record = read_record(path)
     files = sorted((done / "predictions" / path.stem).iterdir())
-    assert len(files) == len(record["scores"]) == 4
-    for score in record["scores"]:
-        value = {"liver": 1, "spleen": 4}[score["class"]]
-        image = read_nifti(done / "predictions" / path.stem / f"scan_{score['scan']}_label_{value}.nii.gz")
+    assert len(files) == len(record.scores) == 4
+    for score in record.scores:
+        value = {"liver": 1, "spleen": 4}[score.class_name]
+        image = read_nifti(done / "predictions" / path.stem / f"scan_{score.scan}_label_{value}.nii.gz")
         assert image.array.shape == (8, 65, 65) and image.spacing_mm == pytest.approx((7.7, 1.25, 1.25))
-        assert image.array[1:-1].sum() >= score["tp"] + score["fp"] > 0
+        assert image.array[1:-1].sum() >= score.tp + score.fp > 0
         assert not image.array[:, 64:].any() and not image.array[:, :, 64:].any()
 
 
@@ -159,11 +159,11 @@ def test_overlay_draws_the_cell(done: Path, capsys: pytest.CaptureFixture[str]) 
 def test_evaluate_takes_the_beginning_of_a_model_key(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = records_of(done)
     key = next(
-        read_record(path)["model"]["key"]
+        read_record(path).model.key
         for path in (done / "records").glob("*.json")
-        if read_record(path)["setting"] == 2
+        if read_record(path).setting == 2
     )
-    assert main(["evaluate", "--work", str(done), key[:12], "--redo"]) == 0
+    assert main(["evaluate", "--work", str(done), key[:12], "--overwrite"]) == 0
     assert "setting 2" in capsys.readouterr().out
     assert records_of(done) == before
 
@@ -172,9 +172,9 @@ def test_evaluate_refuses_a_question_that_the_training_does_not_allow(
     done: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     key = next(
-        read_record(path)["model"]["key"]
+        read_record(path).model.key
         for path in (done / "records").glob("*.json")
-        if read_record(path)["setting"] == 2
+        if read_record(path).setting == 2
     )
     assert main(["evaluate", "--work", str(done), key, "--setting", "1"]) == 2
     assert "training slices" in capsys.readouterr().err
@@ -202,8 +202,10 @@ def test_released_checkpoints_are_evaluated_by_pattern(work: Path) -> None:
     assert main(["evaluate", "--work", str(work), *CHECKPOINT, "--checkpoint", pattern]) == 0
     records = [read_record(path) for path in (work / "records").glob("*.json")]
     assert len(records) == 4
-    assert {record["model"]["checkpoint"] for record in records} == {"external"}
-    assert all(record["audits"] == [] for record in records)
+    assert {record.model.checkpoint for record in records} == {"external"}
+    mark = "not the published recipe: encoder resnet18 (published resnet101)"
+    assert all(record.audits == (mark,) for record in records)
+    assert {record.method.labels_used for record in records} == {"external"}
 
 
 def test_one_checkpoint_for_several_folds_is_refused_unless_asked_for(
@@ -217,7 +219,7 @@ def test_one_checkpoint_for_several_folds_is_refused_unless_asked_for(
     command = ["evaluate", "--work", str(work), *CHECKPOINT, "--checkpoint", file, "--same-checkpoint"]
     assert main(command) == 0
     records = [read_record(path) for path in (work / "records").glob("*.json")]
-    assert all("leakage possible" in record["audits"][0] for record in records) and len(records) == 4
+    assert all("leakage possible" in record.audits[0] for record in records) and len(records) == 4
 
 
 MISTAKES = [
@@ -232,10 +234,10 @@ MISTAKES = [
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--folds", "7"], "no fold 7"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--setting", "3"], "--setting"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--steps", "9"], "nothing to train"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "treshold=0.9"], "did you mean 'threshold'"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "threshold=high"], "threshold"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "learning_rate=fast"], "learning_rate"),
-    (["run", "--dataset", "tiny", *TRAINED, "--set", "threshold"], "wanted name=value"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold=high"], "threshold"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "learning_rate=fast"], "learning_rate"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold"], "wanted name=value"),
     (["run", "--dataset", "tiny", "--method", "ssl-alpnet"], "download.pytorch.org"),
     (
         ["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--encoder", "resnet19"],

@@ -10,10 +10,10 @@ import torch
 from fake_store import FakeScan, FakeStore, fake_store
 from torch import Tensor
 
-from episodes.sampler import SuperpixelEpisodes
-from episodes.slices import SliceReader, normalisation
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from episodes.sampling.superpixel import SuperpixelEpisodes
+from episodes.store.slices import SliceReader, normalisation
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 def source(store: FakeStore, scans: tuple[str, ...] = ("0", "1"), **options: object) -> SuperpixelEpisodes:

@@ -7,21 +7,25 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 from tiny import tiny_store
 
-from episodes.plan import make_plan
-from episodes.store import Store
-from episodes.volumes import write_nifti
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
+from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
-from protocols.plan_file import check_one_answer
-from protocols.score_files import prediction_files
-from protocols.spec import load_protocol
-from results.records import Record, read_record, read_records
+from protocols.rules.spec import load_protocol
+from protocols.scoring.plan_file import check_one_answer
+from protocols.scoring.score_masks import prediction_files
+from results.records.files import read_record, read_records
+from results.records.record import MethodPart, Record
+from results.summary.notes import LABELS
 
 CLASSES = {"liver": 1, "right-kidney": 2, "left-kidney": 3, "spleen": 4}
 ASKED = ["--dataset", "tiny", "--folds", "0,1"]
@@ -55,11 +59,12 @@ def work(tmp_path: Path, done: Path) -> Path:
 
 def score(work: Path, *more: str) -> int:
     plan = ["--plan", str(work / "plan.json"), "--name", "theirs"]
-    return main(["score", "--work", str(work), str(work / "theirs"), *plan, *more])
+    labels = [] if "--labels-used" in more else ["--labels-used", "none"]
+    return main(["score", "--work", str(work), str(work / "theirs"), *plan, *labels, *more])
 
 
 def by_cell(records: list[Record]) -> dict[tuple[int, str], Record]:
-    return {(record["fold"], record["group"]): record for record in records}
+    return {(record.fold, record.group): record for record in records}
 
 
 def test_saved_predictions_scored_again_give_the_same_counts(done: Path, work: Path) -> None:
@@ -67,13 +72,11 @@ def test_saved_predictions_scored_again_give_the_same_counts(done: Path, work: P
     own, scored = by_cell(read_records(done / "records")), by_cell(read_records(work / "records"))
     assert len(own) == 4 and own.keys() == scored.keys()
     for cell, record in own.items():
-        assert scored[cell]["scores"] == record["scores"]
-        assert [found["scan"] for found in record["scores"] if found["undefined"]] == ["1"] * (
-            cell == (0, "upper")
-        )
-        assert sum(found["fp"] + found["fn"] for found in record["scores"]) > 0  # no comparison of zeros
+        assert scored[cell].scores == record.scores
+        assert [found.scan for found in record.scores if found.undefined] == ["1"] * (cell == (0, "upper"))
+        assert sum(found.fp + found.fn for found in record.scores) > 0  # no comparison of zeros
         for key in ("protocol", "dataset", "grid", "setting", "plan_hash", "shots", "parts", "training"):
-            assert scored[cell][key] == record[key]
+            assert getattr(scored[cell], key) == getattr(record, key)
 
 
 def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,15 +88,38 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
     assert len(read_records(work / "records")) == 4
     for path in (work / "records").glob("*.json"):
         record = read_record(path)
-        assert record["method"]["name"] == "theirs" and record["method"]["regime"] == "external"
-        assert record["model"]["checkpoint"] == "external" and record["audits"] == ["scored from files"]
+        assert record.method.name == "theirs" and record.method.regime == "external"
+        assert record.model.checkpoint == "external" and record.audits == ("scored from files",)
         assert (work / "logs" / path.name).is_file()
+
+
+def test_the_labels_behind_the_masks_have_no_default(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = ["--plan", str(work / "plan.json"), "--name", "theirs"]
+    assert main(["score", "--work", str(work), str(work / "theirs"), *plan]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "--labels-used is missing" in message
+    for value, meaning in LABELS_USED.items():
+        assert f"{value} ({meaning})" in message
+    assert not (work / "records").exists()
+
+
+@pytest.mark.parametrize("value", LABELS_USED)
+def test_each_value_stands_in_the_record_and_in_words_in_the_table(
+    value: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(work, "--labels-used", value) == 0
+    assert {r.method.labels_used for r in read_records(work / "records")} == {value}
+    assert (LABELS[value] or "labels used in training: none") in capsys.readouterr().out
+
+
+def test_the_values_are_those_of_records_and_of_tables() -> None:
+    assert set(LABELS_USED) == set(LABELS) == set(get_args(get_type_hints(MethodPart)["labels_used"]))
 
 
 def test_the_same_files_give_the_same_records_and_other_files_other_ones(work: Path) -> None:
     assert score(work) == 0
     before = {path.name: path.read_bytes() for path in (work / "records").iterdir()}
-    assert score(work, "--redo") == 0
+    assert score(work, "--overwrite") == 0
     assert before == {path.name: path.read_bytes() for path in (work / "records").iterdir()}
     replace_mask(work, np.zeros((8, 65, 65), dtype=np.uint8))
     assert score(work) == 0
@@ -108,7 +134,7 @@ def test_the_truth_as_prediction_is_100_percent(work: Path, capsys: pytest.Captu
             write(work / "theirs" / f"scan_{scan}_label_{value}.nii.gz", store, scan, truth)
     assert score(work) == 0
     records = read_records(work / "records")
-    dices = [found["dice"] for record in records for found in record["scores"]]
+    dices = [found.dice for record in records for found in record.scores]
     assert dices.count(1.0) == 15 and dices.count(None) == 1
     assert "100.0" in capsys.readouterr().out
 
@@ -127,17 +153,18 @@ def test_counts_of_a_hand_made_mask(work: Path) -> None:
     write(work / "theirs" / "scan_0_label_1.nii.gz", store, "0", mask)
     assert score(work) == 0
     record = by_cell(read_records(work / "records"))[0, "upper"]
-    (found,) = (one for one in record["scores"] if (one["class"], one["scan"]) == ("liver", "0"))
-    assert (found["tp"], found["fp"], found["fn"]) == (int(truth.sum()) - 1, 1, 1)
+    (found,) = (one for one in record.scores if (one.class_name, one.scan) == ("liver", "0"))
+    assert (found.tp, found.fp, found.fn) == (int(truth.sum()) - 1, 1, 1)
 
 
 def test_a_pattern_fills_in_fold_and_group(done: Path, work: Path) -> None:
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
-        shutil.copytree(done / "predictions" / path.stem, work / f"f{record['fold']}" / record["group"])
+        shutil.copytree(done / "predictions" / path.stem, work / f"f{record.fold}" / record.group)
     shutil.rmtree(work / "theirs")
     plan = ["--plan", str(work / "plan.json"), "--name", "theirs"]
-    assert main(["score", "--work", str(work), str(work / "f{fold}" / "{group}"), *plan]) == 0
+    labels = ["--labels-used", "none"]
+    assert main(["score", "--work", str(work), str(work / "f{fold}" / "{group}"), *plan, *labels]) == 0
     assert len(read_records(work / "records")) == 4
 
 

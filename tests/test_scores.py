@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.types import ScanScore
-from results.scores import add, count, dice, precision, recall
+from fewshot.base.types import ScanScore
+from results.metrics.counts import add, count, dice, precision, recall
 
 PRED = [[1, 1, 0], [0, 1, 0]]
 TRUTH = [[1, 0, 0], [1, 1, 1]]

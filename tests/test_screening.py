@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from results.records import Record, write_record
-from results.screening import screen
+from results.records.files import write_record
+from results.records.record import Record
+from results.summary.screening import screen_records
 
 SOUND = [
     record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)]),
@@ -26,24 +26,26 @@ def folder(path: Path, records: list[Record]) -> Path:
     return path
 
 
-def changed(name: str, value: object) -> str:
-    bad = copy.deepcopy(SOUND[0])
-    bad[name] = value
-    return json.dumps(bad)
+def text(one: Record) -> str:
+    return json.dumps(one.to_json())
+
+
+def text_with(name: str, value: object) -> str:
+    return json.dumps({**SOUND[0].to_json(), name: value})
 
 
 BAD = {
-    "truncated": (json.dumps(SOUND[0])[:200], "not a JSON record"),
-    "contradiction": (json.dumps(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
-    "schema": (changed("schema", 7), "schema is 7, wanted 1"),
+    "truncated": (text(SOUND[0])[:200], "not a JSON record"),
+    "contradiction": (text(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
+    "schema": (text_with("schema", 7), "schema is 7, wanted 2"),
     "bytes": ("\udcff", "not a JSON record"),
     "markup": (
-        json.dumps(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "<script>x</script>"})),
+        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "<script>x</script>"})),
         "method.name holds markup",
     ),
-    "audit": (changed("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),
+    "audit": (text_with("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),
     "option": (
-        json.dumps(record(1, "lower", [score("left-kidney", "3", 1)], method={"options": {"<b>": 1}})),
+        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"options": {"<b>": 1}})),
         "a key of method.options holds markup",
     ),
 }
@@ -51,10 +53,10 @@ BAD = {
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_a_bad_file_is_named_and_the_sound_ones_stay(tmp_path: Path, name: str) -> None:
-    text, reason = BAD[name]
+    content, reason = BAD[name]
     folder(tmp_path, SOUND)
-    (tmp_path / f"bad-{name}.json").write_text(text, errors="surrogateescape")
-    screened = screen([tmp_path])
+    (tmp_path / f"bad-{name}.json").write_text(content, errors="surrogateescape")
+    screened = screen_records([tmp_path])
     assert list(screened.records) == SOUND and len(screened.faults) == 1
     assert f"bad-{name}.json" in screened.faults[0]
     with pytest.raises(UserError, match=reason):
@@ -63,23 +65,22 @@ def test_a_bad_file_is_named_and_the_sound_ones_stay(tmp_path: Path, name: str) 
 
 def test_a_cell_twice_with_other_scores_is_left_out_whole(tmp_path: Path) -> None:
     twice = record(0, "lower", [score("left-kidney", "3", 61)])
-    screened = screen([folder(tmp_path, [*SOUND, twice])])
+    screened = screen_records([folder(tmp_path, [*SOUND, twice])])
     assert list(screened.records) == SOUND[:1]
     assert "1.json and" in screened.faults[0] and "fold 0, group lower" in screened.faults[0]
 
 
 def test_a_cell_twice_with_the_same_scores_counts_once(tmp_path: Path) -> None:
-    again = copy.deepcopy(SOUND[1])
-    again["environment"]["torch"] = "3"
-    screened = screen([folder(tmp_path / "one", SOUND), folder(tmp_path / "two", [again])])
+    again = changed(SOUND[1], environment={"torch": "3"})
+    screened = screen_records([folder(tmp_path / "one", SOUND), folder(tmp_path / "two", [again])])
     assert list(screened.records) == SOUND and screened.faults == ()
 
 
 def test_no_folder_and_no_records_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder of records at"):
-        screen([tmp_path / "none"])
+        screen_records([tmp_path / "none"])
     with pytest.raises(UserError, match="no records in"):
-        screen([tmp_path])
+        screen_records([tmp_path])
 
 
 def test_the_exit_status_is_1_unless_told_otherwise(
@@ -92,6 +93,6 @@ def test_the_exit_status_is_1_unless_told_otherwise(
     told = capsys.readouterr()
     assert "left out: " in told.err and "cut.json" in told.err and "ssl-alpnet" in told.out
     out = tmp_path / "b" / "board.json"
-    assert main([*ask, "--leave-out-bad", "--format", "json", "--out", str(out)]) == 0
+    assert main([*ask, "--skip-invalid", "--format", "json", "--out", str(out)]) == 0
     assert "cut.json" in capsys.readouterr().err
     assert json.loads(out.read_text())["measure"] == "dice"

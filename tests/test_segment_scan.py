@@ -15,16 +15,16 @@ import torch
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.store import Store
-from episodes.volumes import NiftiImage, read_nifti, write_nifti
+from episodes.io.nifti import NiftiImage, read_nifti, write_nifti
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import Support
 from fewshot.commands.main import main
-from fewshot.encoder import build_encoder
-from fewshot.errors import UserError
-from fewshot.types import Support
-from protocols.own_model import FoundModel, find_model
-from protocols.own_scans import Question, read_question
-from protocols.segment_scan import Answer, segment_scan
-from results.records import read_records
+from fewshot.encoders.encoder import build_encoder
+from protocols.own_scan.model_lookup import FoundModel, find_model
+from protocols.own_scan.scan_pair import Question, read_question
+from protocols.own_scan.segment import Answer, segment_scan
+from results.records.files import read_records
 
 CPU = torch.device("cpu")
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -66,7 +66,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Scan 2 is the support of fold 0; the range given is the liver's in scan 0, slices 1 to 4."""
-    more = ["--value", "1", "--slices", "1:4", "--prepared", "--picture", str(work / "out" / "p.png")]
+    more = ["--label", "1", "--slices", "1:4", "--prepared", "--picture", str(work / "out" / "p.png")]
     assert main(command(work, *more, key=model_key(work)[:8])) == 0
     told = capsys.readouterr().out
     (record,) = read_records(work / "records")
@@ -76,9 +76,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     assert np.array_equal(mine.array[1:5], run[1:5]) and mine.array[1:5].any()
     assert not mine.array[[0, 5, 6, 7]].any() and mine.array.dtype == np.uint8
     found = int(mine.array.sum())
-    assert found == next(
-        s["tp"] + s["fp"] for s in record["scores"] if (s["class"], s["scan"]) == ("liver", "0")
-    )
+    assert found == next(s.tp + s.fp for s in record.scores if (s.class_name, s.scan) == ("liver", "0"))
     assert f"found {found} voxels, {found * 7.7 * 1.25 * 1.25 / 1000:.1f} ml" in told
     assert "slices 1 to 4 of 8 (prepared), 4 answered" in told and "note" not in told
     assert (work / "out" / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -158,7 +156,8 @@ def test_ct_takes_the_training_statistics_and_says_where_it_cannot() -> None:
     question = made()
     assert ask(question, model).notes == ()
     wanted = (question.query.array[:4].astype(np.float64) - 90) / 20
-    assert np.allclose(learner.asked[0][1][:, 0].numpy(), wanted, rtol=0, atol=1e-5)
+    images = torch.cat([query[:, 0] for _support, query in learner.asked])[:4]
+    assert np.allclose(images.numpy(), wanted, rtol=0, atol=1e-5)
     for unknown in (
         marker(**ct, reason="no store sabs")[1],
         marker(modality=None, rule=None, reason="a checkpoint file does not hold them")[1],
@@ -218,7 +217,7 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
 def test_a_released_checkpoint_file_serves_too(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = work / "released.pth"
     torch.save(SSLALPNet(build_encoder("resnet18", 5)).state_dict(), file)
-    more = ["--encoder", "resnet18", "--image-size", "64", "--prepared", "--value", "4"]
+    more = ["--encoder", "resnet18", "--image-size", "64", "--prepared", "--label", "4"]
     assert main(command(work, *more, key=str(file))) == 2
     assert "--modality" in capsys.readouterr().err
     assert main(command(work, *more, "--modality", "ct", key=str(file))) == 0
@@ -242,11 +241,11 @@ def replaced(work: Path, place: str, array: np.ndarray, dtype: type = np.int16) 
     return ["--support", files["image"], files["mask"], "--query", files["query"]]
 
 
-ONES, P = np.ones((8, 65, 65)), ["--prepared", "--value", "1"]
+ONES, P = np.ones((8, 65, 65)), ["--prepared", "--label", "1"]
 SMALL = np.arange(8.0 * 60 * 60).reshape(8, 60, 60)
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "several values": (lambda w: ["--prepared"], "holds the values 1, 2, 3, 4; say with --value"),
-    "absent value": (lambda w: ["--prepared", "--value", "9"], "no voxel of value 9, only 1, 2, 3, 4"),
+    "several values": (lambda w: ["--prepared"], "holds the values 1, 2, 3, 4; say with --label"),
+    "absent value": (lambda w: ["--prepared", "--label", "9"], "no voxel of value 9, only 1, 2, 3, 4"),
     "empty mask": (lambda w: [*P, *replaced(w, "mask", 0 * ONES)], "holds only 0"),
     "not whole": (
         lambda w: ["--prepared", *replaced(w, "mask", ONES / 2, np.float32)],
@@ -261,7 +260,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "slices beyond": (lambda w: [*P, "--slices", "2:8"], "it has slices 0 to 7"),
     "slices turned": (lambda w: [*P, "--slices", "5:2"], "slices 5:2"),
     "slices wrong": (lambda w: [*P, "--slices", "5"], "wanted A:B"),
-    "not prepared": (lambda w: ["--value", "1"], "add --prepared"),
+    "not prepared": (lambda w: ["--label", "1"], "add --prepared"),
     "no model": (lambda w: [*P, "--checkpoint", "0000"], "no such file, and none under"),
     "no model folder": (lambda w: [*P, "--checkpoint", str(w)], "a folder without spec.json"),
     "no checkpoint": (lambda w: [*P, "--checkpoint", str(w / "image_0.nii.gz")], "is never loaded"),

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from episodes.plan import make_plan
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.store import Store
+from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
-from fewshot.types import SliceRef
-from protocols.cells import Request
-from protocols.selection import held_out, scan_before, validation_plan, without_validation
-from protocols.spec import load_protocol
-from results.records import Record, read_record
+from protocols.request import Request
+from protocols.rules.spec import load_protocol
+from protocols.runs.selection import held_out, scan_before, validation_plan, without_validation
+from results.records.files import read_record
+from results.records.record import Record
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ def test_validation_asks_the_held_out_scan_from_the_folds_support(store: Store) 
 
 
 def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
-    from fewshot.errors import UserError
+    from fewshot.base.errors import UserError
 
     plan = held_out(plan_of(store, 0), "9")
     with pytest.raises(UserError, match="scan 9, the one before fold 0, is no training scan"):
@@ -61,14 +62,29 @@ def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 
 
+DIFFERENCES = "encoder resnet18 (published resnet101), 3 steps (100100), random weights (coco)"
+RECIPE = f"not the published recipe: {DIFFERENCES}"
+
+
 def run(work: Path, select: str, *more: str) -> int:
-    at = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper", "--select", select]
-    return main(["run", *at, *TRAINED, "--set", "snapshot_every=1", *more])
+    at = [
+        "--work",
+        str(work),
+        "--dataset",
+        "tiny",
+        "--folds",
+        "0",
+        "--groups",
+        "upper",
+        "--checkpoint-policy",
+        select,
+    ]
+    return main(["run", *at, *TRAINED, "--option", "snapshot_every=1", *more])
 
 
 def records(work: Path, policy: str) -> list[Record]:
     every = [read_record(path) for path in sorted((work / "records").glob("*.json"))]
-    return [one for one in every if one["model"]["checkpoint"] == policy]
+    return [one for one in every if one.model.checkpoint == policy]
 
 
 def test_three_policies_give_three_cells(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,45 +92,51 @@ def test_three_policies_give_three_cells(work: Path, capsys: pytest.CaptureFixtu
         assert run(work, policy) == 0
     printed = capsys.readouterr().out
     (last,), (oracle,), (validation,) = (records(work, one) for one in ("last", "oracle", "validation"))
-    assert oracle["model"]["key"] == last["model"]["key"] != validation["model"]["key"]
-    assert set(last["training"]["scans"]) - set(validation["training"]["scans"]) == {"9"}
-    assert last["plan_hash"] == oracle["plan_hash"] == validation["plan_hash"]
-    assert "selected" not in last["model"] and last["audits"] == validation["audits"] == []
-    assert oracle["audits"] == ["off the main board: checkpoint picked on the test fold (oracle)"]
-    assert oracle["model"]["selected"]["candidates"] == [1, 2, 3]
-    assert validation["model"]["selected"]["on"] == "scan 9"
-    assert "validation scan held out of training" in validation["checks"]
+    assert oracle.model.key == last.model.key != validation.model.key
+    assert set(last.training.scans) - set(validation.training.scans) == {"9"}
+    assert last.plan_hash == oracle.plan_hash == validation.plan_hash
+    assert last.model.selected is None and last.audits == (RECIPE,)
+    assert oracle.audits == ("off the main board: checkpoint picked on the test fold (oracle)", RECIPE)
+    mark = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+    assert validation.audits == (mark, RECIPE) and f"MARKED: {mark}" in printed
+    assert oracle.model.selected is not None and validation.model.selected is not None
+    assert oracle.model.selected.candidates == (1, 2, 3)
+    assert validation.model.selected.on == "scan 9"
+    assert "validation scan held out of training" in validation.checks
     assert "checkpoint oracle" in printed and "chosen by Dice with labels: fold 0 upper: step" in printed
 
     def mean(record: Record) -> float:
         by_class: dict[str, list[float]] = {}
-        for score in record["scores"]:
-            by_class.setdefault(score["class"], []).append(score["dice"])
+        for score in record.scores:
+            by_class.setdefault(score.class_name, []).append(score.dice)
         return sum(sum(dices) / len(dices) for dices in by_class.values()) / len(by_class)
 
     # the oracle's own number is the fold's, and no worse than the last step's
-    assert oracle["model"]["selected"]["dice"] == pytest.approx(mean(oracle))
+    assert oracle.model.selected.dice == pytest.approx(mean(oracle))
     assert mean(oracle) >= mean(last)
-    if oracle["model"]["selected"]["step"] == 3:
-        assert oracle["scores"] == last["scores"]
+    if oracle.model.selected.step == 3:
+        assert oracle.scores == last.scores
     before = {path: path.read_bytes() for path in (work / "records").glob("*.json")}
-    assert run(work, "validation", "--redo") == 0
+    assert run(work, "validation", "--overwrite") == 0
     assert before == {path: path.read_bytes() for path in before}
-    snapshot = work / "models" / validation["model"]["key"] / "step_2.pt"
+    snapshot = work / "models" / validation.model.key / "step_2.pt"
     snapshot.unlink()
     capsys.readouterr()
     assert run(work, "validation") == 0  # the record is there: nothing to choose
-    assert run(work, "validation", "--redo") == 2
+    assert run(work, "validation", "--overwrite") == 2
     assert "step_2.pt is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ([*TRAINED, "--select", "oracle"], "nothing to select from: a training of 3 steps"),
-        (["--method", "all-foreground", "--select", "validation"], "nothing to train"),
-        ([*TRAINED, "--select", "best"], "invalid choice"),
-        ([*TRAINED, "--select", "oracle", "--checkpoint", "x.pth"], "leave them out with --checkpoint"),
+        ([*TRAINED, "--checkpoint-policy", "oracle"], "nothing to select from: a training of 3 steps"),
+        (["--method", "all-foreground", "--checkpoint-policy", "validation"], "nothing to train"),
+        ([*TRAINED, "--checkpoint-policy", "best"], "invalid choice"),
+        (
+            [*TRAINED, "--checkpoint-policy", "oracle", "--checkpoint", "x.pth"],
+            "leave them out with --checkpoint",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

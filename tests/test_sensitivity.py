@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from making import record, score
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from protocols.spec import load_protocol
-from results.blocks import blocks
-from results.records import read_record
-from results.sensitivity import (
-    by_support,
+from protocols.rules.spec import load_protocol
+from results.records.files import read_record
+from results.summary.configuration_result import configuration_results
+from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
     spread_of_supports,
+    support_means,
     worst_support,
 )
-from results.tables import render
+from results.tables.fold_tables import render
 
 OPEN = {"protocol": {"name": "open-ep", "version": 1, "hash": "e" * 64}, "parts": 1}
 
@@ -46,12 +46,10 @@ def turns() -> list[object]:
 
 
 def test_worst_and_spread_by_hand() -> None:
-    (block,) = blocks(turns())  # type: ignore[arg-type]
+    (block,) = configuration_results(turns())  # type: ignore[arg-type]
     assert several_supports(block)
-    assert by_support(block, 0, ("upper", "liver")) == {
-        ("8",): pytest.approx(0.7),
-        ("9",): pytest.approx(0.3),
-    }
+    liver = support_means(block)[0, "upper", "liver"]
+    assert liver.to_dict() == {"8": pytest.approx(0.7), "9": pytest.approx(0.3)}
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx(0.5)  # mean over supports, then scans
     assert worst_support(block, 0) == pytest.approx((0.3 + 0.5 + 0.4) / 3)
     wanted = (math.sqrt(2 * 0.2**2) + 0.2 + 0) / 3
@@ -72,13 +70,13 @@ def test_the_columns_stand_in_every_table_of_such_a_protocol() -> None:
 
 
 def test_a_missing_cell_leaves_no_number() -> None:
-    (block,) = blocks(turns()[:1])  # type: ignore[arg-type]
+    (block,) = configuration_results(turns()[:1])  # type: ignore[arg-type]
     assert worst_support(block, 0) is None and over_folds(block, worst_support) is None
 
 
 def test_one_support_has_no_such_column() -> None:
     records = [record(0, "upper", [score("liver", "3", 50), score("spleen", "3", 50)], 1)]
-    assert not several_supports(blocks(records)[0]) and "worst support" not in render(records)
+    assert not several_supports(configuration_results(records)[0]) and "worst support" not in render(records)
 
 
 def test_shots_and_parts_change_the_questions_and_not_the_protocol() -> None:
@@ -114,25 +112,26 @@ def test_two_shots_and_five_parts_from_run_to_score(work: Path, capsys: pytest.C
     assert "2 shots; 5 parts" in capsys.readouterr().out
     (path,) = (work / "records").glob("*.json")
     found = read_record(path)
-    assert (found["shots"], found["parts"]) == (2, 5)
-    assert {tuple(score["supports"]) for score in found["scores"]} == {("2", "3")}
-    assert found["training"]["scans"] == ["4", "5", "6", "7", "8", "9"]
+    assert (found.shots, found.parts) == (2, 5)
+    assert {tuple(score.supports) for score in found.scores} == {("2", "3")}
+    assert found.training.scans == ("4", "5", "6", "7", "8", "9")
     assert main(["overlay", "--work", str(work), path.stem]) == 0
     plan = work / "plan.json"
     assert main(["plan", *asked, "--out", str(plan)]) == 0
-    assert json.loads(plan.read_text())["plans"][0]["plan_hash"] == found["plan_hash"]
+    assert json.loads(plan.read_text())["plans"][0]["plan_hash"] == found.plan_hash
     predictions = str(work / "predictions" / path.stem)
     command = ["score", predictions, "--work", str(work), "--plan", str(plan), "--name", "theirs"]
+    command += ["--labels-used", "none"]
     assert main(command) == 0
     theirs = [read_record(p) for p in (work / "records").glob("*.json") if p != path]
-    assert [r["scores"] for r in theirs] == [found["scores"]]
+    assert [r.scores for r in theirs] == [found.scores]
 
 
 def test_one_part(work: Path) -> None:
     at = ["--work", str(work), "--dataset", "tiny", "--folds", "1", "--groups", "lower", "--parts", "1"]
     assert main(["run", *at, "--method", "all-foreground"]) == 0
     records = [read_record(path) for path in (work / "records").glob("*.json")]
-    assert [r["parts"] for r in records if r["fold"] == 1] == [1]
+    assert [r.parts for r in records if r.fold == 1] == [1]
 
 
 def test_too_many_shots_are_one_line(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,13 +12,14 @@ from test_evaluate import Counting
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan import make_plan
-from episodes.slices import SliceReader, normalisation
-from episodes.store import Store
+from episodes.plan.plan import make_plan
+from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from protocols.evaluate import evaluate
-from protocols.spec import load_protocol
-from results.records import Record, read_record
+from protocols.cells.evaluate import evaluate
+from protocols.rules.spec import load_protocol
+from results.records.files import read_record
+from results.records.record import Record
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 FOUR = ("alpnet-ep1", "adnet-ep1", "qnet-ep1", "open-ep")
@@ -44,7 +45,7 @@ def records(work: Path) -> list[Record]:
 
 
 def key_of(work: Path, setting: int) -> str:
-    found = [r["model"]["key"] for r in records(work) if r["setting"] == setting]
+    found = [r.model.key for r in records(work) if r.setting == setting]
     return str(found[0])
 
 
@@ -60,18 +61,20 @@ def test_four_protocols_give_one_table(work: Path, capsys: pytest.CaptureFixture
     table = printed[printed.index(", under adnet-ep1") :].splitlines()
     rows = [line.split()[:2] for line in table if line.split()[:1] and line.split()[0] in FOUR]
     assert [(name, fold) for name, fold in rows] == [(n, f) for n in sorted(FOUR) for f in ("0", "all")]
-    by_protocol = {name: [r for r in records(work) if r["protocol"]["name"] == name] for name in FOUR}
-    assert {r["model"]["key"] for name in FOUR[1:] for r in by_protocol[name]} == {key_of(work, 1)}
-    assert [r["group"] for r in by_protocol["qnet-ep1"]] == ["abdomen"]
+    shown = [line.strip() for line in table if "not the published recipe" in line]
+    assert len(shown) == 1 and shown[0].startswith("MARKED: not the")  # once, since all protocols share it
+    by_protocol = {name: [r for r in records(work) if r.protocol.name == name] for name in FOUR}
+    assert {r.model.key for name in FOUR[1:] for r in by_protocol[name]} == {key_of(work, 1)}
+    assert [r.group for r in by_protocol["qnet-ep1"]] == ["abdomen"]
     # fold 0 of ADNet's protocol asks what alpnet-ep1 asks
     same = [
-        next(r for r in by_protocol[name] if r["setting"] == 1 and r["group"] == "upper")["scores"]
+        next(r for r in by_protocol[name] if r.setting == 1 and r.group == "upper").scores
         for name in ("alpnet-ep1", "adnet-ep1")
     ]
     assert same[0] == same[1]
-    upper = next(r for r in by_protocol["open-ep"] if r["group"] == "upper")
-    assert len(upper["scores"]) == 2 * 2 * 8 and {len(s["supports"]) for s in upper["scores"]} == {1}
-    assert all(s["slices"] == 8 for s in upper["scores"])
+    upper = next(r for r in by_protocol["open-ep"] if r.group == "upper")
+    assert len(upper.scores) == 2 * 2 * 8 and {len(s.supports) for s in upper.scores} == {1}
+    assert all(s.slices == 8 for s in upper.scores)
 
 
 def test_every_slice_is_encoded_once_for_all_protocols(done: Path) -> None:
@@ -106,15 +109,15 @@ def test_a_protocol_whose_rules_do_not_fit_is_refused_by_name(
 def test_a_mismatch_that_is_allowed_is_marked_hybrid(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(work, 2, "qnet-ep1", "--allow-mismatch", "--setting", "2", "--folds", "0") == 0
     assert "MARKED: hybrid: off the main board, trained with other training slices" in capsys.readouterr().out
-    (found,) = [r for r in records(work) if r["protocol"]["name"] == "qnet-ep1"]
+    (found,) = [r for r in records(work) if r.protocol.name == "qnet-ep1"]
     # what the model was trained on, not what the protocol asks: 7 scans of 8 slices without 1-4
-    assert found["training"]["slices"] == 7 * 4 and found["training"]["slices_excluded"] == 7 * 4
-    assert "no training scan in the fold" in found["checks"]
-    assert not any(check.startswith("setting 2") for check in found["checks"])
+    assert found.training.slices == 7 * 4 and found.training.slices_excluded == 7 * 4
+    assert "no training scan in the fold" in found.checks
+    assert not any(check.startswith("setting 2") for check in found.checks)
     # asked in setting 1 the excluded slices stay those of its training
     assert asked(work, 2, "alpnet-ep1", "--allow-mismatch", "--setting", "1", "--folds", "0") == 0
-    hybrids = [r for r in records(work) if r["audits"] and r["setting"] == 1]
-    assert len(hybrids) == 2 and all(r["training"]["slices_excluded"] == 28 for r in hybrids)
+    hybrids = [r for r in records(work) if r.audits[0].startswith("hybrid") and r.setting == 1]
+    assert len(hybrids) == 2 and all(r.training.slices_excluded == 28 for r in hybrids)
 
 
 def test_no_mismatch_lets_queries_be_trained_on(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,10 +149,10 @@ def test_checkpoint_files_are_asked_under_several_protocols(done: Path, tmp_path
     question = ["--dataset", "tiny", "--setting", "1", "--folds", "0", "--encoder", "resnet18"]
     several = ["--protocol", "alpnet-ep1,open-ep,qnet-ep1", "--checkpoint", file]
     assert main(["evaluate", "--work", str(work), *question, *several]) == 0
-    found = {(r["protocol"]["name"], r["group"]): r for r in records(work)}
-    assert len(found) == 5 and all(r["model"]["checkpoint"] == "external" for r in found.values())
-    (trained,) = [r for r in records(done) if r["setting"] == 1]
-    assert found["alpnet-ep1", "upper"]["scores"] == trained["scores"]
+    found = {(r.protocol.name, r.group): r for r in records(work)}
+    assert len(found) == 5 and all(r.model.checkpoint == "external" for r in found.values())
+    (trained,) = [r for r in records(done) if r.setting == 1]
+    assert found["alpnet-ep1", "upper"].scores == trained.scores
 
 
 def test_open_ep_writes_a_file_for_every_support(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import record, score
+from making import changed, record, score
 from scipy import stats
 
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
-from results.records import Record, write_record
-from results.significance import Comparison, compare
+from results.comparison.significance import Comparison, compare
+from results.records.files import write_record
+from results.records.record import Record
 
 KIDNEY = {"a": (60, 70, 80, 50, 90), "b": (50, 72, 60, 45, 88)}  # differences 10 -2 20 5 2
 LIVER = {"a": (80, 80, 80, 80, 80), "b": (80, 70, 70, 75, 79)}  # 0 10 10 5 1
@@ -95,8 +96,8 @@ def test_rows_are_named_by_method_label_or_hash_and_wrong_names_are_answered() -
         comparison(records, "c")
     with pytest.raises(UserError, match="are the same configuration"):
         comparison(records, "a", "a")
-    steps = [r | {"model": r["model"] | {"steps": 9}} for r in answers("a")]
-    with pytest.raises(UserError, match="'a' fits 2 rows, name one by its hash"):
+    steps = [changed(r, model={"steps": 9}) for r in answers("a")]
+    with pytest.raises(UserError, match="'a' fits 2 rows, name one by its id"):
         comparison(records + steps)
     with pytest.raises(UserError, match="is incomplete: 1 cells are missing; run them"):
         comparison(records[:-1])

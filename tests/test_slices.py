@@ -11,10 +11,10 @@ import pytest
 import torch
 from fake_store import FakeScan, FakeStore, fake_store
 
-from episodes.slices import SliceReader, normalisation, pooled
-from episodes.volumes import read_nifti
-from fewshot.errors import UserError
-from fewshot.types import SliceRef
+from episodes.io.nifti import read_nifti
+from episodes.store.slices import SliceReader, normalisation, pooled
+from fewshot.base.errors import UserError
+from fewshot.base.types import SliceRef
 
 
 def test_pooling_by_hand() -> None:

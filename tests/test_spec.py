@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.errors import UserError
-from protocols.spec import HOME, chosen_folds, known_protocols, load_protocol
+from fewshot.base.errors import UserError
+from protocols.rules.spec import HOME, choose_folds, known_protocols, load_protocol
 
 SHIPPED = (HOME / "alpnet-ep1.toml").read_text()
 
@@ -142,9 +142,9 @@ def test_an_unknown_name_is_answered_with_near_names(tmp_path: Path) -> None:
 
 
 def test_folds_are_chosen_by_all_or_numbers() -> None:
-    assert chosen_folds("all", (0, 4, 8)) == (0, 1)
-    assert chosen_folds("1,0,1", (0, 4, 8)) == (1, 0)
+    assert choose_folds("all", (0, 4, 8)) == (0, 1)
+    assert choose_folds("1,0,1", (0, 4, 8)) == (1, 0)
     with pytest.raises(UserError, match="no fold 2"):
-        chosen_folds("2", (0, 4, 8))
+        choose_folds("2", (0, 4, 8))
     with pytest.raises(UserError, match="wanted `all` or numbers"):
-        chosen_folds("one", (0, 4, 8))
+        choose_folds("one", (0, 4, 8))

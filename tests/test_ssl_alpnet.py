@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.errors import UserError
-from fewshot.learner import options_from
-from fewshot.types import Episode, Support
+from fewshot.base.errors import UserError
+from fewshot.base.types import Episode, Support
+from fewshot.learners.learner import options_from
 
 SIDE = 64  # pixels; features of 32 x 32 cells come from an encoder of stride 2
 

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipeline_runs import stage_of
 from tiny import tiny_store
 
-from episodes.slices import normalisation
+from episodes.store.slices import normalisation
+from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
-from fewshot.files import write_json
-from protocols.methods import settle
-from protocols.pretraining import ensure_backbone
-from results.records import read_record
+from protocols.training.method_config import build_method_config
+from protocols.training.pretraining import ensure_backbone
+from results.records.files import read_record
 
 NUMBERS = {
     "densecl_epochs": 2, "densecl_batch": 8, "densecl_queue": 16, "densecl_size": 32,
     "densecl_learning_rate": 0.01, "densecl_key_momentum": 0.9,
 }  # fmt: skip
-SMALL = [word for name, value in NUMBERS.items() for word in ("--set", f"{name}={value}")]
-ASK = ["--folds", "0", "--encoder", "resnet18", "--steps", "2", "--set", "stage3_steps=2"]
+SMALL = [word for name, value in NUMBERS.items() for word in ("--option", f"{name}={value}")]
+ASK = ["--folds", "0", "--encoder", "resnet18", "--steps", "2", "--option", "stage3_steps=2"]
 
 
 def made_in(work: Path) -> dict[Path, tuple[int, bytes]]:
@@ -34,9 +35,9 @@ def made_in(work: Path) -> dict[Path, tuple[int, bytes]]:
 
 @pytest.mark.slow
 def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
-    from fewshot.commands.phantoms import made_phantoms
+    from fewshot.commands.phantoms import ensure_phantoms
 
-    made_phantoms(tmp_path, "phantom-mri", size=64, slices=12)
+    ensure_phantoms(tmp_path, "phantom-mri", size=64, slices=12)
     command = [
         "run",
         "--work",
@@ -55,11 +56,11 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
     assert {name: recipe[name] for name in NUMBERS} == NUMBERS
     assert (spec["encoder"], spec["processes"], spec["precision"]) == ("resnet18", 1, "float32")
     records = [read_record(path) for path in (tmp_path / "records").glob("*.json")]
-    assert len(records) > 1 and {r["model"]["stages"]["1"]["key"] for r in records} == {path.parent.name}
+    assert len(records) > 1 and {stage_of(r.model, "densecl").key for r in records} == {path.parent.name}
     for record in records:
-        options = record["method"]["options"]
+        options = record.method.options
         assert {name: options[name] for name in NUMBERS} == NUMBERS
-        assert record["model"]["stages"]["1"]["images"] == spec["images"]["count"]
+        assert stage_of(record.model, "densecl").images == spec["images"]["count"]
     before = made_in(tmp_path)
     assert main(command) == 0 and made_in(tmp_path) == before
 
@@ -67,7 +68,7 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
 def test_a_backbone_of_other_processes_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny", scans=4)
     scans = ("2", "3")
-    options = settle("densemp", {name: str(value) for name, value in NUMBERS.items()}).options
+    options = build_method_config("densemp", {name: str(value) for name, value in NUMBERS.items()}).options
     rules = normalisation(store, "per-scan", scans)
 
     def backbone(work: Path) -> Path:

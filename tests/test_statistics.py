@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.statistics import (
+from results.summary.statistics import (
     holm,
     interval,
     mean_of_defined,
@@ -19,7 +19,7 @@ from results.statistics import (
     spread_of,
     standardised,
     weighted_means,
-)  # fmt: skip
+)
 
 
 def test_signed_ranks_worked_by_hand() -> None:

@@ -10,10 +10,10 @@ import torch
 from test_training import UNDEFINED, rows
 from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy_train
 
-from fewshot import training
-from fewshot.errors import UserError
-from fewshot.stepping import Stepper
-from fewshot.training import TrainingResult, reads_later
+from fewshot.base.errors import UserError
+from fewshot.training import loop as training
+from fewshot.training.loop import TrainingResult, reads_later
+from fewshot.training.optimizer_step import Stepper
 
 
 @pytest.fixture

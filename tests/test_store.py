@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan, small_spec
 
-from episodes.dataset import DatasetSpec
-from episodes.store import Source, Store, new_store
-from fewshot.errors import UserError
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import PREPARED_BY, SourceScan, Store, new_store
+from fewshot.base.errors import UserError
 
 
-def small_source(number: int) -> Source:
+def small_source(number: int) -> SourceScan:
     image, labels = small_scan(number)
     superpixels = np.where(image > 0, 1 + number, 0).astype(np.uint16)
-    return Source(str(number), image, labels, superpixels, SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64)
+    return SourceScan(str(number), image, labels, superpixels, SPACING, ORIGIN, DIRECTION, "a" * 64, "b" * 64)
 
 
 def write_small(
-    path: Path, *sources: Source, spec: DatasetSpec | None = None, overwrite: bool = False
+    path: Path, *sources: SourceScan, spec: DatasetSpec | None = None, overwrite: bool = False
 ) -> Store:
     with new_store(path, spec or small_spec(), overwrite=overwrite) as writer:
         for source in sources or (small_source(1), small_source(2), small_source(3)):
@@ -84,6 +84,31 @@ def test_hash_covers_what_determines_results(tmp_path: Path) -> None:
         for number, (scan, spec) in enumerate(changed)
     }
     assert len(hashes | {first}) == len(changed) + 1
+
+
+def test_who_prepared_a_store_is_kept_and_not_hashed(tmp_path: Path) -> None:
+    hashes = set()
+    for name in PREPARED_BY:
+        with new_store(tmp_path / name, small_spec(), prepared_by=name) as writer:
+            writer.add(small_source(1))
+        store = Store.open(tmp_path / name)
+        assert store.prepared_by == name
+        hashes.add(store.hash)
+    assert hashes == {"379b9b8128a07462"}  # that of a program before the key
+
+
+def test_a_store_without_the_key_is_of_unknown_preparation(tmp_path: Path) -> None:
+    store = write_small(tmp_path / "chaost2")
+    assert store.prepared_by == "unknown"  # what an own folder has
+    index = store.path / "index.json"
+    content = json.loads(index.read_text())
+    del content["prepared_by"]
+    index.write_text(json.dumps(content))
+    old = Store.open(store.path)
+    assert (old.prepared_by, old.hash) == ("unknown", store.hash)
+    index.write_text(json.dumps(content | {"prepared_by": "me"}))
+    with pytest.raises(UserError, match="prepared_by is 'me', expected one of fewshot, published-layout"):
+        Store.open(store.path)
 
 
 def test_existing_store_stays_unless_asked(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from skimage.segmentation import felzenszwalb
 
-from episodes.superpixels import outlines, patient_mask, superpixels, volume_superpixels
-from protocols.conformance.superpixels import check, same_partition
+from episodes.pseudo_labels.superpixels import outlines, patient_mask, superpixels, volume_superpixels
+from protocols.conformance.parts.superpixels import check, same_partition
 
 
 def test_patient_is_the_largest_eight_connected_component_with_its_holes() -> None:

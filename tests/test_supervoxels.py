@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 from tiny import tiny_spec, tiny_store
 
-from episodes.dataset import REGIONS
-from episodes.felzenszwalb import segment_volume
-from episodes.store import Store
-from episodes.superpixels import patient_mask
-from episodes.supervoxels import (
-    PUBLISHED_MIN_SIZE,
+from episodes.pseudo_labels.felzenszwalb import segment_volume
+from episodes.pseudo_labels.superpixels import patient_mask
+from episodes.pseudo_labels.supervoxels import (
+    MIN_SIZE,
     ensure_supervoxels,
     min_size_of,
     stored_supervoxels,
     volume_supervoxels,
 )
-from fewshot.errors import UserError
-from fewshot.files import sha256_of
+from episodes.store.dataset import REGIONS, load_dataset_spec
+from episodes.store.store import Store
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from protocols.conformance.parts.superpixels import same_partition
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +42,13 @@ def store(made: Path, tmp_path: Path) -> Store:
     return Store.open(tmp_path / "tiny")
 
 
-def test_the_published_sizes_are_for_slices_of_256() -> None:
-    full = replace(tiny_spec(), image_size=256)
-    assert min_size_of(full) == 5000 and min_size_of(replace(full, region="heart")) == 1000
-    assert min_size_of(tiny_spec()) == round(5000 / 16)
-    assert min_size_of(replace(full, image_size=96, region="heart")) == round(1000 * 9 / 64)
-    assert min_size_of(replace(full, image_size=1)) == 1
-    assert set(PUBLISHED_MIN_SIZE) == set(REGIONS)
+def test_sizes_are_those_of_the_region_whatever_the_slices() -> None:
+    assert min_size_of(tiny_spec()) == min_size_of(load_dataset_spec("chaost2")) == 5000
+    assert min_size_of(load_dataset_spec("cmr")) == 1000
+    assert set(MIN_SIZE) == set(REGIONS)
+
+
+ISOTROPIC = (1.0, 1.0, 1.0)
 
 
 def test_the_patient_cuts_what_was_found_in_the_whole_volume() -> None:
@@ -55,9 +56,10 @@ def test_the_patient_cuts_what_was_found_in_the_whole_volume() -> None:
     volume = noise.integers(60, 255, (5, 16, 18)).astype(np.int16)
     volume[:, :, :5] = 0
     volume[3] = 0  # a slice without patient
-    found = volume_supervoxels(volume, 50.0, 6)
-    segments = segment_volume(volume, 1 / 255, 6)
-    patient = np.stack([patient_mask(image, 50.0) for image in volume])
+    volume[0, 8, 8] = 255  # the range is 0 .. 255, so nothing is rescaled
+    found = volume_supervoxels(volume, (6.0, 1.5, 1.5), 6)
+    segments = segment_volume(volume, 1 / 255, 6, 4.0)
+    patient = np.stack([patient_mask(image, 10.0) for image in volume])
     assert np.array_equal(found > 0, patient) and not found[3].any()
     numbers = np.unique(found)
     assert numbers.tolist() == list(range(len(numbers))) and len(numbers) > 4 and found.dtype == np.uint16
@@ -66,30 +68,53 @@ def test_the_patient_cuts_what_was_found_in_the_whole_volume() -> None:
     assert np.bincount(segments.ravel()).min() >= 6
 
 
+def test_only_the_range_and_the_ratio_of_spacings_matter() -> None:
+    noise = np.random.Generator(np.random.PCG64(1))
+    volume = noise.integers(0, 2000, (4, 16, 16)).astype(np.float64)
+    volume[:, 4:12, 4:12] += 500
+    found = volume_supervoxels(volume, (6.0, 1.5, 1.5), 8)
+    assert found.max() > 3
+    assert same_partition(volume_supervoxels(volume / 2 - 512, (6.0, 1.5, 1.5), 8), found)
+    assert same_partition(volume_supervoxels(volume, (12.0, 3.0, 3.0), 8), found)
+    assert not same_partition(volume_supervoxels(volume, ISOTROPIC, 8), found)
+
+
+def test_a_voxel_is_patient_above_10_of_255_of_the_range() -> None:
+    volume = np.zeros((1, 3, 4))
+    volume[0, 1] = [255.0, 10.0, 10.001, 0.0]
+    found = volume_supervoxels(100 + 2 * volume, ISOTROPIC, 1)
+    assert (found > 0).sum() == 1  # the largest of two components; the first where they are equal
+    volume[0, 1, 1] = 10.001
+    assert (volume_supervoxels(100 + 2 * volume, ISOTROPIC, 1) > 0).sum() == 3
+
+
 def test_min_size_acts_before_masking() -> None:
-    volume = np.full((2, 6, 6), 10.0)
-    volume[:, 2:4, 2:4] = 100.0
-    assert np.array_equal(volume_supervoxels(volume, 50.0, 1) > 0, volume > 50)
-    joined = volume_supervoxels(volume, 50.0, 9)  # 8 bright voxels are too few, so they join the 64 dark
-    assert np.array_equal(joined, (volume > 50).astype(np.uint16))  # and the patient's part of it remains
+    volume = np.full((2, 6, 6), 2.0)
+    volume[0, 0, 0] = 0.0
+    volume[:, 2:4, 2:4] = 255.0
+    assert np.array_equal(volume_supervoxels(volume, ISOTROPIC, 1) > 0, volume > 10)
+    joined = volume_supervoxels(volume, ISOTROPIC, 9)  # 8 bright voxels are too few, so they join the 64 dark
+    assert np.array_equal(joined, (volume > 10).astype(np.uint16))  # and the patient's part of it remains
 
 
 def test_nobody_there_is_no_supervoxel() -> None:
-    assert not volume_supervoxels(np.zeros((2, 4, 4)), 50.0, 2).any()
+    assert not volume_supervoxels(np.full((2, 4, 4), 7.0), ISOTROPIC, 2).any()
 
 
 def test_more_than_uint16_holds_are_int32() -> None:
-    volume = 100.0 + np.arange(2 * 200 * 200).reshape(2, 200, 200) ** 1.5
-    found = volume_supervoxels(volume, 50.0, 1)
-    assert found.dtype == np.int32 and found.max() == volume.size
+    volume = np.random.Generator(np.random.PCG64(0)).uniform(20, 255, (2, 200, 200))
+    volume[0, 0, 0] = 0
+    found = volume_supervoxels(volume, ISOTROPIC, 1)
+    assert found.dtype == np.int32 and found.max() > np.iinfo(np.uint16).max
 
 
 def test_a_store_keeps_its_hash_and_gets_maps_of_every_scan(store: Store) -> None:
     maps = stored_supervoxels(store)
-    assert maps is not None and maps.min_size == 312
+    assert maps is not None and maps.min_size == 5000
     for scan in store.index.scans:
-        image, found = store.scan(scan).image, maps.scan(scan)
-        assert np.array_equal(found, volume_supervoxels(image, 50.0, 312)) and found.max() > 3
+        stored, found = store.scan(scan), maps.scan(scan)
+        wanted = volume_supervoxels(stored.image, stored.spacing_mm, 5000)
+        assert np.array_equal(found, wanted) and found.max() > 1
     assert Store.open(store.path).hash == store.hash
     index = json.loads((store.path / "supervoxels" / "index.json").read_text())
     files = {scan: sha256_of(store.path / "supervoxels" / f"{scan}.npy") for scan in store.index.scans}
@@ -97,7 +122,9 @@ def test_a_store_keeps_its_hash_and_gets_maps_of_every_scan(store: Store) -> Non
 
 
 def test_what_is_there_is_reused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("episodes.supervoxels._compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(
+        "episodes.pseudo_labels.supervoxels._compute", lambda *_: pytest.fail("computed again")
+    )
     stored = stored_supervoxels(store)
     assert stored is not None and ensure_supervoxels(store).hash == stored.hash
 
@@ -117,14 +144,15 @@ def test_other_parameters_are_computed_anew(store: Store) -> None:
     store.spec = replace(store.spec, region="heart")
     assert stored_supervoxels(store) is None
     found = ensure_supervoxels(store)
-    assert before is not None and found.min_size == 62 and found.hash != before.hash
+    assert before is not None and found.min_size == 1000 and found.hash != before.hash
 
 
 def test_two_that_want_the_same_compute_it_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(store.path / "supervoxels")
     calls: list[int] = []
     monkeypatch.setattr(
-        "episodes.supervoxels.segment_volume", lambda v, *_: calls.append(1) or np.zeros(v.shape, int)
+        "episodes.pseudo_labels.supervoxels.segment_volume",
+        lambda v, *_: calls.append(1) or np.zeros(v.shape, int),
     )
     threads = [
         threading.Thread(target=ensure_supervoxels, args=(Store.open(store.path), 1)) for _ in range(3)
@@ -144,7 +172,7 @@ def test_a_computation_that_failed_counts_for_nothing(store: Store, monkeypatch:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("episodes.supervoxels.segment_volume", fail)
+        patched.setattr("episodes.pseudo_labels.supervoxels.segment_volume", fail)
         with pytest.raises(RuntimeError, match="killed"):
             ensure_supervoxels(store)
     assert stored_supervoxels(store) is None

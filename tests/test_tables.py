@@ -8,15 +8,17 @@ import math
 import random
 
 import pytest
-from making import record, score
+from making import changed, record, score
 
-from fewshot.errors import UserError
-from fewshot.types import ScanScore
-from results.blocks import blocks
-from results.board_tables import board_notes
-from results.leaderboard import leaderboard
-from results.records import Record
-from results.tables import render
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_tables import board_notes
+from results.records.record import Record
+from results.summary.configuration_result import configuration_results
+from results.tables.fold_tables import render
+
+LABELS = {"classes": ["left-kidney"], "support_scans": ["2"], "slices": 3, "hash": "f" * 16}
 
 
 def complete(**changes: object) -> list[Record]:
@@ -35,7 +37,7 @@ def complete(**changes: object) -> list[Record]:
 
 
 def test_means_and_deviations_worked_out_by_hand() -> None:
-    (block,) = blocks(complete())
+    (block,) = configuration_results(complete())
     assert block.columns == (("lower", "left-kidney"), ("upper", "liver"), ("upper", "spleen"))
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx(0.8)
     assert [block.fold_dice(fold) for fold in (0, 1)] == pytest.approx([0.5, 0.6])
@@ -49,10 +51,9 @@ def test_means_and_deviations_worked_out_by_hand() -> None:
 
 def test_a_support_that_stood_in_is_told_and_splits_no_table() -> None:
     records = complete(method={"labels_used": "training-group"})
-    told = {"classes": ["left-kidney"], "support_scans": ["2"]}
-    for number, labels in enumerate([told, {**told, "support_scans": ["3"], "in_place_of": ["1"]}]):
-        records[number]["model"]["labels"] = labels
-    (block,) = blocks(records)
+    for number, labels in enumerate([LABELS, {**LABELS, "support_scans": ["3"], "in_place_of": ["1"]}]):
+        records[number] = changed(records[number], model={"labels": labels})
+    (block,) = configuration_results(records)
     assert not block.missing
     (line,) = [line for line in render(records).splitlines() if "annotated episodes" in line]
     assert line.endswith("since no slice of the fold's shows a training class without a tested one: "
@@ -83,7 +84,7 @@ def test_the_table_is_a_function_of_the_records_in_any_order() -> None:
 def test_a_missing_cell_makes_the_block_incomplete_and_is_named() -> None:
     records = complete()
     del records[2]  # fold 0, lower
-    (block,) = blocks(records)
+    (block,) = configuration_results(records)
     assert block.missing == ((0, "lower"),)
     assert block.spread() is None and block.group_spread("lower") is None and block.fold_dice(0) is None
     assert block.group_spread("upper") is not None and block.fold_dice(1) == pytest.approx(0.6)
@@ -102,14 +103,14 @@ def test_undefined_scores_leave_their_mean_and_are_counted() -> None:
     records = complete()
     gone = ScanScore("liver", "4", ("9",), 0, 0, 0, 0, "class absent from the query scan")
     records[0] = record(0, "upper", [score("liver", "3", 90), gone, score("spleen", "3", 40)])
-    (block,) = blocks(records)
+    (block,) = configuration_results(records)
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx(0.9)
     assert "left out of their means: 1 of 7 (liver 1x class absent from the query scan)" in render(records)
 
 
 def test_several_supports_are_averaged_before_scans() -> None:
     scores = [score("liver", "3", 80, "8"), score("liver", "3", 40, "9"), score("liver", "4", 30)]
-    (block,) = blocks([record(0, "upper", [*scores, score("spleen", "3", 10)])])
+    (block,) = configuration_results([record(0, "upper", [*scores, score("spleen", "3", 10)])])
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx((0.6 + 0.3) / 2)
 
 
@@ -119,7 +120,12 @@ def test_several_supports_are_averaged_before_scans() -> None:
         {"protocol": {"name": "alpnet-ep1", "version": 2, "hash": "e" * 64}},
         {"dataset": {"name": "tiny", "hash": "e" * 64}},
         {"method": {"options": {"window": 4}}},
-        {"method": {"source_hash": "e" * 16}},
+        {"method": {"version": 2}},
+        {"method": {"version": None, "source": "e" * 16}},
+        {"method": {"files": {"mask": "e" * 64}}},
+        {"versions": {"evaluation": 2}},
+        {"queries": "together"},
+        {"model": {"name": "theirs"}},
         {"model": {"encoder": "resnet50"}},
         {"model": {"initial_weights": {"name": "imagenet", "sha256": "e" * 64}}},
         {"model": {"steps": 0}},
@@ -134,7 +140,7 @@ def test_several_supports_are_averaged_before_scans() -> None:
     ],
 )
 def test_different_configurations_are_never_mixed(changes: dict[str, object]) -> None:
-    found = blocks(complete() + complete(**changes))
+    found = configuration_results(complete() + complete(**changes))
     assert len(found) == 2 and all(not block.missing for block in found)
 
 
@@ -143,18 +149,18 @@ def test_one_external_file_per_fold_is_one_block() -> None:
     for fold in (0, 1):
         digest = {"name": "external", "sha256": f"{fold}" * 64}
         some = complete(model={"initial_weights": digest, "checkpoint": "external", "steps": None})
-        records += [one for one in some if one["fold"] == fold]
-    assert len(blocks(records)) == 1
+        records += [one for one in some if one.fold == fold]
+    assert len(configuration_results(records)) == 1
 
 
 def test_two_different_records_of_one_cell_are_refused_and_equal_ones_are_one() -> None:
     records = complete()
-    assert len(blocks([*records, *records])) == 1
+    assert len(configuration_results([*records, *records])) == 1
     other = record(0, "lower", [score("left-kidney", "3", 31)], model={"key": "f" * 16})
     with pytest.raises(
         UserError, match=r"two different records of ssl-alpnet, tiny setting 2, fold 0, group lower"
     ):
-        blocks([*records, other])
+        configuration_results([*records, other])
 
 
 def test_the_comparison_has_a_row_per_configuration_of_one_question() -> None:
@@ -184,28 +190,26 @@ def test_csv_says_which_labels_were_used() -> None:
     assert used == {("ssl-alpnet", "none"), ("densemp", "training-group")}
 
 
-def test_skipped_episodes_of_stage_2_are_counted_where_told() -> None:
-    """Fold 0 skipped 1 in stage 3 and 4 in stage 2; without the latter the note names the stage."""
-    told: dict[str, object] = {
-        "2": {"key": "k" * 16, "steps": 300, "skipped_episodes": 4},
-        "3": {"steps": 60},
-    }
-    untold: dict[str, object] = {"2": {"key": "k" * 16, "steps": 300}}
-    for stages, number, words in ((told, "5", "training episodes ("), (untold, "1", "episodes of stage 3 (")):
-        records = complete(model={"stages": stages, "labels": {"classes": ["left-kidney"]}})
-        lines = render(records).splitlines()
-        assert next(line for line in lines if line.startswith("0 ")).split()[-1] == number
-        assert any(words in line for line in lines)
-    records = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 1}}})
-    assert next(line for line in render(records).splitlines() if line.startswith("0 ")).split()[-1] == "1"
+def stages(steps: int, skipped: int | None) -> list[dict[str, object]]:
+    first = {"name": "superpixels", "steps": steps} | (
+        {} if skipped is None else {"skipped_episodes": skipped}
+    )
+    return [first, {"name": "annotated", "steps": 60, "skipped_episodes": 1}]
 
 
-def test_a_record_that_tells_no_counts_of_stages_is_of_the_same_cell() -> None:
-    told = complete(model={"stages": {"2": {"steps": 300, "skipped_episodes": 4}, "3": {"steps": 60}}})
-    untold = complete(model={"stages": {"2": {"steps": 300}}})
-    assert len(blocks([*told, *untold])) == 1
+@pytest.mark.parametrize(("skipped", "shown"), [(5, "5"), (None, "-")])
+def test_skipped_episodes_count_every_stage_and_may_be_unknown(skipped: int | None, shown: str) -> None:
+    model = {"stages": stages(300, None), "labels": LABELS, "skipped_episodes": skipped}
+    lines = render(complete(model=model)).splitlines()
+    assert next(line for line in lines if line.startswith("0 ")).split()[-1] == shown
+
+
+def test_a_record_that_knows_no_counts_of_stages_is_of_the_same_cell() -> None:
+    known = complete(model={"stages": stages(300, 4), "skipped_episodes": 5})
+    unknown = complete(model={"stages": stages(300, None), "skipped_episodes": None})
+    assert len(configuration_results([*known, *unknown])) == 1
     with pytest.raises(UserError, match="two different records"):
-        blocks([*told, *complete(model={"stages": {"2": {"steps": 301}}})])
+        configuration_results([*known, *complete(model={"stages": stages(301, None)})])
 
 
 def test_no_records_and_unknown_formats_say_so() -> None:

@@ -13,10 +13,10 @@ from PIL import Image
 from processes import end_well, kill, start_together
 from test_backbone_names import STAGE, Twelve
 
+from fewshot.base.distributed import DistributedContext, init_distributed
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
-from fewshot.errors import UserError
-from fewshot.together import Together, joined
-from protocols.pretraining import pretrained
+from protocols.training.pretraining import ensure_pretrained
 
 PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 CPU = torch.device("cpu")
@@ -45,9 +45,9 @@ def test_a_number_of_processes_without_torchrun_is_refused(
     assert error.count("\n") == 1
     launched(monkeypatch, WORLD_SIZE="two")
     with pytest.raises(UserError, match="WORLD_SIZE is set to 'two', which is no number of processes"):
-        joined(CPU).__enter__()
+        init_distributed(CPU).__enter__()
     launched(monkeypatch, **{**dict.fromkeys(PLACE), "WORLD_SIZE": "1"})
-    with joined(CPU) as (together, device):
+    with init_distributed(CPU) as (together, device):
         assert together.size == 1 and device == CPU
 
 
@@ -55,7 +55,7 @@ def test_a_numbered_gpu_is_refused_where_every_process_has_its_own(monkeypatch: 
     launched(monkeypatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match=r"--device cuda:1: .*leave the number out \(--device cuda\)"):
-        joined(torch.device("cuda", 1)).__enter__()
+        init_distributed(torch.device("cuda", 1)).__enter__()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_batches_that_can_not_be_shared(
 ) -> None:
     stage = replace(STAGE, recipe=replace(STAGE.recipe, batch=batch, size=size))
     with pytest.raises(UserError, match=words):
-        pretrained(stage, Twelve(), None, tmp_path, Together(0, processes))
+        ensure_pretrained(stage, Twelve(), None, tmp_path, DistributedContext(0, processes))
     assert not list(tmp_path.iterdir())
 
 
@@ -126,7 +126,7 @@ def test_three_processes_killed_and_begun_again_end_in_the_same_file(pictures: P
     """From three on the sum of gradients depends on its order, so the buckets must be those of no kill."""
 
     def command(work: Path) -> list[str]:
-        settings = [part for one in SETTINGS for part in ("--set", one)]
+        settings = [part for one in SETTINGS for part in ("--option", one)]
         source = ["--work", str(work), "--images", str(pictures)]
         return ["-m", "fewshot", "pretrain", "densecl", *source, *FOLDER, *settings]
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy_episode, toy_train
 
-from fewshot.errors import UserError
-from fewshot.learner import Recipe
-from fewshot.seeds import seed_for
-from fewshot.training import TrainingResult
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.learners.learner import Recipe
+from fewshot.training.loop import TrainingResult
 
 UNDEFINED = {0: "undefined", 4: "undefined", 5: "undefined", 11: "undefined"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewshot.commands.main import main
-from protocols.conformance import published_dice
+from protocols.conformance.data import published_dice
 
 
 def test_dice_of_the_released_program_is_met_scan_by_scan(golden: Path) -> None:

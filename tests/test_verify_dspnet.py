@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.commands import verify
-from fewshot.learner import PrototypeLearner
-from protocols.conformance import dspnet, replay
+from fewshot.commands.develop import verify
+from fewshot.learners.learner import PrototypeLearner
+from protocols.conformance.parts import dspnet
 from protocols.conformance.quantity import Quantity
+from protocols.conformance.replays import replay
 
 
 @pytest.fixture(scope="module")

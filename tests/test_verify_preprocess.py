@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from episodes.volumes import read_nifti, write_nifti
+from episodes.io.nifti import read_nifti, write_nifti
 from fewshot.commands.main import main
-from protocols.conformance.preprocess import check
+from protocols.conformance.data.preprocess import check
 
 
 @pytest.mark.parametrize(("family", "scan"), [("preprocess_mr", "1"), ("preprocess_ct", "0")])

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.commands import verify
-from fewshot.errors import UserError
-from fewshot.learner import PrototypeLearner
-from protocols.conformance import replay, ssl_alpnet
+from fewshot.base.errors import UserError
+from fewshot.commands.develop import verify
+from fewshot.learners.learner import PrototypeLearner
+from protocols.conformance.parts import ssl_alpnet
 from protocols.conformance.quantity import Quantity
-from protocols.conformance.weights import made_by_name
+from protocols.conformance.replays import replay
+from protocols.conformance.replays.weights import made_by_name
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def test_made_by_name_weights_are_of_the_stated_size() -> None:
         "encoder.backbone.bn1.running_mean": (2000,),
         "encoder.backbone.bn1.running_var": (2000,),
         "encoder.backbone.bn1.num_batches_tracked": (),
+        "encoder.backbone.fc.weight": (40, 2048),
     }
     state = {name.split("backbone.")[1]: value for name, value in made_by_name(shapes).items()}
     conv, bn3, weight, bias, mean, var = list(state.values())[:6]
@@ -88,8 +90,7 @@ def test_made_by_name_weights_are_of_the_stated_size() -> None:
     )
     assert state["bn1.num_batches_tracked"].item() == 0
     assert all(value.dtype == torch.float32 for name, value in state.items() if "tracked" not in name)
-    with pytest.raises(ValueError, match="2 dimensions"):
-        made_by_name({"cls_unit.cal": (3, 3)})
+    assert state["fc.weight"].std().item() == pytest.approx((2 / 2048) ** 0.5, rel=0.05)
 
 
 def test_quantity_fails_on_nan() -> None:

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.image import imread
 from tiny import tiny_store
 
-from episodes import contact
-from episodes.contact import class_colours, write_contact_sheet
-from episodes.sheet import spread_out, superpixel_colours
+from episodes.figures import contact_sheet as contact
+from episodes.figures.contact_sheet import class_colours, write_contact_sheet
+from episodes.figures.scan_sheet import spread_out, superpixel_colours
 from fewshot.commands.main import main
 
 

@@ -13,8 +13,8 @@ import pytest
 import SimpleITK
 from small_volumes import DIRECTION, ORIGIN, SPACING, small_scan
 
-from episodes.volumes import NiftiImage, check_pair, read_nifti, write_nifti
-from fewshot.errors import UserError
+from episodes.io.nifti import NiftiImage, check_pair, read_nifti, write_nifti
+from fewshot.base.errors import UserError
 
 KNOWN = {"liver": 1, "spleen": 4}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import SourceScan, Store, new_store
 
 SIZE = 64
 DEPTH = 8
@@ -61,7 +61,7 @@ def tiny_store(
             image, labels = (scan_of or tiny_scan)(number, SIZE + extra)
             superpixels = superpixels_of(image)
             writer.add(
-                Source(
+                SourceScan(
                     str(number), image, labels, superpixels, (7.7, 1.25, 1.25), (0.0, 0.0, 0.0),
                     (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), f"{number:064x}", f"{number:064x}",
                 )

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.learner import LossResult, Recipe
-from fewshot.training import TrainingResult, train
-from fewshot.types import Episode
+from fewshot.base.types import Episode
+from fewshot.learners.learner import LossResult, Recipe
+from fewshot.training.loop import TrainingResult, train
 
 RECIPE = Recipe(
     steps=12, learning_rate=0.05, decay=0.5, decay_every=3, snapshot_every=5, encoder="toy", weights="random"

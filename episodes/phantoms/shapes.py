@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fewshot.seeds import seed_for
+from fewshot.base.seeds import seed_for
 
 Field = NDArray[np.float32]
 SUBSLICES = 2  # a slice is the mean of this many thinner ones: partial volume through the plane

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.itk import resample, resample_onto
-from episodes.prepare.square import centred
-from episodes.volumes import NiftiImage
-from fewshot.errors import UserError
+from episodes.io.nifti import NiftiImage
+from episodes.io.simpleitk_io import resample, resample_onto
+from episodes.prepare.crop_pad import centred
+from fewshot.base.errors import UserError
 
 MR_SPACING_MM = (7.70, 1.25, 1.25)  # (z,y,x)
 MR_SIZE = 256

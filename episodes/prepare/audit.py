@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.dataset import DatasetSpec
 from episodes.prepare.scan import PreparedPair
-from episodes.superpixels import patient_mask
-from fewshot.errors import UserError
+from episodes.pseudo_labels.superpixels import patient_mask
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
 
 STRAY_PIXELS = 10  # fewer than this on the last slice of a class stretch its range by a drawing slip
 SIDES = (("liver", "spleen"), ("right-kidney", "left-kidney"))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import NiftiImage
 from episodes.prepare.audit import ScanFacts, audit, audit_set, flipped, left_right, scan_facts
 from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
-from episodes.store import Source, Store, new_store
-from episodes.superpixels import volume_superpixels
-from episodes.volumes import NiftiImage
-from fewshot.errors import UserError
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import SourceScan, Store, new_store
+from fewshot.base.errors import UserError
 
 
 def build_store(
@@ -24,16 +24,17 @@ def build_store(
     *,
     overwrite: bool = False,
     strict: bool = False,
+    prepared_by: str = "unknown",
     workers: int = 0,
     checked: Callable[[ScanFacts], None] = lambda _facts: None,
     sliced: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
-    `strict`: a label whose mirror image fits better is an error, not a warning. `workers`: threads, 0 for
-    one a core. `checked` is told what each scan holds, `sliced` of each slice whose superpixels are ready.
-    Raises `UserError` as the scans' `read`, `audit_set` and `new_store` do, and for slices smaller than the
-    dataset's `image_size`.
+    `prepared_by`: one of `episodes.store.PREPARED_BY`. `strict`: a label whose mirror image fits better is an
+    error, not a warning. `workers`: threads, 0 for one a core. `checked` is told what each scan holds,
+    `sliced` of each slice whose superpixels are ready. Raises `UserError` as the scans' `read`, `audit_set`
+    and `new_store` do, and for slices smaller than the dataset's `image_size`.
     """
     if destination.exists() and not overwrite:
         raise UserError(f"{destination} exists already; use --overwrite to replace it")
@@ -57,7 +58,7 @@ def build_store(
         checked(found)
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
-    with new_store(destination, spec, overwrite=overwrite) as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
         writer.warnings += warnings
         for scan, raw in scans.items():
             pair = raw.read()
@@ -65,7 +66,7 @@ def build_store(
                 pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, sliced
             )
             writer.add(
-                Source(
+                SourceScan(
                     scan, pair.image.array, pair.label.array.astype(np.uint8), superpixels,
                     pair.image.spacing_mm, pair.image.origin, pair.image.direction, *raw.hashes(),
                 )

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
-from episodes.prepare.published import raw_scan
+from episodes.prepare.paired_nifti import raw_scan
 from episodes.prepare.scan import RawScan, id_order
 from episodes.prepare.spacing import settle_spacing
-from fewshot.errors import UserError
-from fewshot.types import checked_name
+from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
 
 WANTED: dict[str, type] = {
     "modality": str,

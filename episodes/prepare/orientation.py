@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from episodes.prepare.audit import ScanFacts
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 LEAST_IN_BODY = 0.9  # on the CHAOS volumes at least 0.98
 EDGE_SIGMA = 1.0

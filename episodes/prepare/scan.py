@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.volumes import NiftiImage
-from fewshot.files import hash_of, sha256_of
+from episodes.io.nifti import NiftiImage
+from fewshot.base.atomic_io import hash_of, sha256_of
 
 
 @dataclass(frozen=True)

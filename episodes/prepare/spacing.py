@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from episodes.dataset import DatasetSpec
+from episodes.io.nifti import read_nifti
 from episodes.prepare.scan import RawScan
-from episodes.volumes import read_nifti
+from episodes.store.dataset import DatasetSpec
 
 PLACEHOLDER = (1.0, 1.0, 1.0)
 

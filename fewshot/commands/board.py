@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from results.records import Record
-    from results.screening import Screened
+    from results.records.record import Record
+    from results.summary.screening import ScreenedRecords
 
 
 def add_records(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_records(parser: argparse.ArgumentParser) -> None:
         "--records", type=Path, nargs="+", metavar="DIR", help="folders of records (default: WORK/records)"
     )
     parser.add_argument(
-        "--leave-out-bad", action="store_true", help="exit with 0 though bad records were named and left out"
+        "--skip-invalid", action="store_true", help="exit with 0 though bad records were named and left out"
     )
 
 
@@ -41,15 +41,15 @@ def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:
     return found.records, status
 
 
-def screened(args: argparse.Namespace) -> tuple[Screened, int]:
+def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
     """Return the screened records with their files, and the exit status; bad ones are named on stderr."""
-    from results.screening import screen
+    from results.summary.screening import screen_records
 
-    found = screen(args.records or [args.work / "records"])
+    found = screen_records(args.records or [args.work / "records"])
     for fault in found.faults:
         sys.stderr.write(f"left out: {fault}\n")
-    if found.faults and not args.leave_out_bad:
+    if found.faults and not args.skip_invalid:
         sys.stderr.write(
-            f"{len(found.faults)} bad records left out, exit status 1; --leave-out-bad accepts that\n"
+            f"{len(found.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
         )
-    return found, int(bool(found.faults) and not args.leave_out_bad)
+    return found, int(bool(found.faults) and not args.skip_invalid)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 
 def work_side_by_side(typed: Sequence[str], devices: Sequence[str], redo: bool) -> None:
@@ -19,10 +19,10 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], redo: bool) 
     What they print is thrown away: the caller finds all done and prints. Processes on the CPU share its
     cores. Raises `UserError` where a process failed; the others end their work first.
     """
-    from fewshot.progress import ROW
+    from fewshot.base.progress import ROW
 
     if redo:
-        raise UserError("--redo with several devices: each would do every cell again; give one --device")
+        raise UserError("--overwrite with several devices: each would do every cell again; give one --device")
     processes = []
     try:
         for row, device in enumerate(devices):
@@ -48,6 +48,6 @@ def _threads(devices: Sequence[str]) -> dict[str, str]:
     on_cpu = sum(device == "cpu" for device in devices)
     if on_cpu < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}
-    from episodes.superpixels import usable_cores
+    from episodes.pseudo_labels.superpixels import usable_cores
 
     return {"OMP_NUM_THREADS": str(max(1, usable_cores() // on_cpu))}

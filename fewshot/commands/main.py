@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -12,38 +13,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from fewshot.allocator import keep_memory
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.malloc import keep_memory
 
-COMMANDS = {
-    "demo": "make phantoms, train on them, and show table and pictures: begin here",
-    "prepare": "make a store from a folder of volumes",
-    "plan": "print what an evaluation will ask, without any model",
-    "protocols": "list the protocols, explain one, count what two of them ask otherwise",
-    "run": "train what is missing, evaluate, write records, print the fold table",
-    "pretrain": "pre-train a backbone on unlabelled images, for --weights of any method",
-    "ablate": "train a method without each of its modules, and tell what each is worth",
-    "probe": "tell what pre-training did to dense features: nearest neighbours before and after",
-    "evaluate": "evaluate trained models or released checkpoints without training",
-    "score": "score another program's masks under a plan and record them as external",
-    "leaderboard": "methods side by side with intervals and ranks, published numbers beside",
-    "significance": "compare two methods scan by scan: Wilcoxon, Holm, bootstrap, effect size",
-    "distances": "measure surface distances in mm from saved predictions",
-    "figures": "draw a board: by class, by organ size, along the organ, best to worst scan",
-    "report": "write board, figures, protocol, audits and commands as one HTML file",
-    "paper": "print a paper's tables in its layout, measured here or as published",
-    "published": "list and check the Dice that papers report",
-    "table": "rebuild the fold table from records alone",
-    "compare": "split the difference of two numbers into protocol and method",
-    "segment": "segment your own scan from one annotated scan; no store, no folds",
-    "view": "draw the slices of a prepared scan with classes and superpixels",
-    "overlay": "draw support, query, truth and prediction of a recorded cell",
-    "explain": "draw what stands behind one answer: seeds, prototypes, each module's part",
-    "methods": "list the methods with their options and recipes",
-    "new-method": "write a working method and its test to begin from",
-    "check-method": "hold a method to the learner contract",
-    "verify": "replay reference vectors of the released programs",
-}
+# heading of the help -> package of its commands, and what each does
+GROUPS: dict[str, tuple[str, dict[str, str]]] = {
+    "Start": ("start", {
+        "demo": "make phantoms, train on them, print tables and draw pictures: begin here",
+        "list": "list stores, models, cells, methods, protocols or datasets, a line each",
+        "methods": "describe the methods: paper, labels, options, recipe",
+    }),
+    "Data": ("data", {
+        "prepare": "make a store from a folder of volumes, or of phantoms",
+        "view": "draw the slices of a prepared scan with classes and superpixels",
+        "plan": "print folds, supports, queries and parts of an evaluation; needs no model",
+        "protocols": "describe a protocol, or count where two of them differ",
+    }),
+    "Experiment": ("experiment", {
+        "run": "train the missing models, evaluate, write records, print the fold table",
+        "evaluate": "evaluate trained models or released checkpoints without training",
+        "pretrain": "pre-train a backbone on unlabelled images, for --weights of any method",
+        "ablate": "train a method without each of its modules and compare the rows",
+        "probe": "measure dense features by nearest neighbours, before and after pre-training",
+        "score": "score another program's masks under a plan",
+    }),
+    "Tables": ("tables", {
+        "table": "print the fold tables of records",
+        "leaderboard": "compare methods, with intervals and ranks, beside published numbers",
+        "significance": "compare two methods over their folds",
+        "compare": "split the difference of two numbers into protocol and method",
+        "paper": "print a paper's tables in its layout, measured here or as published",
+        "published": "list and check the Dice that papers report",
+        "distances": "measure surface distances in mm from saved predictions",
+    }),
+    "Pictures": ("pictures", {
+        "figures": "draw a board: by class, by organ size, along the organ, best to worst scan",
+        "report": "write board, figures, protocol, audits and commands as one HTML file",
+        "overlay": "draw support, query, truth and prediction of a recorded cell",
+        "explain": "draw the seeds, prototypes and modules behind one mask",
+    }),
+    "Own scans": ("own_scans", {
+        "segment": "segment your own scan from one annotated scan; no store, no folds",
+    }),
+    "Develop": ("develop", {
+        "new-method": "write a working method and its test to begin from",
+        "check-method": "test a method against the learner contract",
+        "verify": "replay reference vectors of the released programs",
+    }),
+}  # fmt: skip
+PACKAGE_OF = {name: package for package, commands in GROUPS.values() for name in commands}
 SIBLINGS = ("episodes", "protocols", "baselines", "results")
 
 
@@ -74,18 +92,25 @@ def _dispatch(argv: list[str]) -> int:
     top = _Parser(
         prog="fewshot",
         description="Few-shot medical image segmentation: volumes, episodes, learners, protocols, tables.",
-        epilog="commands:\n" + "\n".join(f"  {name:<12} {text}" for name, text in COMMANDS.items()),
+        epilog=_command_list(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("command", metavar="COMMAND", help="one of the commands below; each has its own --help")
+    top.add_argument("--version", action="store_true", help="print the program's version")
     if not argv or argv[0] in ("-h", "--help"):
         top.print_help()
         return 0
+    if argv[0] == "--version":
+        print(f"fewshot {importlib.metadata.version('fewshot-medseg')}")
+        return 0
     name, rest = argv[0], argv[1:]
-    if name not in COMMANDS:
-        raise unknown_name("command", name, COMMANDS)
-    module = importlib.import_module(f"fewshot.commands.{name.replace('-', '_')}")
-    parser = _Parser(prog=f"fewshot {name}", description=module.__doc__)
+    if name not in PACKAGE_OF:
+        raise unknown_name("command", name, PACKAGE_OF)
+    module = importlib.import_module(f"fewshot.commands.{PACKAGE_OF[name]}.{name.replace('-', '_')}")
+    parser = _Parser(
+        prog=f"fewshot {name}", description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument(
         "--work", type=Path, default=Path(os.environ.get("FEWSHOT_WORK", "work")), metavar="DIR",
         help="folder of stores, models and records (default: $FEWSHOT_WORK, else ./work)",
@@ -98,6 +123,14 @@ def _dispatch(argv: list[str]) -> int:
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries
     status: int = module.run(arguments)
     return status
+
+
+def _command_list() -> str:
+    """Return the commands under their headings, a line each."""
+    lines = []
+    for heading, (_package, commands) in GROUPS.items():
+        lines += [f"{heading}:", *(f"  {name:<13} {text}" for name, text in commands.items()), ""]
+    return "\n".join(lines[:-1])
 
 
 def _check_siblings() -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewshot.base.errors import UserError
 from fewshot.commands import shared
-from fewshot.commands.overlay import recorded_plan
-from fewshot.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from episodes.store import Store
-    from results.leaderboard import Board, Line
-    from results.records import Record
-    from results.slice_figures import Answers
+    from episodes.store.store import Store
+    from results.figures.slice_figures import SliceMasks
+    from results.leaderboard.board import Board, LeaderboardRow
+    from results.records.record import Record, Score
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Cell:
 
 def open_masks(args: argparse.Namespace, board: Board) -> Store:
     """Return the store the board's records were made on; `UserError` where it is another or not there."""
-    store = shared.open_store(args.work, board.record["dataset"]["name"])
-    wanted = board.record["dataset"]["hash"]
+    store = shared.open_store(args.work, board.record.dataset.name)
+    wanted = board.record.dataset.hash
     if store.hash != wanted:
         raise UserError(
             f"the store in {store.path} has hash {store.hash}, the records are of {wanted}; prepare the "
@@ -42,42 +41,44 @@ def open_masks(args: argparse.Namespace, board: Board) -> Store:
     return store
 
 
-def saved_cells(work: Path, line: Line, paths: Mapping[str, Path], *, every_seed: bool = False) -> list[Cell]:
+def saved_cells(
+    work: Path, line: LeaderboardRow, paths: Mapping[str, Path], *, every_seed: bool = False
+) -> list[Cell]:
     """Return the cells of a row's first seed, or of all, that have predictions.
 
     `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
     """
-    from fewshot.files import canonical_json
+    from results.summary.screening import record_text
 
     found = []
     blocks = line.row.blocks if every_seed else line.row.blocks[:1]
     for record in (record for block in blocks for record in block.cells.values()):
-        folder = work / "predictions" / paths[canonical_json(record)].stem
-        if folder.is_dir():
-            found.append(Cell(dict(record), folder))
+        path = paths.get(record_text(record))
+        if path is not None and (folder := work / "predictions" / path.stem).is_dir():
+            found.append(Cell(record, folder))
     return found
 
 
-def scored(cell: Cell) -> Iterator[dict[str, Any]]:
+def defined_scores(cell: Cell) -> Iterator[Score]:
     """Yield the defined scores of a cell, one per class and scan."""
     seen = set()
-    for score in cell.record["scores"]:
-        if score["undefined"] is None and (score["class"], score["scan"]) not in seen:
-            seen.add((score["class"], score["scan"]))
+    for score in cell.record.scores:
+        if score.undefined is None and (score.class_name, score.scan) not in seen:
+            seen.add((score.class_name, score.scan))
             yield score
 
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file is a `UserError`."""
-    from episodes.volumes import read_nifti
+    from episodes.io.nifti import read_nifti
 
     path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
     if not path.is_file():
-        raise UserError(f"{path} is missing; run the cell again with --redo --save-predictions")
+        raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
     mask: NDArray[np.bool_] = read_nifti(path).array > 0
     wanted = store.scan(scan).labels.shape
     if mask.shape != wanted:
-        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --redo")
+        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --overwrite")
     return mask
 
 
@@ -87,26 +88,26 @@ def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     return mask
 
 
-def curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
+def organ_curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
     """Return method -> class -> points along the organ of every scan."""
     import numpy as np
 
-    from results.slice_figures import along
+    from results.figures.slice_figures import dice_along_organ
 
     found: dict[str, dict[str, list[Any]]] = {}
     for label, some in cells.items():
         for cell in some:
-            for score in scored(cell):
-                true = truth(store, score["class"], score["scan"])
+            for score in defined_scores(cell):
+                true = truth(store, score.class_name, score.scan)
                 places = np.flatnonzero(true.any(axis=(1, 2)))
-                points = along(
-                    prediction(cell, store, score["class"], score["scan"]), true, places[0], places[-1]
+                points = dice_along_organ(
+                    prediction(cell, store, score.class_name, score.scan), true, places[0], places[-1]
                 )
-                found.setdefault(label, {}).setdefault(score["class"], []).append(points)
+                found.setdefault(label, {}).setdefault(score.class_name, []).append(points)
     return found
 
 
-def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[Answers]:
+def slice_masks(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[SliceMasks]:
     """Return best, median and worst scan of a group by its mean Dice over methods and classes.
 
     Only scans that every method answered with saved masks are ranked; [] where there is none.
@@ -114,9 +115,9 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
     by_scan: dict[tuple[int, str], dict[str, Cell]] = {}
     for label, some in cells.items():
         for cell in some:
-            if cell.record["group"] == group:
-                for score in scored(cell):
-                    by_scan.setdefault((cell.record["fold"], score["scan"]), {})[label] = cell
+            if cell.record.group == group:
+                for score in defined_scores(cell):
+                    by_scan.setdefault((cell.record.fold, score.scan), {})[label] = cell
     whole = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
     order = sorted(whole, key=lambda scan: (-_mean(whole[scan].values(), scan[1]), scan))
     if not order:
@@ -130,21 +131,24 @@ def answers(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[A
     ]
 
 
-def _mean(cells: Any, scan: str) -> float:
-    dices: list[float] = [score["dice"] for cell in cells for score in scored(cell) if score["scan"] == scan]
-    return sum(dices) / len(dices)
+def _mean(cells: Iterable[Cell], scan: str) -> float:
+    """Return the mean Dice of a scan over classes, then over the methods' cells."""
+    from results.summary.frame import mean_of, scan_dice
+
+    return mean_of(float(scan_dice(cell.record)[scan]) for cell in cells)
 
 
 def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
     first = next(iter(cells.values()))
-    return [score["class"] for score in scored(first) if score["scan"] == scan]
+    return [score.class_name for score in defined_scores(first) if score.scan == scan]
 
 
-def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> Answers:
+def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> SliceMasks:
     """Return the slice that shows most of the class among those scored, with every method's mask on it."""
     import numpy as np
 
-    from results.slice_figures import Answers
+    from protocols.cells.recorded_plan import recorded_plan
+    from results.figures.slice_figures import SliceMasks
 
     record = next(iter(cells.values())).record
     true = truth(store, name, scan)
@@ -158,12 +162,12 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
     _size, place, task = max(tasks, key=lambda one: one[:2])
     support, z = store.scan(task.support[0].scan), task.support[0].z
     dices = {
-        label: score["dice"]
+        label: score.dice
         for label, cell in cells.items()
-        for score in scored(cell)
-        if (score["class"], score["scan"]) == (name, scan)
+        for score in defined_scores(cell)
+        if (score.class_name, score.scan) == (name, scan) and score.dice is not None
     }
-    return Answers(
+    return SliceMasks(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),
         support_mask=np.asarray(support.labels[z] == task.class_value),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError
+from fewshot.base.errors import UserError
 
 if TYPE_CHECKING:
-    from episodes.store import Store
+    from episodes.store.store import Store
 
 
-def made_phantoms(
+def ensure_phantoms(
     work: Path,
     name: str,
     *,
@@ -25,10 +25,10 @@ def made_phantoms(
     A store of the same phantoms is left as it is; one of another size or number of slices is a `UserError`
     unless `overwrite`.
     """
-    from episodes.contact import write_contact_sheet
-    from episodes.phantoms.make import phantom_spec, prepare_phantom, same_phantoms
-    from episodes.store import Store
-    from fewshot.progress import progress
+    from episodes.figures.contact_sheet import write_contact_sheet
+    from episodes.phantoms.generate import phantom_spec, prepare_phantom, same_phantoms
+    from episodes.store.store import Store
+    from fewshot.base.progress import progress
 
     spec = phantom_spec(name, size)
     destination = work / "stores" / name

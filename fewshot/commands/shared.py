@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch
 
-    from episodes.store import Store
-    from protocols.runner import Request
+    from episodes.store.store import Store
+    from protocols.request import Request
 
 
 def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -39,7 +39,7 @@ def add_question(parser: argparse.ArgumentParser, *, required: bool = True) -> N
         "--folds", default="all", metavar="F", help="all, or numbers with commas (default: all)"
     )
     parser.add_argument(
-        "--groups", default="each", metavar="G", help="each, or names with commas (default: each)"
+        "--groups", default="all", metavar="G", help="all, or names with commas (default: all)"
     )
 
 
@@ -60,13 +60,13 @@ def add_training(parser: argparse.ArgumentParser) -> None:
         "--train-dataset", metavar="D", help="train on all scans of this dataset, and on none of --dataset"
     )
     parser.add_argument(
-        "--select", default="last", choices=("last", "validation", "oracle"),
+        "--checkpoint-policy", default="last", choices=("last", "validation", "oracle"),
         help="checkpoint that answers; validation: best on the training scan before the fold, then held out "
         "of training; oracle: best on the test fold, off the main board (default: last)",
     )  # fmt: skip
     parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
+        "--option", action="append", default=[], metavar="K=V", help="an option of the method or recipe"
     )
     parser.add_argument(
         "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
@@ -80,13 +80,13 @@ def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--batch", type=int, default=0, metavar="N", help="slices encoded at once (default: by device)"
     )
     parser.add_argument(
-        "--answer-precision", default="float32", choices=("float32", "bf16"),
+        "--eval-precision", default="float32", choices=("float32", "bf16"),
         help="of the encoder when it answers; bf16 is told in every table (default: float32)",
     )  # fmt: skip
     parser.add_argument(
         "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
     )
-    parser.add_argument("--redo", action="store_true", help="evaluate again where a record exists")
+    parser.add_argument("--overwrite", action="store_true", help="evaluate again where a record exists")
 
 
 def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
@@ -96,20 +96,20 @@ def add_device(parser: argparse.ArgumentParser, more: str = "") -> None:
     )
 
 
-def settings(pairs: Sequence[str]) -> dict[str, str]:
-    """Return `--set name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
+def parse_options(pairs: Sequence[str]) -> dict[str, str]:
+    """Return `--option name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            raise UserError(f"--set {pair!r}: wanted name=value")
+            raise UserError(f"--option {pair!r}: wanted name=value")
         if name in found:
-            raise UserError(f"--set {name}: given twice ({found[name]!r} and {value!r}); keep one")
+            raise UserError(f"--option {name}: given twice ({found[name]!r} and {value!r}); keep one")
         found[name] = value
     return found
 
 
-def different_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; none twice."""
     parts = text.split(",")
     if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
@@ -117,7 +117,7 @@ def different_seeds(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def slice_numbers(text: str | None) -> tuple[int, int] | None:
+def parse_slices(text: str | None) -> tuple[int, int] | None:
     """Return first and last slice, both included, of `--slices A:B`; None where it was not given."""
     if text is None:
         return None
@@ -127,9 +127,9 @@ def slice_numbers(text: str | None) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
-    """Return the groups named by `each` or by names with commas."""
-    if text == "each":
+def choose_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, ...]:
+    """Return the groups named by `all` or by names with commas."""
+    if text == "all":
         return tuple(known)
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
@@ -138,21 +138,21 @@ def chosen_groups(text: str, known: Sequence[str], dataset: str) -> tuple[str, .
     return names
 
 
-def several_devices(args: argparse.Namespace) -> tuple[str, ...]:
+def parse_devices(args: argparse.Namespace) -> tuple[str, ...]:
     """Return the devices that `--device` names, each of them there; the command goes on with the first."""
     devices = tuple(args.device.split(","))
     for device in reversed(devices):
-        chosen_device(device)
+        choose_device(device)
     args.device = devices[0]
     return devices
 
 
-def share_out(args: argparse.Namespace, devices: Sequence[str]) -> None:
+def share_devices(args: argparse.Namespace, devices: Sequence[str]) -> None:
     """Where several devices are named, have a process on each do the work, before the command does."""
     if len(devices) > 1:
         from fewshot.commands.devices import work_side_by_side
 
-        work_side_by_side(args.typed, devices, args.redo)
+        work_side_by_side(args.typed, devices, args.overwrite)
 
 
 def open_store(work: Path, dataset: str) -> Store:
@@ -160,16 +160,16 @@ def open_store(work: Path, dataset: str) -> Store:
 
     Phantoms need nothing of the user's, so those that are not there yet are made, at their usual size.
     """
-    from episodes.dataset import known_datasets
-    from episodes.store import Store
+    from episodes.store.dataset import known_datasets
+    from episodes.store.store import Store
 
     folder = work / "stores" / dataset
     if not folder.is_dir():
-        from episodes.phantoms.make import KINDS
-        from fewshot.commands.phantoms import made_phantoms
+        from episodes.phantoms.generate import KINDS
+        from fewshot.commands.phantoms import ensure_phantoms
 
         if dataset in KINDS:
-            return made_phantoms(work, dataset)[0]
+            return ensure_phantoms(work, dataset)[0]
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
             raise unknown_name("dataset", dataset, prepared | set(known_datasets()))
@@ -188,7 +188,7 @@ def model_folder(work: Path, beginning: str) -> Path:
     return folders[0]
 
 
-def chosen_device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """Return the device; `auto` takes the GPU where there is one, `cuda` without one is an error."""
     import torch
 
@@ -208,7 +208,7 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(kind, int(number)) if colon else torch.device(kind)
 
 
-def chosen_batch(batch: int, device: torch.device) -> int:
+def choose_batch(batch: int, device: torch.device) -> int:
     """Return how many slices to encode at once: few on a CPU, where small batches are fastest."""
     if batch < 0:
         raise UserError(f"--batch {batch}: wanted 1 or more, or 0 to choose by device")
@@ -222,23 +222,23 @@ def request(
 
     `name`: the protocol, where the command takes several.
     """
-    from protocols.runner import Request
-    from protocols.spec import chosen_folds, load_protocol
+    from protocols.request import Request
+    from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol if name is None else name).asked_with(args.shots, args.parts)
     store = open_store(args.work, dataset)
-    device = chosen_device(args.device)
+    device = choose_device(args.device)
     return Request(
         store=store,
         protocol=protocol,
         setting=setting,
-        folds=chosen_folds(args.folds, protocol.fold_borders_for(store.spec)),
-        groups=chosen_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
+        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        groups=choose_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
         work=args.work,
         device=device,
-        batch=chosen_batch(args.batch, device),
+        batch=choose_batch(args.batch, device),
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
-        redo=args.redo,
-        answer_precision=args.answer_precision,
+        overwrite=args.overwrite,
+        eval_precision=args.eval_precision,
     )

@@ -1,0 +1,3 @@
+"""RPT: its learner, attention and losses."""
+
+from baselines.rpt.model import RPT as RPT

@@ -1,0 +1,1 @@
+"""Images and pairs of views for contrastive pre-training."""

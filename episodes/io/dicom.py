@@ -1,0 +1,107 @@
+"""A folder of DICOM slices becomes a volume, or the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.nifti import NiftiImage
+from episodes.io.simpleitk_io import DicomSlice, read_dicom_slice
+from fewshot.base.errors import UserError
+
+GAP_TOLERANCE = 0.05  # of the distance between slices; positions are written with rounding
+AXIAL = 0.7  # cosine of the largest tilt, about 45 degrees
+
+
+def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
+    """Return the volume (Z,Y,X) of axial DICOM slices, sorted upward by position, and its files so sorted.
+
+    Raises `UserError` for fewer than two slices, slices of several series, a missing slice, two slices at
+    one place, and a series that is not axial.
+    """
+    folder = files[0].parent
+    if len(files) < 2:
+        raise UserError(f"{folder} holds one DICOM slice, wanted a series; complete the download")
+    slices = [read_dicom_slice(file) for file in files]
+    _check_one_series(folder, slices)
+    row, column = np.array(slices[0].orientation[:3]), np.array(slices[0].orientation[3:])
+    normal = np.cross(row, column)
+    if row[0] < AXIAL or column[1] < AXIAL or normal[2] < AXIAL:
+        raise UserError(
+            f"{folder}: slices have orientation {_numbers(slices[0].orientation)}, wanted an axial series "
+            "with rows to the left and columns to the back; choose another series"
+        )
+    heights = np.array([normal @ found.position for found in slices])
+    order = np.argsort(heights, kind="stable")
+    slices = [slices[index] for index in order]
+    step = _distance(folder, heights[order], slices)
+    x, y, z = slices[0].position
+    volume = NiftiImage(
+        path=folder,
+        array=np.stack([found.pixels for found in slices]),
+        spacing_mm=(_single(step), _single(slices[0].spacing_mm[0]), _single(slices[0].spacing_mm[1])),
+        origin=(x, y, z),
+        direction=tuple(np.stack([row, column, normal], axis=1).ravel().tolist()),
+    )
+    return volume, [found.path for found in slices]
+
+
+def _check_one_series(folder: Path, slices: Sequence[DicomSlice]) -> None:
+    first = slices[0]
+    for other in slices[1:]:
+        for what, a, b in (
+            ("size", first.pixels.shape, other.pixels.shape),
+            ("pixel type", str(first.pixels.dtype), str(other.pixels.dtype)),
+            ("echo time", first.echo_time, other.echo_time),
+        ):
+            if a != b:
+                raise _mixed(folder, first, other, what, str(a), str(b))
+        for what, c, d in (
+            ("spacing", first.spacing_mm, other.spacing_mm),
+            ("orientation", first.orientation, other.orientation),
+        ):
+            if not np.allclose(c, d, rtol=0, atol=1e-3):
+                raise _mixed(folder, first, other, what, _numbers(c), _numbers(d))
+    # anonymised downloads give every slice a series of its own: that is none mixed
+    series = {found.series for found in slices}
+    if 1 < len(series) < len(slices):
+        other = next(found for found in slices if found.series != first.series)
+        raise _mixed(folder, first, other, "series", first.series, other.series)
+
+
+def _mixed(folder: Path, first: DicomSlice, other: DicomSlice, what: str, a: str, b: str) -> UserError:
+    return UserError(
+        f"{folder} mixes series: {first.path.name} has {what} {a}, {other.path.name} has {b}; "
+        "leave the slices of one series"
+    )
+
+
+def _distance(folder: Path, heights: NDArray[np.float64], slices: Sequence[DicomSlice]) -> float:
+    """Return the distance between slices in mm, all alike."""
+    steps = np.diff(heights)
+    usual = float(np.median(steps))
+    for index, step in enumerate(steps.tolist()):
+        below, above = slices[index].path.name, slices[index + 1].path.name
+        if step < 0.5 * usual or step <= 1e-3:
+            raise UserError(
+                f"{folder} mixes series: {below} and {above} lie {step:.3g} mm apart, wanted {usual:.3g} mm "
+                "as the others; leave the slices of one series"
+            )
+        if abs(step - usual) > GAP_TOLERANCE * usual:
+            raise UserError(
+                f"{folder}: a slice is missing between {below} and {above}, {step:.3g} mm apart, wanted "
+                f"{usual:.3g} mm as the others; complete the download"
+            )
+    return float((heights[-1] - heights[0]) / len(steps))
+
+
+def _single(value: float) -> float:
+    """Round as a NIfTI header does: the released sizes were computed from one, and 7.7 mm decides by it."""
+    return float(np.float32(value))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"

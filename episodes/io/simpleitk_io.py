@@ -1,0 +1,131 @@
+"""What ITK does for us: resampling from one grid of voxels to another, DICOM slices, PNG masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+
+from episodes.io.nifti import NiftiImage
+from fewshot.base.errors import UserError
+
+
+def resample(
+    volume: NiftiImage, spacing_mm: tuple[float, float, float], size: tuple[int, int, int]
+) -> NiftiImage:
+    """Return `volume` linearly resampled to `spacing_mm` and `size`, both (z,y,x), in its own dtype.
+
+    Origin and direction stay; what lies outside the input is 0.
+    """
+    grid = _empty_image(size, spacing_mm, volume)
+    array = _onto(volume, grid)
+    return replace(volume, array=array, spacing_mm=spacing_mm)
+
+
+def resample_onto(volume: NiftiImage, reference: NiftiImage) -> NiftiImage:
+    """Return `volume` linearly resampled to the voxels of `reference`, in its own dtype, 0 outside."""
+    shape = (reference.array.shape[0], reference.array.shape[1], reference.array.shape[2])
+    grid = _empty_image(shape, reference.spacing_mm, reference)
+    return replace(reference, path=volume.path, array=_onto(volume, grid))
+
+
+def _empty_image(size: tuple[int, int, int], spacing_mm: tuple[float, float, float], like: NiftiImage) -> Any:
+    """Return an image that only has a grid: size and spacing (z,y,x), origin and direction of `like`."""
+    image = sitk.Image(list(size[::-1]), sitk.sitkUInt8)  # type: ignore[no-untyped-call]
+    _set_geometry(image, spacing_mm, like)
+    return image
+
+
+def _onto(volume: NiftiImage, grid: Any) -> NDArray[Any]:
+    image: Any = sitk.GetImageFromArray(volume.array)
+    _set_geometry(image, volume.spacing_mm, volume)
+    identity = sitk.Transform()  # type: ignore[no-untyped-call]
+    moved = sitk.Resample(image, grid, identity, sitk.sitkLinear, 0.0, image.GetPixelID())
+    array: NDArray[Any] = sitk.GetArrayFromImage(moved)
+    return array
+
+
+def _set_geometry(image: Any, spacing_mm: tuple[float, float, float], like: NiftiImage) -> None:
+    image.SetSpacing(spacing_mm[::-1])
+    image.SetOrigin(like.origin)
+    # headers give directions rounded; ITK wants them at right angles
+    u, _, v = np.linalg.svd(np.asarray(like.direction, dtype=np.float64).reshape(3, 3))
+    image.SetDirection((u @ v).ravel().tolist())
+
+
+@dataclass(frozen=True)
+class DicomSlice:
+    """One DICOM slice: pixels (Y,X), spacing (y,x) in mm, and its place, in the patient's L-P-S frame.
+
+    `position` of the first pixel (x,y,z) in mm; `orientation`: direction of rows, then of columns.
+    """
+
+    path: Path
+    pixels: NDArray[Any]
+    spacing_mm: tuple[float, float]
+    position: tuple[float, float, float]
+    orientation: tuple[float, ...]
+    series: str
+    echo_time: str
+
+
+def read_dicom_slice(path: Path) -> DicomSlice:
+    """Return a DICOM slice; `UserError` for a file that is none, has several frames, colours or no place."""
+    image = _read(path, "GDCMImageIO", "DICOM slice")
+    array = _one_channel(path, image)
+    if array.shape[:-2] not in ((), (1,)):
+        raise UserError(f"{path} holds an array of shape {array.shape}, wanted one slice; split it")
+    height, width = array.shape[-2:]
+    row_spacing, column_spacing = _tag(path, image, "0028|0030", "pixel spacing", 2)
+    x, y, z = _tag(path, image, "0020|0032", "position", 3)
+    return DicomSlice(
+        path=path,
+        pixels=array.reshape(height, width),
+        spacing_mm=(row_spacing, column_spacing),
+        position=(x, y, z),
+        orientation=_tag(path, image, "0020|0037", "orientation", 6),
+        series=_text(image, "0020|000e"),
+        echo_time=_text(image, "0018|0081"),
+    )
+
+
+def read_picture(path: Path) -> NDArray[Any]:
+    """Return a grey PNG (Y,X) in its own dtype; `UserError` for a file that is none or has colours."""
+    return _one_channel(path, _read(path, "PNGImageIO", "PNG picture"))
+
+
+def _read(path: Path, reader: str, what: str) -> Any:
+    try:
+        image: Any = sitk.ReadImage(str(path), imageIO=reader)
+    except RuntimeError as error:
+        raise UserError(f"{path}: cannot be read as a {what}; fetch it again") from error
+    return image
+
+
+def _one_channel(path: Path, image: Any) -> NDArray[Any]:
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise UserError(
+            f"{path} has {image.GetNumberOfComponentsPerPixel()} values per pixel, as colour pictures have, "
+            "wanted one; convert it to grey values"
+        )
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    return array
+
+
+def _text(image: Any, tag: str) -> str:
+    return str(image.GetMetaData(tag)).strip() if image.HasMetaDataKey(tag) else ""
+
+
+def _tag(path: Path, image: Any, tag: str, what: str, count: int) -> tuple[float, ...]:
+    text = _text(image, tag)
+    try:
+        numbers = tuple(float(part) for part in text.split("\\")) if text else ()
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise UserError(f"{path}: {what} ({tag}) is {text!r}, wanted {count} numbers; fetch the slice again")
+    return numbers

@@ -1,0 +1,173 @@
+"""Phantom datasets: every scan from the dataset's name and its number alone, at any size, into a store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from episodes.phantoms import abdomen, heart
+from episodes.phantoms.shapes import (
+    SUBSLICES,
+    Canvas,
+    Field,
+    Pose,
+    frame_of,
+    generator_for,
+    labels_of,
+    smooth_noise,
+    thick_slices,
+)
+from episodes.phantoms.tissues import CONTRASTS, TissueContrast
+from episodes.pseudo_labels.superpixels import volume_superpixels
+from episodes.store.dataset import DatasetSpec, load_dataset_spec
+from episodes.store.store import SourceScan, Store, new_store
+from fewshot.base.errors import UserError, unknown_name
+
+VERSION = 1  # raise it whenever a voxel would change
+SMALLEST = 48  # pixels: below, kidneys are smaller than a cell of the feature map
+UNIT_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+FIELD_OF_VIEW_MM = 320.0
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a phantom dataset is made of; `slices`: mean depth, `covered_mm`: height of the whole stack."""
+
+    draw_pose: Callable[[np.random.Generator], Pose]
+    paint: Callable[[Canvas, np.random.Generator], None]
+    contrast: TissueContrast
+    slices: int
+    covered_mm: float
+
+
+KINDS = {
+    "phantom-mri": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
+    "phantom-ct": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
+    "phantom-cmr": _Kind(heart.draw_pose, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+}
+
+
+def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
+    """Return the facts of a phantom dataset, for slices of `size` pixels a side (None: as shipped).
+
+    The superpixels' smallest size goes with the area, 400 pixels at 256 x 256. Raises `UserError` for
+    another name, and for a size that is no multiple of 8 or below 48.
+    """
+    if name not in KINDS:
+        raise unknown_name("phantom", name, KINDS)
+    spec = load_dataset_spec(name)
+    if size is None or size == spec.image_size:
+        return spec
+    if size % 8 or size < SMALLEST:
+        raise UserError(f"phantoms of {size} pixels a side: wanted a multiple of 8 from {SMALLEST} on")
+    smallest = max(1, round(400 * (size / 256) ** 2))
+    return replace(spec, image_size=size, superpixel_min_size=smallest)
+
+
+def phantom_scan(
+    spec: DatasetSpec, scan: str, slices: int | None = None
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
+
+    They depend on the dataset's name, the scan's id, size and `slices` alone. `slices` is the mean number
+    of slices of a dataset (None: the kind's); subjects have up to a fifth more or fewer.
+    """
+    kind, size = KINDS[spec.name], spec.image_size
+    mean_depth = kind.slices if slices is None else slices
+    if mean_depth < 8:
+        raise UserError(f"phantoms of {mean_depth} slices: wanted at least 8, or an organ may be missing")
+    draw = generator_for(spec.name, VERSION, scan, "anatomy")
+    depth = round(mean_depth * draw.uniform(0.85, 1.2))
+    pose = kind.draw_pose(draw)
+    frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
+    look = generator_for(spec.name, VERSION, scan, "look")
+    shape = (depth * SUBSLICES, size, size)
+    grain = _grain(look, shape)
+    contrast = kind.contrast
+    grey = {
+        tissue: value * float(np.exp(contrast.spread * np.clip(look.standard_normal(), -2, 2)))
+        for tissue, value in contrast.grey.items()
+    }
+    texture = {tissue: np.float32(amount) * grain for tissue, amount in contrast.grain.items()}
+    canvas = Canvas(frame, grey, texture, np.zeros(shape, dtype=np.float32))
+    kind.paint(canvas, draw)
+    stored = {name: part for name, part in canvas.share.items() if name in spec.classes}
+    image = _scanned(thick_slices(canvas.image), contrast, look)
+    return image.astype(np.uint8 if spec.modality == "ct" else np.int16), labels_of(stored, spec.classes)
+
+
+def prepare_phantom(
+    spec: DatasetSpec,
+    destination: Path,
+    *,
+    slices: int | None = None,
+    overwrite: bool = False,
+    workers: int = 0,
+    done: Callable[[int], None] = lambda _count: None,
+) -> Store:
+    """Make every scan of the dataset, write the store and return it opened; `done` is told of each scan."""
+    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
+        for scan in spec.scans:
+            image, labels = phantom_scan(spec, scan, slices)
+            found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)
+            writer.add(
+                SourceScan(
+                    scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
+                    UNIT_DIRECTION, _sha256(image), _sha256(labels),
+                )
+            )  # fmt: skip
+            done(1)
+    return Store.open(destination)
+
+
+def same_phantoms(store: Store, spec: DatasetSpec, slices: int | None = None) -> bool:
+    """Return whether `store` holds just the phantoms that would be made; the first scan stands for all."""
+    first = spec.scans[0]
+    if store.spec != spec or first not in store.sources():
+        return False
+    image, labels = phantom_scan(spec, first, slices)
+    return store.sources()[first] == (_sha256(image), _sha256(labels))
+
+
+def _grain(draw: np.random.Generator, shape: tuple[int, int, int]) -> Field:
+    """Return texture (Z,Y,X), about N(0,1): blotches of two sizes, the finer one two pixels wide."""
+    fine = ndimage.gaussian_filter(draw.standard_normal(shape, dtype=np.float32), (0.5, 1.0, 1.0))
+    coarse = smooth_noise(draw, shape, (max(4, shape[0] // 3), 14, 14))
+    mixed = 0.75 * fine / fine.std() + 0.65 * coarse
+    grain: Field = mixed.astype(np.float32)
+    return grain
+
+
+def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) -> NDArray[np.float32]:
+    """Return what a scanner makes of it: gain varying over the picture, noise, whole values from 0 on.
+
+    MR noise is Rician, so air is dark but not 0; CT's air is 0.
+    """
+    if contrast.bias:
+        gain = np.exp(np.float32(contrast.bias) * smooth_noise(draw, image.shape, (2, 3, 3)))
+        noisy = np.hypot(
+            image * gain + contrast.noise * draw.standard_normal(image.shape, dtype=np.float32),
+            contrast.noise * draw.standard_normal(image.shape, dtype=np.float32),
+        )
+    else:
+        noise = ndimage.gaussian_filter(draw.standard_normal(image.shape, dtype=np.float32), (0, 0.6, 0.6))
+        noisy = np.where(image > 2, image + contrast.noise * noise / noise.std(), 0)
+    scanned: NDArray[np.float32] = np.clip(np.rint(noisy), 0, contrast.top)
+    return scanned
+
+
+def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
+    pixel = FIELD_OF_VIEW_MM / spec.image_size
+    return (KINDS[spec.name].covered_mm / depth, pixel, pixel)
+
+
+def _sha256(array: NDArray[Any]) -> str:
+    """Return the hash of an array's bytes: a phantom has no file that it came from."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -1,0 +1,147 @@
+"""The CHAOS download of abdominal MR: T2-SPIR as DICOM slices, the organs as PNG masks.
+
+`MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`. DICOM rows run from front to back; the
+published volumes, which all results are on, have them from back to front, so rows are flipped here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.dicom import read_series
+from episodes.io.nifti import NiftiImage, check_pair
+from episodes.io.simpleitk_io import read_picture
+from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
+from episodes.prepare.paired_nifti import check_ids
+from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
+from fewshot.base.types import checked_name
+
+PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
+SERIES = "T2SPIR"
+PNG_VALUES = {"liver": 63, "right-kidney": 126, "left-kidney": 189, "spleen": 252}
+LAST_NUMBER = re.compile(r"(\d+)\D*")
+
+
+def detect(folder: Path) -> bool:
+    """Return whether the folder is the download, its Train_Sets or its MR."""
+    return _home(folder) is not None
+
+
+def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
+    """Return the scans by the download's numbers, in integer order.
+
+    Raises `UserError` for ids that are not the dataset's, for missing ones, and for folders without files.
+    """
+    home = _home(folder)
+    if home is None:
+        raise UserError(f"{folder} holds no MR/ID/{SERIES}; give the folder of the CHAOS download")
+    folders = {
+        checked_name("scan", path.name): path / SERIES for path in home.iterdir() if (path / SERIES).is_dir()
+    }
+    scans = sorted(folders, key=id_order)
+    check_ids(home, scans, spec)
+    found = {}
+    for scan in scans:
+        images, labels = (
+            _files(folders[scan] / kind, suffix)
+            for kind, suffix in (("DICOM_anon", "dcm"), ("Ground", "png"))
+        )
+        found[scan] = _raw_scan(scan, images, labels, spec)
+    return found
+
+
+def _home(folder: Path) -> Path | None:
+    for place in PLACES:
+        home = folder / place
+        if home.is_dir() and any((path / SERIES).is_dir() for path in home.iterdir()):
+            return home
+    return None
+
+
+def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
+    files = tuple(sorted(folder.glob(f"*.{suffix}"))) if folder.is_dir() else ()
+    if not files:
+        raise UserError(f"{folder} holds no .{suffix} files; complete the download")
+    return files
+
+
+def _raw_scan(scan: str, images: tuple[Path, ...], labels: tuple[Path, ...], spec: DatasetSpec) -> RawScan:
+    def read() -> PreparedPair:
+        image, label = read_pair(scan, images, labels, spec)
+        check_pair(scan, image, label, spec.classes)
+        return pair_of(prepare_mr(image), prepare_mr_label(label, spec.classes.values()), image)
+
+    return RawScan(images, labels, read)
+
+
+def read_pair(
+    scan: str, images: Sequence[Path], labels: Sequence[Path], spec: DatasetSpec
+) -> tuple[NiftiImage, NiftiImage]:
+    """Return the image as in the series, back to front and upward, and its label in the dataset's values.
+
+    Raises `UserError` for what `read_series` refuses, a slice without a mask or a mask without a slice,
+    a mask of another size, and a value that is no organ's.
+    """
+    series, order = read_series(images)
+    masks = {_number(path): path for path in labels}
+    if len(labels) != len(images):
+        raise UserError(
+            f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, wanted {len(images)} as there are "
+            "DICOM slices; complete the download"
+        )
+    values = {0: 0} | {png: spec.classes[name] for name, png in PNG_VALUES.items() if name in spec.classes}
+    slices = []
+    for file in order:
+        if _number(file) not in masks:
+            raise UserError(
+                f"scan {scan}: no mask in {labels[0].parent} has the number of {file.name}; the names of "
+                "DICOM slices and masks must pair, fetch them again"
+            )
+        slices.append(_mask(masks[_number(file)], series.array.shape[1:], values))
+    label = replace(series, path=labels[0].parent, array=np.stack(slices))
+    return _back_to_front(series), _back_to_front(label)
+
+
+def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray[np.uint8]:
+    picture = read_picture(path)
+    if picture.shape != shape:
+        raise UserError(
+            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, wanted {shape[0]} x {shape[1]} as "
+            "its DICOM slice has; fetch both again"
+        )
+    mask = np.zeros(picture.shape, dtype=np.uint8)
+    for value in np.unique(picture).tolist():
+        if value not in values:
+            raise UserError(
+                f"{path} holds the unknown value {value}; known: {', '.join(map(str, sorted(values)))}; "
+                "fetch the mask again"
+            )
+        mask[picture == value] = values[value]
+    return mask
+
+
+def _back_to_front(volume: NiftiImage) -> NiftiImage:
+    direction = np.reshape(volume.direction, (3, 3)) * [1.0, -1.0, 1.0]
+    step = direction[:, 1] * volume.spacing_mm[1] * (volume.array.shape[1] - 1)
+    x, y, z = (float(value) for value in np.asarray(volume.origin) - step)
+    return replace(
+        volume,
+        array=np.ascontiguousarray(volume.array[:, ::-1]),
+        origin=(x, y, z),
+        direction=tuple(direction.ravel().tolist()),
+    )
+
+
+def _number(path: Path) -> int:
+    numbers = LAST_NUMBER.findall(path.stem)
+    if not numbers:
+        raise UserError(f"{path}: the name holds no slice number; wanted e.g. IMG-0001-00012")
+    return int(numbers[-1])

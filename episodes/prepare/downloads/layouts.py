@@ -1,0 +1,78 @@
+"""Which layout a folder has: the published one, or that of a dataset's download.
+
+A layout is one entry of `LAYOUTS`: how it is recognised, and how its scans are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from episodes.prepare import paired_nifti as published
+from episodes.prepare.downloads import acdc, chaos, cmr, synapse
+from episodes.prepare.scan import RawScan
+from episodes.store.dataset import DatasetSpec
+from fewshot.base.errors import UserError
+
+
+@dataclass(frozen=True)
+class DownloadLayout:
+    """`detect(folder)` says whether the folder looks like it; `scans` returns its scans by id, complete.
+
+    `files`: what it is made of, for errors; `datasets`: those that come in it, () for any; `strict`: a
+    label that fits its image worse than its mirror image does is an error, not a warning. `prepared_by`: who
+    made the volumes that the store will hold, one of `episodes.store.PREPARED_BY`.
+    """
+
+    files: str
+    datasets: tuple[str, ...]
+    detect: Callable[[Path], bool]
+    scans: Callable[[Path, DatasetSpec], dict[str, RawScan]]
+    strict: bool = True
+    prepared_by: str = "fewshot"
+
+
+LAYOUTS: dict[str, DownloadLayout] = {
+    "published": DownloadLayout(
+        "image_ID.nii.gz",
+        (),
+        published.detect,
+        published.raw_scans,
+        strict=False,
+        prepared_by="published-layout",
+    ),
+    "CHAOS download": DownloadLayout("MR/ID/T2SPIR", ("chaost2",), chaos.detect, chaos.raw_scans),
+    "Synapse download": DownloadLayout("img/imgNNNN.nii.gz", ("sabs",), synapse.detect, synapse.raw_scans),
+    "MS-CMRSeg download": DownloadLayout(
+        "patientN_C0.nii.gz", ("cmr",), cmr.detect, cmr.raw_scans, strict=False
+    ),
+    "ACDC download": DownloadLayout(
+        "patientNNN/Info.cfg", ("acdc",), acdc.detect, acdc.raw_scans, strict=False
+    ),
+}
+
+
+def detect(folder: Path, spec: DatasetSpec) -> tuple[str, DownloadLayout]:
+    """Return the name and the layout of a folder for a dataset.
+
+    Raises `UserError` for a missing folder, one of no known layout, and one that has two.
+    """
+    possible = {
+        name: layout
+        for name, layout in LAYOUTS.items()
+        if not layout.datasets or spec.name in layout.datasets
+    }
+    wanted = " and no ".join(f"{layout.files} ({name})" for name, layout in possible.items())
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} is no folder; give the one that holds {wanted.replace(' and no ', ' or ')}"
+        )
+    found = [name for name, layout in possible.items() if layout.detect(folder)]
+    if not found:
+        raise UserError(f"{folder} holds no {wanted}; give the folder of the volumes of {spec.name}")
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} has more than one layout ({', '.join(found)}); give a folder that holds one of them"
+        )
+    return found[0], possible[found[0]]

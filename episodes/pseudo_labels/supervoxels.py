@@ -1,0 +1,168 @@
+"""3-D supervoxels, the pseudo-labels of ADNet and its descendants, computed when first needed.
+
+Hansen et al., MedIA 2022, arXiv 2203.02048, as released: Felzenszwalb's segmentation carried over to volumes,
+on intensities rescaled to 0 .. 255, unsmoothed, with scale 1 (k = 1/255) and 26 neighbours that weigh by the
+spacing; segments of at least 5,000 voxels in the abdomen and 1,000 in the heart, whatever the slices' size.
+docs/methods.md, SUPERVOXEL-1 to SUPERVOXEL-4, says it exactly. One difference: the release sorts unstably,
+and integer images have many edges of equal weight, so it does not repeat its own maps; ours are sorted
+stably.
+
+They are no part of a prepared store, whose hash they leave alone. They lie beside its arrays:
+`supervoxels/ID.npy` (Z,Y,X), uint16 or, where that is too small, int32, and `supervoxels/index.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.npy import write_npy
+from episodes.pseudo_labels.felzenszwalb import segment_volume
+from episodes.pseudo_labels.superpixels import patient_mask, usable_cores
+from episodes.store.dataset import DatasetSpec
+from episodes.store.store import Store
+from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
+from fewshot.base.errors import UserError
+from fewshot.base.locks import locked
+
+SCHEMA = 2  # raise it whenever a map would change
+SCALE = 1.0
+RANGE = 255.0  # intensities are rescaled to 0 .. RANGE
+PATIENT = 10.0  # a voxel above it, in that range, may be patient
+MIN_SIZE = {"abdomen": 5000, "heart": 1000}  # voxels, by the dataset's `region`
+
+
+def min_size_of(spec: DatasetSpec) -> int:
+    """Return the smallest supervoxel of a dataset, in voxels."""
+    return MIN_SIZE[spec.region]
+
+
+def volume_supervoxels(
+    volume: NDArray[Any], spacing_mm: tuple[float, float, float], min_size: int
+) -> NDArray[Any]:
+    """Return the supervoxels of a volume (Z,Y,X): 1 .. n, every one of them there; 0 is no supervoxel.
+
+    `spacing_mm` (z,y,x): the distance between slices weighs by its ratio to that between columns. Each
+    slice's patient (`patient_mask` at 10 of 255) cuts what Felzenszwalb finds in the whole volume, so
+    `min_size` acts before masking and smaller remnants stay. No segment is given up; numbers have no gaps.
+    """
+    values = volume.astype(np.float64)
+    low, span = values.min(), np.ptp(values)
+    if not span > 0:
+        return np.zeros(volume.shape, dtype=np.uint16)
+    values = RANGE * (values - low) / span
+    segments = segment_volume(values, SCALE / 255, min_size, spacing_mm[0] / spacing_mm[2])
+    patient = np.stack([patient_mask(image, PATIENT) for image in values])
+    present = np.bincount(segments[patient], minlength=1) > 0
+    kind = np.uint16 if np.count_nonzero(present) <= np.iinfo(np.uint16).max else np.int32
+    number = (np.cumsum(present) * present).astype(kind)
+    numbers = np.zeros(volume.shape, dtype=kind)
+    numbers[patient] = number[segments[patient]]
+    return numbers
+
+
+class Supervoxels:
+    """The supervoxels of a store, opened; `hash` covers parameters and arrays."""
+
+    def __init__(self, folder: Path, content: dict[str, Any]) -> None:
+        self._folder = folder
+        self._sha256: dict[str, str] = content["arrays"]
+        self._open: dict[str, NDArray[Any]] = {}
+        self.min_size: int = content["parameters"]["min_size"]
+        self.hash = hash_of([content["parameters"], content["arrays"]])[:16]
+
+    def scan(self, scan_id: str) -> NDArray[Any]:
+        """Return the map (Z,Y,X) of a scan, memory-mapped; its file is checked when first opened."""
+        if scan_id not in self._open:
+            path = self._folder / f"{scan_id}.npy"
+            if not path.is_file() or sha256_of(path) != self._sha256[scan_id]:
+                raise UserError(
+                    f"{path} is missing or damaged; delete {self._folder} to have supervoxels computed again"
+                )
+            self._open[scan_id] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._open[scan_id]
+
+
+def stored_supervoxels(store: Store) -> Supervoxels | None:
+    """Return what was computed for `store`; None where nothing was, or with other parameters.
+
+    Raises `UserError` for a damaged index.json.
+    """
+    folder = store.path / "supervoxels"
+    file = folder / "index.json"
+    if not file.exists():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["parameters"] != _parameters(store):
+            return None
+        if list(content["arrays"]) != sorted(store.index.scans):
+            raise KeyError("arrays")
+        return Supervoxels(folder, content)
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is damaged; delete {folder} to have supervoxels computed again") from None
+
+
+def ensure_supervoxels(
+    store: Store, workers: int = 0, done: Callable[[int], None] = lambda _count: None
+) -> Supervoxels:
+    """Return the supervoxels of `store`, computed and written beside its arrays unless they are there.
+
+    `workers`: threads, a scan each, 0 for one per usable core; the maps do not depend on it. `done` is told
+    of each scan, from the calling thread. Processes that want the same take turns. A computation that was
+    killed is begun anew: index.json, which makes the arrays count, is written last. Raises `UserError`
+    where the folder cannot be written, or holds a damaged index.json.
+    """
+    found = stored_supervoxels(store)
+    if found is not None:
+        return found
+    folder = store.path / "supervoxels"
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; supervoxels are kept beside the prepared "
+            "dataset: make it writable, or copy it to another --work folder"
+        ) from error
+    with locked(folder / ".lock"):
+        found = stored_supervoxels(store)
+        if found is None:
+            _compute(store, folder, workers or usable_cores(), done)
+            found = stored_supervoxels(store)
+    assert found is not None
+    return found
+
+
+def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], None]) -> None:
+    (folder / "index.json").unlink(missing_ok=True)
+    parameters = _parameters(store)
+
+    def write(scan: str) -> str:
+        stored = store.scan(scan)
+        numbers = volume_supervoxels(stored.image, stored.spacing_mm, parameters["min_size"])
+        with atomic_write(folder / f"{scan}.npy", "wb") as stream:
+            return write_npy(stream, numbers)
+
+    scans, arrays = store.index.scans, {}
+    for scan in scans:
+        store.scan(scan)  # opened here: a store's own cache is not for several threads
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="supervoxels")
+    try:
+        for scan, sha256 in zip(scans, pool.map(write, scans), strict=True):
+            arrays[scan] = sha256
+            done(1)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    write_json(folder / "index.json", {"parameters": parameters, "arrays": arrays})
+
+
+def _parameters(store: Store) -> dict[str, Any]:
+    """Return what decides the maps; the store's hash stands for its images and spacings."""
+    return {"schema": SCHEMA, "store": store.hash, "scale": SCALE, "min_size": min_size_of(store.spec)}

@@ -1,0 +1,1 @@
+"""Training episodes: which are drawn, and their augmentation."""

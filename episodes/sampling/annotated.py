@@ -1,0 +1,170 @@
+"""Training episodes from manual labels: a class of the training group, a training slice, the fold's support.
+
+Stage 3 of DenseMP (Fan et al., 2023, arXiv 2307.09604): rules M-DMP-4 and M-DMP-5 of docs/methods.md. The
+only labels read are boolean masks of one class of the training group; classes that a plan tests stay unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from episodes.plan.plan import DatasetFacts as PlanFacts
+from episodes.plan.plan import Plan, integer_sorted, scan_roles, training_slices
+from episodes.plan.rules import PART_RULES
+from episodes.plan.supports import support_slices
+from episodes.sampling.augment import Augmentation
+from episodes.sampling.base import EpisodeSource, Picks, Prepare, ViewSampler, randint
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import Episode, SliceRef
+
+
+class DatasetFacts(PlanFacts, Protocol):
+    """What is read of a dataset: a plan's facts, and the classes that protocols may test."""
+
+    @property
+    def tested(self) -> tuple[str, ...]: ...
+
+
+class AnnotatedPair(NamedTuple):
+    """A training slice that shows a class, and the support slices it may be asked from."""
+
+    query: SliceRef
+    supports: tuple[SliceRef, ...]
+
+
+def annotated_pairs(
+    index: ClassSliceIndex, facts: DatasetFacts, plan: Plan
+) -> dict[str, tuple[AnnotatedPair, ...]]:
+    """Return what annotated episodes of a plan are drawn from: class of the training group -> its pairs.
+
+    The training group are the classes that protocols may test and the plan does not. A query is a training
+    slice of the plan; its support is, by the plan's rules, the slice of its part in a support scan of the
+    fold (of several scans or sets, one of each). In setting 2 a slice that the plan would drop from training
+    supports nothing: the nearest of the scan that shows the class and is kept does, the lower of two. A class
+    without such a slice is left out. Where none is left, the first training scan after the fold's support
+    (circular) that has one stands in for it. Raises `UserError` where no scan has.
+    """
+    group = tuple(name for name in facts.tested if name not in plan.classes)
+    if not group:
+        raise UserError(
+            f"group {plan.group} tests every class of dataset {facts.name}, so there is no training group to "
+            "take labels from; leave stage 3 out (--stages 1,2), or ask a group of some classes"
+        )
+    own = fold_supports(index, facts, plan)
+    for scans in (own, *((scan,) for scan in _following(index.scans, own) if scan in plan.training_scans)):
+        found = {name: _pairs(index, plan, name, scans) for name in group}
+        kept = {name: pairs for name, pairs in found.items() if pairs}
+        if kept:
+            return kept
+    raise UserError(
+        f"no annotated episode for group {plan.group} in fold {plan.fold}, setting {plan.setting}: none "
+        f"of {', '.join(group)} has a training slice and a support slice without a tested class; use "
+        "setting 1, or leave stage 3 out"
+    )
+
+
+def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: Plan) -> tuple[str, ...]:
+    """Return the support scans of a plan's fold, without those that are held out for validation."""
+    roles = scan_roles(index.scans, facts, plan.rules, plan.fold)
+    return tuple(
+        scan
+        for scan in dict.fromkeys(scan for supports in roles.supports for scan in supports)
+        if scan in roles.held_out or scan in plan.training_scans
+    )
+
+
+def _following(scans: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """Return `scans` in order of their ids from the first of `after` on, circular, and without these."""
+    ordered = integer_sorted(scans)
+    start = ordered.index(after[0]) if after else 0
+    return tuple(scan for scan in (*ordered[start:], *ordered[:start]) if scan not in after)
+
+
+def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) -> tuple[AnnotatedPair, ...]:
+    part_of = PART_RULES[plan.rules.part_rule]
+    supports: dict[str, list[SliceRef]] = {}
+    for scan in scans:
+        allowed, _dropped = training_slices(index, plan.rules, plan.setting, (scan,), plan.classes)
+        usable = [z for z in index.slices_of(name, scan) if SliceRef(scan, z) in allowed]
+        if usable:
+            wanted = support_slices(index, plan.rules, name, (scan,), plan.fold)
+            supports[scan] = [SliceRef(scan, _nearest(usable, refs[0].z)) for refs in wanted]
+    shown = {scan: index.slices_of(name, scan) for scan in plan.training_scans}
+    pairs = []
+    for query in plan.training_slices:
+        if query.z in shown[query.scan]:
+            part = part_of(query.z, shown[query.scan], plan.parts)
+            found = tuple(by_part[part] for scan, by_part in supports.items() if scan != query.scan)
+            if found:
+                pairs.append(AnnotatedPair(query, found))
+    return tuple(pairs)
+
+
+def _nearest(slices: Sequence[int], z: int) -> int:
+    return min(slices, key=lambda other: (abs(other - z), other))
+
+
+class AnnotatedEpisodes(ViewSampler):
+    """Episodes of `pairs` (see `annotated_pairs`); `episode(step)` depends on seed and step alone.
+
+    The class is uniform over those of `pairs`, then the query over its slices, then the support over the
+    query's. Both are seen in random views, as superpixel episodes are. `classes`: class -> stored value.
+    """
+
+    def __init__(
+        self,
+        reader: SliceReader,
+        pairs: Mapping[str, Sequence[AnnotatedPair]],
+        classes: Mapping[str, int],
+        *,
+        seed: int,
+        augmentation: str | Augmentation = "published",
+        batch: int = 1,
+        prepare: Prepare | None = None,
+    ) -> None:
+        super().__init__(reader, seed, augmentation, batch, prepare)
+        self._pairs = dict(pairs)
+        self._values = {name: classes[name] for name in pairs}
+
+    def picks(self, step: int) -> Picks:
+        """Return support slice, query slice and class of each of the step's episodes.
+
+        `label` is `annotated:CLASS:support_scan:z:query_scan:z` of each, separated by spaces.
+        """
+        generator = torch.Generator().manual_seed(seed_for("annotated-episode", self._seed, step))
+        chosen = [self._choose(generator) for _ in range(self._batch)]
+        refs = (*(support for _, support, _ in chosen), *(query for _, _, query in chosen))
+        values = tuple(self._values[name] for name, _, _ in chosen)
+        told = (f"annotated:{name}:{one.scan}:{one.z}:{two.scan}:{two.z}" for name, one, two in chosen)
+        return Picks(refs, values * 2, " ".join(told), generator)
+
+    def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
+        """Return where the slice shows the class stored as `number`, (H,W) bool."""
+        return self.reader.mask(ref, number)
+
+    def _choose(self, generator: torch.Generator) -> tuple[str, SliceRef, SliceRef]:
+        """Draw class, support and query."""
+        name = list(self._pairs)[randint(len(self._pairs), generator)]
+        pair = self._pairs[name][randint(len(self._pairs[name]), generator)]
+        return name, pair.supports[randint(len(pair.supports), generator)], pair.query
+
+
+class MixedEpisodes:
+    """A step is annotated with probability `share`, else the other sampler's episode of that step."""
+
+    def __init__(self, annotated: EpisodeSource, other: EpisodeSource, share: float, *, seed: int) -> None:
+        self._annotated, self._other, self._share, self._seed = annotated, other, share, seed
+
+    def episode(self, step: int) -> Episode:
+        """Return the episode of a step."""
+        generator = torch.Generator().manual_seed(seed_for("mixed-episode", self._seed, step))
+        drawn = float(torch.rand((), generator=generator))
+        return (self._annotated if drawn < self._share else self._other).episode(step)

@@ -1,0 +1,33 @@
+"""Builds episodes ahead on background threads, so that the training thread never waits for the disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def prefetch(
+    build: Callable[[int], T], steps: range, depth: int, workers: int = 1
+) -> Generator[T, None, None]:
+    """Yield build(step) for every step, in order, with up to `depth` of them built or being built ahead.
+
+    `workers` background threads call `build`; one takes one step after the other. What `build` raises is
+    raised here, in place of that step's item. Closing the generator drops what waits and ends the threads
+    once the items in hand are built.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}, wanted at least 1")
+    worker = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="prefetch")
+    waiting: deque[Future[T]] = deque(worker.submit(build, step) for step in steps[:depth])
+    try:
+        for later in range(depth, depth + len(steps)):
+            item = waiting.popleft().result()
+            if later < len(steps):
+                waiting.append(worker.submit(build, steps[later]))
+            yield item
+    finally:
+        worker.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,122 @@
+"""Training episodes: a superpixel of one slice is the label, two random views are support and query.
+
+The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-SPX-5 and M-SPX-6 of
+docs/methods.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from episodes.sampling.augment import Augmentation
+from episodes.sampling.base import MappedSampler, Picks, Prepare, numbers_on, randint
+from episodes.store.index import ClassSliceIndex
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
+
+# Draws one of the superpixels of a slice, whose numbers come ascending; None: there is none to take.
+Choose = Callable[[NDArray[np.int64], torch.Generator], int | None]
+
+
+def _present(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
+    """Draw uniformly over the numbers that occur on the slice."""
+    return int(numbers[randint(len(numbers), generator)]) if len(numbers) else None
+
+
+def _released(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
+    """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
+    largest = int(numbers[-1]) if len(numbers) else 0
+    return 1 + randint(largest - 1, generator) if largest > 1 else None
+
+
+DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
+
+
+class SuperpixelEpisodes(MappedSampler):
+    """Superpixel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
+
+    A training item is a slice, uniform over all slices of `training_scans`; one without a superpixel
+    stands for the next slice that has one (the last scan is followed by the first); a slice outside
+    `allowed` (None: all are allowed) is redrawn uniformly. `draw` "present" takes a superpixel that
+    occurs; "released" a number from 1 to max-1, which may be absent: then both masks are empty.
+    `augmentation` is a preset's name or the ranges themselves. `prepare` is the learner's.
+    Raises `UserError` for an unknown name, or where no slice is left to train on.
+    """
+
+    def __init__(
+        self,
+        reader: SliceReader,
+        index: ClassSliceIndex,
+        training_scans: Sequence[str],
+        allowed: frozenset[SliceRef] | None,
+        *,
+        seed: int,
+        draw: str = "present",
+        augmentation: str | Augmentation = "published",
+        batch: int = 1,
+        prepare: Prepare | None = None,
+    ) -> None:
+        if draw not in DRAWS:
+            raise unknown_name("draw", draw, DRAWS)
+        super().__init__(reader, seed, augmentation, batch, prepare)
+        self._draw = draw
+        self._items = _items(index, tuple(training_scans), allowed)
+        self.slices = tuple(dict.fromkeys(self._items))
+        self._numbers: dict[SliceRef, NDArray[np.int64]] = {}
+
+    def picks(self, step: int) -> Picks:
+        """Return slice and superpixel of each of the step's episodes, the same for support and query.
+
+        `label` names scan, slice and superpixel of each, as `scan:z:number`, separated by spaces.
+        """
+        generator = torch.Generator().manual_seed(seed_for("superpixel-episode", self._seed, step))
+        chosen = [self._choose(generator) for _ in range(self._batch)]
+        refs, numbers = tuple(ref for ref, _ in chosen), tuple(number for _, number in chosen)
+        label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number in chosen)
+        return Picks(refs * 2, numbers * 2, label, generator)
+
+    def map_of(self, ref: SliceRef) -> NDArray[np.int32]:
+        """Return the slice's superpixels (H,W)."""
+        return self.reader.superpixels(ref)
+
+    def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
+        ref = self._items[randint(len(self._items), generator)]
+        if ref not in self._numbers:
+            self._numbers[ref] = numbers_on(self.map_of(ref))
+        number = DRAWS[self._draw](self._numbers[ref], generator)
+        if number is None:
+            raise UserError(
+                f"slice {ref.z} of scan {ref.scan} has no superpixel that draw={self._draw!r} can take; "
+                "use draw=present, or prepare the dataset again"
+            )
+        return ref, number
+
+
+def _items(
+    index: ClassSliceIndex, scans: tuple[str, ...], allowed: frozenset[SliceRef] | None
+) -> tuple[SliceRef, ...]:
+    """Return the slice that each admissible draw ends in; drawing from these is the rule, without retries.
+
+    Redrawing uniformly until a slice is allowed equals one uniform draw over the draws that end allowed.
+    """
+    slices = index.all_slices(scans)
+    usable = {SliceRef(scan, z) for scan in scans for z in index.superpixel_slices.get(scan, ())}
+    ends: list[SliceRef] = []
+    following = next((ref for ref in slices if ref in usable), None)
+    for ref in reversed(slices):
+        following = ref if ref in usable else following
+        if following is not None and (allowed is None or following in allowed):
+            ends.append(following)
+    if not ends:
+        raise UserError(
+            f"no slice to train on: of {len(slices)} slices of {len(scans)} training scans {len(usable)} "
+            f"have a superpixel and {'all' if allowed is None else len(usable & allowed)} of these are "
+            "allowed; use setting 1, other groups or more scans"
+        )
+    return tuple(reversed(ends))

@@ -1,0 +1,1 @@
+"""A prepared dataset on disk and its slices as learners see them."""

@@ -1,0 +1,218 @@
+"""Dataset facts as data: classes, stored values, fold borders, modality, parsed strictly from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import checked_name
+
+HOME = Path(__file__).resolve().parent.parent / "datasets"
+MODALITIES = ("mr", "ct")
+REGIONS = ("abdomen", "heart")
+TYPES: dict[str, type] = {
+    "name": str,
+    "title": str,
+    "modality": str,
+    "classes": dict,
+    "tested": list,
+    "scans": list,
+    "fold_borders": list,
+    "image_size": int,
+    "patient_threshold": float,
+    "superpixel_min_size": int,
+    "sources": list,
+}
+# left out of the facts, and so of every hash, where they have these values
+OPTIONAL: dict[str, Any] = {
+    "groups": {},
+    "patients": {},
+    "spacing_known": True,
+    "crop_or_pad": False,
+    "region": "abdomen",
+}
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What a dataset is, whatever is on the disk.
+
+    `classes`: class name -> stored value, ascending, all that a label file may hold; `tested`: those that
+    protocols may test; `scans`: the ids a complete set has, () for whatever is found; `fold_borders`:
+    positions in integer-sorted ids; `image_size`: a model sees volume[:, :image_size, :image_size];
+    `patient_threshold`: a pixel above it may be patient; `superpixel_min_size`: pixels.
+
+    Optional: `groups`: group name -> tested classes, those that the dataset brings beside a protocol's;
+    `spacing_known`: False where files give a spacing that is none, so that nothing may be told in mm;
+    `crop_or_pad`: whether preparation brings slices to `image_size` about their centre; `region`: abdomen
+    or heart, for methods whose authors give constants for each; `patients`: patient -> scan ids, for patients
+    that have several, which must not be parted by folds.
+    """
+
+    name: str
+    title: str
+    modality: str
+    classes: Mapping[str, int]
+    tested: tuple[str, ...]
+    scans: tuple[str, ...]
+    fold_borders: tuple[int, ...]
+    image_size: int
+    patient_threshold: float
+    superpixel_min_size: int
+    sources: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    patients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spacing_known: bool = True
+    crop_or_pad: bool = False
+    region: str = "abdomen"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as plain JSON values; `spec_from_table` takes them back."""
+        plain = asdict(self)
+        for key in ("groups", "patients"):
+            plain[key] = {name: list(some) for name, some in getattr(self, key).items()}
+        for key, usual in OPTIONAL.items():
+            if plain[key] == usual:
+                del plain[key]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def known_datasets() -> tuple[str, ...]:
+    """Return the names of the datasets whose facts are shipped."""
+    return tuple(sorted(path.stem for path in HOME.glob("*.toml")))
+
+
+def load_dataset_spec(name: str) -> DatasetSpec:
+    """Return the facts of a shipped dataset; a wrong name is answered with the near names."""
+    if name not in known_datasets():
+        raise unknown_name("dataset", name, known_datasets())
+    return read_dataset_spec(HOME / f"{name}.toml")
+
+
+def read_dataset_spec(path: Path) -> DatasetSpec:
+    """Return the facts in a TOML file; `UserError` names file, key and reason."""
+    return spec_from_table(read_table(path), str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds; `UserError` where it can't be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as TOML ({error}); mend the file") from None
+
+
+def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
+    """Return checked facts; `where` names their source in errors."""
+    check_keys(where, table, TYPES, {key: type(usual) for key, usual in OPTIONAL.items()})
+    _check_list(where, "tested", table["tested"], str)
+    _check_list(where, "scans", table["scans"], str)
+    _check_list(where, "sources", table["sources"], str)
+    _check_list(where, "fold_borders", table["fold_borders"], int)
+    _check_list(where, "classes", list(table["classes"].values()), int)
+    spec = DatasetSpec(
+        name=checked_name("dataset", table["name"]),
+        title=table["title"],
+        modality=table["modality"],
+        classes={
+            checked_name("class", name): value
+            for name, value in sorted(table["classes"].items(), key=lambda item: item[1])
+        },
+        tested=tuple(table["tested"]),
+        scans=tuple(checked_name("scan", scan) for scan in table["scans"]),
+        fold_borders=tuple(table["fold_borders"]),
+        image_size=table["image_size"],
+        patient_threshold=float(table["patient_threshold"]),
+        superpixel_min_size=table["superpixel_min_size"],
+        sources=tuple(table["sources"]),
+        groups=_named_lists(where, "group", table.get("groups", {})),
+        patients=_named_lists(where, "patient", table.get("patients", {})),
+        spacing_known=table.get("spacing_known", True),
+        crop_or_pad=table.get("crop_or_pad", False),
+        region=table.get("region", "abdomen"),
+    )
+    _check_sense(where, spec)
+    return spec
+
+
+def check_keys(
+    where: str, table: Mapping[str, Any], wanted: Mapping[str, type], optional: Mapping[str, type]
+) -> None:
+    """Refuse unknown and missing keys, and values of another type; a whole number passes for a float."""
+    known = {**wanted, **optional}
+    for key in table:
+        if key not in known:
+            raise UserError(f"{where}: {unknown_name('key', key, known)}")
+    for key, kind in known.items():
+        if key not in table:
+            if key in wanted:
+                raise UserError(f"{where}: key {key} is missing; give a {kind.__name__}")
+            continue
+        value = table[key]
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise UserError(f"{where}: key {key} is {value!r}, wanted a {kind.__name__}")
+
+
+def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return groups of classes, or patients with their scans, as they stand in the file."""
+    of = {"group": "class", "patient": "scan"}[kind]
+    for name, some in table.items():
+        checked_name(kind, name)
+        if not isinstance(some, list) or not some or len(set(map(str, some))) != len(some):
+            raise UserError(
+                f"{where}: {kind} {name} is {some!r}, wanted a list of at least one {of}, each once"
+            )
+        _check_list(where, f"{kind}s.{name}", some, str)
+    return {name: tuple(some) for name, some in table.items()}
+
+
+def _check_list(where: str, key: str, values: list[Any], wanted: type) -> None:
+    for value in values:
+        if type(value) is not wanted:
+            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {wanted.__name__}")
+
+
+def _check_sense(where: str, spec: DatasetSpec) -> None:
+    borders = spec.fold_borders
+    if spec.modality not in MODALITIES:
+        raise UserError(f"{where}: key modality is {spec.modality!r}, wanted one of {', '.join(MODALITIES)}")
+    if spec.region not in REGIONS:
+        raise UserError(f"{where}: key region is {spec.region!r}, wanted one of {', '.join(REGIONS)}")
+    values = list(spec.classes.values())
+    if not values or len(set(values)) != len(values) or min(values) < 1 or max(values) > 255:
+        raise UserError(f"{where}: key classes gives values {values}, wanted distinct ones from 1 to 255")
+    for name in spec.tested:
+        if name not in spec.classes:
+            raise UserError(f"{where}: key tested: {unknown_name('class', name, spec.classes)}")
+    for name, classes in spec.groups.items():
+        for one in classes:
+            if one not in spec.tested:
+                raise UserError(f"{where}: group {name}: {unknown_name('tested class', one, spec.tested)}")
+    owners: dict[str, str] = {}
+    for patient, scans in spec.patients.items():
+        for scan in scans:
+            if owners.setdefault(scan, patient) != patient:
+                raise UserError(
+                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, wanted one"
+                )
+            if spec.scans and scan not in spec.scans:
+                raise UserError(f"{where}: patient {patient}: {unknown_name('scan', scan, spec.scans)}")
+    if len(borders) < 2 or borders[0] != 0 or any(b <= a for a, b in pairwise(borders)):
+        raise UserError(
+            f"{where}: key fold_borders is {list(borders)}, wanted 0 first, then ascending numbers"
+        )
+    if spec.scans and borders[-1] != len(spec.scans):
+        raise UserError(
+            f"{where}: key fold_borders ends at {borders[-1]}, but {len(spec.scans)} scans are listed; "
+            "make the last border the number of scans"
+        )
+    if spec.image_size < 8 or spec.image_size % 8:
+        raise UserError(f"{where}: key image_size is {spec.image_size}, wanted a multiple of 8")
+    if spec.superpixel_min_size < 1:
+        raise UserError(f"{where}: key superpixel_min_size is {spec.superpixel_min_size}, wanted 1 or more")

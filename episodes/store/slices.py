@@ -1,0 +1,164 @@
+"""Slices as learners see them: normalised by the rule of the protocol, then cut to the model's input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.types import SliceRef
+
+Rule = Literal["per-scan", "training-scans"]
+
+
+class ScanArrays(Protocol):
+    """What is read of a prepared scan: uncut arrays (Z,Y,X) and the statistics of the whole image.
+
+    `count` voxels, `mean` in stored units, `m2` the sum of squared deviations from that mean.
+    """
+
+    @property
+    def image(self) -> NDArray[Any]: ...
+    @property
+    def labels(self) -> NDArray[Any]: ...
+    @property
+    def superpixels(self) -> NDArray[Any]: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def m2(self) -> float: ...
+
+
+class DatasetFacts(Protocol):
+    """What is read of a dataset's description."""
+
+    @property
+    def image_size(self) -> int: ...
+
+
+class Scans(Protocol):
+    """What is read of a store; `episodes.store.Store` is one."""
+
+    @property
+    def spec(self) -> DatasetFacts: ...
+    @property
+    def index(self) -> ClassSliceIndex: ...
+    def scan(self, scan_id: str, /) -> ScanArrays: ...
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation, in stored units, by which every scan's intensities are normalised."""
+
+    rule: Rule
+    mean_std: Mapping[str, tuple[float, float]]
+
+
+def pooled(statistics: Iterable[tuple[int, float, float]]) -> tuple[int, float, float]:
+    """Combine (count, mean, sum of squared deviations) of several parts into those of their union.
+
+    The pairwise update of Chan, Golub & LeVeque (1983): exact in real arithmetic, and stable in double
+    where summing raw squares is not.
+    """
+    count, mean, m2 = 0, 0.0, 0.0
+    for part_count, part_mean, part_m2 in statistics:
+        if part_count == 0:
+            continue
+        total = count + part_count
+        delta = part_mean - mean
+        mean += delta * part_count / total
+        m2 += part_m2 + delta * delta * count * part_count / total
+        count = total
+    return count, mean, m2
+
+
+def normalisation(store: Scans, rule: str, training_scans: Sequence[str]) -> Normalisation:
+    """Return the intensities' mean and population standard deviation for every scan of `store`.
+
+    "per-scan" (MR): each by its own whole volume. "training-scans" (CT): all by the pooled voxels of
+    `training_scans`. Both over the uncut volumes, padding and empty slices included (docs/protocols.md, P-6).
+    Raises `UserError` for an unknown rule, no training scan, or constant intensities.
+    """
+    if rule == "per-scan":
+        own = {
+            scan: _mean_std([store.scan(scan)], f"scan {scan} has one intensity everywhere")
+            for scan in store.index.scans
+        }
+        return Normalisation("per-scan", MappingProxyType(own))
+    if rule == "training-scans":
+        if not training_scans:
+            raise UserError(
+                "normalisation 'training-scans' found no training scan; choose a fold that leaves some"
+            )
+        scans = [store.scan(scan) for scan in training_scans]
+        shared = _mean_std(scans, f"training scans {', '.join(training_scans)} have one intensity everywhere")
+        return Normalisation("training-scans", MappingProxyType(dict.fromkeys(store.index.scans, shared)))
+    raise unknown_name("normalisation", rule, get_args(Rule))
+
+
+def _mean_std(scans: Sequence[ScanArrays], complaint: str) -> tuple[float, float]:
+    count, mean, m2 = pooled((scan.count, scan.mean, scan.m2) for scan in scans)
+    if count == 0 or m2 <= 0:
+        raise UserError(f"{complaint}: nothing to normalise by; check the images and prepare them again")
+    return mean, math.sqrt(m2 / count)
+
+
+class SliceReader:
+    """Reads single slices of a store, normalised and cut to `image_size` x `image_size`.
+
+    The cut keeps rows and columns from 0 on, as the released programs do: `volume[:, :size, :size]`.
+    Nothing is kept between calls, so one reader serves several threads.
+    """
+
+    def __init__(self, store: Scans, normalisation: Normalisation) -> None:
+        self._store = store
+        self._normalisation = normalisation
+        self.image_size = store.spec.image_size
+
+    def image(self, ref: SliceRef) -> NDArray[np.float32]:
+        """Return (x - mean) / std of one slice, (H,W) float32; computed in double."""
+        mean, std = self._normalisation.mean_std[ref.scan]
+        cut = self.cut(self._store.scan(ref.scan).image, ref)
+        return ((cut.astype(np.float64) - mean) / std).astype(np.float32)
+
+    def images(self, refs: Sequence[SliceRef]) -> Tensor:
+        """Return the normalised slices as one tensor, (N,1,H,W) float32."""
+        stack = torch.empty(len(refs), 1, self.image_size, self.image_size)
+        for place, ref in zip(stack, refs, strict=True):
+            place[0] = torch.from_numpy(self.image(ref))
+        return stack
+
+    def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
+        """Return where the slice shows the class stored as `class_value`, (H,W) bool."""
+        shown: NDArray[np.bool_] = self.cut(self._store.scan(ref.scan).labels, ref) == class_value
+        return shown
+
+    def labels(self, ref: SliceRef) -> NDArray[np.uint8]:
+        """Return the stored class values of the slice, (H,W) uint8, 0 = no class."""
+        return self.cut(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
+
+    def superpixels(self, ref: SliceRef) -> NDArray[np.int32]:
+        """Return the superpixel numbers of the slice, (H,W) int32, 0 = in no superpixel."""
+        return self.cut(self._store.scan(ref.scan).superpixels, ref).astype(np.int32)
+
+    def cut(self, volume: NDArray[Any], ref: SliceRef) -> NDArray[Any]:
+        """Return what a model sees, (H,W), of slice `ref.z` of a volume (Z,Y,X) on the scan's grid."""
+        size = self.image_size
+        if volume.shape[1] < size or volume.shape[2] < size:
+            raise UserError(
+                f"scan {ref.scan} has slices of {volume.shape[1]} x {volume.shape[2]} pixels, wanted at "
+                f"least {size} x {size}; prepare it again with padding"
+            )
+        cut: NDArray[Any] = volume[ref.z, :size, :size]
+        return cut

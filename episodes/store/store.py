@@ -1,0 +1,299 @@
+"""A prepared dataset: memory-mapped arrays per scan in their own dtype, uncut, and an index.json.
+
+Layout of a store folder: `index.json`, and per scan ID `images/ID.npy`, `labels/ID.npy` (uint8) and
+`superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers all that determines a result, the
+superpixels included: they may differ between CPUs.
+
+`prepared_by` in index.json names who made the volumes: "fewshot" (this program, from the download; phantoms
+too), "published-layout" (a layout that somebody else's released preprocessing wrote), or "unknown" (own
+folders, all else). The hash does not cover it, because it changes no number. A store without the key reads as
+"unknown", since older programs prepared downloads and the published layout alike and did not write down
+which.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.npy import write_npy
+from episodes.store.dataset import DatasetSpec, spec_from_table
+from episodes.store.index import ClassSliceIndex
+from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.errors import UserError
+
+SCHEMA = 1
+KINDS = ("images", "labels", "superpixels")
+PREPARED_BY = ("fewshot", "published-layout", "unknown")
+NOT_HASHED = ("title", "sources", "region", "patients")  # prose, a method's constants, what audits read
+
+
+@dataclass(frozen=True)
+class SourceScan:
+    """A scan on its way into a store: arrays (Z,H,W), geometry, and sha256 of the files it came from."""
+
+    scan_id: str
+    image: NDArray[Any]
+    labels: NDArray[np.uint8]
+    superpixels: NDArray[np.uint16]
+    spacing_mm: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+    image_sha256: str
+    label_sha256: str
+
+
+@dataclass(frozen=True)
+class StoredScan:
+    """One scan of an opened store; arrays are read from disk as they are used.
+
+    image (Z,H,W) in its own dtype, labels uint8 and superpixels uint16 likewise; spacing (z,y,x) in mm;
+    `count`, `mean`, `m2`: voxels, mean and sum of squared deviations of the whole uncut image, double.
+    """
+
+    scan_id: str
+    image: NDArray[Any]
+    labels: NDArray[np.uint8]
+    superpixels: NDArray[np.uint16]
+    spacing_mm: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+    count: int
+    mean: float
+    m2: float
+
+
+class Store:
+    """An opened store. Opening reads index.json alone."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        self.path = path
+        self.hash: str = content["hash"]
+        self.spec: DatasetSpec = spec_from_table(content["spec"], f"{path / 'index.json'}")
+        self.warnings: tuple[str, ...] = tuple(content["warnings"])
+        self.prepared_by: str = content.get("prepared_by", "unknown")
+        if self.prepared_by not in PREPARED_BY:
+            raise ValueError(f"prepared_by is {self.prepared_by!r}, expected one of {', '.join(PREPARED_BY)}")
+        self._scans: dict[str, dict[str, Any]] = {entry["id"]: entry for entry in content["scans"]}
+        self._open: dict[str, StoredScan] = {}
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Open a store folder; `UserError` where it is none, is damaged, or is of another schema."""
+        file = path / "index.json"
+        if not file.is_file():
+            raise UserError(f"{path} holds no index.json, so it is no prepared dataset; run: fewshot prepare")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError):
+            raise UserError(f"{file} is damaged; prepare it again with --overwrite") from None
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if schema != SCHEMA:
+            raise UserError(
+                f"{file} has schema {schema!r}, wanted {SCHEMA}; prepare it again with --overwrite"
+            )
+        try:
+            return cls(path, content)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{file} is damaged ({error!r}); prepare it again with --overwrite") from None
+
+    @cached_property
+    def index(self) -> ClassSliceIndex:
+        """The class-slice index of the store."""
+        return ClassSliceIndex(
+            scans=tuple(self._scans),
+            depths={scan: entry["shape"][0] for scan, entry in self._scans.items()},
+            class_slices={
+                name: {scan: tuple(entry["class_slices"][name]) for scan, entry in self._scans.items()}
+                for name in self.spec.classes
+            },
+            superpixel_slices={
+                scan: tuple(entry["superpixel_slices"]) for scan, entry in self._scans.items()
+            },
+        )
+
+    def sources(self) -> dict[str, tuple[str, str]]:
+        """Return the sha256 of the image and label file each scan was prepared from."""
+        hashes = {scan: entry["source_sha256"] for scan, entry in self._scans.items()}
+        return {scan: (found["image"], found["label"]) for scan, found in hashes.items()}
+
+    def image_hashes(self) -> dict[str, str]:
+        """Return the sha256 of every scan's prepared image."""
+        return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
+
+    def scan(self, scan_id: str) -> StoredScan:
+        """Return a scan with memory-mapped arrays."""
+        if scan_id not in self._open:
+            if scan_id not in self._scans:
+                raise UserError(f"scan {scan_id!r} is not in {self.path}; it holds {', '.join(self._scans)}")
+            entry = self._scans[scan_id]
+            image, labels, superpixels = (self._array(kind, scan_id, entry["shape"]) for kind in KINDS)
+            self._open[scan_id] = StoredScan(
+                scan_id, image, labels, superpixels,
+                tuple(entry["spacing_mm"]), tuple(entry["origin"]), tuple(entry["direction"]),
+                entry["count"], entry["mean"], entry["m2"],
+            )  # fmt: skip
+        return self._open[scan_id]
+
+    def _array(self, kind: str, scan_id: str, shape: list[int]) -> NDArray[Any]:
+        path = self.path / kind / f"{scan_id}.npy"
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            raise UserError(f"{path} is missing or damaged; prepare it again with --overwrite") from None
+        if list(array.shape) != shape:
+            raise UserError(f"{path} has shape {array.shape}, index.json says {shape}; prepare it again")
+        return array
+
+
+@contextmanager
+def new_store(
+    path: Path, spec: DatasetSpec, *, overwrite: bool = False, prepared_by: str = "unknown"
+) -> Iterator[StoreWriter]:
+    """Yield a writer; when the block ends well the store takes its place at `path`, else nothing is left.
+
+    `prepared_by` is one of `PREPARED_BY`.
+
+    What is at `path` already is replaced if `overwrite`, and only once the new store is whole; else it is
+    a `UserError`, as is a disk that is full or may not be written.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
+    try:
+        with _temporary_folder(path) as temporary:
+            writer = StoreWriter(temporary, spec, prepared_by)
+            yield writer
+            writer.finish()
+            temporary.chmod(0o755)
+            _put_in_place(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --work folder"
+        ) from error
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a folder beside `path`, locked while it lives and gone afterwards.
+
+    What killed processes left there is removed first: nobody holds its lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.name}.partial-*"):
+        with _lock_if_free(stale) as free:
+            if free:
+                shutil.rmtree(stale, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    try:
+        with _lock_if_free(temporary):
+            yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _lock_if_free(folder: Path) -> Iterator[bool]:
+    """Lock `folder` for the block and yield True; yield False where another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        else:
+            free = True
+        yield free
+    finally:
+        os.close(descriptor)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Rename the finished store to `path`; what was there goes only when that has worked."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
+    path.rename(aside / "replaced")
+    try:
+        temporary.rename(path)
+    except OSError:
+        (aside / "replaced").rename(path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+class StoreWriter:
+    """Takes scans one by one, so that only one is in memory, and writes the index last."""
+
+    def __init__(self, folder: Path, spec: DatasetSpec, prepared_by: str = "unknown") -> None:
+        self.folder, self.spec, self.prepared_by = folder, spec, prepared_by
+        self.warnings: list[str] = []
+        self._entries: list[dict[str, Any]] = []
+
+    def add(self, source: SourceScan) -> None:
+        """Write one scan's arrays and remember its entry."""
+        arrays = {"images": source.image, "labels": source.labels, "superpixels": source.superpixels}
+        hashes = {}
+        for kind, array in arrays.items():
+            hashes[kind] = _write_array(self.folder / kind / f"{source.scan_id}.npy", array)
+        values = source.image.astype(np.float64)
+        mean = float(values.mean())
+        self._entries.append(
+            {
+                "id": source.scan_id,
+                "shape": list(source.image.shape),
+                "dtype": source.image.dtype.name,
+                "spacing_mm": list(source.spacing_mm),
+                "origin": list(source.origin),
+                "direction": list(source.direction),
+                "source_sha256": {"image": source.image_sha256, "label": source.label_sha256},
+                "array_sha256": hashes,
+                "count": int(values.size),
+                "mean": mean,
+                "m2": float(((values - mean) ** 2).sum()),
+                "class_slices": {
+                    name: np.flatnonzero((source.labels == value).any(axis=(1, 2))).tolist()
+                    for name, value in self.spec.classes.items()
+                },
+                "superpixel_slices": np.flatnonzero(source.superpixels.any(axis=(1, 2))).tolist(),
+            }
+        )
+
+    def finish(self) -> None:
+        """Write index.json; the hash is of what decides the questions and of the arrays, not of the rest."""
+        facts = {key: value for key, value in self.spec.to_json().items() if key not in NOT_HASHED}
+        arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in self._entries]
+        write_json(
+            self.folder / "index.json",
+            {
+                "schema": SCHEMA,
+                "spec": self.spec.to_json(),
+                "hash": hash_of([facts, arrays])[:16],
+                "prepared_by": self.prepared_by,
+                "scans": self._entries,
+                "warnings": self.warnings,
+            },
+        )
+
+
+def _write_array(path: Path, array: NDArray[Any]) -> str:
+    """Write a .npy file to the disk and return its sha256."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("wb") as stream:
+        digest = write_npy(stream, array)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest

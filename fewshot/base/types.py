@@ -1,0 +1,123 @@
+"""The few types that travel between the packages; shapes are part of the type.
+
+S shots, Q query slices, B episodes, H x W image size in pixels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fewshot.base.errors import UserError
+from fewshot.base.memory import to_device
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def checked_name(kind: str, name: str) -> str:
+    """Return `name` if it is safe as a file name and in a table, else raise `UserError`."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{kind} {name!r} is not a usable name: wanted a letter or digit, then up to 63 of letters, "
+            "digits, '.', '_' or '-'; rename it"
+        )
+    return name
+
+
+class SliceRef(NamedTuple):
+    """One axial slice of one scan; `z` counts from 0 in stored order."""
+
+    scan: str
+    z: int
+
+
+@dataclass(frozen=True)
+class Support:
+    """Annotated support slices of one class: images (S,1,H,W) float32, masks (S,H,W) bool."""
+
+    images: Tensor
+    masks: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != torch.float32:
+            raise ValueError(
+                f"support images are {tuple(self.images.shape)} {self.images.dtype}, wanted (S,1,H,W) float32"
+            )
+        wanted = (self.images.shape[0], *self.images.shape[2:])
+        if tuple(self.masks.shape) != wanted or self.masks.dtype != torch.bool:
+            raise ValueError(
+                f"support masks are {tuple(self.masks.shape)} {self.masks.dtype}, wanted {wanted} bool"
+            )
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A training question with its answer.
+
+    support_images (B,S,1,H,W) and query_images (B,Q,1,H,W) float32; support_masks (B,S,H,W) and
+    query_masks (B,Q,H,W) bool; `prepared`: what the learner's `prepare` returned for each of the B
+    support mask stacks, stacked along a new first axis; `label`: one line for the episode log.
+    """
+
+    support_images: Tensor
+    support_masks: Tensor
+    query_images: Tensor
+    query_masks: Tensor
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
+    label: str = ""
+
+    def to(self, device: torch.device) -> Episode:
+        """Return the episode with every tensor on `device`; a GPU's copies do not hold up the host."""
+        return Episode(
+            to_device(self.support_images, device),
+            to_device(self.support_masks, device),
+            to_device(self.query_images, device),
+            to_device(self.query_masks, device),
+            {name: to_device(value, device) for name, value in self.prepared.items()},
+            self.label,
+        )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One evaluation question: a class in one query scan, answered from one set of support slices.
+
+    `queries` are the slices this support serves; `scored[i]` says whether `queries[i]` counts.
+    """
+
+    class_name: str
+    class_value: int
+    part: int
+    support: tuple[SliceRef, ...]
+    queries: tuple[SliceRef, ...]
+    scored: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class ScanScore:
+    """Raw counts of one class in one query scan over the scored slices, in pixels; ratios come last.
+
+    `undefined` holds the reason where no Dice exists (then the counts are 0 and `dice` is None).
+    """
+
+    class_name: str
+    scan: str
+    supports: tuple[str, ...]
+    slices: int
+    tp: int
+    fp: int
+    fn: int
+    undefined: str | None = None
+
+    @property
+    def dice(self) -> float | None:
+        """Dice = 2 tp / (2 tp + fp + fn) in [0, 1]; None where undefined."""
+        denominator = 2 * self.tp + self.fp + self.fn
+        if self.undefined is not None or denominator == 0:
+            return None
+        return 2 * self.tp / denominator

@@ -1,0 +1,245 @@
+"""Make a store from a folder of volumes: a dataset's download, or the published layout.
+
+The published layout is image_ID.nii.gz beside label_ID.nii.gz; downloads are prepared by the rules of the
+published results. What was found is printed, with warnings; what can't be right stops the command. The
+store lies in WORK/stores/DATASET, with contact.png, a picture of every scan (of the first 50; contact-2.png
+and so on show the others). A store that was made of the same files by the same facts is left as it is; of
+others, it is replaced with --overwrite alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot.base.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from episodes.prepare.audit import ScanFacts
+    from episodes.prepare.scan import RawScan
+    from episodes.store.dataset import DatasetSpec
+    from episodes.store.store import Store
+
+NAME = "prepare"
+
+
+@dataclass(frozen=True)
+class FolderLayout:
+    """What a folder's layout says of its scans: a name in words, and two fields of a `Layout`."""
+
+    name: str
+    strict: bool
+    prepared_by: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("dataset", metavar="DATASET", help="a known dataset, e.g. chaost2 or sabs")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", metavar="FOLDER", help="folder of the volumes; phantoms need none"
+    )
+    parser.add_argument(
+        "--spec", type=Path, metavar="FILE", help="TOML file of your own dataset's facts: docs/your-data.md"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a store of other files")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    parser.add_argument("--size", type=int, metavar="N", help="of phantoms: pixels a side (default: 96)")
+    parser.add_argument(
+        "--phantom-slices", type=int, metavar="N", help="of phantoms: slices a scan, on average"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare the dataset and print what was found; status 0."""
+    from episodes.figures.contact_sheet import MOST, write_contact_sheet
+    from episodes.phantoms.generate import KINDS
+
+    if args.workers < 0:
+        raise UserError(f"--workers {args.workers}: wanted 1 or more, or 0 for one per core")
+    if args.spec is None and args.dataset in KINDS:
+        return _phantoms(args)
+    if args.size is not None or args.phantom_slices is not None:
+        raise UserError(
+            f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
+        )
+    spec, scans, layout = _layout_of(args)
+    destination: Path = args.work / "stores" / spec.name
+    store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
+    if store is None:
+        store, facts = _prepare(scans, spec, destination, layout, args.overwrite, args.workers)
+    else:
+        print(f"{destination} was already prepared from these files; nothing to do")
+        if store.prepared_by != layout.prepared_by:
+            print("its index does not say who prepared it; --overwrite prepares it again and writes it down")
+        facts = _facts(store)
+    picture = destination / "contact.png"
+    if not picture.exists():
+        write_contact_sheet(store, picture)
+    print(f"{args.folder}: {layout.name}")
+    print(summary(store, facts))
+    more = " and those beside it" if len(store.index.scans) > MOST else ""
+    print(f"look at {picture}{more}: the organs must lie within their outlines, and alike in every scan")
+    return 0
+
+
+def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
+    """Return the facts, the scans and what the folder's layout says of them."""
+    from episodes.prepare.downloads.layouts import detect
+    from episodes.prepare.folder import own_scans, read_own_facts
+    from episodes.prepare.spacing import settle_spacing
+    from episodes.store.dataset import load_dataset_spec
+
+    own = None if args.spec is None else read_own_facts(args.spec, args.dataset)
+    spec = load_dataset_spec(args.dataset) if own is None else own.spec
+    if args.folder is None:
+        raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its volumes")
+    if own is not None:
+        name = f"image and label files by {args.spec}"
+        return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
+    name, layout = detect(args.folder, spec)
+    scans = layout.scans(args.folder, spec)
+    facts = settle_spacing(spec, scans) if name == "published" else spec
+    return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
+
+
+def _phantoms(args: argparse.Namespace) -> int:
+    from fewshot.commands.phantoms import ensure_phantoms
+
+    if args.folder is not None:
+        raise UserError(f"{args.dataset} is made by the program: leave out {args.folder}")
+    store, new = ensure_phantoms(
+        args.work, args.dataset, size=args.size, slices=args.phantom_slices, overwrite=args.overwrite,
+        workers=args.workers,
+    )  # fmt: skip
+    if not new:
+        print(f"{store.path} holds these phantoms already; nothing to do")
+    print(summary(store, _facts(store)))
+    print(f"look at {store.path / 'contact.png'}")
+    return 0
+
+
+def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
+    """Return scans, grids, classes with their counts, and warnings as lines of text."""
+    from results.summary.comparability import PREPARED_BY
+
+    index = store.index
+    slices = sum(index.depths.values())
+    drawable = sum(len(found) for found in index.superpixel_slices.values())
+    lines = [
+        f"{store.spec.title}: {len(index.scans)} scans, {slices} slices, {drawable} of them with superpixels",
+        f"store {store.path}, hash {store.hash}, prepared by: {PREPARED_BY[store.prepared_by]}",
+    ]
+    raw = [(found.raw_shape, found.raw_spacing_mm) for found in facts]
+    prepared = [(found.shape, found.spacing_mm) for found in facts]
+    if raw != prepared:
+        lines.append(_grids("files", raw, store.spec.spacing_known))
+    lines.append(_grids("store", prepared, store.spec.spacing_known))
+    inside = [(found.in_body, found.scan) for found in facts if found.in_body is not None]
+    share, scan = min(inside)
+    lines.append(f"labelled voxels that lie in the body: {100 * share:.1f} % or more (least in scan {scan})")
+    lines.append(f"{'class':<22}{'value':>6}{'scans':>7}{'slices':>8}{'voxels':>12}")
+    for name, value in store.spec.classes.items():
+        shown = [len(index.slices_of(name, scan)) for scan in index.scans]
+        voxels = sum(found.voxels[name] for found in facts)
+        mark = "  tested" if name in store.spec.tested else ""
+        lines.append(f"{name:<22}{value:>6}{sum(map(bool, shown)):>7}{sum(shown):>8}{voxels:>12}{mark}")
+    lines += [f"warning: {text}" for text in _grouped(store.warnings)]
+    return "\n".join(lines)
+
+
+def _grouped(warnings: Sequence[str]) -> list[str]:
+    """Say once what holds of several scans: "scan 1: X" and "scan 2: X" become "scans 1, 2: X"."""
+    scans: dict[str, list[str]] = {}
+    for text in warnings:
+        scan, separator, rest = text.removeprefix("scan ").partition(": ")
+        about_scan = bool(separator) and text.startswith("scan ")
+        scans.setdefault(rest if about_scan else text, []).extend([scan] if about_scan else [])
+    lines = []
+    for rest, names in scans.items():
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {rest}" if names else rest)
+    return lines
+
+
+def _grids(what: str, grids: Sequence[tuple[tuple[int, ...], tuple[float, ...]]], known: bool) -> str:
+    """Return the range of sizes and, where they are `known`, of spacings, per axis."""
+    sizes = [_range([f"{size}" for size in sorted({shape[axis] for shape, _ in grids})]) for axis in range(3)]
+    if not known:
+        return f"{what}: {' x '.join(sizes)} voxels (z, y, x), spacing unknown: nothing is told in mm"
+    spacings = [
+        _range([f"{value:.4g}" for value in sorted({spacing[axis] for _, spacing in grids})])
+        for axis in range(3)
+    ]
+    return f"{what}: {' x '.join(sizes)} voxels of {' x '.join(spacings)} mm (z, y, x)"
+
+
+def _range(values: Sequence[str]) -> str:
+    return values[0] if values[0] == values[-1] else f"{values[0]}..{values[-1]}"
+
+
+def _facts(store: Store) -> list[ScanFacts]:
+    from episodes.prepare.audit import scan_facts
+
+    scans = [store.scan(scan) for scan in store.index.scans]
+    return [scan_facts(scan.scan_id, scan.image, scan.labels, store.spec, scan.spacing_mm) for scan in scans]
+
+
+def _already_prepared(
+    folder: Path, scans: Mapping[str, RawScan], spec: DatasetSpec, destination: Path
+) -> Store | None:
+    """Return the store at `destination` if it was made of `folder`'s files; one of others is an error."""
+    from episodes.prepare.build import same_sources
+    from episodes.store.store import Store
+
+    if not destination.exists():
+        return None
+    store = Store.open(destination)
+    if not same_sources(store, spec, scans):
+        raise UserError(
+            f"{destination} was prepared from other files than {folder} holds, or by other facts; use "
+            "--overwrite to replace it, or another --work folder"
+        )
+    return store
+
+
+def _prepare(
+    scans: Mapping[str, RawScan],
+    spec: DatasetSpec,
+    destination: Path,
+    layout: FolderLayout,
+    overwrite: bool,
+    workers: int,
+) -> tuple[Store, list[ScanFacts]]:
+    from contextlib import ExitStack
+
+    from episodes.prepare.build import build_store
+    from fewshot.base.progress import progress
+
+    facts: list[ScanFacts] = []
+    with ExitStack() as stack:
+        bars = [stack.enter_context(progress(len(scans), f"{spec.name}: checking pairs", "scan"))]
+
+        def checked(found: ScanFacts) -> None:
+            bars[-1].update(1)
+            facts.append(found)
+            if len(facts) == len(scans):
+                stack.close()
+                total = sum(found.shape[0] for found in facts)
+                bars.append(stack.enter_context(progress(total, f"{spec.name}: superpixels", "slice")))
+
+        store = build_store(
+            scans,
+            spec,
+            destination,
+            overwrite=overwrite,
+            strict=layout.strict,
+            prepared_by=layout.prepared_by,
+            workers=workers,
+            checked=checked,
+            sliced=lambda count: bars[-1].update(count),
+        )
+    return store, facts

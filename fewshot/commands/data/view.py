@@ -1,0 +1,46 @@
+"""Draw a prepared scan as one PNG: its slices with the classes outlined, and again with its superpixels.
+
+Slices count from 0 in stored order; of more than 24 an even choice is drawn, which --slices narrows down.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fewshot.base.errors import UserError
+from fewshot.commands import shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("store", metavar="STORE", help="a dataset under WORK/stores, or the path of a store")
+    parser.add_argument("scan", metavar="SCAN", help="a scan's id")
+    parser.add_argument("--slices", metavar="A:B", help="from slice A to slice B, both included")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="PNG (default: WORK/figures/<dataset>_<scan>.png)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture; print the slices it shows and where it is."""
+    from episodes.figures.scan_sheet import spread_out, write_scan_sheet
+    from episodes.store.store import Store
+
+    path = Path(args.store)
+    named = (args.work / "stores" / args.store).is_dir()
+    store = Store.open(path) if path.is_dir() and not named else shared.open_store(args.work, args.store)
+    if args.scan not in store.index.scans:
+        raise UserError(f"scan {args.scan!r} is not in {store.path}; it holds {', '.join(store.index.scans)}")
+    depth = store.index.depths[args.scan]
+    first, last = shared.parse_slices(args.slices) or (0, depth - 1)
+    if not first <= last < depth:
+        raise UserError(
+            f"--slices {args.slices}: wanted A no larger than B; scan {args.scan} has slices 0 to {depth - 1}"
+        )
+    slices = spread_out(range(first, last + 1))
+    out = args.out or args.work / "figures" / f"{store.spec.name}_{args.scan}.png"
+    write_scan_sheet(store, args.scan, slices, out)
+    print(f"{len(slices)} of {depth} slices: {', '.join(map(str, slices))}")
+    print(out)
+    return 0

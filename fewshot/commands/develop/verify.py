@@ -1,0 +1,122 @@
+"""Replay reference vectors of the released programs; exit 1 if any fails or nothing was found."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot.base.errors import UserError
+
+if TYPE_CHECKING:
+    from protocols.conformance.quantity import Quantity
+
+_VOLUMES = [
+    "protocols.conformance.parts.superpixels:check",
+    "protocols.conformance.data.published_plan:check",
+    "protocols.conformance.data.published_dice:check",
+]
+# A family of vectors is a folder of this name; each check yields its quantities.
+FAMILIES = {
+    "ssl_alpnet": ["protocols.conformance.parts.ssl_alpnet:check"],
+    "dspnet": ["protocols.conformance.parts.dspnet:check"],
+    "rpt": ["protocols.conformance.parts.rpt:check"],
+    "rpt_2023": ["protocols.conformance.parts.rpt:check_2023"],
+    "gmrd": ["protocols.conformance.parts.gmrd:check"],
+    "universeg": ["protocols.conformance.parts.universeg:check"],
+    "adnet": ["protocols.conformance.parts.adnet:check"],
+    "qnet": ["protocols.conformance.parts.qnet:check"],
+    "supervoxels": ["protocols.conformance.parts.supervoxels:check"],
+    "densecl": ["protocols.conformance.parts.densecl:check"],
+    "chaos_like": _VOLUMES,
+    "sabs_like": _VOLUMES,
+    "gaps_like": _VOLUMES,
+    "preprocess_mr": ["protocols.conformance.data.preprocess:check"],
+    "preprocess_ct": ["protocols.conformance.data.preprocess:check"],
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder of families of reference vectors, or one family"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one line per quantity as it is known; return 0 if every one is within tolerance."""
+    covered, others = families(args.folder)
+    quantities = []
+    empty = []
+    for family in covered:
+        found = 0
+        for quantity in _quantities(family):
+            found += 1
+            quantities.append(quantity)
+            if not args.json:
+                print(line(quantity), flush=True)
+        if not found:
+            empty.append(family.name)
+    failed = [quantity for quantity in quantities if not quantity.ok]
+    passed = bool(quantities) and not failed and not empty
+    if args.json:
+        print(json.dumps(_report(quantities, empty, others, passed), indent=1, allow_nan=False))
+        return 0 if passed else 1
+    for name in others:
+        print(f"{name}: not covered")
+    for name in empty:
+        print(f"{name}: no vector found  FAIL")
+    if not covered:
+        print(f"no known family of vectors in {args.folder}; known: {', '.join(FAMILIES)}  FAIL")
+    print(f"{len(quantities)} quantities, {len(failed)} failed")
+    return 0 if passed else 1
+
+
+def families(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the family folders to replay, in the order of `FAMILIES`, and the names of unknown ones."""
+    if not folder.is_dir():
+        raise UserError(f"no folder {str(folder)!r}; give the folder that holds the reference vectors")
+    folder = folder.resolve()
+    if folder.name in FAMILIES:
+        return [folder], []
+    present = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    covered = [folder / name for name in FAMILIES if name in present]
+    return covered, [name for name in present if name not in FAMILIES]
+
+
+def line(quantity: Quantity) -> str:
+    """Return name, largest error, tolerance, ok or FAIL."""
+    verdict = "ok" if quantity.ok else "FAIL"
+    return f"{quantity.name:<72} {quantity.error:<10.3g} {quantity.tolerance:<8.3g} {verdict}"
+
+
+def _quantities(family: Path) -> Iterator[Quantity]:
+    for target in FAMILIES[family.name]:
+        module, _, function = target.partition(":")
+        check: Callable[[Path], Iterator[Quantity]] = getattr(importlib.import_module(module), function)
+        yield from check(family)
+
+
+def _report(
+    quantities: list[Quantity], empty: list[str], others: list[str], passed: bool
+) -> dict[str, object]:
+    """Return what `--json` prints; an error that is no finite number is null."""
+    return {
+        "ok": passed,
+        "quantities": [
+            {
+                "name": quantity.name,
+                "error": quantity.error if math.isfinite(quantity.error) else None,
+                "tolerance": quantity.tolerance,
+                "ok": quantity.ok,
+            }
+            for quantity in quantities
+        ],
+        "no_vector_found": empty,
+        "not_covered": others,
+    }

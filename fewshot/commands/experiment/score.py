@@ -1,0 +1,71 @@
+"""Score another program's masks under a plan that `fewshot plan --out` wrote, and record them as external.
+
+PREDICTIONS is a folder of scan_ID_label_K.nii.gz, one for every query scan ID and tested class of the plan; K
+is the class's stored value, 1 the class and 0 the rest. Masks have the prepared geometry of the store
+(WORK/stores/DATASET), as `fewshot run --save-predictions` writes them. A file that is missing or unfit stops
+everything; nothing is then written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fewshot.base.errors import UserError
+from fewshot.commands import shared
+
+LABELS_USED = {
+    "none": "no manual mask",
+    "training-group": "masks of classes that the plan does not test",
+    "target": "masks of the tested classes",
+    "external": "weights trained elsewhere with masks, or in a way that you do not know",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "predictions", metavar="PREDICTIONS", help="folder of masks; {fold} and {group} are filled in"
+    )
+    parser.add_argument("--plan", type=Path, required=True, metavar="FILE", help="from fewshot plan --out")
+    parser.add_argument(
+        "--name", required=True, metavar="NAME", help="what tables call the method that made the masks"
+    )
+    parser.add_argument(
+        "--protocol", metavar="P", help="file of the plan's protocol where it is none of those shipped"
+    )
+    parser.add_argument(
+        "--labels-used", choices=tuple(LABELS_USED),
+        help="manual labels that the method's training saw: "
+        + "; ".join(f"{value}: {meaning}" for value, meaning in LABELS_USED.items()),
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="write a record again where it exists")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score every cell of the plan, write the records and print the table.
+
+    Raises `UserError` without `--labels-used`: a record must hold it, and the masks do not show it.
+    """
+    if args.labels_used is None:
+        meanings = "; ".join(f"{value} ({meaning})" for value, meaning in LABELS_USED.items())
+        raise UserError(f"--labels-used is missing, expected the labels that the training saw: {meanings}")
+    from protocols.rules.spec import load_protocol
+    from protocols.scoring.plan_file import read_plan_file
+    from protocols.scoring.score_masks import score_files
+    from results.records.files import read_record
+    from results.tables.fold_tables import render
+
+    file = read_plan_file(args.plan)
+    paths = score_files(
+        file,
+        shared.open_store(args.work, file.dataset),
+        load_protocol(args.protocol or file.protocol).asked_with(file.shots, file.parts),
+        args.predictions,
+        args.name,
+        args.work,
+        labels_used=args.labels_used,
+        redo=args.overwrite,
+    )
+    print(render([read_record(path) for path in paths]))
+    return 0

@@ -1,0 +1,91 @@
+"""Write one self-contained HTML file: board, figures, protocol in words, audits, environment, commands."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fewshot.base.errors import UserError
+from fewshot.commands import board as shared_board
+
+if TYPE_CHECKING:
+    from results.leaderboard.board import Board
+    from results.leaderboard.html import Prose
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    shared_board.add_board(parser)
+    shared_board.add_records(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: WORK/reports/<dataset>-setting-<n>.html"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report and print where it is; its pictures stay beside it as SVG and PNG."""
+    from fewshot.base.atomic_io import atomic_write
+    from fewshot.commands.pictures.figures import draw
+    from results.leaderboard.board import leaderboard
+    from results.leaderboard.html import page
+    from results.leaderboard.report import picture, report_parts
+    from results.tables.published import read_published
+
+    screened, status = shared_board.screened(args)
+    made = leaderboard(
+        screened.records, args.dataset, args.setting, args.protocol, measure=args.measure,
+        published=read_published(),
+    )  # fmt: skip
+    out = args.out or args.work / "reports" / f"{args.dataset}-setting-{args.setting}.html"
+    drawn, missing = draw(args, made, screened.paths, out.with_suffix(""))
+    missing = [*missing, *(f"bad record left out: {fault}" for fault in screened.faults)]
+    pictures = [picture(one.title, one.caption, one.paths[1]) for one in drawn]
+    text = page(made.title, report_parts(made, pictures, missing, protocol_in_words(made)))
+    with atomic_write(out) as stream:
+        stream.write(text + "\n")
+    print(out)
+    return status
+
+
+def protocol_in_words(made: Board) -> Prose:
+    """Return the rules that the records' protocol has here, if it is the same one."""
+    from protocols.rules.spec import load_protocol
+    from results.leaderboard.html import Prose
+
+    asked = made.record.protocol
+    title = f"Protocol {asked.name} version {asked.version}"
+    try:
+        protocol = load_protocol(asked.name)
+    except UserError as error:
+        return Prose(title, (f"Its rules are not at hand: {error}",))
+    if protocol.hash != asked.hash:
+        found = f"version {protocol.version}, hash {protocol.hash[:16]}"
+        return Prose(title, (f"Its rules are not at hand: {asked.name} is {found} here.",))
+    lines = [protocol.summary]
+    for name, rules in (("evaluation", protocol.evaluation), ("training", protocol.training)):
+        told = "; ".join(
+            f"{key.replace('_', ' ')}: {_told(value)}" for key, value in asdict(rules).items() if value
+        )
+        lines.append(f"{name}: {told}")
+    excluded = {
+        group: sorted({str(r.training.slices_excluded) for line in made.lines
+                       for (_fold, g), r in line.row.first.cells.items() if g == group}, key=int)
+        for group in made.record.grid.groups
+    }  # fmt: skip
+    lines.append(
+        "setting 1: training may see, without labels, slices that show tested classes"
+        if made.record.setting == 1
+        else "setting 2: slices that show a tested class are dropped from training: "
+        + "; ".join(f"{group}: {' or '.join(numbers)} by fold" for group, numbers in excluded.items())
+    )
+    return Prose(title, tuple(lines))
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_told(item) for item in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,29 @@
+"""Compare two methods scan by scan: Wilcoxon with Holm, bootstrap, effect size, scans needed."""
+
+from __future__ import annotations
+
+import argparse
+
+from fewshot.commands import board
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("a", metavar="A", help="a method, a label of the leaderboard or a configuration id")
+    parser.add_argument("b", metavar="B", help="the other one")
+    board.add_board(parser)
+    board.add_records(parser)
+    parser.add_argument("--format", default="text", metavar="F", help="text, md or json (default: text)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison."""
+    from results.comparison.significance import compare
+    from results.comparison.significance_formats import render_comparison
+
+    records, status = board.read(args)
+    made = compare(
+        records, args.a, args.b, args.dataset, args.setting, args.protocol, measure=args.measure
+    )  # fmt: skip
+    print(render_comparison(made, args.format))
+    return status

@@ -1,0 +1,1 @@
+"""Encoders and the files that hold their weights."""

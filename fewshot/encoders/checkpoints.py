@@ -1,0 +1,298 @@
+"""Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
+
+Files are read with `weights_only=True`, so no pickled object is ever built. What a file must hold is
+checked by name, shape and finite values; nothing is guessed, skipped or replaced by random weights.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.encoders.encoder import ARCHITECTURES
+
+NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
+URL = "https://download.pytorch.org/models/"
+# encoder -> what `--weights` calls it -> torchvision's file; the name ends with the sha256's first digits
+FILES = {
+    "resnet18": {"imagenet": "resnet18-f37072fd.pth"},
+    "resnet50": {
+        "imagenet": "resnet50-0676ba61.pth",
+        "coco": "deeplabv3_resnet50_coco-cd0a2569.pth",
+    },
+    "resnet101": {
+        "imagenet": "resnet101-63fe2227.pth",
+        "coco": "deeplabv3_resnet101_coco-586e9e4e.pth",
+    },
+}
+# Parts of torchvision's files that no encoder here takes.
+HEADS = ("fc.", "classifier.", "aux_classifier.")
+# Parts of released checkpoints that their programs never use, and how many parameters those hold.
+UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
+UNUSED_PARAMETERS = 16_190_464
+# What torch.nn.DataParallel puts before every name; ADNet's released files have it.
+WRAPPER = "module."
+# A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
+COUNTER = ".num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """What training started from: random, imagenet, coco or a file's name; sha256 None for random."""
+
+    name: str
+    sha256: str | None
+
+
+def default_weights(encoder: str) -> str:
+    """Return the published start of an encoder: coco where torchvision has it, else imagenet."""
+    if encoder not in FILES:
+        raise unknown_name("encoder", encoder, ARCHITECTURES)
+    return "coco" if "coco" in FILES[encoder] else "imagenet"
+
+
+def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeights:
+    """Load random | imagenet | coco | FILE into the encoder's backbone; return what was loaded.
+
+    `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
+    against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
+    without `backbone.` before them, alone or as `state_dict` (fewshot/encoders/backbone_file.py). The 1x1
+    convolutions after it and the classifier of Q-Net's backbone always start random. Raises `UserError` for a
+    missing, damaged or wrong file, for a backbone of another encoder, and for an encoder of a method's own
+    without `name` or `backbone`; there is no fallback.
+    """
+    if weights == "random":
+        return InitialWeights("random", None)
+    name_of_encoder, backbone = getattr(encoder, "name", None), getattr(encoder, "backbone", None)
+    if not isinstance(name_of_encoder, str) or not isinstance(backbone, nn.Module):
+        raise UserError(
+            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, wanted "
+            "for every start but --weights random; give it both, or ask for random"
+        )
+    path = weights_file(weights, name_of_encoder, folder)
+    assert path is not None
+    sha256, name = sha256_of(path), path.name
+    if weights in ("imagenet", "coco"):
+        _check_known(path, sha256)
+        name = weights
+    content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
+    state = _without_heads(_tensors(content, path))
+    heads = {name: value for name, value in backbone.state_dict().items() if name.startswith(HEADS)}
+    _load_strictly(backbone, heads | state, path, optional_counters=True)
+    return InitialWeights(name, sha256)
+
+
+def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
+    """Return the file that random | imagenet | coco | FILE means for an encoder; None: there is none to read.
+
+    Raises `UserError` where the file is not there; nothing of it is read.
+    """
+    if weights == "random":
+        return None
+    if weights not in ("imagenet", "coco"):
+        if not Path(weights).is_file():
+            raise UserError(
+                f"weights {weights!r} is no file and none of random, imagenet, coco; give one of these "
+                "or the path of a file"
+            )
+        return Path(weights)
+    known = FILES.get(encoder, {})
+    if weights not in known:
+        raise UserError(
+            f"there are no {weights} weights for {encoder}; known for it: "
+            f"{', '.join([*sorted(known), 'random'])} or a file of your own"
+        )
+    path = folder / known[weights]
+    if not path.is_file():
+        raise UserError(
+            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{path.name} (sha256 begins "
+            f"with {path.stem.rpartition('-')[2]}) into {folder}, or ask for --weights random"
+        )
+    return path
+
+
+def load_released(path: Path, learner: nn.Module) -> None:
+    """Load a whole learner from a released checkpoint, or from one of ours, strictly.
+
+    Released files name parameters as the learner does (`encoder.backbone.*`, `encoder.localconv.weight`),
+    with `module.` before every name or before none, and some carry two prefixes more that are never used;
+    ours hold the same under `model`. Every name of the learner must be there in its shape, and nothing
+    else. Raises `UserError` naming up to three that differ.
+    """
+    content = read_checkpoint(path)
+    if isinstance(content.get("model"), Mapping):
+        content = dict(content["model"])
+    state = _tensors(content, path)
+    if all(name.startswith(WRAPPER) for name in state):
+        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    state = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
+    _load_strictly(learner, state, path, optional_counters=False)
+
+
+def load_state(learner: nn.Module, state: Mapping[str, Any], path: Path) -> None:
+    """Load the weights of one of our checkpoints into the learner.
+
+    Args:
+        learner: the module that the checkpoint was made from.
+        state: the entry `model` of last.pt or step_N.pt.
+        path: the file, for messages.
+
+    Raises:
+        UserError: a name or shape differs, or a weight is NaN or infinite. The learner is then unchanged.
+    """
+    _load_strictly(learner, _tensors(state, path), path, optional_counters=False)
+
+
+def weights_are_finite(learner: object) -> bool:
+    """Return whether every parameter and saved buffer is finite; True for a learner that is no module.
+
+    The host waits for the device once.
+    """
+    return not isinstance(learner, nn.Module) or _all_finite(learner.state_dict().values())
+
+
+def check_finite(state: Mapping[str, Tensor], name: str, remedy: str) -> None:
+    """Raise `UserError` if a tensor of `state` holds NaN or infinite values.
+
+    Args:
+        state: names and tensors, as `state_dict` gives them.
+        name: subject of the message, such as "checkpoint runs/last.pt".
+        remedy: what the user can do.
+    """
+    if _all_finite(state.values()):
+        return
+    counts = {key: int((~value.isfinite()).sum()) for key, value in state.items() if _may_be_nan(value)}
+    faulty = [key for key, count in counts.items() if count]
+    raise UserError(
+        f"{name} holds {sum(counts.values())} NaN or infinite values in {len(faulty)} of {len(state)} "
+        f"tensors, first {faulty[0]!r}; expected finite weights: {remedy}"
+    )
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all values of the tensors are finite; the host waits for their device once."""
+    flags = [tensor.isfinite().all() for tensor in tensors if _may_be_nan(tensor)]
+    return not flags or bool(torch.stack(flags).all())
+
+
+def _may_be_nan(value: object) -> bool:
+    """Return whether an entry of a `state_dict` is a tensor of a type that has NaN."""
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return the dictionary in a file written by `torch.save`, on the CPU; only tensors and plain values.
+
+    Raises `UserError` where the file is missing, damaged, no checkpoint, or has a pickled object in it.
+    """
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist; give the path of a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise UserError(
+                f"checkpoint {path} has a pickled object inside, which could run code and is never loaded; "
+                "save its state_dict alone"
+            ) from None
+        raise _not_a_checkpoint(path) from None
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
+        raise _not_a_checkpoint(path) from None
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"checkpoint {path} holds a {type(content).__name__}, wanted a dictionary of names and tensors; "
+            "save a state_dict"
+        )
+    return dict(content)
+
+
+def _not_a_checkpoint(path: Path) -> UserError:
+    return UserError(
+        f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read: truncated, or not written by "
+        "torch.save; fetch or copy it again"
+    )
+
+
+def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str, Any]:
+    """Return the `state_dict` in a file's content, or the content; `UserError` if of another encoder."""
+    about = content.get("pretraining")
+    made_for = about.get("encoder") if isinstance(about, Mapping) else None
+    if made_for not in (None, encoder):
+        raise UserError(
+            f"{path} holds a backbone of {made_for}, wanted one of {encoder}; use --encoder {made_for}, or "
+            "give another file"
+        )
+    inner = content.get("state_dict")
+    return dict(inner) if isinstance(inner, Mapping) else content
+
+
+def _check_known(path: Path, sha256: str) -> None:
+    """Raise `UserError` where a file of torchvision's has not the sha256 that its name tells."""
+    prefix = path.stem.rpartition("-")[2]
+    if not sha256.startswith(prefix):
+        raise UserError(
+            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
+            f"{prefix}; download {URL}{path.name} again"
+        )
+
+
+def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a file's content, alone or as its `state_dict`, without a wrapper's prefix.
+
+    `UserError` where a value is no tensor.
+    """
+    inner = content.get("state_dict")
+    content = inner if isinstance(inner, Mapping) else content
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise UserError(
+            f"checkpoint {path} is no plain state_dict: {_some(others)} hold no tensor; "
+            "save a dictionary of names and tensors"
+        )
+    wrapped = all(name.startswith(WRAPPER) for name in content)
+    return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}
+
+
+def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Drop the heads of torchvision's files by name, and `backbone.` before the names of the rest."""
+    kept = {name: value for name, value in state.items() if not name.startswith(HEADS)}
+    return {name.removeprefix("backbone."): value for name, value in kept.items()}
+
+
+def _load_strictly(
+    module: nn.Module, state: dict[str, Tensor], path: Path, *, optional_counters: bool
+) -> None:
+    """Load `state` if it has the module's names and shapes and is finite, else change nothing and raise."""
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in state]
+    if optional_counters:
+        missing = [name for name in missing if not name.endswith(COUNTER)]
+    extra = [name for name in state if name not in wanted]
+    misshaped = [
+        f"{name} {tuple(state[name].shape)} for {tuple(value.shape)}"
+        for name, value in wanted.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    found = {"missing": missing, "not known": extra, "of another shape": misshaped}
+    faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
+    if faults:
+        raise UserError(
+            f"checkpoint {path} does not fit: {'; '.join(faults)}; wanted every one of the model's "
+            f"{len(wanted)} names and no other: choose the encoder and method it was made for"
+        )
+    check_finite(state, f"checkpoint {path}", "give another file, or train again")
+    module.load_state_dict({**wanted, **state})
+
+
+def _some(names: Iterable[object], most: int = 3) -> str:
+    """Return up to three names, and say if there are more."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

@@ -1,0 +1,168 @@
+"""Digests of Python code: what a module computes, whatever its docstrings, comments, layout and place.
+
+A digest is taken of the syntax tree without docstrings and bare texts. Fields that are empty are left out, so
+Python 3.11 to 3.13 give one digest.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.machinery
+import importlib.util
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fewshot.base.errors import UserError
+
+DIGITS = 16
+
+
+def tree_digest(source: str, where: str = "code") -> str:
+    """Return 64 hex digits of the sha256 of the syntax tree of `source` without docstrings.
+
+    Raises `UserError` naming `where` and the line for code that Python cannot parse.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        place = f"{where}, line {line}" if line else where
+        raise UserError(f"{place}: not Python code ({getattr(error, 'msg', error)}); mend it") from None
+    return hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a Python file's syntax tree, or of the bytes of any other file."""
+    if path.suffix == ".py":
+        return tree_digest(path.read_text(encoding="utf-8"), str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def combined_digest(digests: Iterable[str]) -> str:
+    """Return 16 hex digits of a set of digests, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(set(digests))).encode()).hexdigest()[:DIGITS]
+
+
+def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]) -> dict[str, Path]:
+    """Return name -> file of a module and of every module that it imports, directly or through others.
+
+    Args:
+        path: the module's file.
+        module: its dotted name; relative imports are resolved by it.
+        follows: says by name and file whether an imported module belongs to the result. Imports of a module
+            that does not belong are not followed.
+
+    Imports inside functions count, and so do literal names given to `importlib.import_module` and
+    `__import__`. A name computed at run time is not seen.
+    """
+    levels = module.count(".") + (path.name == "__init__.py")
+    home = [path.parent, *path.parent.parents][levels]  # where `import` finds the module by its dotted name
+    files = {module: path}
+    queue = [(module, path)]
+    while queue:
+        name, file = queue.pop()
+        if file.suffix != ".py":
+            continue
+        is_package = file.name == "__init__.py"
+        for imported in sorted(set(_imports(file, name, is_package))):
+            if imported in files:
+                continue
+            origin = module_file(imported, home)
+            if origin is not None and follows(imported, origin):
+                files[imported] = origin
+                queue.append((imported, origin))
+    return files
+
+
+def module_file(name: str, folder: Path | None = None) -> Path | None:
+    """Return the file of a module by its dotted name; None for a built-in one and for no module.
+
+    Nothing is imported: loaded modules say where they lie, others are looked for in `sys.path` and, last, in
+    `folder`.
+    """
+    loaded = sys.modules.get(name)
+    if loaded is not None:
+        origin = getattr(loaded, "__file__", None)
+        return Path(origin).resolve() if origin else None
+    search: list[str] | None = None
+    spec: importlib.machinery.ModuleSpec | None = None
+    parts = name.split(".")
+    for number, _part in enumerate(parts):
+        beginning = ".".join(parts[: number + 1])
+        spec = importlib.machinery.PathFinder.find_spec(beginning, search)
+        if spec is None and number == 0 and folder is not None:
+            spec = importlib.machinery.PathFinder.find_spec(beginning, [str(folder)])
+        if spec is None:
+            return None
+        search = list(spec.submodule_search_locations or [])
+    return Path(spec.origin).resolve() if spec is not None and spec.has_location and spec.origin else None
+
+
+def is_installed(path: Path) -> bool:
+    """Tell whether a file belongs to Python's own library or to an installed package."""
+    paths = sysconfig.get_paths()
+    homes = {Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return any(path.is_relative_to(home) for home in homes) or "site-packages" in path.parts
+
+
+def _imports(path: Path, module: str, is_package: bool) -> Iterator[str]:
+    """Yield the dotted names that a file imports; a name after `from` may be a module or an attribute."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            if base:
+                yield from _with_parents(base)
+                yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and _is_import_call(node.func) and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield from _with_parents(first.value)
+
+
+def _is_import_call(function: ast.expr) -> bool:
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name in ("import_module", "__import__")
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[: number + 1]) for number in range(len(parts)))
+
+
+def _canonical(value: Any) -> Iterator[str]:
+    """Yield the text of a node: class, fields that hold something, no place, no docstring."""
+    if isinstance(value, ast.AST):
+        yield f"({type(value).__name__}"
+        for name, item in ast.iter_fields(value):
+            if item is None or item == [] or name in ("type_comment", "kind"):
+                continue
+            yield f" {name}="
+            yield from _canonical(item)
+        yield ")"
+    elif isinstance(value, list):
+        yield "["
+        for item in value:
+            if not _is_bare_text(item):
+                yield from _canonical(item)
+        yield "]"
+    else:
+        yield f"{type(value).__name__}:{value!r}"
+
+
+def _is_bare_text(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -1,0 +1,157 @@
+"""What a method is in keys and records: a version for the project's own, a digest for a user's file.
+
+The project's methods have `version` in their file. A user's method has no version: its digest covers the
+syntax trees, without docstrings, of its file and of every module it imports that no installed package brings.
+Where such a file imports a method of the project, that method's version counts too.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import typing
+from collections.abc import Hashable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_origin, get_type_hints
+
+from fewshot.base.atomic_io import sha256_of
+from fewshot.base.errors import UserError
+from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, is_installed
+from fewshot.learners.registry import METHODS, resolve_method
+
+HOME = Path(__file__).resolve().parent.parent.parent
+PACKAGES = ("baselines", "episodes", "fewshot", "protocols", "results")
+MOST_FILES = 2000  # of a folder that an option names
+
+
+def built_in_name(learner: type[Any]) -> str | None:
+    """Return the registry's name of one of the project's own methods, else None."""
+    target = f"{learner.__module__}:{learner.__qualname__}"
+    return next((name for name, value in METHODS.items() if value == target), None)
+
+
+def method_name(typed: str, learner: type[Any]) -> str:
+    """Return the name that records give a method.
+
+    The project's methods go by the registry's name however they were typed, a user's file by its base name.
+    """
+    built_in = built_in_name(learner)
+    if built_in is not None:
+        return built_in
+    module, separator, class_name = typed.rpartition(":")
+    return f"{Path(module).name}:{class_name}" if separator and module.endswith(".py") else typed
+
+
+def method_version(learner: type[Any]) -> int | None:
+    """Return the version of one of the project's methods; None for a user's class.
+
+    Raises `TypeError` where a method of the project does not state an integer `version` itself.
+    """
+    if built_in_name(learner) is None:
+        return None
+    version = vars(learner).get("version")
+    if not isinstance(version, int):
+        raise TypeError(f"{learner.__module__}.{learner.__qualname__} states no integer `version` of its own")
+    return version
+
+
+def method_source(learner: type[Any]) -> str | None:
+    """Return 16 hex digits of the code behind a user's class; None for the project's methods.
+
+    Raises `UserError` where the class has no file, as one typed at a prompt.
+    """
+    return None if built_in_name(learner) is not None else _user_source(cast(Hashable, learner))
+
+
+@functools.cache
+def _user_source(learner: Any) -> str:
+    try:
+        path = Path(inspect.getfile(learner)).resolve()
+    except (OSError, TypeError):
+        raise UserError(
+            f"method {learner.__qualname__} lies in no file, so results could not tell its versions apart; "
+            "write it to a file and give FILE.py:CLASS"
+        ) from None
+    own_package = learner.__module__.partition(".")[0]
+    project_modules = set()
+
+    def follows(name: str, file: Path) -> bool:
+        if is_project_file(file):
+            project_modules.add(name)
+            return False
+        return name.partition(".")[0] == own_package or not is_installed(file)
+
+    files = imported_files(path, learner.__module__, follows)
+    versions = [
+        hashlib.sha256(f"{name} {method_version(resolve_method(name))}".encode()).hexdigest()
+        for name, target in METHODS.items()
+        if any(_is_in(target.partition(":")[0], module) for module in project_modules)
+    ]
+    return combined_digest([*(file_digest(file) for file in files.values()), *versions])
+
+
+def _is_in(module: str, package: str) -> bool:
+    """Tell whether a module is `package` or lies in it; the package of all methods counts for none."""
+    return module == package or (package != "baselines" and module.startswith(f"{package}."))
+
+
+def is_project_file(path: Path) -> bool:
+    """Tell whether a file lies in one of the project's packages."""
+    return any(path.is_relative_to(HOME / package) for package in PACKAGES)
+
+
+def option_files(options: Any) -> dict[str, str]:
+    """Return option -> sha256 of the content for every option whose text names an existing file or folder.
+
+    Args:
+        options: a dataclass of a method's options. A text that must be one of fixed words (`Literal`) is no
+            file. A folder counts where its text holds a path separator.
+
+    A tuple of texts counts as its files in order. Raises `UserError` for a folder of more than 2,000 files.
+    """
+    if not is_dataclass(options) or isinstance(options, type):
+        return {}
+    hints = get_type_hints(type(options))
+    digests = {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if _is_fixed_word(hints[field.name]):
+            continue
+        texts = [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
+        contents = [content for text in texts if isinstance(text, str) and (content := _content_digest(text))]
+        if contents:
+            whole = contents[0] if isinstance(value, str) else "".join(contents)
+            digests[field.name] = (
+                whole if isinstance(value, str) else hashlib.sha256(whole.encode()).hexdigest()
+            )
+    return digests
+
+
+def _is_fixed_word(hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return True
+    return any(_is_fixed_word(part) for part in typing.get_args(hint) if part is not type(None))
+
+
+def _content_digest(text: str) -> str | None:
+    """Return the sha256 of the file or folder that a text names; None where there is neither."""
+    if not text or "\0" in text:
+        return None
+    path = Path(text)
+    try:
+        if path.is_file():
+            return sha256_of(path)
+        if not path.is_dir() or ("/" not in text and "\\" not in text):
+            return None
+    except OSError:  # a text too long to be a path names no file
+        return None
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    if len(files) > MOST_FILES:
+        raise UserError(
+            f"option {text!r} names a folder of {len(files)} files, expected at most {MOST_FILES}, since "
+            "results depend on their content; name a smaller folder"
+        )
+    lines = [f"{file.relative_to(path).as_posix()} {sha256_of(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

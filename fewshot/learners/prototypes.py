@@ -1,0 +1,88 @@
+"""Prototypes of fixed shape: masked averages, pooled grids with a validity mask, similarity scores.
+
+Nothing here picks by boolean index or asks the device for a number, so shapes never depend on the
+data: a set of prototypes is all P candidates and a row of P weights, 1 for a member and 0 for the rest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORM_FLOOR = 1e-4  # norms are clamped here before dividing, as in the released programs
+AREA_FLOOR = 1e-5  # added to a mask's area before dividing
+
+
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks (S,H,W) bool or float resized bilinearly to `size`, float32 (S,h,w) in [0, 1].
+
+    Masks that have the size already come back with their values unchanged.
+    """
+    values = masks.float()
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    return F.interpolate(values[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def spread_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks (S,H,W) spread over a grid of `size`, float32 (S,h,w); the sum of each mask stays.
+
+    The transposed bilinear upsampling (`align_corners=False`): a pixel goes to the up to four cells that the
+    upsampled grid takes it from, with the same weights. A masked average of features (S,C,h,w) with these
+    masks equals that of the features upsampled to H x W with the masks as they are, and no mask is lost.
+    """
+    values = masks.float()
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    rows, columns = (
+        _shares(cells, pixels, values.device) for cells, pixels in zip(size, values.shape[-2:], strict=True)
+    )
+    return rows @ values @ columns.mT
+
+
+def _shares(cells: int, pixels: int, device: torch.device) -> Tensor:
+    """Return the weights (cells, pixels) by which linear upsampling makes each pixel of the cells."""
+    each = torch.eye(cells, device=device)[None]
+    return F.interpolate(each, size=pixels, mode="linear", align_corners=False)[0]
+
+
+def masked_average(features: Tensor, masks: Tensor) -> Tensor:
+    """Return one vector per shot, sum(feature * mask) / (sum(mask) + 1e-5).
+
+    Features (S,C,h,w), masks (S,h,w) float -> (S,C); an empty mask gives the zero vector.
+    """
+    sums = torch.einsum("schw,shw->sc", features, masks)
+    return sums / (masks.sum(dim=(1, 2)) + AREA_FLOOR)[:, None]
+
+
+def pooled_cells(maps: Tensor, window: tuple[int, int]) -> Tensor:
+    """Average (S,C,h,w) over windows of (rows, columns) without overlap; return all S*n cells (S*n,C)."""
+    return F.avg_pool2d(maps, window).permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
+    """Return scale * cosine of prototypes (P,C) and every query position (Q,C,h,w): (Q,P,h,w)."""
+    directions = F.normalize(prototypes, dim=1, eps=NORM_FLOOR)
+    positions = F.normalize(query, dim=1, eps=NORM_FLOOR)
+    return scale * torch.einsum("pc,qchw->qphw", directions, positions)
+
+
+def own_similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
+    """Return scale * cosine of each query's own prototypes (Q,P,C) and its positions (Q,C,h,w): (Q,P,h,w)."""
+    directions = F.normalize(prototypes, dim=2, eps=NORM_FLOOR)
+    positions = F.normalize(query, dim=1, eps=NORM_FLOOR)
+    return scale * torch.einsum("qpc,qchw->qphw", directions, positions)
+
+
+def set_scores(distances: Tensor, members: Tensor, scale: float) -> Tensor:
+    """Return sum_k softmax(d)_k d_k over the members of each of K sets: (Q,K,h,w).
+
+    `distances` (Q,P,h,w) lie in [-scale, scale]; `members` (K,P) is 1 or 0 and no row may be all 0.
+    Since d <= scale, exp(d - scale) can't overflow, and at scale 20 its smallest value, 4e-18, is far
+    from underflow: the softmax needs neither a maximum nor -inf, and all sets share one matrix product.
+    """
+    weights = torch.exp(distances - scale)
+    above = torch.einsum("kp,qphw->qkhw", members, weights * distances)
+    below = torch.einsum("kp,qphw->qkhw", members, weights)
+    return above / below

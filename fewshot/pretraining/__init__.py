@@ -1,0 +1,1 @@
+"""Dense contrastive pre-training of a backbone."""

@@ -1,0 +1,1 @@
+"""The training loop: optimiser step, compiled step, log and checkpoints."""

@@ -1,0 +1,86 @@
+"""What a training writes down step by step: losses.csv and episodes.jsonl, which can be cut back."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from fewshot.base.errors import UserError
+
+LOSSES = "losses.csv"
+EPISODES = "episodes.jsonl"
+
+
+class TrainingLog:
+    """Appends one line a step to `folder`/losses.csv and `folder`/episodes.jsonl.
+
+    losses.csv has the columns step, the parts of the loss, total, rate (learning rate of the step) and
+    defined (1, or 0 for a step that was skipped, whose losses are blank, as is a part that is no number).
+    episodes.jsonl has the step and the episode's label. `marks` are both files' sizes in bytes when the last
+    checkpoint was written: what was appended after it is cut off, so a training that was killed leaves no
+    line twice.
+    """
+
+    def __init__(self, folder: Path, marks: Mapping[str, int]) -> None:
+        self._folder = folder
+        self._streams: dict[str, IO[bytes]] = {}
+        for name in (LOSSES, EPISODES):
+            _cut_back(folder / name, marks.get(name, 0))
+        for name in (LOSSES, EPISODES):
+            self._streams[name] = (folder / name).open("ab", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+    def add(
+        self, step: int, parts: Mapping[str, float], total: float, rate: float, defined: bool, label: str
+    ) -> None:
+        """Append the line of a step; `step` counts from 1."""
+        if self._streams[LOSSES].tell() == 0:
+            self._write(LOSSES, ",".join(["step", *parts, "total", "rate", "defined"]))
+        losses = [
+            repr(value) if defined and not math.isnan(value) else "" for value in (*parts.values(), total)
+        ]
+        self._write(LOSSES, ",".join([str(step), *losses, repr(rate), str(int(defined))]))
+        self._write(EPISODES, json.dumps({"step": step, "episode": label}))
+
+    def marks(self) -> dict[str, int]:
+        """Bring every line to the disk and return the files' sizes in bytes."""
+        for stream in self._streams.values():
+            os.fsync(stream.fileno())
+        return {name: stream.tell() for name, stream in self._streams.items()}
+
+    def _write(self, name: str, line: str) -> None:
+        """Append a line; a part of one, left by a full disk, is cut off when training resumes."""
+        try:
+            text = line.encode() + b"\n"
+            if self._streams[name].write(text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self._folder / name}: {error.strerror or error}; free space and run the same "
+                "command again"
+            ) from error
+
+
+def _cut_back(path: Path, size: int) -> None:
+    found = path.stat().st_size if path.exists() else 0
+    if found < size:
+        raise UserError(
+            f"{path} has {found} bytes, wanted the {size} it had at the last checkpoint; "
+            f"delete {path.parent / 'last.pt'} to train anew"
+        )
+    if found > size:
+        os.truncate(path, size)

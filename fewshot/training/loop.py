@@ -1,0 +1,253 @@
+"""The episodic training loop: one optimiser step an episode, resumable, byte-repeatable on the CPU.
+
+Rules M-OPT-1 to M-OPT-6 of docs/methods.md. A step whose episode has no defined loss counts as a step
+but moves neither optimiser nor schedule. Its forward pass has been run by then, so BatchNorm's running
+statistics do move, as they do in the released programs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+
+from fewshot.base.atomic_io import atomic_write, canonical_json
+from fewshot.base.errors import UserError
+from fewshot.base.precision import check_precision
+from fewshot.base.progress import Progress, progress
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.checkpoints import check_finite, read_checkpoint
+from fewshot.training.log import TrainingLog
+from fewshot.training.optimizer_step import Example, Schedule, Stepper, StepResult
+
+E = TypeVar("E", bound=Example)
+CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a training stands: steps done, and how many episodes among them had no defined loss."""
+
+    steps: int
+    skipped: int
+
+
+@dataclass
+class _Position:
+    """Steps done, steps that moved the weights (the schedule's clock), episodes skipped."""
+
+    step: int = 0
+    moves: int = 0
+    skipped: int = 0
+
+
+def train(
+    learner: nn.Module,
+    recipe: Schedule,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    episodes: Callable[[range], Iterator[E]],
+    precision: str = "float32",
+    checkpoint_every: int = 1000,
+    channels_last: bool = False,
+    whole: bool = False,
+    title: str = "training",
+    writes: bool = True,
+) -> TrainingResult:
+    """Train `learner` to `recipe.steps`, from `folder`/last.pt on if it is there; it ends up trained.
+
+    `episodes(range(a, b))` yields the episodes of steps a .. b-1; an iterator with a `close` method is
+    closed. Written to `folder`: last.pt every `checkpoint_every` steps and at the end (model, optimiser,
+    schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
+    `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
+    last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
+    "bf16" runs the loss under autocast; `whole` compiles it (`fewshot/training/compile_step.py`). The random
+    state of the caller stays as it was. Of several processes that train together one alone `writes`; all
+    continue from what it wrote.
+
+    The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
+    the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's
+    clock one step late. Raises `UserError` for a loss or weights that are not finite, and for a last.pt that
+    is damaged or of another training.
+    """
+    check_precision(precision)
+    if checkpoint_every < 1:
+        raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
+    folder.mkdir(parents=True, exist_ok=True)
+    learner.to(device)
+    if channels_last:
+        cast(Any, learner).to(memory_format=torch.channels_last)
+    settings = dataclasses.asdict(cast(Any, recipe))
+    same = {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
+    identity = canonical_json(same | ({"compiled": True} if whole else {}))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed_for("training", seed))
+        stepper = Stepper(learner, recipe, device, precision, reads_later(device), whole)
+        run = _Run(learner, recipe, folder, identity, device, stepper, writes)
+        marks = run.resume()
+        if marks is None or run.at.step < recipe.steps:
+            run.go(episodes, marks or {}, checkpoint_every, title)
+    return TrainingResult(run.at.step, run.at.skipped)
+
+
+def reads_later(device: torch.device) -> bool:
+    """Say whether steps are queued and read later: worth it where host and device run side by side."""
+    return device.type == "cuda"
+
+
+class _Run:
+    """One training: learner, optimiser and position, and the checkpoints that hold them."""
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        recipe: Schedule,
+        folder: Path,
+        identity: str,
+        device: torch.device,
+        stepper: Stepper,
+        writes: bool,
+    ) -> None:
+        self._learner = learner
+        self._recipe = recipe
+        self._folder = folder
+        self._identity = identity
+        self._device = device
+        self._writes = writes
+        self._stepper = stepper
+        self.at = _Position()
+
+    def go(
+        self,
+        episodes: Callable[[range], Iterator[Example]],
+        marks: dict[str, int],
+        checkpoint_every: int,
+        title: str,
+    ) -> None:
+        """Train from the position reached to the last step, writing log and checkpoints."""
+        steps = self._recipe.steps
+        self._learner.train()
+        self._stepper.settle()
+        with ExitStack() as stack:
+            log = stack.enter_context(TrainingLog(self._folder, marks)) if self._writes else None
+            bar = stack.enter_context(
+                progress(steps, title, "step", initial=self.at.step, shown=self._writes)
+            )
+            stream = episodes(range(self.at.step, steps))
+            if hasattr(stream, "close"):
+                stack.callback(stream.close)
+            for episode in stream:
+                self._step(episode, log, bar)
+                step = self.at.step + self._stepper.unread
+                every = self._recipe.snapshot_every
+                save = step % checkpoint_every == 0 and step < steps
+                snapshot = every > 0 and step % every == 0
+                if save or snapshot or step == steps:
+                    self._note(self._stepper.rest(), log, bar)
+                    remedy = "lower learning_rate, or look at the episodes of the last steps"
+                    check_finite(self._learner.state_dict(), f"the learner after step {step}", remedy)
+                if save and log is not None:
+                    self._save(log)
+                if snapshot and log is not None:
+                    self._snapshot()
+            if self.at.step != steps:
+                raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
+            if log is not None:
+                self._save(log)
+
+    def _step(self, episode: Example, log: TrainingLog | None, bar: Progress) -> None:
+        unread = self._stepper.unread
+        rate = self._recipe.rate_after(self.at.moves + unread)
+        self._note(self._stepper.take(episode, self.at.step + unread + 1, rate), log, bar)
+
+    def _note(self, steps: Sequence[StepResult], log: TrainingLog | None, bar: Progress) -> None:
+        for told in steps:
+            self.at.step = told.step
+            self.at.skipped += told.skipped
+            self.at.moves += told.defined
+            if log is not None:
+                log.add(told.step, told.parts, told.total, told.rate, told.defined, told.label)
+            shown = " ".join(f"{name} {value:.3f}" for name, value in told.parts.items())
+            bar.note(f"{shown} rate {told.rate:.2e} skipped {self.at.skipped}")
+            bar.update(1)
+
+    def _save(self, log: TrainingLog) -> None:
+        """Write last.pt; the log reaches the disk first, so that it is never behind the checkpoint."""
+        random = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self._device)
+        state = {
+            "identity": self._identity,
+            "marks": log.marks(),
+            "step": self.at.step,
+            "moves": self.at.moves,
+            "skipped": self.at.skipped,
+            "model": self._learner.state_dict(),
+            "optimiser": self._stepper.optimiser.state_dict(),
+            "random": random,
+        }
+        _write(self._folder / "last.pt", state)
+
+    def _snapshot(self) -> None:
+        state = {"step": self.at.step, "skipped": self.at.skipped, "model": self._learner.state_dict()}
+        _write(self._folder / f"step_{self.at.step}.pt", state)
+
+    def resume(self) -> dict[str, int] | None:
+        """Take up last.pt and return the log's sizes at that step; None where there is no last.pt."""
+        path = self._folder / "last.pt"
+        if not path.exists():
+            return None
+        state = _checkpoint(path)
+        if state["identity"] != self._identity:
+            raise UserError(
+                f"{path} belongs to a training with {state['identity']}, wanted {self._identity}; "
+                "use another folder, or delete it to train anew"
+            )
+        wanted = {name: value.shape for name, value in self._learner.state_dict().items()}
+        found = {name: value.shape for name, value in state["model"].items()}
+        if wanted != found:
+            differing = sorted(name for name in wanted | found if wanted.get(name) != found.get(name))
+            raise UserError(
+                f"{path} is of another learner: {len(differing)} of its entries are missing, extra or of "
+                f"another shape, first {differing[0]!r}; use another folder, or delete it to train anew"
+            )
+        check_finite(state["model"], f"checkpoint {path}", "delete it to train anew")
+        self._learner.load_state_dict(state["model"])
+        self._stepper.optimiser.load_state_dict(state["optimiser"])
+        self.at = _Position(state["step"], state["moves"], state["skipped"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if self._device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self._device)
+        marks: dict[str, int] = state["marks"]
+        return marks
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    """Save to memory first: torch turns a full disk into an error that says nothing of it."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    with atomic_write(path, "wb") as stream:
+        stream.write(content.getbuffer())
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """Read last.pt safely; `UserError` where it is damaged, holds objects or lacks an entry."""
+    try:
+        state = read_checkpoint(path)
+    except UserError as error:
+        raise UserError(f"{error}; or delete {path} to train anew") from error
+    if state.keys() != CHECKPOINT_KEYS:
+        raise UserError(
+            f"{path} is not a training checkpoint (wanted the entries {', '.join(sorted(CHECKPOINT_KEYS))}); "
+            "delete it to train anew"
+        )
+    return state

@@ -1,0 +1,1 @@
+"""One cell: predictions, counts, its record."""

@@ -1,0 +1,221 @@
+"""One cell on disk: its key, its record, and the log of what its inputs do not determine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import canonical_json, write_json
+from fewshot.base.types import ScanScore
+from fewshot.encoders.checkpoints import weights_are_finite
+from fewshot.identity.key_parts import method_key_part
+from fewshot.identity.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.query_mode import query_mode
+from protocols.cells.evaluate import Evaluation
+from protocols.cells.sacred_run import record_run
+from protocols.environment import environment
+from protocols.request import Request
+from protocols.training.method import MethodConfig
+from protocols.training.models import Model
+from results.records.files import cell_key
+from results.records.record import (
+    SCHEMA,
+    DatasetPart,
+    GridPart,
+    MethodPart,
+    ModelPart,
+    ProtocolPart,
+    Record,
+    Score,
+    TrainingPart,
+    checked_record,
+)
+from results.records.record_json import part_json, read_part
+
+
+def cell_identity(request: Request, method: MethodConfig, model: Model, plan: Plan) -> dict[str, Any]:
+    """Return what tells this cell from all others, as plain JSON values.
+
+    The model's key covers what its training depended on. Names of files are left out: their content counts.
+    """
+    protocol = request.protocol
+    home = request.train_store
+    crossed = {} if home is None else {"train_dataset": {"name": home.spec.name, "hash": home.hash}}
+    return (
+        crossed
+        | evaluation_precision(request)
+        | checkpoint_name(model)
+        | {
+            "protocol": {"name": protocol.name, "version": protocol.version, "hash": protocol.hash},
+            "dataset": {"name": request.store.spec.name, "hash": request.store.hash},
+            "setting": request.setting,
+            "fold": plan.fold,
+            "group": plan.group,
+            "versions": shared_versions(method, model),
+            "queries": query_mode(method.learner),
+            "method": method_key_part(method.description)
+            | {"labels_used": method.description["labels_used"]},
+            "seed": method.seed,
+            "checkpoint": model.description["checkpoint"],
+            "shots": plan.rules.shots,
+            "parts": len(plan.rules.support_fractions),
+            "plan": plan.hash,
+            "model": model.description["key"],
+        }
+    )
+
+
+def shared_versions(method: MethodConfig, model: Model) -> dict[str, int]:
+    """Return the versions of the shared parts that a cell's numbers depend on."""
+    if not (isinstance(method.learner, type) and issubclass(method.learner, PrototypeLearner)):
+        return versions_of(SEGMENTATION)
+    if model.description["checkpoint"] == "external":
+        return versions_of(INFERENCE)
+    pretrained = any("images" in stage for stage in model.description.get("stages", []))
+    return versions_of(INFERENCE, TRAINING, PRETRAINING if pretrained else ())
+
+
+def evaluation_precision(request: Request) -> dict[str, str]:
+    """Return how the model answered, for key and record; nothing where that is in float32, as usual."""
+    precision = request.eval_precision
+    return {} if precision == "float32" else {"answer_precision": precision}
+
+
+def checkpoint_name(model: Model) -> dict[str, str]:
+    """Return the name of a model's checkpoint, for the key; nothing where it has none."""
+    name = model.description.get("name")
+    return {} if name is None else {"checkpoint_name": name}
+
+
+def key_of_cell(request: Request, method: MethodConfig, model: Model, plan: Plan) -> str:
+    """Return the key under which the cell's record, predictions and log lie."""
+    return cell_key(cell_identity(request, method, model, plan))
+
+
+def cell_record(
+    request: Request,
+    method: MethodConfig,
+    model: Model,
+    plan: Plan,
+    evaluation: Evaluation,
+    marks: Sequence[str],
+    checks: Sequence[str],
+    trained: tuple[tuple[str, ...], int, int] | None = None,
+    excluded_seen: int = 0,
+) -> Record:
+    """Return the checked record of a cell: only what its inputs determine.
+
+    `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
+    excluded) of the model's training where they are not the plan's; `excluded_seen`: slices excluded that
+    pre-training saw all the same.
+    """
+    ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
+    scans, slices, excluded = ours if trained is None else trained
+    record = unscored_record(request, method, model, plan, marks)
+    scored = replace(
+        record,
+        training=TrainingPart(scans, slices, excluded, excluded_seen or None),
+        checks=tuple(checks),
+        fallback_slices=evaluation.fallback_slices,
+        scores=tuple(_score(score) for score in evaluation.scores),
+    )
+    return checked_record(scored)
+
+
+def unscored_record(
+    request: Request, method: MethodConfig, model: Model, plan: Plan, marks: Sequence[str]
+) -> Record:
+    """Return a cell's record as far as it is known before anything is evaluated; it has no scores yet."""
+    protocol, train_store = request.protocol, request.train_store
+    return Record(
+        schema=SCHEMA,
+        protocol=ProtocolPart(protocol.name, protocol.version, protocol.hash),
+        dataset=_dataset_part(request.store),
+        train_dataset=None if train_store is None else _dataset_part(train_store),
+        grid=_grid_part(request),
+        setting=1 if request.setting == 1 else 2,
+        fold=plan.fold,
+        group=plan.group,
+        shots=plan.rules.shots,
+        parts=len(plan.rules.support_fractions),
+        plan_hash=plan.hash,
+        method=read_part(MethodPart, json.loads(canonical_json(method.description))),
+        versions=shared_versions(method, model),
+        queries=query_mode(method.learner),
+        model=_model_part(model, evaluation_precision(request)),
+        training=TrainingPart(plan.training_scans, len(plan.training_slices), len(plan.excluded)),
+        audits=(*marks, *protocol.marks(request.setting, plan.group)),
+        fallback_slices=0,
+        scores=(),
+        environment=environment(request.device),
+        key=key_of_cell(request, method, model, plan),
+    )
+
+
+def _dataset_part(store: Store) -> DatasetPart:
+    about = {"name": store.spec.name, "hash": store.hash, "prepared_by": store.prepared_by}
+    return read_part(DatasetPart, about)
+
+
+def _grid_part(request: Request) -> GridPart:
+    """Return the cells of a complete table: the number of folds, and every group with its classes."""
+    groups = request.protocol.groups_for(request.store.spec)
+    folds = len(request.protocol.fold_borders_for(request.store.spec)) - 1
+    return GridPart(folds, {name: tuple(classes) for name, classes in groups.items()})
+
+
+def _model_part(model: Model, more: Mapping[str, Any]) -> ModelPart:
+    """Return the model's description, completed by what is known of every model, and `more`."""
+    known: dict[str, Any] = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
+    text = canonical_json({**known, **model.description, **more})
+    return read_part(ModelPart, json.loads(text))
+
+
+def _is_finite(learner: Any) -> bool | None:
+    """Tell whether all weights of a learner are finite; None for a learner without weights."""
+    has_weights = isinstance(learner, torch.nn.Module) and bool(learner.state_dict())
+    return weights_are_finite(learner) if has_weights else None
+
+
+def _score(score: ScanScore) -> Score:
+    return Score(
+        score.class_name, score.scan, score.supports, score.slices, score.tp, score.fp, score.fn, score.dice,
+        score.undefined,
+    )  # fmt: skip
+
+
+def log_cell(request: Request, key: str, model: Model, record: Record, seconds: float, path: Path) -> None:
+    """Keep what the inputs do not determine (time, host, Sacred's run id) beside the record, not in it."""
+    dices = [score.dice for score in record.scores if score.dice is not None]
+    losses = model.folder / "losses.csv" if model.folder is not None else None
+    parts = ("protocol", "dataset", "setting", "fold", "group", "method", "model")
+    run_id = record_run(
+        request.work / "runs",
+        {name: part_json(getattr(record, name)) for name in parts},
+        sum(dices) / len(dices) if dices else None,
+        losses,
+        [path],
+    )
+    write_json(
+        request.work / "logs" / f"{key}.json",
+        {
+            "cell": key,
+            "evaluation_seconds": round(seconds, 3),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "platform": platform.platform(),
+            "sacred_run": run_id,
+            "threads": torch.get_num_threads(),
+        },
+    )

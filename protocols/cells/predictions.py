@@ -1,0 +1,59 @@
+"""Predicted masks as NIfTI files, every slice of each query scan, in the prepared geometry."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.nifti import write_nifti
+from episodes.plan.plan import Plan
+from episodes.store.store import Store
+from fewshot.base.types import Task
+
+
+class PredictionWriter:
+    """Collects masks while a plan is evaluated; one uint8 volume per class and scan, 1 = the class."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._volumes: dict[str, dict[tuple[str, int, str], NDArray[np.uint8]]] = {}
+
+    def keep(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+        """Take the masks (Q,H,W) of a task; what the model's square cut off stays 0."""
+        volumes = self._volumes.setdefault(plan.hash, {})
+        scan = task.queries[0].scan
+        shape = self._store.scan(scan).image.shape
+        key = scan, task.class_value, support_of(plan, task)
+        volume = volumes.setdefault(key, np.zeros(shape, dtype=np.uint8))
+        height, width = masks.shape[1:]
+        for ref, mask in zip(task.queries, masks, strict=True):
+            volume[ref.z, :height, :width] = mask
+
+    def write(self, plan: Plan, folder: Path) -> None:
+        """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for everything kept of `plan`.
+
+        Where supports take turns there is one for each, `scan_ID_label_K_support_S.nii.gz`.
+        The files are written to a temporary folder that takes the place of `folder` when all are there.
+        """
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for (scan, value, support), volume in sorted(self._volumes.get(plan.hash, {}).items()):
+            stored = self._store.scan(scan)
+            write_nifti(
+                partial / f"scan_{scan}_label_{value}{support}.nii.gz",
+                volume,
+                stored.spacing_mm,
+                stored.origin,
+                stored.direction,
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+
+def support_of(plan: Plan, task: Task) -> str:
+    """Return what tells a task's file from those of other supports: nothing where a plan has one set."""
+    scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
+    return "_support_" + "-".join(scans) if scans != plan.support_scans else ""

@@ -1,0 +1,28 @@
+"""The plan behind a record, made again from its store and protocol."""
+
+from __future__ import annotations
+
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from protocols.rules.spec import load_protocol
+from results.records.record import Record
+
+
+def recorded_plan(record: Record, store: Store) -> Plan:
+    """Return the plan that a record was made under.
+
+    Raises `UserError` where the store or the protocol here is another one.
+    """
+    protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
+    classes = protocol.groups_for(store.spec)[record.group]
+    plan = make_plan(
+        store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,
+        record.group, classes,
+    )  # fmt: skip
+    if plan.hash != record.plan_hash:
+        raise UserError(
+            f"the record's plan is {record.plan_hash}, store and protocol here give {plan.hash}; "
+            "prepare the dataset as it was, or run the cell again"
+        )
+    return plan

@@ -1,0 +1,1 @@
+"""Reference vectors of preparation and plans."""

@@ -1,0 +1,1 @@
+"""Reference vectors of learners and pseudo-labels, one file each."""

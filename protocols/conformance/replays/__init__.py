@@ -1,0 +1,1 @@
+"""How recorded vectors are read and replayed."""

@@ -1,0 +1,158 @@
+"""What a work folder and the project hold: stores, models, cells, methods, protocols, datasets, as rows.
+
+Rows are read from JSON and TOML files alone, so a list of thousands needs no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from episodes.store.dataset import known_datasets, load_dataset_spec
+from fewshot.base.errors import UserError
+from fewshot.learners.registry import METHODS, known_methods
+from results.records.configuration import configuration_id
+from results.records.record import Record
+
+Row = dict[str, Any]
+
+
+def list_stores(work: Path) -> list[Row]:
+    """Return a row per prepared dataset under WORK/stores."""
+    rows = []
+    for file in sorted((work / "stores").glob("*/index.json")):
+        content = _read(file)
+        rows.append(
+            {
+                "name": file.parent.name,
+                "hash": content["hash"],
+                "scans": len(content["scans"]),
+                "slices": sum(entry["shape"][0] for entry in content["scans"]),
+                "image_size": content["spec"]["image_size"],
+                "prepared_by": content.get("prepared_by", "unknown"),
+            }
+        )
+    return rows
+
+
+def list_models(work: Path) -> list[Row]:
+    """Return a row per training under WORK/models, finished or not; `step` is the last logged one."""
+    rows = []
+    for file in sorted((work / "models").glob("*/spec.json")):
+        spec = _read(file)
+        rows.append(
+            {
+                "key": file.parent.name,
+                "method": spec["method"]["name"],
+                "dataset": spec["dataset"],
+                "encoder": spec["encoder"],
+                "initial_weights": spec["initial_weights"]["name"],
+                "step": _last_step(file.with_name("losses.csv")),
+                "steps": spec["recipe"]["steps"],
+                "seed": spec["seed"],
+                "training_scans": len(spec["training_scans"]),
+            }
+        )
+    return rows
+
+
+def list_cells(work: Path) -> list[Row]:
+    """Return a row per record under WORK/records: the cell's key, what it evaluates, its mean Dice."""
+    from results.records.files import parse_record, record_files, record_texts
+
+    folder = work / "records"
+    if not folder.is_dir():
+        return []
+    return [
+        _cell_row(path.stem, parse_record(text, source))
+        for path in record_files(folder)
+        for source, text in record_texts(path)
+    ]
+
+
+def list_methods(_work: Path) -> list[Row]:
+    """Return a row per method that `--method` takes by name; `origin` is the class."""
+    names = known_methods()
+    order = [*METHODS, *sorted(set(names) - set(METHODS))]
+    return [{"name": name, "origin": names[name], "built_in": name in METHODS} for name in order]
+
+
+def list_protocols(_work: Path) -> list[Row]:
+    """Return a row per protocol of the project."""
+    from protocols.rules.spec import known_protocols, load_protocol
+
+    protocols = [load_protocol(name) for name in known_protocols()]
+    return [
+        {"name": one.name, "version": one.version, "hash": one.hash[:16], "summary": one.summary}
+        for one in protocols
+    ]
+
+
+def list_datasets(work: Path) -> list[Row]:
+    """Return a row per dataset whose facts the project ships, and whether it is prepared here."""
+    rows = []
+    for name in known_datasets():
+        spec = load_dataset_spec(name)
+        rows.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "modality": spec.modality,
+                "tested": list(spec.tested),
+                "folds": max(len(spec.fold_borders) - 1, 0),
+                "prepared": (work / "stores" / name / "index.json").is_file(),
+            }
+        )
+    return rows
+
+
+LISTS: dict[str, Callable[[Path], list[Row]]] = {
+    "stores": list_stores,
+    "models": list_models,
+    "cells": list_cells,
+    "methods": list_methods,
+    "protocols": list_protocols,
+    "datasets": list_datasets,
+}
+
+
+def _cell_row(key: str, record: Record) -> Row:
+    dices = [score.dice for score in record.scores if score.dice is not None]
+    return {
+        "key": key,
+        "configuration": configuration_id(record),
+        "method": record.method.name,
+        "dataset": record.dataset.name,
+        "protocol": record.protocol.name,
+        "setting": record.setting,
+        "fold": record.fold,
+        "group": record.group,
+        "seed": record.model.seed,
+        "model": record.model.key,
+        "mean_dice": sum(dices) / len(dices) if dices else None,
+    }
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); make it anew or delete its folder") from None
+
+
+def _last_step(file: Path) -> int:
+    """Return the step of the last whole line of a losses.csv; 0 where there is none."""
+    if not file.is_file():
+        return 0
+    with file.open("rb") as stream:
+        header = stream.readline().decode().strip().split(",")
+        stream.seek(max(0, stream.seek(0, 2) - 4096))
+        lines = stream.read().decode(errors="replace").splitlines()
+    for line in reversed(lines):
+        values = next(csv.reader([line]), [])
+        if len(values) == len(header) and values[0].isdecimal():
+            return int(values[0])
+    return 0

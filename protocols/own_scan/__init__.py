@@ -1,0 +1,1 @@
+"""A user's own scan, segmented from one annotated scan."""

@@ -1,0 +1,1 @@
+"""The rules of a protocol as data: parsed, described, compared, audited."""

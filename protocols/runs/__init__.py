@@ -1,0 +1,1 @@
+"""Many cells of one command: planned, trained, evaluated, recorded."""

@@ -1,0 +1,172 @@
+"""Weights that were not trained here: checkpoint files, strictly loaded, and the labels behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.plan.plan import Plan
+from episodes.store.slices import Normalisation
+from fewshot.base.atomic_io import canonical_json, sha256_of
+from fewshot.base.errors import UserError
+from fewshot.encoders.checkpoints import FILES, NAMED, load_released
+from protocols.cells.cell_record import unscored_record
+from protocols.cells.evaluate_cells import EvaluationCell, cell_marks
+from protocols.cells.recipe_marks import is_file_of
+from protocols.training.method import MethodConfig
+from protocols.training.models import PRETRAINING, Model, build_learner
+from results.records.configuration import configuration
+from results.records.files import parse_record, record_files, record_texts
+from results.records.record import Record
+
+LOG = logging.getLogger("fewshot")
+LEAKAGE = "leakage possible: one checkpoint for several folds"
+
+
+@dataclass(frozen=True)
+class ExternallyTrained(MethodConfig):
+    """A method whose weights come from elsewhere, so that the labels behind them are not known."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return the `method` part of a record."""
+        return super().description | {"labels_used": "external"}
+
+
+def with_external_labels(method: MethodConfig) -> MethodConfig:
+    """Return the method with `labels_used` "external" in its records; labels that its class declares stay."""
+    if method.description["labels_used"] != "none":
+        return method
+    fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(MethodConfig)}
+    return ExternallyTrained(**fields)
+
+
+def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
+    """Return the method with `labels_used` "external" where a model began from a file of unknown training.
+
+    A file of torchvision's, by its hash, and a backbone that says how it was pre-trained are known.
+    """
+    weights, folder = model.description["initial_weights"], model.folder
+    if weights is None or weights["name"] in NAMED or folder is None or (folder / PRETRAINING).is_file():
+        return method
+    encoder = model.description["encoder"]
+    is_known = any(is_file_of(weights["sha256"], encoder, name) for name in FILES.get(encoder, {}))
+    return method if is_known else with_external_labels(method)
+
+
+def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:
+    """Return the file of every (fold, group); `{fold}` and `{group}` in `pattern` are filled in.
+
+    One file for several folds is refused unless `same_for_all`: it has seen the queries of some fold.
+    """
+    files = {}
+    for plan in plans:
+        try:
+            path = Path(pattern.format(fold=plan.fold, group=plan.group))
+        except (KeyError, IndexError, ValueError):
+            raise UserError(
+                f"checkpoint pattern {pattern!r}: only {{fold}} and {{group}} may stand in braces"
+            ) from None
+        if not path.is_file():
+            raise UserError(
+                f"checkpoint {str(path)!r} does not exist; give a file, or a pattern with {{fold}}, {{group}}"
+            )
+        files[plan.fold, plan.group] = path
+    folds = {fold for fold, _group in files}
+    for path in dict.fromkeys(files.values()):
+        served = sorted({fold for (fold, _group), file in files.items() if file.samefile(path)})
+        if len(served) > 1 and len(folds) > 1 and not same_for_all:
+            raise UserError(
+                f"checkpoint {str(path)!r} would serve folds {', '.join(map(str, served))}, so it may "
+                "have been trained on the queries of some; put {fold} into the pattern, or add "
+                "--same-checkpoint to have the records marked"
+            )
+    return files
+
+
+@dataclass(frozen=True)
+class ExternalCells:
+    """Cells of one fold that one checkpoint file answers, and how their query scans are normalised."""
+
+    path: Path
+    description: dict[str, Any]  # `external_description` of the file
+    cells: tuple[EvaluationCell, ...]
+    intensities: Normalisation
+
+
+def external_model(
+    method: MethodConfig, path: Path, device: torch.device, description: dict[str, Any] | None = None
+) -> Model:
+    """Return the method with the weights of a checkpoint file, in evaluation mode.
+
+    `description`: the `model` part of its records (default: `external_description` without a name).
+    """
+    learner = build_learner(method)
+    load_released(path, learner)
+    learner.to(device).eval()
+    return Model(learner, description or external_description(method, path), None)
+
+
+def external_description(method: MethodConfig, path: Path, name: str | None = None) -> dict[str, Any]:
+    """Return the `model` part of a checkpoint file's records: "external", the file's sha256 and its name."""
+    assert method.recipe is not None
+    sha256 = sha256_of(path)
+    description: dict[str, Any] = {
+        "key": f"external-{sha256[:16]}",
+        "encoder": method.recipe.encoder,
+        "initial_weights": {"name": "external", "sha256": sha256},
+        "steps": None,
+        "seed": method.seed,
+        "checkpoint": "external",
+        "skipped_episodes": None,
+        "trained_on": [],
+    }
+    return description if name is None else description | {"name": name}
+
+
+def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> None:
+    """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
+
+    Args:
+        work: What is to be evaluated, all in one work folder.
+        method: The method that the files are loaded into.
+    """
+    keys: dict[str, str] = {}
+    for some in work:
+        model = Model(None, some.description, None)
+        for cell in some.cells:
+            marks = cell_marks(cell, method, model)
+            record = unscored_record(cell.request, method, model, cell.plan, marks)
+            keys[_cell_of(record)] = some.description["key"]
+    for source, record in _sound_records(work[0].cells[0].request.work / "records"):
+        if keys.get(_cell_of(record), record.model.key) != record.model.key:
+            name = record.model.name
+            taken = "records without a name" if name is None else f"the name {name!r}"
+            other = "--name NAME" if name is None else "another --name"
+            raise UserError(
+                f"{source} has fold {record.fold}, group {record.group} of another checkpoint file of "
+                f"{method.name} ({record.model.key}), and {taken} can hold one; give {other}"
+            )
+
+
+def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
+    """Yield the place and the record of every sound record in a folder; warn of the others."""
+    for path in record_files(folder) if folder.is_dir() else ():
+        for source, text in record_texts(path):
+            try:
+                record = parse_record(text, source)
+            except UserError as error:
+                LOG.warning("left out: %s", error)
+                continue
+            yield source, record
+
+
+def _cell_of(record: Record) -> str:
+    """Return what two records share if tables put them into one cell."""
+    return canonical_json([configuration(record), record.fold, record.group])

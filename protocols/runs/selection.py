@@ -1,0 +1,180 @@
+"""Which checkpoint answers: the last, the best on a held-out training scan, or the best on the test fold.
+
+`validation` takes the scan before the fold (circular) out of training and asks it as a query, from the fold's
+own support; its labels of the tested classes choose the step, and every record says so. `oracle` looks at the
+answers on the test fold, as some released scripts do: its numbers are off the main board. Candidates are the
+recipe's snapshots and the last step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from episodes.plan.plan import Plan, integer_sorted, make_plan
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.errors import UserError
+from fewshot.base.types import ScanScore
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import load_state, read_checkpoint
+from fewshot.learners.learner import Recipe
+from protocols.cells.cell_record import key_of_cell
+from protocols.cells.evaluate import evaluate
+from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
+from protocols.request import Request
+from protocols.rules.audits import audit_backbone, audit_images
+from protocols.training.method import MethodConfig
+from protocols.training.models import Model
+from results.summary.frame import mean_dice
+
+POLICIES = ("last", "validation", "oracle")
+ORACLE = "off the main board: checkpoint picked on the test fold (oracle)"
+VALIDATION = "checkpoint picked with labels of the tested classes, on a training scan (validation)"
+MARKS = {"last": (), "validation": (VALIDATION,), "oracle": (ORACLE,)}
+HELD_OUT = "validation scan held out of training"
+
+
+def scan_before(request: Request, plan: Plan) -> str:
+    """Return the scan before the plan's fold, circular: the one that `validation` holds out."""
+    scans = integer_sorted(request.store.index.scans)
+    return scans[request.protocol.fold_borders_for(request.store.spec)[plan.fold] - 1]
+
+
+def without_validation(request: Request, plan: Plan) -> Plan:
+    """Return the plan without the scan before its fold in training; `UserError` where it can't be spared."""
+    scan = scan_before(request, plan)
+    if scan not in plan.training_scans or len(plan.training_scans) < 2:
+        raise UserError(
+            f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training "
+            "scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
+        )
+    return held_out(plan, scan)
+
+
+def held_out(plan: Plan, scan: str) -> Plan:
+    """Return the plan without a scan in its training; what is asked stays, and so the plan's hash."""
+    return dataclasses.replace(
+        plan,
+        training_scans=tuple(one for one in plan.training_scans if one != scan),
+        training_slices=tuple(ref for ref in plan.training_slices if ref.scan != scan),
+        excluded=tuple(ref for ref in plan.excluded if ref.scan != scan),
+    )
+
+
+def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
+    """Raise `AuditError` where a backbone saw a query of the plan, or of the scan that chooses the step."""
+    audit_backbone(plan, request.store, about)
+    if request.checkpoint_policy == "validation":
+        scan = scan_before(request, plan)
+        audit_images(
+            (scan,), request.store, about, f"--checkpoint-policy validation holds out for fold {plan.fold}"
+        )
+
+
+def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
+    """Return the plan that asks the group's classes of `scan`, from the first support set of the fold."""
+    scans = integer_sorted(store.index.scans)
+    place = scans.index(scan)
+    borders = tuple(sorted({0, place, place + 1, len(scans)}))
+    fold = borders.index(place)
+    first = next(task for task in plan.tasks if task.queries).support
+    listed = tuple(scans.index(one) for one in dict.fromkeys(ref.scan for ref in first))
+    rules = dataclasses.replace(
+        plan.rules,
+        support_scan="listed",
+        fold_borders=((store.spec.name, borders),),
+        listed_supports=((store.spec.name, tuple(listed for _ in borders[1:])),),
+    )
+    return make_plan(store.index, store.spec, store.hash, rules, 1, fold, plan.group, plan.classes)
+
+
+def evaluate_selected(
+    cells: Sequence[EvaluationCell], method: MethodConfig, model: Model, intensities: Normalisation
+) -> list[Path]:
+    """Choose for every cell the step that its policy prefers, ask that, and return the records' paths.
+
+    The earliest of equally good steps is taken. Cells whose records exist are not asked again (`redo`).
+    """
+    request = cells[0].request
+    policy = request.checkpoint_policy
+    named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
+    paths = [
+        request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan)}.json"
+        for cell in cells
+    ]
+    if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
+        return paths
+    asked = [
+        cell.plan
+        if policy == "oracle"
+        else validation_plan(cell.plan, scan_before(cell.request, cell.plan), request.store)
+        for cell in cells
+    ]
+    assert method.recipe is not None
+    steps = candidates(method.recipe)
+    reader = SliceReader(request.store, intensities)
+    dices: list[list[float]] = []
+    for step in steps:
+        _load(model, step, method)
+        found = evaluate(
+            model.learner, asked, reader, device=request.device, batch=request.batch,
+            precision=request.eval_precision,
+        )  # fmt: skip
+        dices.append([_mean(one.scores, plan) for one, plan in zip(found, asked, strict=True)])
+    for number, cell in enumerate(cells):
+        own = [of_step[number] for of_step in dices]
+        best = own.index(max(own))
+        skipped = _load(model, steps[best], method)
+        about: dict[str, Any] = {
+            "step": steps[best],
+            "candidates": list(steps),
+            "on": "the test fold" if policy == "oracle" else f"scan {scan_before(request, cell.plan)}",
+            "dice": own[best],
+        }
+        chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
+        evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
+    return paths
+
+
+def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
+    """Return the steps to choose from, the last one included; `UserError` where it is alone.
+
+    `cost`: what the remedy costs beside a training.
+    """
+    every, last = recipe.snapshot_every, recipe.steps
+    steps = tuple(range(every, last, every)) if every else ()
+    if not steps:
+        raise UserError(
+            f"nothing to select from: a training of {last} steps with snapshot_every={every} keeps its last "
+            f"step alone; use --option snapshot_every=N with N below the steps{cost}, or --checkpoint-policy "
+            "last"
+        )
+    return (*steps, last)
+
+
+def _load(model: Model, step: int, method: MethodConfig) -> int:
+    """Put the weights of a step into the learner; return the episodes skipped by then."""
+    assert model.folder is not None and method.recipe is not None
+    path = model.folder / ("last.pt" if step == method.recipe.steps else f"step_{step}.pt")
+    if not path.is_file():
+        raise UserError(
+            f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
+        )
+    state: Mapping[str, Any] = read_checkpoint(path)
+    load_state(model.learner, state["model"], path)
+    return int(state["skipped"])
+
+
+def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:
+    """Return the mean over classes of the mean over scans, in [0, 1]; `UserError` where none is defined."""
+    mean = mean_dice(scores)
+    if math.isnan(mean):
+        raise UserError(
+            f"no class of group {plan.group} has a Dice on scan {', '.join(plan.query_scans)}, so no "
+            "checkpoint can be chosen there; use --checkpoint-policy last"
+        )
+    return mean

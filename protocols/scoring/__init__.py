@@ -1,0 +1,1 @@
+"""Masks of another program, scored under a plan."""

@@ -1,0 +1,118 @@
+"""Plans on disk: what `fewshot plan --out` wrote, read back and made anew from store and protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from episodes.plan.plan import Plan, make_plan
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
+from protocols.rules.spec import Protocol
+
+
+@dataclass(frozen=True)
+class PlanFile:
+    """What a file of `fewshot plan --out` asks: one setting of one dataset and protocol.
+
+    `cells`: (fold, group) -> plan hash, in the file's order.
+    """
+
+    path: Path
+    protocol: str
+    protocol_hash: str
+    dataset: str
+    dataset_hash: str
+    setting: int
+    cells: Mapping[tuple[int, str], str]
+    shots: int
+    parts: int
+
+
+def read_plan_file(path: Path) -> PlanFile:
+    """Return what a plan file asks; `UserError` where it is none, is empty or was edited."""
+    if not path.is_file():
+        raise UserError(f"plan file {path} does not exist; write one with: fewshot plan --out {path}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        plans = content["plans"]
+        for plan in plans:
+            if hash_of(plan["evaluation"])[:16] != plan["plan_hash"]:
+                raise UserError(
+                    f"{path}: the plan of fold {plan['evaluation']['fold']} does not fit its own hash "
+                    f"{plan['plan_hash']}, so it was edited; write it again with fewshot plan --out"
+                )
+        data = [plan["evaluation"]["dataset"] for plan in plans]
+        about = {
+            (
+                one["name"], one["hash"], plan["setting"], int(plan["rules"]["shots"]),
+                len(plan["rules"]["support_fractions"]),
+            )
+            for one, plan in zip(data, plans, strict=True)
+        }  # fmt: skip
+        cells = {
+            (int(plan["evaluation"]["fold"]), str(plan["evaluation"]["group"])): str(plan["plan_hash"])
+            for plan in plans
+        }
+        protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is no plan file ({error!r}); wanted what fewshot plan --out writes"
+        ) from None
+    if len(about) != 1:
+        raise UserError(
+            f"{path} holds plans of {len(about)} datasets and settings, wanted exactly one; write it again "
+            "with fewshot plan --out"
+        )
+    ((dataset, dataset_hash, setting, shots, parts),) = about
+    return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
+
+
+def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+    """Return the plans of a file, made anew from store and protocol; refuse where these ask otherwise."""
+    if protocol.hash != file.protocol_hash:
+        raise UserError(
+            f"{file.path} was made under {file.protocol} with hash {file.protocol_hash[:16]}, "
+            f"{protocol.name} here has {protocol.hash[:16]}; write the plan again, or name its file with "
+            "--protocol"
+        )
+    if store.hash != file.dataset_hash:
+        raise UserError(
+            f"{file.path} is for {file.dataset} with hash {file.dataset_hash}, {store.path} has "
+            f"{store.hash}; prepare the dataset from the same files, or write the plan again"
+        )
+    groups = protocol.groups_for(store.spec)
+    plans = [
+        make_plan(
+            store.index, store.spec, store.hash, protocol.evaluation, file.setting, fold, group,
+            groups.get(group, ()),
+        )
+        for fold, group in file.cells
+    ]  # fmt: skip
+    for plan in plans:
+        asked = file.cells[plan.fold, plan.group]
+        if plan.hash != asked:
+            raise UserError(
+                f"{file.path}: fold {plan.fold}, group {plan.group} has plan {asked}, store and protocol "
+                f"here give {plan.hash}; write the plan again with this program, or use the one that wrote it"
+            )
+        check_one_answer(file.path, plan)
+    return plans
+
+
+def check_one_answer(path: Path, plan: Plan) -> None:
+    """Refuse a plan that asks for one class of one scan from several supports: a file holds one answer."""
+    supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
+    for task in plan.tasks:
+        if task.queries:
+            scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
+            supports.setdefault((task.class_name, task.queries[0].scan), set()).add(scans)
+    for (class_name, scan), found in supports.items():
+        if len(found) > 1:
+            raise UserError(
+                f"{path}: asks {class_name} of scan {scan} from {len(found)} supports in turn, but a file "
+                "holds one answer; use a protocol with one support, e.g. alpnet-ep1"
+            )

@@ -1,0 +1,1 @@
+"""Studies over many cells: ablations, the probe of dense features, explanations."""

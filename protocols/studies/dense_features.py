@@ -1,0 +1,120 @@
+"""Cells of dense feature maps: the class each shows by the labels, a seeded draw, features of those drawn.
+
+A cell is one position of an encoder's map. Classes of cells are small (a byte each) and kept; features are
+kept of drawn cells alone, so that no more than a batch of whole maps is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from episodes.store.slices import SliceReader
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.base.types import SliceRef
+from fewshot.encoders.encoder import STRIDE
+
+NO_CLASS = -1
+Classes = NDArray[np.int8]
+Encode = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class DrawnCells:
+    """Drawn cells: positions (N,) int64, ascending, in all cells of `refs` in turn; their classes (N,)."""
+
+    refs: tuple[SliceRef, ...]
+    positions: NDArray[np.int64]
+    classes: Classes
+
+
+def grid_of(image_size: int) -> tuple[int, int]:
+    """Return rows and columns of the map of a square slice: a cell for every 8 pixels begun."""
+    side = -(-image_size // STRIDE)
+    return side, side
+
+
+def cell_classes(labels: NDArray[np.uint8], values: Sequence[int], grid: tuple[int, int]) -> Classes:
+    """Return what each cell of a slice shows, (h*w,) int8: a position in `values`, background or `NO_CLASS`.
+
+    Labels (H,W), 0 = no class. A cell shows the class that covers more than half of its pixels, background
+    (`len(values)`) where it has no labelled pixel at all, and nothing else: a cell with some organ and no
+    such majority, or with that of a class not in `values`, is `NO_CLASS`.
+    """
+    masks = np.stack([*(labels == value for value in values), labels > 0])
+    areas = F.adaptive_avg_pool2d(torch.from_numpy(masks).double(), grid).flatten(1).numpy()
+    organs, labelled = areas[:-1], areas[-1]
+    found = np.full(len(labelled), NO_CLASS, dtype=np.int8)
+    found[labelled == 0] = len(values)
+    majority = (organs > 0.5).any(axis=0)
+    found[majority] = organs.argmax(axis=0)[majority]
+    return found
+
+
+def scan_classes(reader: SliceReader, refs: Sequence[SliceRef], values: Sequence[int]) -> Classes:
+    """Return the classes of all cells of slices, (slices, h*w) int8, as `cell_classes` gives them."""
+    grid = grid_of(reader.image_size)
+    return np.stack([cell_classes(reader.labels(ref), values, grid) for ref in refs])
+
+
+def count_hits(classes: Classes, number: int) -> tuple[int, ...]:
+    """Return how many cells show each of classes 0 .. number-1."""
+    return tuple(int(np.count_nonzero(classes == one)) for one in range(number))
+
+
+def draw_cells(
+    refs: tuple[SliceRef, ...], classes: Classes, counts: Sequence[int], *names: str | int
+) -> DrawnCells:
+    """Return `counts[c]` cells of each class c of slices whose cells' classes are (slices, h*w).
+
+    Drawn without replacement; each class's draw follows from `names` and the class. Raises `ValueError`
+    where a class has fewer cells than asked for.
+    """
+    flat = classes.reshape(-1)
+    some = [
+        np.random.Generator(np.random.PCG64(seed_for("probe cells", *names, one))).choice(
+            np.flatnonzero(flat == one), count, replace=False
+        )
+        for one, count in enumerate(counts)
+    ]
+    positions = np.sort(np.concatenate(some)).astype(np.int64)
+    return DrawnCells(refs, positions, flat[positions])
+
+
+@torch.inference_mode()
+def features_at(
+    encode: Encode, reader: SliceReader, drawn: DrawnCells, *, batch: int, device: torch.device
+) -> Tensor:
+    """Return the features of drawn cells, in order: (N,C) float32 of length 1, on the CPU.
+
+    `encode`: (n,1,H,W) -> (n,C,h,w). Slices without a drawn cell are not read. A feature of zeros stays
+    zeros. Raises `UserError` for features that are not finite, `ValueError` for a map of another size than
+    `grid_of` gives.
+    """
+    rows, columns = grid_of(reader.image_size)
+    of_slice, cell = np.divmod(drawn.positions, rows * columns)
+    shown = np.unique(of_slice).tolist()
+    found = []
+    for start in range(0, len(shown), batch):
+        some = shown[start : start + batch]
+        maps = encode(reader.images([drawn.refs[number] for number in some]).to(device))
+        if tuple(maps.shape[-2:]) != (rows, columns):
+            raise ValueError(f"a map of {tuple(maps.shape[-2:])} cells, wanted {(rows, columns)}")
+        for one, number in zip(maps.flatten(2), some, strict=True):
+            chosen = torch.from_numpy(cell[of_slice == number]).to(device)
+            found.append(one[:, chosen].T.float().cpu())
+    features = torch.cat(found)
+    broken = int((~features.isfinite()).sum())
+    if broken:
+        raise UserError(
+            f"{broken} of {features.numel()} values of dense features are not finite; the weights are "
+            "broken: lower stage 1's learning rate or give another file"
+        )
+    return F.normalize(features, dim=1)

@@ -1,0 +1,43 @@
+"""A method with every number fixed: learner class, options, recipe, seed and precision."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from fewshot.learners.learner import PrototypeLearner, Recipe
+from fewshot.learners.method_identity import method_name, method_source, method_version, option_files
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """A method with its options and recipe settled: what `--method`, `--option` and `--steps` came to."""
+
+    name: str
+    learner: type[Any]
+    options: Any
+    recipe: Recipe | None  # None: nothing to train
+    seed: int
+    precision: str = "float32"
+    compiled: bool = False  # whether the training step is: last bits differ, so it is another model
+    marks: tuple[str, ...] = ()  # audits of every record made with it
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return the `method` part of a record."""
+        labels = getattr(self.learner, "labels_used", "none")
+        options = dataclasses.asdict(self.options)
+        if issubclass(self.learner, PrototypeLearner):
+            labels = self.learner.labels_of(self.options)
+            weights = None if self.recipe is None else self.recipe.weights
+            options = self.learner.used_options(self.options, weights)
+        return {
+            "name": method_name(self.name, self.learner),
+            "version": method_version(self.learner),
+            "source": method_source(self.learner),
+            "options": options,
+            "files": {name: digest for name, digest in option_files(self.options).items() if name in options},
+            "regime": getattr(self.learner, "regime", "few-shot"),
+            "labels_used": labels,
+        }

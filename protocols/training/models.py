@@ -1,0 +1,245 @@
+"""Trained models under WORK/models: found by the key of their spec, trained where they are missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from episodes.plan.plan import Plan
+from episodes.sampling.base import EpisodeSource, Prepare
+from episodes.sampling.device_sampler import episodes_of
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.atomic_io import canonical_json, write_json
+from fewshot.base.errors import UserError
+from fewshot.base.locks import locked
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
+from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.identity.key_parts import method_key_part
+from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.registry import known_methods, resolve_method
+from fewshot.training.loop import train
+from protocols.training.method import MethodConfig
+from protocols.training.model_spec import model_key, model_spec
+from protocols.training.pseudo_labels import KINDS
+from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
+
+PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders/backbone_file.py
+
+
+@dataclass(frozen=True)
+class Model:
+    """A learner ready to answer, and the `model` part of its records."""
+
+    learner: Any
+    description: dict[str, Any]
+    folder: Path | None  # None: not one of ours
+
+
+def build_yardstick(method: MethodConfig) -> Model:
+    """Return a learner that has nothing to train."""
+    description: dict[str, Any] = {
+        "key": None,
+        "encoder": None,
+        "initial_weights": None,
+        "steps": 0,
+        "seed": method.seed,
+        "checkpoint": "none",
+        "skipped_episodes": 0,
+        "trained_on": [],
+    }
+    return Model(method.learner(method.options), description, None)
+
+
+def new_learner(method: MethodConfig, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
+    """Build the method on its encoder with its initial weights; return it and {"name", "sha256"} of them."""
+    assert method.recipe is not None
+    learner = build_learner(method)
+    initial = load_weights(method.recipe.weights, learner.encoder, weights_folder)
+    return learner, {"name": initial.name, "sha256": initial.sha256}
+
+
+def build_learner(method: MethodConfig) -> PrototypeLearner:
+    """Return the method on its encoder, random by the seed, in the memory layout that is fastest."""
+    assert method.recipe is not None
+    encoder = encoder_for(method.learner, method.recipe.encoder, method.seed)
+    with torch.random.fork_rng(devices=[]):  # a method's own layers draw their first weights here
+        torch.manual_seed(seed_for("learner", method.seed))
+        learner: PrototypeLearner = method.learner(encoder, method.options)
+    cast(Any, learner).to(memory_format=torch.channels_last)
+    return learner
+
+
+def ensure_model(
+    method: MethodConfig,
+    plan: Plan,
+    store: Store,
+    normalisation: Normalisation,
+    work: Path,
+    device: torch.device,
+    checkpoint_every: int,
+) -> Model:
+    """Return the model that `plan`'s training rules ask for, trained to its last step.
+
+    Trains what is missing (from the last checkpoint on) and reuses what is there. Two processes that
+    want the same model take turns, so it is trained once.
+    """
+    assert method.recipe is not None
+    learner, initial = new_learner(method, work / "weights")
+    labels = KINDS[method.recipe.episode](store)
+    spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
+    reader = SliceReader(store, normalisation)
+    source = labels.episodes(reader, plan, method.recipe, method.seed, host_preparation(learner))
+    about = find_pretraining(method.recipe.weights)
+    title = f"fold {plan.fold}"
+    return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def host_preparation(learner: PrototypeLearner) -> Prepare | None:
+    """Return what the learner works out on the host when an episode is built; None where that is nothing."""
+    return None if type(learner).prepare is PrototypeLearner.prepare else learner.prepare
+
+
+def train_model(
+    method: MethodConfig, learner: PrototypeLearner, spec: dict[str, Any], source: EpisodeSource,
+    about: Pretraining | None, work: Path, device: torch.device, checkpoint_every: int, title: str,
+) -> Model:  # fmt: skip
+    """Return the model of a spec, its learner trained on the episodes of `source` to the recipe's last step.
+
+    `about`: how the backbone was made, where that is known; it is kept beside the spec.
+    """
+    assert method.recipe is not None
+    key = model_key(spec)
+    folder = work / "models" / key
+    # by content: the same file under another name is the same training
+    start = spec["initial_weights"]
+    recipe = dataclasses.replace(method.recipe, weights=start["sha256"] or start["name"])
+    with locked(work / "locks" / f"{key}.lock"):
+        if not (folder / "spec.json").exists():
+            if about is not None:
+                write_json(folder / PRETRAINING, to_json(about))
+            write_json(folder / "spec.json", spec)
+        if not is_finished(folder, recipe.steps):
+            add_machine(folder, device)
+        result = train(
+            learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
+            checkpoint_every=checkpoint_every, channels_last=True, whole=method.compiled,
+            title=f"{title} {key}",
+            episodes=lambda steps: episodes_of(source, device)(steps),
+        )  # fmt: skip
+    learner.eval()
+    description = _description(spec, key, result.skipped)
+    return Model(learner, description | _trained_on(folder), folder)
+
+
+def is_finished(folder: Path, steps: int) -> bool:
+    """Tell whether the training in `folder` has reached its last step."""
+    path = folder / "last.pt"
+    return path.exists() and int(read_checkpoint(path)["step"]) == steps
+
+
+def find_pretraining(weights: str) -> Pretraining | None:
+    """Return how the backbone of `--weights` was made: known of a file that says so, else None."""
+    path = Path(weights)
+    return None if weights in NAMED or not path.is_file() else read_pretraining(path)
+
+
+def open_model(
+    folder: Path, device: torch.device, typed: str | None = None
+) -> tuple[MethodConfig, dict[str, Any], Model]:
+    """Return the method, spec and model of a finished training in `folder`, without training.
+
+    Args:
+        folder: holds `spec.json` and `last.pt`.
+        device: where the learner is put.
+        typed: the method as the user named it. A user's own file is run only where it is named so; the
+            project's and installed methods need no name.
+
+    Raises `UserError` for an unfinished training, and where the method, its version or code, or a file
+    that its options name is not the one of the training.
+    """
+    spec = json.loads((folder / "spec.json").read_text())
+    cls = _spec_learner(folder, spec, typed)
+    options = cls.Options(**spec["method"]["options"])
+    weights = spec["initial_weights"]["name"]
+    recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    method = MethodConfig(
+        typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
+        _compiled(spec),
+    )  # fmt: skip
+    _check_same_method(folder, method, spec)
+    learner = build_learner(method)
+    state = read_checkpoint(folder / "last.pt")
+    if int(state["step"]) != recipe.steps:
+        raise UserError(
+            f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
+            "finish it with the `fewshot run` command that began it"
+        )
+    load_state(learner, state["model"], folder / "last.pt")
+    learner.to(device).eval()
+    description = _description(spec, folder.name, int(state["skipped"]))
+    return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)
+
+
+def _spec_learner(folder: Path, spec: Mapping[str, Any], typed: str | None) -> type[Any]:
+    """Return the class of a spec's method; a file's code runs only where the user named the file."""
+    name = spec["method"]["name"]
+    if typed is None and name not in known_methods():
+        raise UserError(
+            f"model {folder.name} is of the user's method {name}, whose code runs only by name: add --method "
+            f"{'FILE.py' if '.py:' in name else name.partition(':')[0]}:{name.rpartition(':')[2]}"
+        )
+    return resolve_method(typed or name)
+
+
+def _check_same_method(folder: Path, method: MethodConfig, spec: Mapping[str, Any]) -> None:
+    """Raise `UserError` naming what of a method differs from the one that a model was trained with."""
+    now, then = (method_key_part(part) for part in (method.description, spec["method"]))
+    texts = {
+        "name": "method", "version": "version", "source": "code", "options": "options",
+        "files": "content of a file that an option names",
+    }  # fmt: skip
+    for part, text in texts.items():
+        if canonical_json(now[part]) != canonical_json(then[part]):  # tuples are lists in a file
+            raise UserError(
+                f"model {folder.name} was trained with another {text} of {spec['method']['name']} "
+                f"({then[part]}, now {now[part]}); train again, or give what it was trained with"
+            )
+
+
+def with_record_extras(model: Model, extras: Mapping[str, Any]) -> Model:
+    """Return the model with `extras` in the `model` part of its records, those of `fewshot evaluate` too."""
+    assert model.folder is not None
+    save_record_extras(model.folder, extras)
+    return dataclasses.replace(model, description=model.description | dict(extras))
+
+
+def _trained_on(folder: Path) -> dict[str, Any]:
+    return {"trained_on": read_record_extras(folder).get("trained_on", [])}
+
+
+def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]:
+    return {
+        "key": key,
+        "encoder": spec["encoder"],
+        "initial_weights": spec["initial_weights"],
+        "steps": spec["recipe"]["steps"],
+        "seed": spec["seed"],
+        "checkpoint": "last",
+        "skipped_episodes": skipped,
+        "recipe": spec["recipe"],
+        "precision": spec["precision"],
+        **({"compiled": True} if _compiled(spec) else {}),
+        **spec.get("told", {}),  # of the stages before this one: protocols/training/stages.py
+    }
+
+
+def _compiled(spec: Mapping[str, Any]) -> bool:
+    return bool(spec.get("compiled", False))

@@ -1,0 +1,216 @@
+"""Backbones by what they were pre-trained from, trained where they are missing.
+
+DenseCL (docs/methods.md, M-DCL-1 to M-DCL-8) on pictures of a folder, or on the slices of a fold's training
+scans. A backbone is named by its spec, as a model is; the images in it are content hashes, so that a run can
+tell what it saw.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from episodes.contrastive.batches import ContrastBatches
+from episodes.contrastive.images import Pictures, open_slices
+from episodes.sampling.prefetch import prefetch
+from episodes.store.slices import Normalisation
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.distributed import DistributedContext
+from fewshot.base.errors import UserError
+from fewshot.encoders.backbone_file import Pretraining, write_backbone
+from fewshot.encoders.checkpoints import load_weights
+from fewshot.encoders.encoder import ResNetEncoder, build_backbone
+from fewshot.identity.key_parts import weights_key_part
+from fewshot.identity.versions import PRETRAINING, versions_of
+from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
+from fewshot.training.loop import train
+from protocols.training.models import find_pretraining
+from protocols.training.record_extras import add_machine
+from protocols.training.reusable_backbones import log_reusable_backbones
+
+LOG = logging.getLogger("fewshot")
+SPEC_SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """SGD under a learning rate that falls to 0 on a half cosine, moved every step."""
+
+    steps: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    snapshot_every: int = 0
+
+    def rate_after(self, moves: int) -> float:
+        """Return the learning rate after `moves` steps that moved the weights."""
+        return self.learning_rate * (1 + math.cos(math.pi * moves / self.steps)) / 2
+
+
+@dataclass(frozen=True)
+class Stage1:
+    """How a backbone is pre-trained, and on what machine; `weights` is where it begins."""
+
+    recipe: DenseCLRecipe
+    encoder: str
+    seed: int
+    device: torch.device
+    weights: str = "random"
+    precision: str = "float32"
+    checkpoint_every: int = 200
+
+
+def ensure_backbone(
+    recipe: DenseCLRecipe, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation,
+    work: Path, device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
+) -> Path:  # fmt: skip
+    """Return the backbone file that pre-training makes of the slices of `scans`, trained if it is missing."""
+    pictures = open_slices(store, scans, intensities)
+    log_reusable_backbones(work, recipe, encoder, pictures, intensities.rule, seed, precision)
+    stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
+    return ensure_pretrained(stage, pictures, intensities.rule, work)
+
+
+def ensure_pretrained(
+    stage: Stage1,
+    pictures: Pictures,
+    normalisation: str | None,
+    work: Path,
+    together: DistributedContext | None = None,
+) -> Path:
+    """Return WORK/backbones/KEY/backbone.pt, trained from the last checkpoint on where it is missing.
+
+    `normalisation` names the rule of a store's intensities, None for picture files. A backbone that begins
+    as another saw what that one saw, too. Of several processes the first writes. Two commands that want the
+    same backbone take turns.
+    """
+    together = DistributedContext() if together is None else together
+    recipe = stage.recipe
+    if recipe.batch % together.size:
+        raise UserError(
+            f"a batch of {recipe.batch} pictures is no multiple of {together.size} processes; "
+            f"give a batch that is"
+        )
+    if recipe.batch // together.size * recipe.cells < 2:
+        raise UserError(
+            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, wanted two "
+            f"or more; give a batch of {2 * together.size} or a larger size"
+        )
+    if recipe.queue > len(pictures) and together.rank == 0:
+        LOG.warning(
+            "queues of %d keys for %d pictures: earlier keys of a picture are among its own negatives; "
+            "give a queue below the number of pictures", recipe.queue, len(pictures),
+        )  # fmt: skip
+    learner, initial, earlier = _learner(stage, work, together)
+    batches = ContrastBatches(
+        pictures, batch=recipe.batch, size=recipe.size, seed=stage.seed, device=stage.device,
+        rank=together.rank, processes=together.size,
+    )  # fmt: skip
+    steps = recipe.epochs * batches.steps_per_epoch
+    images: dict[str, Any] = {
+        "source": pictures.source,
+        "count": len(pictures),
+        "hash": hash_of(list(pictures.hashes))[:16],
+    }
+    if any(cut is not None for cut in pictures.cuts):  # a hash is of the whole slice
+        images["cuts"] = list(pictures.cuts)
+    spec = {
+        "schema": SPEC_SCHEMA,
+        "versions": versions_of(PRETRAINING),
+        "kind": "densecl",
+        "encoder": stage.encoder,
+        "initial_weights": initial,
+        "recipe": dataclasses.asdict(recipe),
+        "images": images,
+        "normalisation": normalisation,
+        "seed": stage.seed,
+        "processes": together.size,
+        "precision": stage.precision,
+    }
+    key = backbone_key(spec)
+    folder = work / "backbones" / key
+    path = folder / "backbone.pt"
+    own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
+    about = own if earlier is None else own.after(earlier)
+    first = together.rank == 0
+    with together.holding(work / "locks" / f"{key}.lock"):
+        if first and not (folder / "spec.json").exists():
+            write_json(folder / "spec.json", spec)
+        if not path.exists():
+            if first:
+                add_machine(folder, stage.device)
+            _train(stage, learner, batches, steps, folder, together)
+            if first:
+                write_backbone(path, learner.encoder_q[0].state_dict(), about)
+        together.wait()
+    return path
+
+
+def backbone_key(spec: Mapping[str, Any]) -> str:
+    """Return the first 16 hex digits of the sha256 of a spec's content, without names of files."""
+    images = {name: value for name, value in spec["images"].items() if name != "source"}
+    start = weights_key_part(spec["initial_weights"])
+    return hash_of({**spec, "images": images, "initial_weights": start})[:16]
+
+
+def summarise_losses(folder: Path) -> dict[str, tuple[float, float]]:
+    """Return name -> mean over the first and over the last tenth of a training's steps, from its losses.csv.
+
+    Steps before the queues are full count for nothing: random keys are easily told from pictures'. Nor do
+    steps at which a figure has no value; NaN where none has.
+    """
+    with (folder / "losses.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows = [row for row in rows if float(row["fill"]) == 1] or rows
+    tenth = max(1, len(rows) // 10)
+    names = [name for name in rows[0] if name not in ("step", "rate", "defined")]
+    return {name: (_mean(rows[:tenth], name), _mean(rows[-tenth:], name)) for name in names}
+
+
+def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
+    values = [float(row[name]) for row in rows if row[name]]
+    return sum(values) / len(values) if values else math.nan
+
+
+def _learner(
+    stage: Stage1, work: Path, together: DistributedContext
+) -> tuple[DenseCL, dict[str, Any], Pretraining | None]:
+    """Return both encoders with their first weights, what these are called, and how they were made."""
+    query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
+    carrier = ResNetEncoder(stage.encoder, seed=stage.seed)  # weights are loaded by an encoder's name
+    initial = load_weights(stage.weights, carrier, work / "weights")
+    query.load_state_dict(carrier.backbone.state_dict())
+    learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
+    told: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
+    earlier = find_pretraining(stage.weights)
+    if earlier is not None:  # in the name, since the file to be made has it
+        told["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
+    return learner, told, earlier
+
+
+def _train(
+    stage: Stage1,
+    learner: DenseCL,
+    batches: ContrastBatches,
+    steps: int,
+    folder: Path,
+    together: DistributedContext,
+) -> None:
+    recipe = stage.recipe
+    schedule = Cosine(steps, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
+
+    train(
+        learner, schedule, folder, seed=stage.seed, device=stage.device,
+        episodes=lambda wanted: prefetch(batches.batch, wanted, depth=4),
+        precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,
+        title=f"densecl {folder.name}", writes=together.rank == 0,
+    )  # fmt: skip

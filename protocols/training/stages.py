@@ -1,0 +1,295 @@
+"""Stages: a method's training plan carried out, each stage a training with a key of its own.
+
+What is finished is reused. A first stage that is another method's own training is that training and nothing
+else, so `fewshot run --method BASE --weights FILE` shares it. A stage that reads labels of the training group
+is trained once per group, in setting 1 too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from episodes.plan.plan import Plan
+from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
+from episodes.sampling.base import EpisodeSource
+from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.store import Store
+from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
+from fewshot.base.seeds import seed_for
+from fewshot.encoders.backbone_file import Pretraining
+from fewshot.encoders.checkpoints import NAMED
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.registry import resolve_method
+from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
+from protocols.request import Request
+from protocols.rules.audits import audit_backbone
+from protocols.training.fold_weights import fill_fold, has_fold_placeholder, weights_label
+from protocols.training.method import MethodConfig
+from protocols.training.model_spec import model_spec
+from protocols.training.models import (
+    Model,
+    build_learner,
+    ensure_model,
+    find_pretraining,
+    host_preparation,
+    train_model,
+    with_record_extras,
+)
+from protocols.training.pseudo_labels import KINDS
+from protocols.training.record_extras import merge_machines, read_record_extras
+
+Stages = list[dict[str, Any]]
+
+
+def plan_training(method: MethodConfig) -> TrainingPlan:
+    """Return the training plan of a method that is trained."""
+    assert method.recipe is not None
+    if not hasattr(method.learner, "training_plan"):
+        return single_stage(method.recipe)
+    plan: TrainingPlan = method.learner.training_plan(method.options, method.recipe)
+    return plan
+
+
+def has_stages(method: MethodConfig) -> bool:
+    """Tell whether a method is trained in several stages."""
+    return method.recipe is not None and plan_training(method).has_stages
+
+
+def reads_labels(method: MethodConfig) -> bool:
+    """Tell whether a training reads labels of the training group."""
+    return method.recipe is not None and plan_training(method).reads_labels
+
+
+def makes_backbone(method: MethodConfig) -> bool:
+    """Tell whether the initial weights are those that the plan's first stage makes here."""
+    if method.recipe is None:
+        return False
+    first = plan_training(method).backbone_stage
+    return first is not None and method.recipe.weights == first.name
+
+
+def check_stages(request: Request, method: MethodConfig) -> None:
+    """Raise `UserError` for a plan that cannot be trained, before anything is."""
+    assert method.recipe is not None
+    plan, weights = plan_training(method), method.recipe.weights
+    if request.train_store is not None and plan.reads_labels:
+        labelled = next(stage.name for stage in plan.episode_stages if stage.annotated)
+        raise UserError(
+            f"--train-dataset: stage {labelled} needs the fold's support scan, which is of the tested "
+            "dataset; leave the option or the stage out"
+        )
+    if makes_backbone(method) or weights in NAMED or not plan.has_stages:
+        return
+    if not Path(weights).is_file():
+        raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain`")
+    about, stage = find_pretraining(weights), plan.backbone_stage
+    if stage is None and about is not None:
+        raise UserError(
+            f"--weights {weights} is a pre-trained backbone ({about.kind} {about.key}), and the stage that "
+            "makes one is left out; name that stage too"
+        )
+    if stage is not None and about is None:
+        raise UserError(
+            f"--weights {weights} does not say how it was pre-trained, expected a file of `fewshot pretrain "
+            f"{stage.name}` for stage {stage.name}; leave that stage out to start from another file"
+        )
+
+
+def check_labels(method: MethodConfig, plan: Plan, store: Store) -> None:
+    """Raise `UserError` where a stage would find no label of a training group, before anything is trained."""
+    if reads_labels(method):
+        annotated_pairs(store.index, store.spec, plan)
+
+
+def with_last_recipe(method: MethodConfig, select: str) -> MethodConfig:
+    """Return the method with the recipe of its last stage, which a model's snapshots and steps follow.
+
+    Where a checkpoint is selected and the recipe's snapshots are too far apart for the last stage to keep
+    any, it keeps one whenever the rate decays; other snapshots of a shared stage would be another training.
+    """
+    if not has_stages(method):
+        return method
+    last = plan_training(method).last
+    recipe = last.recipe
+    if last.method is None and select != "last" and recipe.snapshot_every >= recipe.steps:
+        recipe = dataclasses.replace(recipe, snapshot_every=recipe.decay_every)
+    return dataclasses.replace(method, recipe=recipe)
+
+
+def ensure_trained(
+    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+) -> Model:
+    """Return the model at the end of the method's stages; train those that are missing.
+
+    Args:
+        request: work folder, device and checkpoint policy.
+        method: with its recipe.
+        plan: names the training scans and slices.
+        store: the dataset of the training.
+        intensities: of the training scans.
+
+    Raises:
+        UserError: a backbone saw a query, or a stage finds no label of a training group.
+    """
+    assert method.recipe is not None
+    training = plan_training(method)
+    weights = fill_fold(method.recipe.weights, plan.fold)
+    machines: list[dict[str, Any]] = []
+    if makes_backbone(method):
+        path = _backbone(request, method, plan, store, intensities)
+        weights, machines = str(path), read_record_extras(path.parent).get("trained_on", [])
+    about = find_pretraining(weights)
+    if about is not None and training.has_stages:
+        audit_backbone(plan, request.store, about)
+    first, *later = training.episode_stages
+    model = ensure_model(
+        first_method(method, weights), plan, store, intensities, request.work, request.device,
+        request.checkpoint_every,
+    )  # fmt: skip
+    start = model.description["initial_weights"]
+    if makes_backbone(method) or has_fold_placeholder(method.recipe.weights):
+        start = weights_label(method.recipe.weights)
+    if not training.has_stages:
+        is_named = has_fold_placeholder(method.recipe.weights)
+        return with_record_extras(model, {"initial_weights": start}) if is_named else model
+    machines = merge_machines(machines, model.description["trained_on"])
+    stages = [*_backbone_entry(training, about), _stage_entry(first, model)]
+    description = _description(model, start, training, stages, machines)
+    model = dataclasses.replace(model, description=model.description | description)
+    for stage in later:
+        model = _next_stage(request, method, stage, plan, store, intensities, model, about)
+    return model
+
+
+def first_method(method: MethodConfig, weights: str) -> MethodConfig:
+    """Return the method whose training the first episodes are: its own or another's, from `weights`."""
+    first = plan_training(method).episode_stages[0]
+    recipe = dataclasses.replace(first.recipe, weights=weights)
+    if first.method is None:
+        return dataclasses.replace(method, recipe=recipe)
+    return dataclasses.replace(
+        method, name=first.method, learner=resolve_method(first.method), options=first.options, recipe=recipe,
+        marks=(),
+    )  # fmt: skip
+
+
+def _backbone(
+    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+) -> Path:
+    """Return the backbone file that the first stage makes of a plan's training scans."""
+    from protocols.training.pretraining import ensure_backbone
+
+    assert method.recipe is not None
+    stage = plan_training(method).backbone_stage
+    assert stage is not None
+    return ensure_backbone(
+        stage.recipe, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
+        request.device, method.seed, precision=method.precision, checkpoint_every=request.checkpoint_every,
+    )  # fmt: skip
+
+
+def _next_stage(
+    request: Request, method: MethodConfig, stage: EpisodeStage, plan: Plan, store: Store,
+    intensities: Normalisation, before: Model, about: Pretraining | None,
+) -> Model:  # fmt: skip
+    """Return the model before, trained on by a later stage of the method."""
+    last = stage == plan_training(method).last
+    recipe = with_last_recipe(method, request.checkpoint_policy).recipe if last else stage.recipe
+    own = dataclasses.replace(method, recipe=recipe)
+    assert own.recipe is not None
+    pseudo = KINDS[own.recipe.episode](store)
+    described = {name: before.description[name] for name in ("initial_weights", "steps", "recipe", "stages")}
+    spec = model_spec(
+        own, before.description["initial_weights"], plan, store, intensities.rule, pseudo.description
+    )
+    learner = build_learner(own)
+    learner.load_state_dict(before.learner.state_dict())
+    seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
+    source = pseudo.episodes(
+        SliceReader(store, intensities), plan, own.recipe, seed, host_preparation(learner)
+    )
+    if stage.annotated:
+        labels, source = _with_labels(own, stage, learner, plan, store, intensities, source, seed)
+        spec["labels"] = described["labels"] = labels
+    described["steps"] += own.recipe.steps
+    spec |= {"from": before.description["key"], "told": described}
+    model = train_model(
+        own, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
+        f"fold {plan.fold} {plan.group} stage {stage.name}",
+    )  # fmt: skip
+    stages = [*before.description["stages"], _stage_entry(stage, model)]
+    machines = merge_machines(before.description["trained_on"], model.description["trained_on"])
+    skipped = before.description["skipped_episodes"] + model.description["skipped_episodes"]
+    extras = {"stages": stages, "trained_on": machines, "skipped_episodes": skipped}
+    return with_record_extras(model, extras)
+
+
+def _with_labels(
+    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
+    intensities: Normalisation, pseudo: EpisodeSource, seed: int,
+) -> tuple[dict[str, Any], EpisodeSource]:  # fmt: skip
+    """Return which labels a stage reads, and its episodes: pseudo-labels, with those labels among them."""
+    assert method.recipe is not None
+    pairs = annotated_pairs(store.index, store.spec, plan)
+    every = [(name, *pair) for name, some in pairs.items() for pair in some]
+    labels: dict[str, Any] = {
+        "classes": list(pairs),
+        "support_scans": sorted({support.scan for _, _, supports in every for support in supports}),
+        "slices": len({query for _, query, _ in every}),
+        "hash": hash_of([[name, query, supports] for name, query, supports in every])[:16],
+    }
+    supports = fold_supports(store.index, store.spec, plan)
+    if not set(labels["support_scans"]) & set(supports):
+        labels["in_place_of"] = list(supports)  # tables say so: results/summary/notes.py
+    annotated = AnnotatedEpisodes(
+        SliceReader(store, intensities), pairs, store.spec.classes, seed=seed,
+        augmentation=method.recipe.augmentation, batch=method.recipe.batch, prepare=learner.prepare,
+    )  # fmt: skip
+    return labels, MixedEpisodes(annotated, pseudo, stage.annotated, seed=seed)
+
+
+def _backbone_entry(training: TrainingPlan, about: Pretraining | None) -> Stages:
+    """Return what records say of the stage that made the backbone, if the plan has one."""
+    if training.backbone_stage is None or about is None:
+        return []
+    return [
+        {
+            "name": training.backbone_stage.name,
+            "key": about.key,
+            "steps": about.steps,
+            "source": about.source,
+            "images": len(about.images),
+        }
+    ]
+
+
+def _stage_entry(stage: EpisodeStage, model: Model) -> dict[str, Any]:
+    """Return what records say of a stage of episodes: its training's key, steps and skipped episodes."""
+    return {
+        "name": stage.name,
+        "key": model.description["key"],
+        "steps": stage.recipe.steps,
+        "skipped_episodes": model.description["skipped_episodes"],
+    }
+
+
+def _description(
+    model: Model, start: dict[str, Any], training: TrainingPlan, stages: Stages,
+    machines: Sequence[dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the `model` part of a record says of the first episodes of a training in stages.
+
+    Every fold's backbone differs, so its weights go by the stage's name and its key stands among the stages;
+    files of a pattern go by the pattern's name.
+    """
+    return {
+        "initial_weights": start,
+        "steps": training.episode_stages[0].recipe.steps,
+        "recipe": model.description["recipe"],
+        "stages": stages,
+        "trained_on": list(machines),
+    }

@@ -1,0 +1,1 @@
+"""Two methods or the modules of one compared."""

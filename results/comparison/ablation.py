@@ -1,0 +1,153 @@
+"""The table of an ablation: rows of records under several seeds, and how sure their differences are.
+
+A row's numbers are the means of `results/summary/frame.py`. The interval of a difference is that of
+`results/summary/bootstrap.py`: scans, not pixels or seeds, are drawn, the same for both rows.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from results.records.record import Record
+from results.summary.bootstrap import draw_weights, fold_scans, replicate_means
+from results.summary.frame import Means, mean_of, record_frame, scan_means
+from results.summary.machines import machine_notes
+from results.summary.notes import labels_text, training_text, weights_note
+from results.summary.statistics import LEVEL, interval
+from results.tables.text_table import Grid, render_text
+
+DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One row: what to call it, and the records of every seed, all seeds of the same cells."""
+
+    label: str
+    records: Mapping[int, Sequence[Record]]
+
+
+def headline(means: Means) -> float:
+    """Return the mean over folds of the mean over all classes, in [0, 1]; NaN without any Dice."""
+    return mean_of(means.folds)
+
+
+def difference_interval(
+    ours: Means, theirs: Means, *names: str, draws: int = DRAWS, level: float = LEVEL
+) -> tuple[float, float] | None:
+    """Return the bootstrap interval of `headline(ours) - headline(theirs)`, in [-1, 1].
+
+    Args:
+        ours, theirs: means of the same scans, classes and folds.
+        names: seed the draws, with folds and scans; equal names and scans give equal intervals.
+        draws: number of bootstrap draws.
+        level: share of the draws within the interval.
+
+    Returns:
+        The percentile interval; None where a draw has no Dice at all.
+    """
+    folds = sorted(set(ours.scans.index.get_level_values("fold")))
+    columns = _columns(ours)
+    pair = [fold_scans(means.scans, folds, columns) for means in (ours, theirs)]
+    weights = draw_weights(pair[0], *names, replicates=draws)
+    drawn = [replicate_means(scans, weights, columns)[:, -1] for scans in pair]
+    return interval(drawn[0] - drawn[1], level)
+
+
+def ablation_table(rows: Sequence[AblationRow]) -> str:
+    """Return the table as text: a line per row, differences against the first; Dice in percent."""
+    by_seed = [[_means(records) for records in row.records.values()] for row in rows]
+    means = [_means([one for records in row.records.values() for one in records]) for row in rows]
+    first = next(iter(rows[0].records.values()))
+    columns, dataset = _columns(means[0]), first[0].dataset.hash
+    reference = f"minus {rows[0].label}"
+    names = (name for _group, name in columns)
+    header = ("modules", *names, "mean", "± seeds", reference, f"{100 * LEVEL:.0f} % interval")
+    lines = []
+    for number, row in enumerate(rows):
+        folds = means[number].folds.index
+        classes = [mean_of(means[number].of_class(folds, *column)) for column in columns]
+        whole = headline(means[number])
+        of_seeds = [headline(one) for one in by_seed[number]]
+        spread = _percent(statistics.stdev(of_seeds)) if len(of_seeds) > 1 else "-"
+        told = ("", "")
+        if number:
+            difference = whole - headline(means[0])
+            told = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
+        lines.append((row.label, *map(_percent, classes), _percent(whole), spread, *told))
+    return render_text(
+        _title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first)
+    )
+
+
+def _means(records: Sequence[Record]) -> Means:
+    return Means(scan_means(record_frame(records)))
+
+
+def _columns(means: Means) -> list[tuple[str, str]]:
+    """Return (group, class) of every class, by name."""
+    index = means.classes.index
+    return sorted(set(zip(index.get_level_values("group"), index.get_level_values("class"), strict=True)))
+
+
+def _title(record: Record) -> str:
+    trained = record.train_dataset
+    data = record.dataset.name + (f" (trained on {trained.name})" if trained else "")
+    protocol = f"{record.protocol.name} version {record.protocol.version}"
+    return f"ablation of {record.method.name} on {data}, setting {record.setting}, {protocol}"
+
+
+def _subtitle(rows: Sequence[AblationRow]) -> str:
+    seeds = ", ".join(map(str, rows[0].records))
+    model = next(iter(rows[0].records.values()))[0].model
+    return f"{training_text(model)}; checkpoint {model.checkpoint}; seeds {seeds}"
+
+
+def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
+    """Return what a reader must know: how the numbers are made, weights, marks, what was not asked."""
+    lines = [
+        "Dice in percent: mean over seeds of every scan, then over scans, classes and folds.",
+        "± seeds: standard deviation (n-1) of the mean over seeds.",
+        f"interval: {DRAWS} bootstrap draws of scans within folds; it knows nothing of other seeds.",
+        weights_note(first[0].model),
+    ]
+    every = [record for row in rows for records in row.records.values() for record in records]
+    lines += _of_rows(rows, first[0])
+    lines += [f"MARKED: {mark}" for mark in dict.fromkeys(m for record in every for m in record.audits)]
+    undefined = sum(score.dice is None for record in every for score in record.scores)
+    if undefined:
+        lines.append(f"undefined scores, left out of their means: {undefined} of all rows and seeds")
+    asked = {(record.fold, record.group) for record in first}
+    cells = first[0].grid.folds * len(first[0].grid.groups)
+    if len(asked) < cells:
+        lines.append(f"INCOMPLETE: {len(asked)} of {cells} cells of a fold and a group; no headline number")
+    return lines
+
+
+def _of_rows(rows: Sequence[AblationRow], first: Record) -> list[str]:
+    """Return how a row was trained where that is not as the first, which rows used labels or mix machines."""
+    lines = []
+    for row in rows:
+        record = next(iter(row.records.values()))[0]
+        if training_text(record.model) != training_text(first.model):
+            lines.append(f"{row.label}: {training_text(record.model)}")
+        if labels_text(record):
+            lines.append(f"{row.label}: {labels_text(record)}")
+        cells = (cell for records in row.records.values() for cell in records)
+        lines += [f"{row.label}: {note}" for note in machine_notes(cells)]
+    return lines
+
+
+def _percent(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{100 * value:+.2f}"
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    return "-" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"

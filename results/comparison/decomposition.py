@@ -1,0 +1,181 @@
+"""The difference of two numbers, split into what the protocol does and what the method does.
+
+Of four corners, two methods under two protocols, A and B are opposite ones. With the corner of A's method
+under B's protocol the way from A to B goes protocol first, with the other method first; with both the mean of
+the two ways is told, and how far they disagree (the interaction). Without either the split is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
+from results.records.configuration import configuration_without_seed, is_configuration_named, question
+from results.summary.frame import spread_of_folds
+from results.summary.seed_average import SeedAverage, label, values_of
+
+Json = dict[str, Any]
+RULES = ("protocol", "shots", "parts")  # the protocol's side; the rest of a configuration is the method's
+SHARED = ("dataset", "setting")
+
+
+def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
+    """Return the row whose configuration a text names: `names_configuration`.
+
+    Raises `UserError` naming the candidates where there is none or more than one.
+    """
+    fitting = [row for row in rows if is_configuration_named(text, row.first.record)]
+    if len(fitting) != 1:
+        listed = "; ".join(
+            f"#{row.configuration_id} {_named(row)} on {row.first.record.dataset.name} setting "
+            f"{row.first.record.setting}"
+            for row in fitting or rows
+        )
+        raise UserError(
+            f"{text!r} fits {len(fitting)} configurations, wanted one: give METHOD@PROTOCOL or the beginning "
+            f"of a configuration's id, which tables print; known: {listed or 'none'}"
+        )
+    return fitting[0]
+
+
+def compare(a: SeedAverage, b: SeedAverage, found: Sequence[SeedAverage]) -> Json:
+    """Return numbers, difference and its split as plain JSON values; Dice in percent.
+
+    Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
+    """
+    for key in SHARED:
+        mine, its = (question(row.first.record)[key] for row in (a, b))
+        if mine != its:
+            raise UserError(
+                f"A and B differ in {key} ({_plain(mine)} and {_plain(its)}): their difference means "
+                "nothing; compare numbers of one dataset and setting"
+            )
+    if _classes(a) != _classes(b):
+        raise UserError(
+            f"A scores {', '.join(sorted(_classes(a)))}, B {', '.join(sorted(_classes(b)))}; compare numbers "
+            "of the same classes"
+        )
+    first, last = (_number(row, side) for row, side in ((a, "A"), (b, "B")))
+    corners = [_corner(a, b, found), _corner(b, a, found)]
+    result: Json = {
+        "a": _about(a, first), "b": _about(b, last), "difference": last - first, "protocol": None,
+        "method": None, "interaction": None, "corners": [], "wanted": [],
+    }  # fmt: skip
+    if _rules(a) == _rules(b) or _method(a) == _method(b):
+        same_rules = _rules(a) == _rules(b)
+        result["protocol"] = 0.0 if same_rules else last - first
+        result["method"] = last - first if same_rules else 0.0
+        return result
+    ways = []
+    for number, (corner, row, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
+        if corner is None:
+            wanted = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
+            result["wanted"].append(wanted)
+            continue
+        middle = _number(corner, "the corner")
+        result["corners"].append(_about(corner, middle))
+        steps = (middle - first, last - middle)  # A's method under B's protocol: protocol first
+        ways.append(steps if number == 0 else steps[::-1])
+    if ways:
+        result["protocol"] = sum(protocol for protocol, _method in ways) / len(ways)
+        result["method"] = sum(method for _protocol, method in ways) / len(ways)
+    if len(ways) == 2:
+        result["interaction"] = ways[0][1] - ways[1][1]
+    return result
+
+
+def comparison_text(result: Json) -> str:
+    """Return a comparison in words."""
+    lines = [f"{side}  {_line(result[side.lower()])}" for side in ("A", "B")]
+    lines += [f"by way of  {_line(corner)}" for corner in result["corners"]]
+    lines.append(f"B - A = {result['difference']:+.2f} percentage points of Dice")
+    if result["protocol"] is None:
+        lines.append(f"  not split: wanted records of {' or of '.join(result['wanted'])}")
+        return "\n".join(lines)
+    lines += [f"  protocol {result['protocol']:+.2f}", f"  method   {result['method']:+.2f}"]
+    if result["interaction"] is not None:
+        lines.append(
+            f"  mean of both ways; the method is worth {result['interaction']:+.2f} more under B's protocol"
+        )
+    elif result["corners"]:
+        lines.append(f"  one way alone; for the other, records of {result['wanted'][0]}")
+    return "\n".join(lines)
+
+
+def _corner(
+    method_of: SeedAverage, rules_of: SeedAverage, found: Sequence[SeedAverage]
+) -> SeedAverage | None:
+    """Return the complete row of one's method and seeds under the other's rules, or None.
+
+    It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
+    each of its rows, but a hybrid of a method that has no other mark is no corner.
+    """
+    marks = {*method_of.first.record.audits, *rules_of.first.record.audits}
+    for row in found:
+        fits = _method(row) == _method(method_of) and _rules(row) == _rules(rules_of)
+        allowed = marks.issuperset(row.first.record.audits)
+        if fits and allowed and row.seeds == method_of.seeds and _mean(row) is not None:
+            return row
+    return None
+
+
+def _rules(row: SeedAverage) -> str:
+    shared = question(row.first.record)
+    return canonical_json({key: shared[key] for key in RULES})
+
+
+def _method(row: SeedAverage) -> str:
+    own = (*RULES, "grid", "audits")
+    every = configuration_without_seed(row.first.record)
+    return canonical_json({key: value for key, value in every.items() if key not in own})
+
+
+def _classes(row: SeedAverage) -> set[str]:
+    return {name for _group, name in row.first.columns}
+
+
+def _number(row: SeedAverage, side: str) -> float:
+    mean, every = _mean(row), len(row.first.folds) * len(row.first.groups)
+    if mean is None:
+        raise UserError(
+            f"{side}, {_named(row)}, has {len(row.first.cells)} of {every} cells, "
+            "so no mean; run the missing folds and groups first"
+        )
+    return 100 * mean
+
+
+def _mean(row: SeedAverage) -> float | None:
+    """Return the headline in [0, 1]; None where a cell is missing or no score is defined."""
+    if row.missing:
+        return None
+    spread = spread_of_folds(values_of(row, "dice").means.of_all(row.first.folds))
+    return None if spread is None else spread.mean
+
+
+def _about(row: SeedAverage, dice: float) -> Json:
+    return {
+        "method": row.first.record.method.name,
+        "protocol": row.first.record.protocol.name,
+        "configuration": row.configuration_id,
+        "label": label(row),
+        "marks": list(row.first.record.audits),
+        "dice_percent": dice,
+    }
+
+
+def _line(about: Json) -> str:
+    marks = "".join(f"; MARKED: {mark}" for mark in about["marks"])
+    return (
+        f"{about['label']} under {about['protocol']} (#{about['configuration']}): "
+        f"{about['dice_percent']:.2f}{marks}"
+    )
+
+
+def _named(row: SeedAverage) -> str:
+    return f"{row.first.record.method.name}@{row.first.record.protocol.name}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value['name']} {value['hash'][:8]}" if isinstance(value, dict) else str(value)

@@ -1,0 +1,175 @@
+"""Pictures of a board from records alone: Dice by class and method, and Dice against the size of the organ.
+
+Methods are told apart by their place, by marker and by lightness, so grey print and colour-blind readers lose
+nothing. Every picture is written as SVG and as PNG; equal inputs give equal files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from fewshot.base.atomic_io import atomic_write
+from fewshot.base.errors import UserError
+from results.leaderboard.board import Board, LeaderboardRow
+from results.metrics.measures import MEASURES
+from results.records.record import Record
+from results.summary.bootstrap import FoldScans, fold_scans
+from results.summary.seed_average import values_of
+from results.summary.statistics import Floats
+
+# Okabe and Ito's colours from dark to light, with markers and strokes of their own
+COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STROKES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
+MOST = len(COLOURS)
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Set type and what makes SVG files repeat byte for byte."""
+    settings: Any = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "svg.hashsalt": "fewshot",
+        "svg.fonttype": "path",
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.svg and `stem`.png; return both."""
+    paths = [stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
+    for path in paths:
+        empty = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with atomic_write(path, "wb") as stream:
+            figure.savefig(stream, format=path.suffix[1:], metadata=empty, dpi=130)
+    return paths
+
+
+def draw_by_class(board: Board, stem: Path) -> list[Path]:
+    """Draw a panel per class and one for the mean, a line per method: scans as points, mean and interval.
+
+    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its 95 % interval.
+    Raises `UserError` where no row has a number.
+    """
+    lines = _with_numbers(board)
+    classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind != "group"]
+    with style():
+        height = 0.42 * len(lines) + 1.6
+        figure = Figure(figsize=(3.6 + 2.0 * len(classes), height), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(classes), sharey=True))
+        for axis, (column, name) in zip(axes, classes, strict=True):
+            for place, line in enumerate(lines):
+                points = _points(line, column, board.measure)
+                spread = 0.26 * _spread(len(points))
+                axis.scatter(100 * points, place + spread, s=11, color="#7a8793", alpha=0.6, linewidths=0)
+                number = line.numbers[column]
+                if number.mean is None:
+                    axis.text(50, place, number.state, ha="center", va="center", fontsize=8, style="italic")
+                    continue
+                mean = 100 * number.mean
+                if number.interval is not None:
+                    low, high = number.interval
+                    axis.plot([100 * low, 100 * high], [place, place], color="#000000", linewidth=1.4)
+                axis.plot([mean, mean], [place - 0.33, place + 0.33], color="#000000", linewidth=2.6)
+                axis.annotate(f"{mean:.1f}", (mean, place - 0.33), ha="center", va="bottom", fontsize=7.5)
+            axis.set_title(name, fontsize=10)
+            axis.set_xlim(0, 100)
+            axis.grid(axis="x", color="#dddddd", linewidth=0.6)
+            axis.set_axisbelow(True)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0].set_yticks(range(len(lines)), [line.label for line in lines])
+        axes[0].set_ylim(len(lines) - 0.4, -0.7)
+        figure.supxlabel(f"{MEASURES[board.measure]} in percent", fontsize=9)
+        figure.suptitle(board.title, fontsize=10.5)
+        return save(figure, stem)
+
+
+def draw_by_size(board: Board, stem: Path) -> list[Path]:
+    """Draw for each class Dice against the organ's size, a marker per method; at most the best eight.
+
+    The size is the number of true pixels in the scored slices, on a logarithmic axis.
+    """
+    lines = _with_numbers(board)[:MOST]
+    classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind == "class"]
+    with style():
+        figure = Figure(figsize=(1.2 + 3.0 * len(classes), 4.2), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(1, len(classes), sharey=True))
+        for axis, (column, name) in zip(axes, classes, strict=True):
+            for number, line in enumerate(lines):
+                sizes, values = _sizes(line, column, board.measure)
+                axis.scatter(
+                    sizes, 100 * values, s=24, marker=MARKERS[number], facecolors="none", linewidths=1.0,
+                    edgecolors=COLOURS[number], label=line.label if axis is axes[0] else None,
+                )  # fmt: skip
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,.0f}"))
+            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_xlabel("pixels of the organ, scored slices", fontsize=8)
+            axis.set_title(name, fontsize=10)
+            axis.set_ylim(0, 100)
+            axis.grid(color="#e2e2e2", linewidth=0.6, which="both")
+            axis.set_axisbelow(True)
+            axis.spines[["top", "right"]].set_visible(False)
+        axes[0].set_ylabel(f"{MEASURES[board.measure]} in percent")
+        figure.suptitle(board.title, fontsize=10.5)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        return save(figure, stem)
+
+
+def _with_numbers(board: Board) -> list[LeaderboardRow]:
+    lines = [line for line in board.lines if any(number.mean is not None for number in line.numbers)]
+    if not lines:
+        raise UserError("no row of the board has a number; there is nothing to draw")
+    return lines
+
+
+def _points(line: LeaderboardRow, column: int, measure: str) -> Floats:
+    """Return the values of all scans of a column, the last one: of each scan's mean over classes."""
+    every = np.concatenate([fold.values for fold in _scans(line, measure)])
+    points: Floats = every[:, column] if column < every.shape[1] else every.mean(axis=1)
+    return points[~np.isnan(points)]
+
+
+def _scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
+    block = line.row.first
+    return fold_scans(values_of(line.row, measure).means.scans, block.folds, block.columns)
+
+
+def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Floats]:
+    """Return the true pixels and the value of every scan where both are known."""
+    group, name = line.row.first.columns[column]
+    sizes, values = [], []
+    for number, fold in enumerate(_scans(line, measure)):
+        record: Record | None = line.row.first.cells.get((number, group))
+        pixels = {
+            score.scan: score.tp + score.fn
+            for score in (record.scores if record is not None else ())
+            if score.class_name == name and score.undefined is None
+        }
+        for scan, value in zip(fold.scans, fold.values[:, column], strict=True):
+            if pixels.get(scan) and not np.isnan(value):
+                sizes.append(float(pixels[scan]))
+                values.append(float(value))
+    return np.asarray(sizes), np.asarray(values)
+
+
+def _spread(count: int) -> Floats:
+    """Return offsets in -1 .. 1 that keep points apart, the same every time."""
+    offsets: Floats = 2 * ((np.arange(count, dtype=np.float64) * 0.6180339887) % 1.0) - 1
+    return offsets
+
+
+def strokes(count: int) -> Sequence[tuple[str, str, object]]:
+    """Return colour, marker and line style of as many methods, at most eight."""
+    return list(zip(COLOURS, MARKERS, STROKES, strict=True))[:count]

@@ -1,0 +1,193 @@
+"""The picture of an explanation: seeds, the nearest kind of prototype, the mask of every variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from fewshot.base.atomic_io import atomic_write
+from results.figures.overlay import PREDICTION, TRUTH
+from results.metrics.counts import count, dice
+
+SEED_COLOURS = ("#ff4d6d", "#00c2a8", "#b06bff", "#ffe34d", "#ff8a3d")
+KIND_COLOURS = ("#9a9a9a", "#4d9dff", "#d0021b", "#8a6d3b")
+TINT = 0.45
+
+
+@dataclass(frozen=True)
+class SliceExplanation:
+    """One mask taken apart: images (H,W) float, masks (H,W) bool, the rest on a feature map of h x w.
+
+    `grid`: (h,w). `seeds` (k,2), row and column. Detail prototypes: `places` (k,2) and `weights` (k,h,w),
+    each summing to 1; `note`: why there are none. `nearest` (h,w): an index of `kinds`, or None; `kinds`:
+    name -> number of prototypes. `answers`: variant -> mask; `trained`: the variant of the weights.
+    """
+
+    support_image: NDArray[np.float32]
+    support_mask: NDArray[np.bool_]
+    grid: tuple[int, int]
+    seeds: NDArray[np.int64]
+    places: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    note: str
+    query_image: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    nearest: NDArray[np.int64] | None
+    kinds: Mapping[str, int]
+    answers: Mapping[str, NDArray[np.bool_]]
+    trained: str
+    support_name: str
+    query_name: str
+
+    @property
+    def has_details(self) -> bool:
+        """Say whether there are detail prototypes, or a note on why there are none."""
+        return bool(self.note) or len(self.weights) > 0
+
+    def dice(self, variant: str) -> float | None:
+        """Return the Dice of a variant's mask on this slice, in [0, 1]; None where both masks are empty."""
+        tp, fp, fn = count(self.answers[variant], self.truth)
+        return dice(int(tp), int(fp), int(fn))
+
+
+def draw_explanation(heading: str, one: SliceExplanation, path: Path) -> None:
+    """Write a PNG of two rows: support, clusters, query and nearest prototypes; then every variant's mask.
+
+    A method without detail prototypes or without a map of kinds has fewer panels. Rows of the arrays run
+    upwards, as in `draw_overlay`. A position of the feature map is a square of pixels; seeds and detail
+    prototypes are drawn at its middle.
+    """
+    top = [_support, *([_clusters] if one.has_details else []), _query]
+    top += [_nearest] if one.nearest is not None else []
+    columns = max(len(top), len(one.answers))
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure = Figure(figsize=(3.0 * columns, 7.4), dpi=110, layout="constrained")
+        axes = figure.subplots(2, columns)
+        for axis in axes.ravel():
+            axis.set_axis_off()
+        for axis, draw in zip(axes[0], top, strict=False):
+            draw(axis, one)
+        for axis, name in zip(axes[1], one.answers, strict=False):
+            _answer(axis, one, name)
+        figure.legend(handles=_legend(one), loc="outside lower center", ncols=4, frameon=False)
+        figure.suptitle(
+            f"{heading}\nthe same weights in every answer, trained as: {one.trained}", fontsize=10
+        )
+        with atomic_write(path, "wb") as stream:
+            figure.savefig(stream, format="png", metadata={"Software": None})
+
+
+def _query(axis: Axes, one: SliceExplanation) -> None:
+    _image(axis, one.query_image, f"query: {one.query_name}")
+    _outline(axis, one.truth, TRUTH)
+
+
+def _answer(axis: Axes, one: SliceExplanation, name: str) -> None:
+    score = one.dice(name)
+    text = "undefined" if score is None else f"{100 * score:.1f} %"
+    trained = " (as trained)" if name == one.trained else ""
+    _image(axis, one.query_image, f"{name}{trained}: Dice of the slice {text}")
+    mask = one.answers[name]
+    if mask.any():
+        axis.contourf(mask, levels=[0.5, 1.5], colors=[PREDICTION], alpha=0.35)
+    _outline(axis, mask, PREDICTION)
+    _outline(axis, one.truth, TRUTH)
+
+
+def _image(axis: Axes, image: NDArray[np.float32], title: str) -> None:
+    low, high = np.percentile(image, (1, 99.5))
+    axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+    axis.set_title(title, fontsize=8)
+
+
+def _outline(axis: Axes, mask: NDArray[np.bool_], colour: str) -> None:
+    if mask.any():
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
+
+
+def _support(axis: Axes, one: SliceExplanation) -> None:
+    _image(axis, one.support_image, f"support: {one.support_name}")
+    _outline(axis, one.support_mask, TRUTH)
+    for number, place in enumerate(_on_slice(one.places, one)):  # they may lie close: larger ones behind
+        size = 6 + 4 * min(len(one.places) - number, len(SEED_COLOURS))
+        colour: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": _colour(SEED_COLOURS, number)}
+        axis.plot(place[1], place[0], marker="D", markersize=size, markeredgewidth=1.6, **colour)
+    for number, place in enumerate(_on_slice(one.seeds, one)):
+        colour = {"markerfacecolor": _colour(SEED_COLOURS, number), "markeredgecolor": "black"}
+        axis.plot(place[1], place[0], marker="o", markersize=7, markeredgewidth=0.8, **colour)
+
+
+def _clusters(axis: Axes, one: SliceExplanation) -> None:
+    """Each position in the colour of the detail prototype that takes most of it, opaque at its maximum."""
+    _image(axis, one.support_image, one.note or "which detail prototype takes most of a position")
+    if len(one.weights):
+        relative = one.weights / one.weights.max(axis=(1, 2), keepdims=True)
+        owner = one.weights.argmax(axis=0)
+        picture = np.ones((*owner.shape, 4))
+        colours = [to_rgb(_colour(SEED_COLOURS, number)) for number in range(len(one.weights))]
+        picture[..., :3] = np.array(colours)[owner]
+        picture[..., 3] = np.take_along_axis(relative, owner[None], axis=0)[0]
+        _on_pixels(axis, picture, one)
+    _outline(axis, one.support_mask, TRUTH)
+
+
+def _nearest(axis: Axes, one: SliceExplanation) -> None:
+    assert one.nearest is not None
+    _image(axis, one.query_image, "the prototype each position is most like")
+    colours = ListedColormap([_colour(KIND_COLOURS, kind) for kind in range(len(one.kinds))])
+    _on_pixels(axis, one.nearest, one, cmap=colours, vmin=-0.5, vmax=len(one.kinds) - 0.5, alpha=TINT)
+    _outline(axis, one.truth, TRUTH)
+
+
+def _on_pixels(
+    axis: Axes, values: NDArray[np.float64] | NDArray[np.int64], one: SliceExplanation, **how: Any
+) -> None:
+    """Lay a map of positions over the pixels it stands for."""
+    height, width = one.support_image.shape
+    extent = (-0.5, width - 0.5, -0.5, height - 0.5)
+    axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **how)
+
+
+def _on_slice(places: NDArray[np.float32] | NDArray[np.int64], one: SliceExplanation) -> NDArray[np.float64]:
+    """Return the pixels (k,2) at the middle of places (k,2) of the feature map."""
+    if not len(places):
+        return np.zeros((0, 2))
+    side = np.array(one.support_image.shape) / np.array(one.grid)
+    pixels: NDArray[np.float64] = (places + 0.5) * side - 0.5
+    return pixels
+
+
+def _colour(colours: Sequence[str], number: int) -> str:
+    """Return the colour of a seed or kind; they repeat after the last."""
+    return colours[number % len(colours)]
+
+
+def _legend(one: SliceExplanation) -> list[Line2D | Patch]:
+    marks: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "linestyle": "none"}
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=TRUTH, label="annotation"),
+        Line2D([], [], color=PREDICTION, label="answer"),
+    ]
+    if one.has_details:
+        handles += [
+            Line2D([], [], marker="o", label=f"seed ({len(one.seeds)})", **marks),
+            Line2D([], [], marker="D", label=f"detail prototype ({len(one.places)})", **marks),
+        ]
+    if one.nearest is None:
+        return handles
+    for kind, (name, prototypes) in enumerate(one.kinds.items()):
+        positions = int((one.nearest == kind).sum())
+        label = f"{name}: {positions} positions, {prototypes} prototypes"
+        handles.append(Patch(color=_colour(KIND_COLOURS, kind), alpha=TINT, label=label))
+    return handles

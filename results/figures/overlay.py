@@ -1,0 +1,67 @@
+"""Pictures of results: what the support showed, what was asked, what was true, what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fewshot.base.atomic_io import atomic_write
+
+TRUTH = "#ffb000"  # amber and blue differ in grey and for colour-blind people
+PREDICTION = "#4d9dff"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of an overlay: images (H,W) float, masks (H,W) bool, and what to call it."""
+
+    title: str
+    support_image: NDArray[np.float32]
+    support_mask: NDArray[np.bool_]
+    query_image: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    prediction: NDArray[np.bool_]
+    support_name: str
+    query_name: str
+
+
+def draw_overlay(heading: str, panels: Sequence[Panel], path: Path) -> None:
+    """Draw one row per panel (support, query, truth, prediction, both outlines) and write a PNG."""
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure = Figure(figsize=(10.4, 2.35 * len(panels) + 0.7), dpi=110, layout="constrained")
+        axes = np.atleast_2d(figure.subplots(len(panels), 5))
+        for row, panel in zip(axes, panels, strict=True):
+            _row(row, panel)
+        for axis, name in zip(axes[0], ("support", "query", "truth", "prediction", "both"), strict=True):
+            axis.set_title(f"{name}\n{axis.get_title()}".strip(), fontsize=9)
+        figure.suptitle(heading, fontsize=10)
+        with atomic_write(path, "wb") as stream:
+            figure.savefig(stream, format="png", metadata={"Software": None})
+
+
+def _row(row: Sequence[matplotlib.axes.Axes], panel: Panel) -> None:
+    cells = (
+        (panel.support_image, ((panel.support_mask, TRUTH, True),), panel.support_name),
+        (panel.query_image, (), panel.query_name),
+        (panel.query_image, ((panel.truth, TRUTH, True),), ""),
+        (panel.query_image, ((panel.prediction, PREDICTION, True),), ""),
+        (panel.query_image, ((panel.truth, TRUTH, False), (panel.prediction, PREDICTION, False)), ""),
+    )
+    for axis, (image, masks, caption) in zip(row, cells, strict=True):
+        low, high = np.percentile(image, (1, 99.5))
+        axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+        for mask, colour, filled in masks:
+            if mask.any():
+                if filled:
+                    axis.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
+                axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_xlabel(caption, fontsize=7)
+    row[0].set_ylabel(panel.title, fontsize=8)

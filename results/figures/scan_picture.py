@@ -1,0 +1,55 @@
+"""The picture of one segmented scan: the annotated support slice, then slices with what was found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fewshot.base.atomic_io import atomic_write
+from results.figures.overlay import PREDICTION, TRUTH
+
+COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class OutlinedSlice:
+    """One slice: image (H,W), mask (H,W) bool, pixel height over width, and what to call it."""
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    aspect: float
+    name: str
+
+
+def draw_answer(heading: str, support: OutlinedSlice, found: Sequence[OutlinedSlice], path: Path) -> None:
+    """Write a PNG: the support with its annotation, then the query's slices with the outline found.
+
+    Rows of the arrays run upwards, as in the contact sheet of a store.
+    """
+    rows = math.ceil((len(found) + 1) / COLUMNS)
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
+        figure = Figure(figsize=(COLUMNS * 2.6, rows * 2.8 + 0.5), dpi=100, layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, COLUMNS)).ravel()
+        for axis in axes:
+            axis.set_axis_off()
+        for number, (axis, one) in enumerate(zip(axes, (support, *found), strict=False)):
+            colour = PREDICTION if number else TRUTH
+            low, high = np.percentile(one.image, (1, 99.5))
+            axis.imshow(
+                one.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower",
+                aspect=one.aspect, interpolation="nearest",
+            )  # fmt: skip
+            if one.mask.any():
+                axis.contourf(one.mask, levels=[0.5, 1.5], colors=[colour], alpha=0.3)
+                axis.contour(one.mask, levels=[0.5], colors=[colour], linewidths=1.0)
+            axis.set_title(one.name, color="#996600" if number == 0 else "black", fontsize=8)
+        figure.suptitle(heading, fontsize=10)
+        with atomic_write(path, "wb") as stream:
+            figure.savefig(stream, format="png", metadata={"Software": None})

@@ -1,0 +1,1 @@
+"""Methods side by side: boards, papers, reports and their formats."""

@@ -1,0 +1,256 @@
+"""The leaderboard of one question: rows of methods with intervals and ranks, published numbers beside them.
+
+A question is protocol (version and hash included), dataset (hash included), setting, shots, parts and grid.
+Records of another question never enter a board; which they are, and why, is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fewshot.base.errors import UserError, unknown_name
+from results.metrics.measures import MEASURES
+from results.records.record import Record
+from results.summary.bootstrap import draw_weights, fold_scans, replicate_means
+from results.summary.comparability import has_random_start, reason_of_cells, recipe_marks
+from results.summary.configuration_result import configuration_results
+from results.summary.frame import Means, spread_of_folds
+from results.summary.seed_average import SeedAverage, average_seeds, labels, values_of
+from results.summary.select_records import question_text, select_question
+from results.summary.statistics import REPLICATES, Floats, interval, rank_intervals
+from results.tables.published import PublishedRow
+
+INCOMPLETE, UNDEFINED = "incomplete", "undefined"
+MARKS = {
+    "I": "incomplete: cells are missing; no mean is made of the rest, and no rank",
+    "L": "trained with labels of the training group",
+    "T": "trained with labels of the tested classes",
+    "E": "weights trained elsewhere, with masks or in an unknown way",
+    "V": "checkpoint chosen with labels of the tested classes, on a training scan (validation)",
+    "O": "checkpoint chosen on the test fold (oracle)",
+    "R": "RANDOM initial weights, not pre-trained: not comparable with published numbers",
+    "W": "initial weights not known",
+    "N": "not the published recipe, see the notes: not comparable with published numbers",
+    "Y": "yardstick: no learner",
+    "!": "marked by its audit, see the notes",
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a row: mean over folds, deviation over folds (n-1), 95 % interval; or its state."""
+
+    mean: float | None
+    std: float | None = None
+    interval: tuple[float, float] | None = None
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """A row of the board; `numbers` in the order of the board's columns, `rank` 1 the best."""
+
+    row: SeedAverage
+    label: str
+    marks: str
+    numbers: tuple[Number, ...]
+    rank: int | None
+    ranks: tuple[int, int] | None
+    undefined: int
+    scores: int
+
+    @property
+    def mean(self) -> Number:
+        """Return the headline."""
+        return self.numbers[-1]
+
+
+@dataclass(frozen=True)
+class PublishedComparison:
+    """A published row beside the measured rows of its method.
+
+    Attributes:
+        row: what the source prints.
+        differences: (configuration, measured minus published) in percentage points.
+        reason: why there is no difference at all; "" where there is one or a row of `refused`.
+        refused: (configuration, reason) of measured rows that may not be compared.
+    """
+
+    row: PublishedRow
+    differences: tuple[tuple[str, float], ...]
+    reason: str
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything a rendering needs; ratios in [0, 1], published numbers in percent."""
+
+    record: Record  # one of them: for what all share
+    measure: str
+    columns: tuple[tuple[str, str], ...]  # (kind, name): class, group, all
+    lines: tuple[LeaderboardRow, ...]
+    quoted: tuple[PublishedComparison, ...]
+    audits: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Return measure, dataset, setting and protocol in words."""
+        return f"{MEASURES[self.measure]} on {question_text(self.record)}"
+
+
+def leaderboard(
+    records: Iterable[Record],
+    dataset: str,
+    setting: int,
+    protocol: str | None = None,
+    *,
+    measure: str = "dice",
+    published: Sequence[PublishedRow] = (),
+    replicates: int = REPLICATES,
+) -> Board:
+    """Return the board of a dataset and setting.
+
+    `protocol`: a name; by default the only one there, or `alpnet-ep1`. Of several versions, hashes, shots
+    or grids the newest version is taken, then the one with most cells; the rest is named in `left_out`.
+    Raises `UserError` where no record fits or two records of one cell differ.
+    """
+    if measure not in MEASURES:
+        raise unknown_name("measure", measure, MEASURES)
+    chosen, left_out = select_question(records, dataset, setting, protocol)
+    found, more = average_seeds(configuration_results(chosen))
+    if not found:
+        raise UserError(f"all records are left out of the board: {'; '.join(more)}")
+    first = found[0].first
+    several = len(first.groups) > 1
+    columns = (
+        *(("class", name) for _group, name in first.columns),
+        *(("group", group) for group in (first.groups if several else ())),
+        ("all", "mean"),
+    )
+    lines = _lines(found, measure, columns, replicates)
+    quoted = [
+        _quoted(one, lines, first.record)
+        for one in published
+        if measure == "dice" and (one.dataset, one.setting) == (dataset, setting)
+    ]
+    audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record.audits)
+    return Board(
+        first.record, measure, columns, tuple(lines), tuple(quoted), tuple(audits), (*left_out, *more)
+    )
+
+
+def _lines(
+    found: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]], replicates: int
+) -> list[LeaderboardRow]:
+    weights: dict[tuple[tuple[str, ...], ...], list[Floats]] = {}
+    lines, samples = [], []
+    for row, label in zip(found, labels(found), strict=True):
+        values = values_of(row, measure)
+        folds = fold_scans(values.means.scans, row.first.folds, row.first.columns)
+        scans = tuple(fold.scans for fold in folds)
+        drawn = None
+        if all(scans):
+            dataset = row.first.record.dataset.hash
+            if scans not in weights:
+                weights[scans] = draw_weights(folds, dataset, replicates=replicates)
+            drawn = _shown(replicate_means(folds, weights[scans], row.first.columns), len(columns))
+        numbers = _numbers(row, values.means, drawn, columns)
+        samples.append(drawn[:, -1] if drawn is not None and numbers[-1].interval is not None else None)
+        lines.append(
+            LeaderboardRow(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores)
+        )
+    return _ranked(lines, samples)
+
+
+def _shown(values: Floats, columns: int) -> Floats:
+    """Drop the group column of a dataset with one group: it equals the mean."""
+    return values if values.shape[1] == columns else np.delete(values, -2, axis=1)
+
+
+def _numbers(
+    row: SeedAverage, means: Means, drawn: Floats | None, columns: Sequence[tuple[str, str]]
+) -> tuple[Number, ...]:
+    gone = {group for _fold, group in row.missing}
+    numbers = []
+    for place, (kind, name) in enumerate(columns):
+        group = row.first.columns[place][0] if kind == "class" else name
+        if (gone and kind == "all") or group in gone:
+            numbers.append(Number(None, state=INCOMPLETE))
+            continue
+        folds = row.first.folds
+        spread = spread_of_folds(
+            means.of_all(folds) if kind == "all"
+            else means.of_group(folds, group) if kind == "group"
+            else means.of_class(folds, group, name)
+        )  # fmt: skip
+        if spread is None:
+            numbers.append(Number(None, state=UNDEFINED))
+            continue
+        ends = interval(drawn[:, place]) if drawn is not None else None
+        numbers.append(Number(spread.mean, spread.std, ends))
+    return tuple(numbers)
+
+
+def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Floats | None]) -> list[LeaderboardRow]:
+    """Return the lines with ranks, best first; those without a mean follow by label."""
+    means = [line.mean.mean for line in lines]
+    with_samples = [number for number, drawn in enumerate(samples) if drawn is not None]
+    drawn = [samples[number] for number in with_samples]
+    spans = rank_intervals(np.array(drawn)) if drawn else []
+    ranks = dict(zip(with_samples, spans, strict=True))
+    made = []
+    for number, line in enumerate(lines):
+        mine = means[number]
+        rank = None if mine is None else 1 + sum(other is not None and other > mine for other in means)
+        made.append(replace(line, rank=rank, ranks=ranks.get(number)))
+    return sorted(made, key=lambda line: (line.rank is None, line.rank or 0, line.label))
+
+
+def _marks(row: SeedAverage) -> str:
+    record, model = row.first.record, row.first.record.model
+    weights = model.initial_weights
+    told: list[tuple[str, Any]] = [
+        ("I", row.missing),
+        ("L", record.method.labels_used == "training-group"),
+        ("T", record.method.labels_used == "target"),
+        ("E", record.method.labels_used == "external"),
+        ("V", model.checkpoint == "validation"),
+        ("O", model.checkpoint == "oracle"),
+        ("R", has_random_start(record)),
+        ("W", model.checkpoint == "external" and weights is None),
+        ("N", recipe_marks(record)),
+        ("Y", record.method.regime == "yardstick"),
+        ("!", len(record.audits) > len(recipe_marks(record))),
+    ]
+    return "".join(mark for mark, holds in told if holds)
+
+
+def _quoted(one: PublishedRow, lines: Sequence[LeaderboardRow], record: Record) -> PublishedComparison:
+    """Return differences to the board's rows of the same method, where its protocol is the board's.
+
+    Only rows that `reason_not_comparable` lets through get one; the others are refused with the reason.
+    """
+    protocol = record.protocol.name
+    same = [line for line in lines if one.learner is not None and line.row.method == one.learner]
+    if one.protocol is None:
+        return PublishedComparison(one, (), "its protocol is not known")
+    if one.protocol != protocol:
+        return PublishedComparison(one, (), f"its protocol is {one.protocol}")
+    if not same:
+        return PublishedComparison(one, (), "not measured here")
+    reasons = {line.row.configuration_id: reason_of_cells(line.row.cells) for line in same}
+    refused = tuple((name, reason) for name, reason in reasons.items() if reason is not None)
+    differences = tuple(
+        (line.row.configuration_id, 100 * line.mean.mean - one.mean)
+        for line in same
+        if line.mean.mean is not None and reasons[line.row.configuration_id] is None
+    )
+    return PublishedComparison(
+        one, differences, "" if differences or refused else "measured here, but incomplete", refused
+    )

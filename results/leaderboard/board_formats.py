@@ -1,0 +1,148 @@
+"""A board as text, markdown, CSV, LaTeX, JSON or one HTML page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fewshot.base.errors import unknown_name
+from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
+from results.leaderboard.html import Sheet, page
+from results.records.configuration import question
+from results.summary.comparability import prepared_by
+from results.tables.text_table import FORMATS as LAYOUTS
+
+CSV_KEYS = (
+    "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
+    "percent", "std_folds", "low", "high", "state", "source", "note",
+)  # fmt: skip
+TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def render_board(board: Board, format: str) -> str:
+    """Return the board in a format; a wrong name is a `UserError`."""
+    if format not in BOARD_FORMATS:
+        raise unknown_name("board format", format, BOARD_FORMATS)
+    return BOARD_FORMATS[format](board)
+
+
+def board_sheets(board: Board) -> list[Sheet]:
+    """Return the measured rows, then the published ones where there are any, each with its notes."""
+    sheets = [Sheet(board.title, board_grid(board), tuple(board_notes(board)))]
+    if board.quoted:
+        title = f"published Dice on {board.record.dataset.name}, setting {board.record.setting}"
+        sheets.append(Sheet(title, published_grid(board), tuple(published_notes(board))))
+    return sheets
+
+
+def _laid_out(name: str) -> Callable[[Board], str]:
+    def render(board: Board) -> str:
+        sheets = board_sheets(board)
+        return "\n\n".join(LAYOUTS[name](sheet.title, "", sheet.grid, sheet.notes) for sheet in sheets)
+
+    return render
+
+
+def _html(board: Board) -> str:
+    return page(board.title, board_sheets(board))
+
+
+def _tex(board: Board) -> str:
+    """Return a booktabs table per sheet; notes are comments, so that nothing is lost on the way."""
+    parts = []
+    for sheet in board_sheets(board):
+        grid = sheet.grid
+        columns = "l" * 3 + "r" * (len(grid.header) - 3)
+        lines = [f"% {line}" for line in (sheet.title, *sheet.notes)]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _tex_row(grid.header), r"\midrule"]
+        lines += [_tex_row(row) for row in grid.rows]
+        parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
+    return "\n\n".join(parts)
+
+
+def _tex_row(texts: Sequence[str]) -> str:
+    return " & ".join("".join(TEX.get(letter, letter) for letter in text) for text in texts) + r" \\"
+
+
+def _csv(board: Board) -> str:
+    """Return one line per number, measured rows first, percent."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_KEYS)
+    for line in board.lines:
+        head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
+        head += [_text(line.rank), *(map(_text, line.ranks or (None, None)))]
+        for (kind, name), number in zip(board.columns, line.numbers, strict=True):
+            ends = number.interval or (None, None)
+            values = [_percent(value) for value in (number.mean, number.std, *ends)]
+            writer.writerow([*head, kind, name, *values, number.state, "", ""])
+    for one in board.quoted:
+        row = one.row
+        note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
+        for name, dice in {**row.dice, "mean": row.mean}.items():
+            kind = "all" if name == "mean" else "class"
+            head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", "", "", "", row.kind]
+            writer.writerow([*head, row.source_url, note])
+    return stream.getvalue().rstrip("\n")
+
+
+def _json(board: Board) -> str:
+    """Return everything the board holds; ratios in [0, 1], published numbers in percent."""
+    value = {
+        "question": question(board.record),
+        "measure": board.measure,
+        "prepared_by": sorted({prepared_by(record) for line in board.lines for record in line.row.cells}),
+        "columns": [{"kind": kind, "name": name} for kind, name in board.columns],
+        "rows": [_json_line(board, line) for line in board.lines],
+        "published": [
+            {
+                "method": one.row.method, "learner": one.row.learner, "protocol": one.row.protocol,
+                "dice_percent": {**one.row.dice, "mean": one.row.mean}, "kind": one.row.kind,
+                "reported_by": one.row.reported_by, "source_url": one.row.source_url,
+                "caveat": one.row.caveat, "marks": list(one.row.marks), "reason": one.reason,
+                "measured_minus_published": dict(one.differences), "not_comparable": dict(one.refused),
+            }
+            for one in board.quoted
+        ],
+        "audits": list(board.audits),
+        "left_out": list(board.left_out),
+    }  # fmt: skip
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
+    numbers = [
+        {
+            "kind": kind, "column": name, "mean": number.mean, "std_folds": number.std,
+            "interval": list(number.interval) if number.interval else None, "state": number.state,
+        }
+        for (kind, name), number in zip(board.columns, line.numbers, strict=True)
+    ]  # fmt: skip
+    return {
+        "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
+        "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
+        "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
+        "undefined": line.undefined, "scores": line.scores,
+        "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
+    }  # fmt: skip
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.4f}"
+
+
+BOARD_FORMATS: dict[str, Callable[[Board], str]] = {
+    "text": _laid_out("text"), "md": _laid_out("md"), "csv": _csv, "tex": _tex, "html": _html, "json": _json,
+}  # fmt: skip

@@ -1,0 +1,133 @@
+"""A board as grids of texts with notes under them: what every printed form shows. Percent from here on."""
+
+from __future__ import annotations
+
+from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number, PublishedComparison
+from results.metrics.measures import MEASURES
+from results.summary.comparability import prepared_by_text
+from results.summary.machines import machine_notes
+from results.summary.notes import stand_in_notes
+from results.tables.published import KINDS
+from results.tables.text_table import Grid
+
+
+def board_grid(board: Board) -> Grid:
+    """Return rank, method, marks, a mean per column, deviation, interval, and what names the row."""
+    header = ("rank", "method", "marks", *(name for _kind, name in board.columns))
+    header += ("± folds", "95 % interval", "undefined", "configuration")
+    return Grid(header, tuple(_line(line) for line in board.lines), None)
+
+
+def published_grid(board: Board) -> Grid:
+    """Return what papers report for the board's dataset and setting, and differences or why there is none."""
+    classes = tuple(name for kind, name in board.columns if kind == "class")
+    header = ("published", *classes, "mean", "how", "protocol", "measured here minus published", "source")
+    rows, sources = [], _sources(board)
+    for one in board.quoted:
+        row = one.row
+        dices = (f"{row.dice[name]:.2f}" if name in row.dice else "-" for name in classes)
+        name = row.method + (" *" if row.marks or row.caveat else "")
+        last = (row.kind, row.protocol or "not known", difference(one), f"[{sources[row.reported_by]}]")
+        rows.append((name, *dices, f"{row.mean:.2f}", *last))
+    return Grid(header, tuple(rows), None)
+
+
+def board_notes(board: Board) -> list[str]:
+    """Return what a reader must know of the measured rows: units, marks, audits, what was left out."""
+    unit = MEASURES[board.measure]
+    lines = [
+        f"{unit} in percent: mean over folds of the mean over classes of the mean over scans; seeds are "
+        "averaged per scan first; ± is the standard deviation over folds (n-1)",
+        "95 % interval: bootstrap, scans resampled within folds, all classes together, the same draws for "
+        "every row; in brackets the 95 % interval of the rank over the same draws",
+    ]
+    used = "".join(line.marks for line in board.lines)
+    lines += [f"{mark}: {text}" for mark, text in MARKS.items() if mark in used]
+    lines.append(prepared_by_text(record for line in board.lines for record in line.row.cells))
+    if any(line.undefined for line in board.lines):
+        lines.append("undefined: scores without a value, left out of their means and counted, of all scores")
+    for line in board.lines:
+        if line.row.missing:
+            cells = len(line.row.first.folds) * len(line.row.first.groups)
+            lines.append(f"INCOMPLETE: {line.label}: {len(line.row.missing)} of {cells} cells are missing")
+    lines += [f"{line.label}: {note}" for line in board.lines for note in stand_in_notes(line.row.first)]
+    for line in board.lines:
+        lines += [f"{line.label}: {note}" for note in machine_notes(line.row.cells)]
+    lines += [f"MARKED: {audit}" for audit in board.audits]
+    lines += [f"left out: {reason}" for reason in board.left_out]
+    return lines
+
+
+def published_notes(board: Board) -> list[str]:
+    """Return what must be known of the published rows: kinds, caveats, what the check found."""
+    kinds = dict.fromkeys(one.row.kind for one in board.quoted)
+    lines = [
+        "reported by papers, never mixed with what is measured here; a difference is made only where "
+        "protocol and setting agree, the training is the published recipe, and this program prepared the "
+        "dataset from the download",
+    ]
+    lines += [f"{kind}: {KINDS[kind]}" for kind in kinds]
+    sources = _sources(board)
+    urls = {one.row.reported_by: one.row.source_url for one in board.quoted}
+    lines += [f"[{number}] {source}, {urls[source]}" for source, number in sources.items()]
+    for one in board.quoted:
+        for text in (*((one.row.caveat,) if one.row.caveat else ()), *one.row.marks):
+            lines.append(f"* {one.row.method} [{sources[one.row.reported_by]}]: {text}")
+    return lines
+
+
+def difference(one: PublishedComparison) -> str:
+    """Return the differences of a published row in words, and why there is none where there is none."""
+    if one.reason:
+        return f"none: {one.reason}"
+    names: dict[str, list[str]] = {}
+    for name, reason in one.refused:
+        names.setdefault(reason, []).append(f"#{name}")
+    texts = [f"{signed(value)} (#{name})" for name, value in one.differences]
+    texts += [f"none for {', '.join(some)}: {reason}" for reason, some in names.items()]
+    return "; ".join(texts)
+
+
+def signed(value: float) -> str:
+    """Return a difference in percent points with its sign."""
+    text = f"{value:.2f}"
+    return f"+{text}" if value > 0 else text
+
+
+def percent(number: Number) -> str:
+    """Return a mean in percent, or the state that stands for it."""
+    return number.state if number.mean is None else f"{100 * number.mean:.2f}"
+
+
+def deviation(number: Number) -> str:
+    """Return the deviation over folds in percent, "-" where there is none."""
+    return "-" if number.std is None else f"{100 * number.std:.2f}"
+
+
+def span(number: Number) -> str:
+    """Return the interval in percent, "-" where there is none."""
+    if number.interval is None:
+        return "-"
+    low, high = number.interval
+    return f"{100 * low:.2f} to {100 * high:.2f}"
+
+
+def ranked(line: LeaderboardRow) -> str:
+    """Return rank and, in brackets, the interval of the rank; "-" without a mean."""
+    if line.rank is None:
+        return "-"
+    return str(line.rank) if line.ranks is None else f"{line.rank} ({line.ranks[0]}-{line.ranks[1]})"
+
+
+def _line(line: LeaderboardRow) -> tuple[str, ...]:
+    numbers = (percent(number) for number in line.numbers)
+    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
+    return (
+        ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean), *last
+    )  # fmt: skip
+
+
+def _sources(board: Board) -> dict[str, int]:
+    """Return a number for each source, in the order of the rows."""
+    names = dict.fromkeys(one.row.reported_by for one in board.quoted)
+    return {name: number for number, name in enumerate(names, start=1)}

@@ -1,0 +1,141 @@
+"""Tables in the layout of papers, filled with what is measured here or with what the paper prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.learners.paper_layout import PaperLayout, PaperTable
+from results.leaderboard.board import Board, LeaderboardRow, leaderboard
+from results.leaderboard.board_tables import percent, signed
+from results.records.record import Record
+from results.summary.comparability import reason_of_cells
+from results.tables.published import PublishedRow
+from results.tables.text_table import FORMATS, Grid
+
+NOT_MEASURED = "not measured"
+NOT_PRINTED = "not printed"
+TITLES = {"sabs": "Abd-CT", "chaost2": "Abd-MRI", "cmr": "CMR"}
+SHORT = {
+    "right-kidney": "RK", "left-kidney": "LK", "liver": "Liver", "spleen": "Spleen", "rv": "RV",
+    "lv-myo": "LV-MYO", "lv-bp": "LV-BP", "mean": "Mean",
+}  # fmt: skip
+Cells = Mapping[
+    tuple[str, str, int], Mapping[str, float | str]
+]  # method, dataset, setting -> column -> percent
+
+
+def measured_cells(
+    layout: PaperLayout, records: Sequence[Record], protocol: str | None = None
+) -> tuple[Cells, list[str]]:
+    """Return what is measured for a layout, and in words which rows were taken and what was left out.
+
+    Where a method has several rows on a board, that of the longest training is taken, and of several as long
+    that of most stages; two alike in both are a `UserError`.
+    """
+    found: dict[tuple[str, str, int], dict[str, float | str]] = {}
+    told = []
+    asked = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
+    held = {(record.dataset.name, record.setting) for record in records}
+    for dataset, setting in asked:
+        if (dataset, setting) not in held:
+            continue
+        board = leaderboard(records, dataset, setting, protocol, replicates=2)
+        told += [f"left out: {reason}" for reason in board.left_out]
+        for printed, name in layout.methods.items():
+            line = _line(board, name)
+            if line is not None:
+                found[printed, dataset, setting] = _numbers(board, line)
+                where = f"{printed}, {title_of(dataset)}, setting {setting}"
+                told.append(f"{where}: {_told(line)} [{line.marks}]{_not_comparable(line)}")
+    return found, told
+
+
+def published_cells(layout: PaperLayout, rows: Sequence[PublishedRow]) -> Cells:
+    """Return what the paper itself prints in its tables; `UserError` where no row is of this paper."""
+    cells = {
+        (row.method, row.dataset, row.setting): {**row.dice, "mean": row.mean}
+        for row in rows
+        if layout.source is not None and row.reported_by.startswith(layout.source)
+    }
+    if not cells:
+        raise UserError(f"no published number of {layout.paper} is known here; leave --published out")
+    return cells
+
+
+def title_of(dataset: str) -> str:
+    """Return what papers call a dataset; its own name where they have none."""
+    return TITLES.get(dataset, dataset)
+
+
+def render_paper(layout: PaperLayout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
+    """Return the paper's tables as "text" or "md"; a cell that is not there says `missing`."""
+    if format not in FORMATS:
+        raise unknown_name("table format", format, FORMATS)
+    parts = []
+    for number, table in enumerate(layout.tables):
+        names = " and ".join(title_of(dataset) for dataset in table.datasets)
+        last = [*notes] if number == len(layout.tables) - 1 else []
+        unit = "Dice in percent, mean over folds"
+        against = f"; in brackets the difference to {layout.baseline}" if layout.baseline else ""
+        title = f"{names}, setting {table.setting}, in the layout of {layout.paper}"
+        parts.append(
+            FORMATS[format](title, "", _grid(layout, table, cells, missing), [unit + against, *last])
+        )
+    return "\n\n".join(parts)
+
+
+def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) -> Grid:
+    columns = [(dataset, name) for dataset in table.datasets for name in (*table.classes, "mean")]
+    header = ("method", *(f"{title_of(dataset)} {SHORT.get(name, name)}" for dataset, name in columns))
+    rows = []
+    for method in layout.methods:
+        texts = []
+        for dataset, name in columns:
+            value = cells.get((method, dataset, table.setting), {}).get(name, missing)
+            base = cells.get((layout.baseline or "", dataset, table.setting), {}).get(name)
+            text = value if isinstance(value, str) else f"{value:.2f}"
+            if method != layout.baseline and isinstance(value, float) and isinstance(base, float):
+                text += f" ({signed(value - base)})"
+            texts.append(text)
+        rows.append((method, *texts))
+    return Grid(header, tuple(rows), None)
+
+
+def _line(board: Board, name: str | None) -> LeaderboardRow | None:
+    """Return the method's row of the longest training, of these that of most stages; None without any."""
+
+    def size(line: LeaderboardRow) -> tuple[int, int]:
+        return line.row.first.record.model.steps or 0, len(_stages(line))
+
+    same = [line for line in board.lines if line.row.method == name]
+    longest = [line for line in same if size(line) == max(map(size, same))]
+    if len(longest) > 1:
+        known = "; ".join(f"#{line.row.configuration_id} {_told(line)}" for line in longest)
+        raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
+    return longest[0] if longest else None
+
+
+def _stages(line: LeaderboardRow) -> list[str]:
+    """Return the names of the stages that trained a model; none for a model of one stage."""
+    return [stage.name for stage in line.row.first.record.model.stages or () if stage.steps]
+
+
+def _told(line: LeaderboardRow) -> str:
+    """Return the row's label, and its stages where the label may be that of others."""
+    stages = _stages(line)
+    return f"{line.label}, stages {', '.join(stages)}" if stages else line.label
+
+
+def _not_comparable(line: LeaderboardRow) -> str:
+    """Return the end of a row's note: why it may not stand beside the paper's numbers, or ""."""
+    reason = reason_of_cells(line.row.cells)
+    return "" if reason is None else f"; not comparable with the paper's numbers: {reason}"
+
+
+def _numbers(board: Board, line: LeaderboardRow) -> dict[str, float | str]:
+    return {
+        name: percent(number) if number.mean is None else 100 * number.mean
+        for (kind, name), number in zip(board.columns, line.numbers, strict=True)
+        if kind != "group"
+    }

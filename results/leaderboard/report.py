@@ -1,0 +1,137 @@
+"""The parts of a report: board, figures, the protocol in words, audits, environment, commands."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
+from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board_formats import board_sheets
+from results.leaderboard.html import Part, Picture, Prose, Sheet
+from results.records.record import Record
+from results.records.record_json import part_json
+from results.summary.comparability import prepared_by_text
+from results.tables.text_table import Grid
+
+
+def report_parts(
+    board: Board, pictures: Sequence[Picture], told: Sequence[str], protocol: Prose
+) -> list[Part]:
+    """Return a report from top to bottom; `told` says which pictures could not be drawn and why."""
+    measured, *published = board_sheets(board)
+    parts: list[Part] = [measured, *pictures]
+    if told:
+        parts.append(Prose("Not drawn", tuple(told)))
+    parts += [*published, protocol, _audits(board), _environment(board), commands(board)]
+    return parts
+
+
+def picture(title: str, caption: str, png: Path) -> Picture:
+    """Return a PNG file as a part of a page; a file that can't be read is a `UserError`."""
+    try:
+        data = png.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {png}: {error.strerror}; draw it again") from None
+    return Picture(title, caption, base64.b64encode(data).decode("ascii"))
+
+
+def commands(board: Board) -> Prose:
+    """Return the commands that made the board's rows, and the one that made the board."""
+    record = board.record
+    lines = [_command(line, seed) for line in board.lines for seed in line.row.seeds]
+    lines.append(
+        f"fewshot leaderboard --dataset {record.dataset.name} --setting {record.setting} "
+        f"--protocol {record.protocol.name} --measure {board.measure}"
+    )
+    return Prose("Commands", tuple(lines), code=True)
+
+
+def _command(line: LeaderboardRow, seed: int) -> str:
+    """Return the `fewshot run` of one row and seed; every text in it is quoted for a shell."""
+    record = line.row.first.record
+    model, method = record.model, record.method
+    words = ["fewshot", "run", "--dataset", record.dataset.name, "--setting", str(record.setting)]
+    words += ["--protocol", record.protocol.name, "--method", method.name]
+    if model.encoder is not None:
+        words += ["--encoder", model.encoder]
+    if model.initial_weights is not None and model.checkpoint != "external":
+        words += ["--weights", model.initial_weights.name]
+    steps = _typed_steps(record)
+    if steps is not None:
+        words += ["--steps", str(steps)]
+    words += ["--seed", str(seed)]
+    if model.checkpoint == "external":
+        words += ["--checkpoint", "PATTERN"]
+        if model.name is not None:
+            words += ["--name", model.name]
+    if model.checkpoint in ("validation", "oracle"):
+        words += ["--checkpoint-policy", model.checkpoint]
+    if model.precision not in (None, "float32"):
+        words += ["--precision", model.precision]
+    if model.answer_precision is not None:
+        words += ["--eval-precision", model.answer_precision]
+    if model.compiled:
+        words += ["--compile"]
+    if record.train_dataset is not None:
+        words += ["--train-dataset", record.train_dataset.name]
+    recipe = {name: value for name, value in (model.recipe or {}).items() if name != "steps"}
+    for name, value in sorted({**method.options, **recipe}.items()):
+        text = ",".join(map(str, value)) if isinstance(value, list) else value
+        words += ["--option", f"{name}={text}"]
+    return shlex.join(words)
+
+
+def _typed_steps(record: Record) -> int | None:
+    """Return the steps of the method's recipe, which `--steps` sets; None where its stage is left out."""
+    recipe = record.model.recipe
+    steps = record.model.steps if recipe is None else recipe["steps"]
+    return None if record.model.stages is not None and steps == 0 else steps
+
+
+def _audits(board: Board) -> Prose:
+    lines = [*board.audits, *(f"left out: {reason}" for reason in board.left_out)]
+    for line in board.lines:
+        reasons = Counter(
+            (name, reason) for block in line.row.blocks for _f, name, _s, reason in block.undefined()
+        )
+        lines += [
+            f"{line.label}: undefined, {name}, {count} scores: {reason}"
+            for (name, reason), count in sorted(reasons.items())
+        ]
+        fallback = sum(r.fallback_slices for b in line.row.blocks for r in b.cells.values())
+        if fallback:
+            lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
+        cells = [cell for block in line.row.blocks for cell in block.cells.values()]
+        skipped = sum(cell.model.skipped_episodes or 0 for cell in cells)
+        if skipped:
+            lines.append(f"{line.label}: {skipped} training episodes skipped, over all cells")
+    return Prose("Audits", tuple(lines) or ("No record carries a mark, nothing was left out or undefined.",))
+
+
+def _environment(board: Board) -> Sheet:
+    """Return with what programs and on what devices the records were made, and how many of them."""
+    keys = ("fewshot", "commit", "dirty", "python", "torch", "device", "threads", "processor")
+    records = [r for line in board.lines for block in line.row.blocks for r in block.cells.values()]
+    counted = Counter(record.environment for record in records)
+    ordered = sorted(counted.items(), key=lambda item: canonical_json(part_json(item[0])))
+    rows = tuple(
+        (*(_word(getattr(environment, key)) for key in keys), str(number)) for environment, number in ordered
+    )
+    record = board.record
+    notes = (
+        f"protocol {record.protocol.name} version {record.protocol.version}, hash {record.protocol.hash}",
+        f"dataset {record.dataset.name}, store hash {record.dataset.hash}",
+        prepared_by_text(records),
+    )
+    return Sheet("Environment", Grid((*keys, "records"), rows, None), notes)
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "not known"
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Counts of pixels, overlap measures and surface distances."""

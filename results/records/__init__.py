@@ -1,0 +1,1 @@
+"""Records: their typed form, their files, and what tells configurations apart."""

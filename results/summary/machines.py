@@ -1,0 +1,37 @@
+"""Notes on machines: whether the cells of one row were trained or evaluated on different ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from results.records.record import EnvironmentPart, MachinePart, Record
+
+UNKNOWN = "not known"
+
+
+def machine_notes(records: Iterable[Record]) -> list[str]:
+    """Return a line where the cells of one row were evaluated on different machines, and one for training.
+
+    Machines differ in device, processor, number of threads or version of torch: each of them may move the
+    last bits of a number. A fact that is not known differs from one that is.
+    """
+    every = list(records)
+    evaluated = {_text(record.environment) for record in every}
+    trained = {text for record in every for text in _trained_on(record)}
+    return [
+        f"MIXED machines: cells were {verb} on {'; '.join(sorted(texts))}"
+        for verb, texts in (("evaluated", evaluated), ("trained", trained))
+        if len(texts) > 1
+    ]
+
+
+def _trained_on(record: Record) -> list[str]:
+    """Return the machines of a record's training in words; [] where nothing was trained."""
+    machines = record.model.trained_on
+    return [_text(machine) for machine in machines] or ([UNKNOWN] if record.model.steps else [])
+
+
+def _text(machine: MachinePart | EnvironmentPart) -> str:
+    processor = machine.processor or f"processor {UNKNOWN}"
+    threads = f"threads {UNKNOWN}" if machine.threads is None else f"{machine.threads} threads"
+    return f"{machine.device} ({processor}, {threads}, torch {machine.torch})"

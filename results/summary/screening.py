@@ -1,0 +1,106 @@
+"""Records sorted into those that may be used and those that may not, each of the latter with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewshot.base.atomic_io import canonical_json
+from fewshot.base.errors import UserError
+from results.records.configuration import configuration, has_same_result
+from results.records.files import parse_record, record_files, record_texts
+from results.records.record import Record
+from results.summary.configuration_result import contradiction_remedy
+
+MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class ScreenedRecords:
+    """The sound records of some folders, by folder, file name and line, and a line per bad one."""
+
+    records: tuple[Record, ...]
+    faults: tuple[str, ...]
+    paths: Mapping[
+        str, Path
+    ]  # record_text of a record -> its own `.json` file; lines of a `.jsonl` have none
+
+
+def record_text(record: Record) -> str:
+    """Return the canonical JSON of a record: equal records have equal texts."""
+    return canonical_json(record.to_json())
+
+
+def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
+    """Read every record (`*.json`, `*.jsonl`) of folders.
+
+    Bad are: a file or line that is no JSON or cut off, a form or schema other than ours, a ratio that
+    contradicts its counts, a text with markup, and all records of one cell that differ in more than their
+    environment. Raises `UserError` for a missing folder and where there is no record at all.
+    """
+    found: list[tuple[str, Record]] = []
+    faults = []
+    paths: dict[str, Path] = {}
+    for path in (path for folder in folders for path in record_files(folder)):
+        try:
+            texts = list(record_texts(path))
+        except UserError as error:
+            faults.append(str(error))
+            continue
+        for source, text in texts:
+            try:
+                record = parse_record(text, source)
+            except UserError as error:
+                faults.append(str(error))
+                continue
+            where = next(_marked_up(record.to_json()), None)
+            if where is not None:
+                faults.append(f"{source}: {where} holds markup or control characters, wanted plain text")
+                continue
+            found.append((source, record))
+            if path.suffix == ".json":
+                paths.setdefault(record_text(record), path)
+    if not found and not faults:
+        places = ", ".join(map(str, folders))
+        raise UserError(f"no records in {places}; run `fewshot run` first or give --records DIR")
+    kept, doubles = _without_contradictions(found)
+    return ScreenedRecords(tuple(kept), (*faults, *doubles), paths)
+
+
+def _marked_up(value: Any, where: str = "") -> Iterator[str]:
+    """Yield the place of every text with markup, keys of objects included."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            name = f"{where}.{key}" if where else key
+            if MARKUP.search(key):
+                yield f"a key of {where or 'the record'}"
+            yield from _marked_up(item, name)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _marked_up(item, f"{where}[{number}]")
+    elif isinstance(value, str) and MARKUP.search(value):
+        yield where
+
+
+def _without_contradictions(found: Iterable[tuple[str, Record]]) -> tuple[list[Record], list[str]]:
+    """Return one record per cell, and a line for each cell whose records differ: none of those is kept."""
+    cells: dict[str, list[tuple[str, Record]]] = {}
+    for source, record in found:
+        key = canonical_json([configuration(record), record.fold, record.group])
+        cells.setdefault(key, []).append((source, record))
+    kept, faults = [], []
+    for some in cells.values():
+        first = some[0][1]
+        if all(has_same_result(first, other) for _source, other in some[1:]):
+            kept.append(first)
+            continue
+        names = " and ".join(source for source, _record in some)
+        faults.append(
+            f"{names}: two different records of {first.method.name}, {first.dataset.name} "
+            f"setting {first.setting}, fold {first.fold}, group {first.group}; "
+            f"{contradiction_remedy([record for _path, record in some])}"
+        )
+    return kept, faults

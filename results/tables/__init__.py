@@ -1,0 +1,1 @@
+"""Tables of folds, protocols, distances and published numbers."""

@@ -1,0 +1,77 @@
+"""Tables of surface distances: a grid per score, a row per method, and what is undefined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from results.metrics.distances import DISTANCES
+from results.records.record import Record, Score
+from results.summary.frame import spread_of_folds
+from results.summary.seed_average import SeedAverage, Values, values_read
+from results.summary.select_records import question_text
+from results.tables.text_table import FORMATS, Grid
+
+Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, scan, seed -> distance score
+
+
+def render_distances(
+    record: Record,
+    rows: Sequence[tuple[str, SeedAverage, Found]],
+    tolerance_mm: float,
+    notes: Sequence[str],
+    format: str,
+) -> str:
+    """Return a table per score as "text" or "md"; `rows`: label, row, its distance scores."""
+    layout = FORMATS[format]
+    parts = []
+    for name, title in DISTANCES.items():
+        of_rows = [(label, row, _values(row, found, name)) for label, row, found in rows]
+        told = [
+            "mean over folds of the mean over classes of the mean over scans, in the scored slices; seeds "
+            "are averaged per scan first; ± is the standard deviation over folds (n-1)",
+            *_undefined(of_rows),
+            *notes,
+        ]
+        tolerance = f" at a tolerance of {tolerance_mm:g} mm, in percent"
+        heading = title + (tolerance if name == "nsd" else "")
+        parts.append(layout(f"{heading}, {question_text(record)}", "", _grid(of_rows, name), told))
+    return "\n\n".join(parts)
+
+
+def _values(row: SeedAverage, found: Found, name: str) -> Values:
+    def read(record: Record, score: Score) -> tuple[float | None, str | None]:
+        key = (record.fold, score.class_name, score.scan, record.model.seed)
+        return found[key][name], found[key]["undefined"]
+
+    return values_read(row, read)
+
+
+def _grid(of_rows: Sequence[tuple[str, SeedAverage, Values]], name: str) -> Grid:
+    first = of_rows[0][1].first
+    several = len(first.groups) > 1
+    header = ("method", *(organ for _group, organ in first.columns), *(first.groups if several else ()))
+    scale = 100 if name == "nsd" else 1
+    rows = []
+    for label, row, values in of_rows:
+        means, folds = values.means, row.first.folds
+        spreads = [spread_of_folds(means.of_class(folds, *column)) for column in row.first.columns]
+        if several:
+            spreads += [spread_of_folds(means.of_group(folds, group)) for group in row.first.groups]
+        whole = spread_of_folds(means.of_all(folds))
+        texts = ["undefined" if one is None else f"{scale * one.mean:.2f}" for one in (*spreads, whole)]
+        deviation = "-" if whole is None or whole.std is None else f"{scale * whole.std:.2f}"
+        undefined = f"{len(values.undefined)}/{values.scores}"
+        rows.append((label, *texts, deviation, undefined, f"#{row.configuration_id}"))
+    return Grid((*header, "mean", "± folds", "undefined", "configuration"), tuple(rows), None)
+
+
+def _undefined(of_rows: Sequence[tuple[str, SeedAverage, Values]]) -> list[str]:
+    lines = []
+    for label, _row, values in of_rows:
+        reasons = Counter((name, reason) for _fold, name, _scan, reason in values.undefined)
+        told = "; ".join(f"{name} {number}x {reason}" for (name, reason), number in sorted(reasons.items()))
+        if told:
+            lines.append(f"undefined, left out of their means: {label}: {told}")
+    return lines
