@@ -79,9 +79,9 @@ import fcntl, sys, threading, time, torch
 from datetime import timedelta
 from pathlib import Path
 import torch.distributed as dist
-from fewshot import together as module
-from fewshot.together import joined
-from protocols import pretraining
+from fewshot.base import distributed as module
+from fewshot.base.distributed import init_distributed as joined
+from protocols.training import pretraining
 from test_backbone_names import STAGE, Twelve
 
 work = Path(sys.argv[1])

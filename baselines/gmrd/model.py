@@ -106,7 +106,9 @@ class GMRD(PrototypeLearner):
     @classmethod
     def recipe(cls) -> Recipe:
         """Return the published training; the release does not say which of its snapshots is tested."""
-        return Recipe(steps=36_000, decay=0.98, decay_every=3000, snapshot_every=6000, episode="supervoxel")
+        return Recipe(
+            steps=36_000, decay=0.98, decay_every=3000, snapshot_every=6000, episode="supervoxel-run"
+        )
 
     def logits(
         self, support_features: Maps, support_masks: Tensor, query_features: Maps, *,

@@ -119,7 +119,9 @@ class RPT(PrototypeLearner):
     @classmethod
     def recipe(cls) -> Recipe:
         """Return the published training up to the snapshot that is tested; scripts go on to 40,000 steps."""
-        return Recipe(steps=30_000, decay=0.98, decay_every=5000, snapshot_every=5000, episode="supervoxel")
+        return Recipe(
+            steps=30_000, decay=0.98, decay_every=5000, snapshot_every=5000, episode="supervoxel-run"
+        )
 
     def begin_step(self, step: int) -> None:
         """Set the weights of the losses, which change with the step in variant 2023 (rule RPT-13)."""
