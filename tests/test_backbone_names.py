@@ -44,7 +44,7 @@ class Twelve:
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write backbones without their training."""
-    monkeypatch.setattr(pretraining, "_train", lambda *_arguments: None)
+    monkeypatch.setattr(pretraining, "train", lambda *_arguments, **_options: None)
 
 
 def made(work: Path, pictures: Pictures, weights: str = "random") -> tuple[str, Pretraining]:

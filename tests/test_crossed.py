@@ -57,11 +57,9 @@ def other_store(path: Path, modality: str = "mr", classes: dict[str, int] | None
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("crossed") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    other_store(folder / "stores" / "other")
-    return folder
+def work(module_work: Path) -> Path:
+    other_store(module_work / "stores" / "other")
+    return module_work
 
 
 def stores(work: Path) -> tuple[Store, Store]:

@@ -81,13 +81,11 @@ ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper"]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder where both settings were run, and setting 1 with another preset."""
-    work = tmp_path_factory.mktemp("done") / "work"
-    tiny_store(work / "stores" / "tiny")
     for more in (["--setting", "1"], ["--setting", "2"], ["--option", "preset=released"]):
-        assert main(["run", "--work", str(work), *ASKED, *MODEL, *more]) == 0
-    return work
+        assert main(["run", "--work", str(module_work), *ASKED, *MODEL, *more]) == 0
+    return module_work
 
 
 def test_records_hold_the_settled_numbers_and_the_marks(done: Path) -> None:

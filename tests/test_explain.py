@@ -32,13 +32,11 @@ MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder with DSPNet of fold 0, two steps."""
-    work = tmp_path_factory.mktemp("explain") / "work"
-    tiny_store(work / "stores" / "tiny")
-    asked = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
+    asked = ["--work", str(module_work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
     assert main(["run", *asked, *MODEL]) == 0
-    return work
+    return module_work
 
 
 def key_of(work: Path) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from test_evaluate import CPU, plans_of, reader_of
-from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
@@ -21,11 +20,6 @@ from fewshot.base.types import Support
 from protocols.cells.evaluate import evaluate
 
 DEVICE_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("stores") / "tiny", scans=10)
 
 
 def limited(largest: int, error: Exception, seen: list[int]) -> Any:

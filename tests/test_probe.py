@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from fake_store import FakeScan, FakeStore
-from tiny import tiny_store
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -195,8 +194,8 @@ def test_features_that_are_not_finite_and_maps_of_another_size_are_refused() -> 
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("probe") / "work" / "stores" / "tiny")
+def store(module_work: Path) -> Store:
+    return Store.open(module_work / "stores" / "tiny")
 
 
 def request(store: Store, **changes: Any) -> ProbeRequest:

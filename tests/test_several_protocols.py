@@ -26,14 +26,12 @@ FOUR = ("alpnet-ep1", "adnet-ep1", "qnet-ep1", "open-ep")
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder with two models, one of each setting, of fold 0 and group upper."""
-    work = tmp_path_factory.mktemp("several") / "work"
-    tiny_store(work / "stores" / "tiny")
     for setting in ("1", "2"):
-        run = ["run", "--work", str(work), "--dataset", "tiny", "--setting", setting, "--folds", "0"]
+        run = ["run", "--work", str(module_work), "--dataset", "tiny", "--setting", setting, "--folds", "0"]
         assert main([*run, "--groups", "upper", *TRAINED]) == 0
-    return work
+    return module_work
 
 
 @pytest.fixture
