@@ -45,7 +45,7 @@ def test_every_example_can_be_parsed(name: str) -> None:
     """With every required option, value and number of arguments as the parser wants them."""
     description = (command_parser(name).description or "").partition("Examples:\n")[2]
     for example in re.findall(r"^  fewshot (.+(?:\n {6}.+)*)", description, re.MULTILINE):
-        command, *words = shlex.split(example)
+        command, *words = shlex.split(example.replace("\\\n", ""))
         assert command == name
         if "--config" not in words:
             command_parser(name).parse_args(words)
