@@ -41,11 +41,11 @@ def test_help_has_groups_defaults_and_examples(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGE_OF)
-def test_every_example_can_be_parsed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_can_be_parsed(name: str) -> None:
     """With every required option, value and number of arguments as the parser wants them."""
     description = (command_parser(name).description or "").partition("Examples:\n")[2]
     for example in re.findall(r"^  fewshot (.+(?:\n {6}.+)*)", description, re.MULTILINE):
-        command, *words = shlex.split(example)
+        command, *words = shlex.split(example.replace("\\\n", ""))
         assert command == name
         if "--config" not in words:
             command_parser(name).parse_args(words)

@@ -8,8 +8,8 @@ elsewhere. Nothing is reoriented: support and query must have the same axes in t
 
 Examples:
   fewshot segment --support a.nii.gz a_mask.nii.gz --query b.nii.gz --checkpoint 3fa2 --out b_mask.nii.gz
-  fewshot segment --support a.nii.gz a_mask.nii.gz --query b.nii.gz --checkpoint net.pth --method panet
-      --modality ct --slices 20:45 --out b_mask.nii.gz --picture b.png
+  fewshot segment --support a.nii.gz a_mask.nii.gz --query b.nii.gz --checkpoint net.pth \\
+      --method panet --modality ct --slices 20:45 --out b_mask.nii.gz --picture b.png
 """
 
 from __future__ import annotations
