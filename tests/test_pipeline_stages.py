@@ -183,13 +183,13 @@ MISTAKES = [
     (["--weights", "imagenet"], "--weights imagenet: stage 1 makes the weights itself"),
     (
         ["--weights", "densecl", "--stages", "2,3"],
-        "--weights densecl: stage 1 makes them, and it is left out",
+        "--weights densecl: stage 1 makes these weights, but the stages lack it",
     ),
     (["--weights", "no.pth"], "--weights 'no.pth' is no file"),
     (["--weights", "{plain}"], "does not say how it was pre-trained"),
     (["--weights", "{made}", "--stages", "2,3"], "is stage 1's (densecl kkkkkkkkkkkkkkkk); name 1 among"),
     (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, wanted one of resnet50"),
-    (["--stages", "1,3"], "--steps 2: they are stage 2's, which is left out"),
+    (["--stages", "1,3"], "--steps 2: these are stage 2's steps, but the stages lack it"),
     (["--stages", "2,1"], "stages are 2,1; give some of 1,2,3"),
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),
     (["--stages", ""], "stages are none; give some of 1,2,3"),
@@ -262,7 +262,7 @@ def test_what_is_set_is_what_a_flag_says() -> None:
 
 @pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])
 def test_steps_of_a_stage_that_is_left_out_are_refused(typed: int | None, settings: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="--steps 7: they are stage 2's, which is left out"):
+    with pytest.raises(UserError, match="--steps 7: these are stage 2's steps, but the stages lack it"):
         build_method_config("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
     rows = build_ablation(
         "densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16"

@@ -84,9 +84,9 @@ def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> M
     A method with one set of constants comes back unchanged; see `PrototypeLearner.settled_options`. Notes
     on the choice become the method's `marks`.
     """
-    if not hasattr(method.learner, "settled_options"):
+    if not hasattr(method.learner, "constants_for"):
         return method
-    options, marks = method.learner.settled_options(method.options, region, setting)
+    options, marks = method.learner.constants_for(method.options, region, setting)
     return dataclasses.replace(method, options=options, marks=marks)
 
 

@@ -130,7 +130,7 @@ def train_model(
             add_machine(folder, device)
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
-            checkpoint_every=checkpoint_every, channels_last=True, whole=method.compiled,
+            checkpoint_every=checkpoint_every, channels_last=True, compiled=method.compiled,
             title=f"{title} {key}",
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip

@@ -146,7 +146,7 @@ def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Fa
         return one, thresholds
 
     learner.encode = traced
-    learner.predicted = lambda _answer: mask
+    learner.hard_mask = lambda _prediction: mask
     learner.zero_grad(set_to_none=True)
     result = learner.loss(episode)
     yield from check_losses(prefix, result, facts, PARTS)
@@ -171,7 +171,7 @@ def check_trajectory(prefix: str, learner: Any, vectors: Vectors, facts: Facts) 
     _use_draws(learner, facts["draws"], draws)
     for step, (name, losses) in enumerate(zip(facts["episodes"], facts["steps"], strict=True)):
         mask = torch.from_numpy(vectors[f"trajectory/align_mask_{step}"] > 0)[None]
-        learner.predicted = lambda _answer, mask=mask: mask
+        learner.hard_mask = lambda _prediction, mask=mask: mask
         result = learner.loss(read_episode(vectors, name))
         for part, key in PARTS.items():
             value, expected = result.parts[part].item(), losses[key]

@@ -107,7 +107,7 @@ def check_evaluation(
         yield _array(
             f"{prefix}/features_eval", fine[:, ::64, ::4, ::4], vectors[f"{name}/features_eval"], "eval"
         )
-        parted = learner.parted(episode.support_masks[0, 0], (fine.shape[-2], fine.shape[-1]))
+        parted = learner.part_mask(episode.support_masks[0, 0], (fine.shape[-2], fine.shape[-1]))
     yield Quantity(f"{prefix}/points", abs(int(parted.count) - facts["points"]), 0)
     region_map = torch.where(parted.cells, parted.owners, -1).reshape(fine.shape[-2:])
     yield Quantity(
