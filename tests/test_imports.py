@@ -56,6 +56,9 @@ HEAVY = (
     "PIL",
     "kornia",
 )
+# `import fewshot` loads this module on the first use of `fewshot.evaluate` or `fewshot.headline`. It is the one
+# upward import by name: users need one module for a learner and its evaluation, and evaluation needs protocols.
+LAZY_EXCEPTION = "protocols.runs.evaluate_learner"
 # at module level; the rest where it is used
 COMMANDS_MAY = {"fewshot.commands", "fewshot.base.errors", "fewshot.base.malloc"}
 
@@ -189,3 +192,9 @@ def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:
 
 def test_the_packages_are_not_empty() -> None:
     assert {name.split(".")[0] for name in sources() if "." in name} == set(PACKAGES)
+
+
+def test_fewshot_loads_one_module_of_another_package_by_name() -> None:
+    import fewshot
+
+    assert [home for home in fewshot._HOMES if not within(home, "fewshot")] == [LAZY_EXCEPTION]
