@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from results.records.record import EnvironmentPart
+from results.records.record_parts import EnvironmentPart
 
 _HOME = Path(__file__).resolve().parent.parent
 _CPU_FILE = Path("/proc/cpuinfo")

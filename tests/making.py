@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewshot.base.types import ScanScore
-from results.records.record import SCHEMA, Record, Score
+from results.records.record import SCHEMA, Record
+from results.records.record_parts import Score
 
 GROUPS = {"lower": ["left-kidney"], "upper": ["liver", "spleen"]}
 UNKNOWN = {"name": "tiny", "hash": "b" * 64, "prepared_by": "unknown"}

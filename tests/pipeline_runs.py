@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fewshot.commands.main import main
 from results.records.files import read_record
-from results.records.record import ModelPart, Record, StagePart
+from results.records.record import Record
+from results.records.record_parts import ModelPart, StagePart
 
 MODEL = ["--encoder", "resnet18", "--steps", "2", "--option", "stage3_steps=6", "--option", "annotated=0.5"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]

@@ -21,7 +21,8 @@ from fewshot.commands.main import main
 from protocols.studies.ablations import build_ablation
 from results.comparison.ablation import AblationRow, ablation_table, difference_interval
 from results.records.files import read_records
-from results.records.record import Record, Score
+from results.records.record import Record
+from results.records.record_parts import Score
 from results.summary.frame import Means, record_frame, scan_means
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]

@@ -27,7 +27,7 @@ from protocols.runs.cross_dataset import (
     cross_dataset_plan,
 )
 from results.records.files import read_record
-from results.records.record import TrainingPart
+from results.records.record_parts import TrainingPart
 
 TRAINED = ["--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 

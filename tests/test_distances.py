@@ -14,7 +14,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
 from results.metrics.distances import surface_scores
-from results.records.record import Score
+from results.records.record_parts import Score
 from results.summary.distance_scores import NO_SPACING, distance_score
 
 SPACING = (5.0, 2.0, 1.0)

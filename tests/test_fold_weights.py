@@ -15,7 +15,7 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
 from protocols.rules.audits import BACKBONE
-from results.records.record import WeightsPart
+from results.records.record_parts import WeightsPart
 from results.summary.configuration_result import configuration_results
 
 ASK = ["--dataset", "tiny", "--folds", "0,3", "--groups", "upper", "--encoder", "resnet18", "--steps", "1"]

@@ -13,7 +13,8 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.studies.offers import paper_layout_of
 from results.leaderboard.paper_tables import NOT_MEASURED, measured_cells, render_paper
-from results.records.record import DatasetPart, Record
+from results.records.record import Record
+from results.records.record_parts import DatasetPart
 
 GROUPS = {"lower": ["right-kidney", "left-kidney"], "upper": ["liver", "spleen"]}
 

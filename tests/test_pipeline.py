@@ -26,7 +26,7 @@ from protocols.rules.audits import BACKBONE
 from protocols.rules.spec import load_protocol
 from protocols.training.method_config import build_method_config
 from protocols.training.model_spec import scans_seen, training_differences
-from results.records.record import StagePart, WeightsPart
+from results.records.record_parts import StagePart, WeightsPart
 
 CLASSES = {"upper": {"liver", "spleen"}, "lower": {"left-kidney", "right-kidney"}}
 FILE = "outside.pth"

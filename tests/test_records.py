@@ -16,7 +16,8 @@ from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from results.records.files import cell_key, read_record, read_records, write_record
-from results.records.record import MachinePart, Record, checked_record
+from results.records.record import Record, checked_record
+from results.records.record_parts import MachinePart
 
 GOOD = record(0, "upper", [score("liver", "3", 80), score("spleen", "3", 50)])
 

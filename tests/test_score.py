@@ -24,7 +24,8 @@ from protocols.rules.spec import load_protocol
 from protocols.scoring.plan_file import check_one_answer
 from protocols.scoring.score_masks import prediction_files
 from results.records.files import read_record, read_records
-from results.records.record import MethodPart, Record
+from results.records.record import Record
+from results.records.record_parts import MethodPart
 from results.summary.notes import LABELS
 
 CLASSES = {"liver": 1, "right-kidney": 2, "left-kidney": 3, "spleen": 4}

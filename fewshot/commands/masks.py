@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from results.figures.slice_figures import SliceMasks
     from results.leaderboard.board import Board, LeaderboardRow
-    from results.records.record import Record, Score
+    from results.records.record import Record
+    from results.records.record_parts import Score
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def summary(values: Mapping[int, Floats], seed: int | None = None) -> Floats:
 def difference_intervals(probe: Probe, draws: int = DRAWS, level: float = LEVEL) -> list[Interval]:
     """Return the interval of the difference for every class, then for the mean over classes.
 
-    An interval is None if every fold has only one seed and one scan, or if a draw has no defined value. The
+    The interval is `None` if every fold has one seed and one scan, or if a draw has no defined value. The
     draws depend only on seeds, folds and scans, so equal probes have equal intervals.
     """
     values = recall_differences(probe)

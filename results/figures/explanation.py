@@ -37,7 +37,7 @@ class SliceExplanation:
         note: why the method made no detail prototypes, or "".
         nearest: (h,w), the index in `kinds` of the nearest prototype; None without such a map.
         kinds: kind of prototype -> number of prototypes.
-        answers: variant -> predicted mask.
+        `answers`: variant -> predicted mask.
         trained: the variant that the weights were trained with.
     """
 

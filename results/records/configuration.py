@@ -7,8 +7,9 @@ from typing import Any
 
 from fewshot.base.atomic_io import hash_of
 from fewshot.identity.key_parts import method_key_part, weights_key_part
-from results.records.record import DatasetPart, Record
+from results.records.record import Record
 from results.records.record_json import part_json
+from results.records.record_parts import DatasetPart
 
 DIGITS = 8  # hex digits of an id
 LEAST_DIGITS = 4  # the shortest prefix of an id that a user may give

@@ -9,7 +9,7 @@ from fewshot.base.errors import UserError
 from results.metrics.counts import count
 from results.metrics.distances import DISTANCES, TOLERANCE_MM, Bools, surface_scores
 from results.metrics.measures import measure
-from results.records.record import Score
+from results.records.record_parts import Score
 
 NO_SPACING = "the dataset's spacing is not known"
 

@@ -17,7 +17,8 @@ import pandas as pd
 
 from fewshot.base.types import ScanScore
 from results.records.configuration import configuration_id
-from results.records.record import Record, Score
+from results.records.record import Record
+from results.records.record_parts import Score
 
 IDENTITY = ("protocol", "dataset", "setting", "configuration", "seed", "fold", "group")
 SCORE = ("class", "scan", "supports", "slices", "tp", "fp", "fn", "dice", "undefined")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from results.records.record import EnvironmentPart, MachinePart, Record
+from results.records.record import Record
+from results.records.record_parts import EnvironmentPart, MachinePart
 
 UNKNOWN = "not known"
 

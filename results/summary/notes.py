@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from results.records.record import ModelPart, Record
+from results.records.record import Record
+from results.records.record_parts import ModelPart
 from results.summary.comparability import prepared_by_text
 from results.summary.configuration_result import ConfigurationResult
 from results.summary.machines import machine_notes

@@ -12,7 +12,8 @@ import pandas as pd
 from fewshot.base.atomic_io import canonical_json
 from results.metrics.measures import measure
 from results.records.configuration import configuration_id, configuration_without_seed
-from results.records.record import HYBRID, Record, Score
+from results.records.record import HYBRID, Record
+from results.records.record_parts import Score
 from results.summary.configuration_result import Cell, ConfigurationResult
 from results.summary.frame import Means, record_frame, scan_means, undefined_scores
 from results.summary.notes import labels_text, training_text

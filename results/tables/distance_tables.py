@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from results.metrics.distances import DISTANCES
-from results.records.record import Record, Score
+from results.records.record import Record
+from results.records.record_parts import Score
 from results.summary.frame import spread_of_folds
 from results.summary.seed_average import SeedAverage, Values, values_read
 from results.summary.select_records import question_text

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from episodes.plan.plan import Plan
     from episodes.store.store import Store
     from results.figures.overlay import Panel
-    from results.records.record import Record, Score
+    from results.records.record import Record
+    from results.records.record_parts import Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
