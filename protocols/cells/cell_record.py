@@ -29,19 +29,17 @@ from protocols.request import Request
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.records.files import cell_key
-from results.records.record import (
-    SCHEMA,
+from results.records.record import SCHEMA, Record, checked_record
+from results.records.record_json import part_json, read_part
+from results.records.record_parts import (
     DatasetPart,
     GridPart,
     MethodPart,
     ModelPart,
     ProtocolPart,
-    Record,
     Score,
     TrainingPart,
-    checked_record,
 )
-from results.records.record_json import part_json, read_part
 
 
 def cell_identity(request: Request, method: MethodConfig, model: Model, plan: Plan) -> dict[str, Any]:
