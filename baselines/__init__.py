@@ -1,1 +1,1 @@
-"""One file per published method."""
+"""Published methods, one file or package each, and the yardsticks."""

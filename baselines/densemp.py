@@ -1,15 +1,17 @@
 """DenseMP: SSL-ALPNet pre-trained densely in two stages, then fine-tuned on labels of other classes.
 
 Fan et al., "DenseMP: Unsupervised Dense Pre-training for Few-shot Medical Image Segmentation", 2023,
-arXiv 2307.09604. The learner is SSL-ALPNet's; what is new is how it is trained: (1) DenseCL on images without
-labels makes the backbone; (2) SSL-ALPNet's superpixel training starts from it; (3) 5,100 steps more at 1e-4,
-in which a quarter of the episodes come from manual labels of the *training* group, the organs that are not
-tested. With stage 3 it is therefore no self-supervised method, and every record says so.
+arXiv 2307.09604. The learner is SSL-ALPNet's; the training is new: (1) DenseCL makes the backbone from images
+without labels; (2) SSL-ALPNet's superpixel training starts from it; (3) 5,100 more steps at 1e-4 follow, a
+quarter of their episodes with manual labels of the *training* group, the organs that are not tested. With
+stage 3 the method is therefore not self-supervised, and every record states that.
 
-Different here: stage 1 sees the training scans of the fold, so that there is one for each, where the paper
-takes radiology pictures of ROCO (`fewshot pretrain densecl`, then --weights FILE, does that); the last step
-of stage 3 answers, where the released snapshots were picked on the test fold (--checkpoint-policy oracle);
-the support of an annotated episode in setting 2 shows no tested class.
+Different here:
+- Stage 1 sees the training scans of the fold, so each fold has its own backbone. The paper uses radiology
+  pictures of ROCO (here: `fewshot pretrain densecl`, then --weights FILE).
+- Evaluation uses the weights of the last step of stage 3. The release's snapshots were selected on the test
+  fold (here: --checkpoint-policy oracle).
+- The support of an annotated episode in setting 2 shows no tested class.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ from fewshot.learners.training_plan import BackboneStage, EpisodeStage, Stage, T
 from fewshot.pretraining.densecl import DenseCLRecipe
 
 STAGES = (1, 2, 3)
-DENSECL = "densecl"  # names stage 1 and the weights it makes
-PREFIX = "densecl_"  # of the options that are stage 1's recipe
+DENSECL = "densecl"  # the name of stage 1 and of its weights
+PREFIX = "densecl_"  # starts the names of the options of stage 1's recipe
 KIDNEYS_FIRST = ("right-kidney", "left-kidney", "liver", "spleen")
 PAPER = PaperLayout(
     paper="DenseMP (Fan et al. 2023, arXiv 2307.09604)",
@@ -56,16 +58,16 @@ class DenseMP(SSLALPNet):
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):
-        """SSL-ALPNet's, which stages are trained, and the published numbers of stages 3 and 1."""
+        """SSL-ALPNet's options, the stages to train, and the published numbers of stages 3 and 1."""
 
         stages: tuple[int, ...] = STAGES
         stage3_steps: int = 5100
         stage3_rate: float = 1e-4
-        annotated: float = 0.25  # how many of stage 3's episodes come from labels of the training group
+        annotated: float = 0.25  # share of stage 3's episodes with manual labels of the training group
         densecl_epochs: int = 50
         densecl_batch: int = 256
         densecl_queue: int = 65536
-        densecl_size: int = 224  # of a view, pixels a side
+        densecl_size: int = 224  # side of a view in pixels
         densecl_learning_rate: float = 0.0375
         densecl_key_momentum: float = 0.999
 
@@ -88,30 +90,30 @@ class DenseMP(SSLALPNet):
 
     @classmethod
     def labels_of(cls, options: Options) -> str:
-        """Return "training-group" where stage 3 is trained, else "none"."""
+        """Return "training-group" if stage 3 is trained, else "none"."""
         return "training-group" if 3 in options.stages else "none"
 
     @classmethod
     def used_options(cls, options: Options, weights: str | None) -> dict[str, Any]:
-        """Leave out the numbers of stages that are not trained here."""
-        found = dataclasses.asdict(options)
+        """Return the options without the numbers of stages that this training does not have."""
+        used = dataclasses.asdict(options)
         if 1 not in options.stages or weights != DENSECL:
-            found = {name: value for name, value in found.items() if not name.startswith(PREFIX)}
+            used = {name: value for name, value in used.items() if not name.startswith(PREFIX)}
         if 3 not in options.stages:
-            found = {name: found[name] for name in found if not name.startswith(("stage3_", "annotated"))}
-        return found
+            used = {name: used[name] for name in used if not name.startswith(("stage3_", "annotated"))}
+        return used
 
     @classmethod
     def recipe(cls) -> Recipe:
-        """Return the published training of stage 2; stage 1 makes the weights "densecl"."""
+        """Return the published training of stage 2, which starts from stage 1's weights "densecl"."""
         return Recipe(weights=DENSECL)
 
     @classmethod
     def training_plan(cls, options: Options, recipe: Recipe) -> TrainingPlan:
         """Return the stages that the options name.
 
-        Stage 2 is SSL-ALPNet's own training, so `fewshot run --method ssl-alpnet --weights FILE` shares it.
-        Left out, it has no steps. Stage 3 begins from stage 2's weights, with episodes of its own seed.
+        Stage 2 is SSL-ALPNet's own training, so `fewshot run --method ssl-alpnet --weights FILE` shares it. A
+        plan without stage 2 has it with 0 steps. Stage 3 starts from stage 2's weights and has its own seed.
         """
         names = [field.name for field in dataclasses.fields(SSLALPNet.Options)]
         base = SSLALPNet.Options(**{name: getattr(options, name) for name in names})
@@ -131,9 +133,10 @@ class DenseMP(SSLALPNet):
 
     @classmethod
     def row_arguments(cls, row: Mapping[str, str], typed: Mapping[str, Any]) -> dict[str, Any]:
-        """Return those of the user's `weights` and `steps` that an ablation's row takes, else None.
+        """Return the user's `weights` and `steps` for one ablation row, each None if the row ignores it.
 
-        A backbone file stands for stage 1, a name begins a training without it, and steps are stage 2's.
+        A row with stage 1 takes a backbone file, a row without it a named initialisation. Steps are stage
+        2's.
         """
         stages = tuple(int(stage) for stage in row["stages"].split(","))
         is_name = typed["weights"] in NAMED
@@ -144,7 +147,12 @@ class DenseMP(SSLALPNet):
 
     @classmethod
     def complete_recipe(cls, options: Options, recipe: Recipe, typed: Mapping[str, Any]) -> Recipe:
-        """Return stage 2's recipe: its weights are stage 1's, and without stage 2 it has no steps."""
+        """Return stage 2's recipe: it starts from stage 1's weights, and has 0 steps without stage 2.
+
+        Raises:
+            UserError: `typed` has a value for a stage that the options leave out, or named weights beside
+                stage 1.
+        """
         weights, steps = typed.get("weights"), recipe.steps
         if 1 in options.stages and weights in NAMED:
             raise UserError(
@@ -153,13 +161,13 @@ class DenseMP(SSLALPNet):
             )
         if 1 not in options.stages and weights == DENSECL:
             raise UserError(
-                "--weights densecl: stage 1 makes them, and it is left out; name 1 among the stages"
+                "--weights densecl: stage 1 makes these weights, but the stages lack it; add 1 to the stages"
             )
         if 2 not in options.stages:
             if "steps" in typed:
                 raise UserError(
-                    f"--steps {typed['steps']}: they are stage 2's, which is left out; leave --steps out, or "
-                    "name 2 among the stages (stage 3 has --option stage3_steps=N)"
+                    f"--steps {typed['steps']}: these are stage 2's steps, but the stages lack it; leave "
+                    "--steps out, or add 2 to the stages (stage 3 has --option stage3_steps=N)"
                 )
             steps = 0
         begin = weights or (DENSECL if 1 in options.stages else default_weights(recipe.encoder))

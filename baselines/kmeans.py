@@ -1,4 +1,4 @@
-"""k prototypes per class: the support's features of a class, clustered by k-means.
+"""k prototypes per class: k-means clusters of the support's features of a class.
 
 The part-aware prototypes of Liu et al., "Part-aware Prototype Network for Few-shot Semantic
 Segmentation" (PPNet), ECCV 2020, arXiv 2007.06309: five clusters a class, ten iterations, and a query
@@ -6,14 +6,14 @@ pixel scores scale * its largest cosine with the class's prototypes. (Yang et al
 Models for Few-shot Semantic Segmentation", ECCV 2020, arXiv 2008.03898, fit the same idea by
 expectation maximisation.)
 
-Left out of PPNet: the global prototype added to every part, the graph network, unlabelled images and the
-semantic branch. Also different: directions (unit vectors) are clustered, since scores compare directions;
-features keep their grid; encoder, superpixel episodes, recipe and loss are those of SSL-ALPNet.
+This version lacks PPNet's global prototype in every part, graph network, unlabelled images and semantic
+branch. Also different: it clusters directions (unit vectors), since scores compare directions; features keep
+their grid; encoder, superpixel episodes, recipe and loss are those of SSL-ALPNet.
 
-Training: faiss says which cluster a position belongs to, and that choice has no gradient; a prototype is
-the mean of its positions' features and carries gradient to each of them. Cost: faiss runs on the host, so
-each call copies the support's features there (1 MB for a 32 x 32 x 256 map) and waits for the device,
-in training four times an episode; clustering 1024 positions takes some 2 ms of one core.
+Training: faiss assigns each position to a cluster, without gradient. A prototype is the mean of its
+positions' features and has a gradient to each of them. Cost: faiss runs on the host, so each call copies the
+support's features there (1 MB for a 32 x 32 x 256 map) and waits for the device, four times per episode in
+training. Clustering 1024 positions takes some 2 ms of one core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fewshot.learners.learner import Branch, PrototypeLearner
 from fewshot.learners.nearest import k_means
 from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
 
-SEED = seed_for("k-means", "first centres")  # fixed: the same support gives the same clusters always
+SEED = seed_for("k-means", "first centres")  # fixed: equal supports give equal clusters
 
 
 class KMeansPrototypes(PrototypeLearner):
@@ -40,7 +40,7 @@ class KMeansPrototypes(PrototypeLearner):
 
     version: ClassVar[int] = 1
 
-    support_order_matters = True  # first centres are drawn by position
+    support_order_matters = True  # the draw of first centres depends on the positions' order
 
     @dataclass(frozen=True)
     class Options:
@@ -66,9 +66,9 @@ class KMeansPrototypes(PrototypeLearner):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return scores (Q,2,h,w), background first, and `defined`.
 
-        All shots are clustered together. First centres are drawn by position, so with several shots
-        their order may matter. Not defined: foreground or background is empty once resized to h x w;
-        its score is then 0.
+        The clusters span all shots. The draw of first centres depends on the order of positions, so the order
+        of shots may matter. `defined` is False if foreground or background is empty at h x w; its score is
+        then 0.
         """
         size = (support_features.shape[-2], support_features.shape[-1])
         scores, present = [], []
@@ -84,11 +84,16 @@ class KMeansPrototypes(PrototypeLearner):
         return torch.stack(scores, dim=1), torch.stack(present).all()
 
     def _prototypes(self, features: Tensor, share: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Return k + 1 prototypes (k+1,C) of a class, and which count, (k+1,) bool; at least one does.
+        """Return k + 1 prototypes (k+1,C) of a class, and which of them count, (k+1,) bool, at least one.
 
-        Features (S,C,h,w), the class's share of each position (S,h,w). A position of which the class
-        has more than half is a point. Of n < k points each is its own cluster. Without any, as for an
-        organ smaller than a position, the masked average by share, last in the rows, stands alone.
+        A position is a point if the class covers more than half of it. With n < k points each point is a
+        cluster. Without a point (an organ smaller than a position) only the last row counts, the average
+        weighted by share.
+
+        Args:
+            features: (S,C,h,w).
+            share: (S,h,w), the class's share of each position.
+            k: the number of clusters.
         """
         points = features.permute(0, 2, 3, 1).flatten(0, 2)
         inside = share.flatten() > 0.5

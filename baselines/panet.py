@@ -1,15 +1,15 @@
-"""PANet: one prototype per class, and the query's prediction must explain the support in turn.
+"""PANet: one prototype per class; in training the query's prediction must also segment the support.
 
 Wang et al., "PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment", ICCV 2019, arXiv
 1908.06391. A class (the background too) is the masked average of its support features, averaged over
 shots; a query pixel scores scale * cosine with each. The alignment loss is the contract's default.
 
-The idea is the paper's, the setting is this field's, so a row of it compares ideas and repeats no
-published number. As published: VGG-16 on natural images of 417 x 417, trained on annotated classes for
-30,000 steps with x0.1 every 10,000; unweighted cross-entropy; support features resized to the mask; a
-class absent from the prediction drops out of the alignment loss alone. Here: the encoder, superpixel
-episodes, recipe and class weights (0.05, 1) of SSL-ALPNet; the mask resized to the features; and an
-episode with such a prediction is skipped whole, as the contract says.
+The idea is the paper's and the setting is this field's, so its results compare ideas and reproduce no
+published number. The paper has VGG-16 on natural images of 417 x 417 pixels, 30,000 steps on annotated
+classes with a factor of 0.1 every 10,000, unweighted cross-entropy and support features resized to the mask;
+a class absent from the prediction has no alignment loss. This file has the encoder, superpixel episodes,
+recipe and class weights (0.05, 1) of SSL-ALPNet and masks resized to the features; training skips an episode
+with such a prediction, as the contract says.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PANet(PrototypeLearner):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return scores (Q,2,h,w), background first, and `defined`.
 
-        Not defined: foreground or background is empty once resized to h x w; its score is then 0.
+        `defined` is False if foreground or background is empty at h x w; its score is then 0.
         """
         size = (support_features.shape[-2], support_features.shape[-1])
         masks = [resize_masks(mask, size) for mask in (~support_masks, support_masks)]

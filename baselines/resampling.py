@@ -1,4 +1,4 @@
-"""Bilinear resizing and its transpose, as the ADNet family uses them: (h,w) cells of a grid, (H,W) pixels."""
+"""Bilinear resizing and its transpose for the ADNet family: (h,w) cells of a grid, (H,W) pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AREA_FLOOR = 1e-5  # added to an area before a division, as in the released prog
 
 
 def interpolation_weights(cells: int, pixels: int, align_corners: bool, like: Tensor) -> Tensor:
-    """Return the weight (cells,pixels) of each cell in each pixel of a row that is resized linearly."""
+    """Return the weight (cells,pixels) of each cell in each pixel of a linearly resized row."""
     identity = torch.eye(cells, dtype=torch.float32, device=like.device)[None]
     return F.interpolate(identity, size=pixels, mode="linear", align_corners=align_corners)[0]
 
@@ -18,7 +18,7 @@ def interpolation_weights(cells: int, pixels: int, align_corners: bool, like: Te
 def spread(pixels: Tensor, grid: tuple[int, int], align_corners: bool) -> Tensor:
     """Spread every pixel over the cells that it is interpolated from (the transpose of resizing).
 
-    sum(resized(features) * pixels) over pixels equals sum(features * spread(pixels)) over cells.
+    sum(resize(features) * pixels) over pixels equals sum(features * spread(pixels)) over cells.
 
     Args:
         pixels: (...,H,W) float32.
@@ -39,7 +39,7 @@ def average_under(features: Tensor, weights: Tensor, align_corners: bool) -> Ten
     Args:
         features: (N,C,h,w) float32.
         weights: (N,H,W) bool or float32, a mask or signed weights.
-        align_corners: of the resizing.
+        align_corners: True if corner cells lie on corner pixels.
 
     Returns:
         (N,C) float32: sum(feature * weight) / (sum(weight) + 1e-5); zero where every weight is zero.

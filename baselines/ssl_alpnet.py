@@ -3,12 +3,12 @@
 Ouyang et al., "Self-supervision with Superpixels: Training Few-shot Medical Image Segmentation without
 Annotation", ECCV 2020, arXiv 2007.09886.
 
-A class is described by many *local* prototypes (features averaged over the cells of a grid) and by
-*global* ones (averaged over the whole mask). The background always uses local ones; the foreground
-uses both, unless it is too small to fill a cell, when the global one alone stands for it. A query pixel
-scores high for a class if it is close to some of the class's prototypes.
+A class has many *local* prototypes (features averaged over the cells of a grid) and *global* ones (averaged
+over the whole mask). The background uses local prototypes. The foreground uses both, or only the global one
+if it is too small to fill a cell. A query pixel scores high for a class if it is close to some of the class's
+prototypes.
 
-Behaviour is that of the released program, from which published checkpoints and tables come.
+Behaviour is that of the released program, which made the published checkpoints and tables.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class SSLALPNet(PrototypeLearner):
     class Options:
         """The paper's constants; sizes are in cells of the feature map (32 x 32 for a 256 x 256 slice)."""
 
-        threshold: float = 0.95  # a cell is a local prototype if more of it than this is of the class
+        threshold: float = 0.95  # a cell is a local prototype if the class covers more than this share of it
         evaluation_window: int = 2  # pooling window at evaluation
         training_grid: int = 8  # windows per side in training: the window is h / 8
-        mode_window: int = 4  # window that decides whether the foreground is large enough for local ones
+        mode_window: int = 4  # the foreground has local prototypes if it fills a window of this side
         scale: float = 20.0  # multiplies the cosine
 
         def __post_init__(self) -> None:
@@ -63,10 +63,9 @@ class SSLALPNet(PrototypeLearner):
     ) -> tuple[Tensor, Tensor]:
         """Return scores (Q,2,h,w), background first, and `defined`.
 
-        Features (S,C,h,w) and (Q,C,h,w); masks (S,H,W) or (S,h,w). Not defined: no cell of the grid
-        is background. The released program fails there. Here the scores are finite all the same,
-        taken against the background's global prototype; training skips the episode and evaluation
-        counts the slice.
+        Features (S,C,h,w) and (Q,C,h,w); masks (S,H,W) or (S,h,w). `defined` is False if no cell of the grid
+        is background. The released program fails on such an episode. Here the scores are finite, against the
+        background's global prototype; training skips the episode and evaluation counts the slice.
         """
         options = self.options
         size = (support_features.shape[-2], support_features.shape[-1])
@@ -101,7 +100,11 @@ class SSLALPNet(PrototypeLearner):
         return set_scores(distances, members, options.scale), defined
 
     def _window(self, size: tuple[int, int], branch: Branch) -> tuple[int, int]:
-        """Return the pooling window: that of training where gradients are taken, else the finer one."""
+        """Return the pooling window: the finer one for the query in evaluation, else that of training.
+
+        Raises:
+            UserError: the feature map is smaller than a window.
+        """
         if not self.training and branch == "query":
             window = (self.options.evaluation_window,) * 2
         else:
@@ -115,16 +118,16 @@ class SSLALPNet(PrototypeLearner):
         return window
 
     def _large_enough(self, foreground: Tensor) -> Tensor:
-        """Say, as a 0-dim bool, whether some window of some shot's mask (S,h,w) is filled by the class."""
+        """Whether the class fills some window of some shot's mask (S,h,w), 0-dim bool."""
         filled = F.avg_pool2d(foreground[:, None], self.options.mode_window)
         return filled.max() >= self.options.threshold
 
 
 def _row(*parts: Tensor) -> Tensor:
-    """Join parts (bool) into one row of weights, one for each candidate."""
+    """Join bool parts into one row of weights, one per candidate."""
     return torch.cat(parts).float()
 
 
 def _no(prototypes: Tensor) -> Tensor:
-    """Leave these prototypes out of a set."""
+    """Return False for each prototype: none of them is in the set."""
     return torch.zeros(len(prototypes), dtype=torch.bool, device=prototypes.device)

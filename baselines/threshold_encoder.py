@@ -1,7 +1,7 @@
 """The encoder of Q-Net's descendants: one map of stride 4 and a threshold for every slice.
 
-Q-Net's encoder (Shen et al., IntelliSys 2023, arXiv 2208.11451) under the parameter names of its released
-checkpoints. RPT and GMRD take the fine map alone; `reduce2`, for the coarse map, is carried and never used.
+Q-Net's encoder (Shen et al., IntelliSys 2023, arXiv 2208.11451) with the parameter names of its released
+checkpoints. RPT and GMRD use only the fine map; `reduce2`, for the coarse map, exists but is never used.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class ThresholdEncoder(nn.Module):
 
     The ResNet has dilation in place of stride in layer2 and layer3. The map is layer3 after the bias-free
     1x1 convolution `reduce1`. The threshold is T = reduce1d(fc(g)), g the mean of layer4 over positions; both
-    layers are linear, with nothing between them.
+    layers are linear, without an activation between them.
 
-    Initial weights depend on `name`, `seed` and the parameter's name alone: the backbone's equal those of
+    Initial weights depend only on `name`, `seed` and the parameter's name. The backbone's equal those of
     `TwoScaleEncoder`, `reduce1` and `reduce2` are Kaiming normal (fan out), `fc` and `reduce1d` have torch's
-    default. A backbone file brings neither of the latter two, so T starts near 0.
+    default. A backbone file contains neither of the last two, so T starts near 0.
 
     Raises:
-        UserError: `name` is no encoder.
+        UserError: no encoder has this name.
     """
 
     def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:

@@ -1,15 +1,15 @@
 """UniverSeg: a network that segments slices from a context of annotated slices, without training on the task.
 
 Butoi et al., "UniverSeg: Universal Medical Image Segmentation", ICCV 2023, arXiv 2304.06131. The network is
-the published one. Others trained it on many annotated data sets, so its labels are external. Its weights,
+the published one. Its authors trained it on many annotated datasets, so its labels are external. Its weights,
 `universeg_v1_nf64_ss64_STA.pt` on the project's release page, are under the OpenRAIL++-M licence (research
-use) and are not part of this repository: give the path of your own copy as the option `weights`. Without it
-the weights are random, which is for tests alone.
+use) and not part of this repository: give the path of your copy as the option `weights`. Without it the
+weights are random, for tests only.
 
 Slices are resized to 128 x 128 pixels (bilinear; masks by area) and scaled to [0, 1] by their own least and
-largest value; logits are resized back to the slice. The context of a query slice is the support that the
-protocol gives for its part. The published weights were trained with contexts of 64 slices.
-docs/methods.md has the rules that are cited here as UNIVERSEG-1 and so on.
+largest value; logits are resized back to the slice. The context of a query slice is the protocol's support
+for its part. The published weights were trained with contexts of 64 slices.
+Rules UNIVERSEG-1 and so on are those of docs/methods.md.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from fewshot.base.seeds import seed_for
 from fewshot.base.types import Support
 from fewshot.encoders.checkpoints import load_released
 
-SIDE = 128  # pixels of the network's inputs, each way
+SIDE = 128  # side of the network's inputs in pixels
 FEATURES = 64
 RANDOM = "random"
 
 
 class CrossBlock(nn.Module):
-    """Mix a target with every slice of its context (rule UNIVERSEG-1), under the published names."""
+    """Mix a target with every slice of its context (rule UNIVERSEG-1); parameter names are published."""
 
     def __init__(self, target_channels: int, support_channels: int) -> None:
         super().__init__()
@@ -52,10 +52,10 @@ class CrossBlock(nn.Module):
             self.get_parameter("cross.cross_conv.weight"),
             self.get_parameter("cross.cross_conv.bias"),
         )
-        own, theirs = weight[:, : self._target_channels], weight[:, self._target_channels :]
-        # the convolution of a concatenation is a sum, and the target's part is the same for the whole context
-        shared = F.conv2d(target, own, bias, padding=1)
-        mixed = shared[:, None] + _each(lambda one: F.conv2d(one, theirs, padding=1), support)
+        for_target, for_support = weight[:, : self._target_channels], weight[:, self._target_channels :]
+        # the convolution of a concatenation is a sum; every context slice shares the target's part
+        shared = F.conv2d(target, for_target, bias, padding=1)
+        mixed = shared[:, None] + _each(lambda maps: F.conv2d(maps, for_support, padding=1), support)
         new_target = F.leaky_relu(self.get_submodule("target.vmapped.conv")(mixed.mean(dim=1)))
         convolve = self.get_submodule("support.vmapped.conv")
         return new_target, F.leaky_relu(_each(convolve, mixed))
@@ -72,12 +72,12 @@ class UniverSegNetwork(nn.Module):
         self.out_conv = _convolution(1, outputs=1)
 
     def forward(self, target: Tensor, context: Tensor) -> Tensor:
-        """Return logits (Q,128,128) of targets (Q,1,128,128); the context (S,2,128,128) is image and mask."""
+        """Return logits (Q,128,128) of targets (Q,1,128,128); context (S,2,128,128) has image and mask."""
         support = context.expand(len(target), -1, -1, -1, -1)
         kept = []
         for number, block in enumerate(self.enc_blocks):
             if number:
-                target, support = F.max_pool2d(target, 2), _each(lambda one: F.max_pool2d(one, 2), support)
+                target, support = F.max_pool2d(target, 2), _each(lambda maps: F.max_pool2d(maps, 2), support)
             target, support = block(target, support)
             kept.append((target, support))
         for block, (skipped_target, skipped_support) in zip(self.dec_blocks, kept[-2::-1], strict=True):
@@ -89,7 +89,7 @@ class UniverSegNetwork(nn.Module):
 
 
 class UniverSeg(nn.Module):
-    """The published network as a learner with `segment` alone."""
+    """The published network as a learner that has only `segment`."""
 
     version: ClassVar[int] = 1
     trainable: ClassVar[bool] = False
@@ -98,7 +98,7 @@ class UniverSeg(nn.Module):
 
     @dataclass(frozen=True)
     class Options:
-        """The weights file and its sha256, which is filled in."""
+        """The weights file and its sha256, which is computed."""
 
         weights: str = RANDOM  # path of the published file
         weights_sha256: str = ""
@@ -132,13 +132,13 @@ class UniverSeg(nn.Module):
         """Return foreground probabilities (Q,H,W) of query slices (Q,1,H,W)."""
         if self.network.out_conv["conv"].bias.device != query.device:
             self.to(query.device)
-        context = torch.cat([scaled(support.images), small_masks(support.masks)], dim=1)
-        logits = self.network(scaled(query), context)
+        context = torch.cat([scale_to_unit(support.images), small_masks(support.masks)], dim=1)
+        logits = self.network(scale_to_unit(query), context)
         back = F.interpolate(logits[:, None], size=query.shape[-2:], mode="bilinear", align_corners=False)
         return torch.sigmoid(back[:, 0])
 
 
-def scaled(images: Tensor) -> Tensor:
+def scale_to_unit(images: Tensor) -> Tensor:
     """Return images (N,1,H,W) at 128 x 128 pixels, each scaled to [0, 1]; a constant image becomes 0."""
     small = images
     if images.shape[-2:] != (SIDE, SIDE):
@@ -148,17 +148,17 @@ def scaled(images: Tensor) -> Tensor:
 
 
 def small_masks(masks: Tensor) -> Tensor:
-    """Return the share (N,1,128,128) of each pixel that masks (N,H,W) bool cover."""
+    """Return the share (N,1,128,128) of each small pixel that masks (N,H,W) bool cover."""
     return F.adaptive_avg_pool2d(masks.float()[:, None], (SIDE, SIDE))
 
 
 def _convolution(kernel: int, outputs: int = FEATURES) -> nn.ModuleDict:
-    """Return a convolution of 64 channels under the name `conv`."""
+    """Return a convolution of 64 channels, named `conv`."""
     return nn.ModuleDict({"conv": nn.Conv2d(FEATURES, outputs, kernel, padding=kernel // 2)})
 
 
 def _each(function: Callable[[Tensor], Tensor], support: Tensor) -> Tensor:
-    """Apply a function of maps (N,C,h,w) to every slice of contexts (Q,S,C,h,w)."""
+    """Return the results of a function of maps (N,C,h,w) for every slice of contexts (Q,S,C,h,w)."""
     mapped = function(support.flatten(0, 1))
     return mapped.reshape(*support.shape[:2], *mapped.shape[1:])
 
@@ -170,7 +170,7 @@ def _doubled(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _initialise(network: nn.Module) -> None:
-    """Draw weights Kaiming normal (fan in) from seeds by name; biases are 0."""
+    """Draw each weight Kaiming normal (fan in) from a seed of its name; set biases to 0."""
     for name, parameter in network.named_parameters():
         generator = torch.Generator().manual_seed(seed_for("universeg", name))
         if parameter.ndim == 1:

@@ -1,4 +1,4 @@
-"""Two yardsticks that every table needs: what Dice costs nothing. They have no encoder and no training."""
+"""Two yardsticks for every table: the Dice of trivial masks, without encoder or training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoOptions:
 
 
 class AllForeground:
-    """Calls every pixel foreground: the Dice that the class's share of the slice alone gives."""
+    """Predict foreground everywhere; its Dice follows from the class's share of the slice."""
 
     version: ClassVar[int] = 1
 
@@ -36,10 +36,10 @@ class AllForeground:
 
 
 class CopySupport:
-    """Pastes the support mask at the same place: the Dice that the organ's usual position alone gives.
+    """Predict the support mask at the same place; its Dice follows from the organ's usual position.
 
-    With several shots the probability is the share of shots that show the class at the pixel, so the
-    mask (> 0.5) is a strict majority; a tie is background.
+    With several shots the probability is the share of shots that show the class at the pixel. The mask (>
+    0.5) is therefore a strict majority, and a tie is background.
     """
 
     version: ClassVar[int] = 1
@@ -56,7 +56,7 @@ class CopySupport:
         """Return the mean support mask for every query slice: (Q,1,H,W) -> (Q,H,W)."""
         if support.masks.shape[-2:] != query.shape[-2:]:
             raise UserError(
-                f"copy-support was given masks of {tuple(support.masks.shape[-2:])} for slices of "
-                f"{tuple(query.shape[-2:])}; support and query must have one size"
+                f"copy-support: support masks of {tuple(support.masks.shape[-2:])} for query slices of "
+                f"{tuple(query.shape[-2:])}; support and query must have the same size"
             )
         return support.masks.float().mean(dim=0).expand(len(query), -1, -1)

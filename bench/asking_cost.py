@@ -13,7 +13,7 @@ from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
-from protocols.rules.audits import audit_question
+from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import plan_cells
 from protocols.training.method_config import build_method_config
@@ -37,7 +37,7 @@ class Fold:
     def cells(self, *protocols: str, precision: str = "float32") -> list[EvaluationCell]:
         """Return the cells of every group under these protocols, audited as `fewshot run` does."""
         return [
-            EvaluationCell(request, plan, (), audit_question(plan, self._store, request.protocol))
+            EvaluationCell(request, plan, (), audit_evaluation(plan, self._store, request.protocol))
             for request in (self._request(name, precision) for name in protocols)
             for plan in plan_cells(request)[0]
         ]
@@ -87,12 +87,12 @@ def evaluation_rows(fold: Fold, unit: Callable[[], Any], sizes: Sizes) -> list[R
     one, bf16, two, every_support = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
     allowed = every + 0.02 * answers
     whole = f"evaluation of a fold, per query slice ({volumes} slices, {distinct} encoded; U)"
-    open_ep = f"open-ep, {every} slices and {answers} answers, of what is allowed (share)"
+    open_ep = f"open-ep, {every} slices and {answers} masks, of what is allowed (share)"
     return [
         row(whole, one / volumes, 0.8),
         row("the same, per encoded slice (U)", one / distinct),
-        row("the same, answered in bf16, per encoded slice (U)", bf16 / distinct),
+        row("the same, evaluated in bf16, per encoded slice (U)", bf16 / distinct),
         row("another protocol over encoded slices adds (share)", two / one - 1, 0.10),
         row(open_ep, every_support / allowed, 1.0),
-        row("open-ep, per answer beyond 1 U a slice (U)", (every_support - every) / answers),
+        row("open-ep, per mask beyond 1 U a slice (U)", (every_support - every) / answers),
     ]

@@ -81,7 +81,7 @@ def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int, 
     with tempfile.TemporaryDirectory() as folder:
         train(
             learner, recipe, Path(folder), seed=0, device=device, episodes=episodes, precision="bf16",
-            checkpoint_every=10**9, channels_last=True, whole=whole,
+            checkpoint_every=10**9, channels_last=True, compiled=whole,
         )  # fmt: skip
         _finished(device)
         seconds = time.perf_counter() - started[0]

@@ -23,7 +23,7 @@ step and 0.066 U an augmented view.
 What makes the difference: each distinct slice is encoded once for all classes, parts, supports, groups and
 protocols; channels-last memory; freed memory is used again (`fewshot/base/malloc.py`); a random view blurs
 its field by shifted sums; momentum, decay and weights move in one pass. Where memory does not hold a batch of
-slices, the batch is halved, the log says so, and the evaluation goes on. A training step is the encoder's
+slices, the evaluation halves the batch, logs it and continues. A training step is the encoder's
 forward and backward pass of two slices and little more (the ratio below), so a step over its target is an
 encoder that takes so many U on that machine. In bf16 (`--precision`, `--eval-precision`) the encoder is
 faster where the processor knows the type; records and tables say so.
@@ -31,11 +31,11 @@ faster where the processor knows the type; records and tables say so.
 
 
 NO_GPU = """Not measured yet: no machine with a GPU has run it, so the aims of 100 steps and 1,500 slices a
-second are open. What is there for it: bf16 autocast in training and in answering (`--eval-precision`),
-channels-last memory, pseudo-labels and views drawn on the device, no wait inside a step, the step compiled
-and replayed as CUDA graphs (`--compile`), a process per GPU. Tests on the CPU hold drawn episodes, compiled
-steps and answers in bf16 to the plain way, and torch's `meta` device shows that a step mixes no devices and
-asks for no number; CUDA graphs and the kernels themselves no test here can reach."""
+second are open. The program supports bf16 autocast in training and evaluation (`--precision`,
+`--eval-precision`), channels-last memory, pseudo-labels and views drawn on the device, no wait inside a step,
+the step compiled and replayed as CUDA graphs (`--compile`), and a process per GPU. Tests on the CPU compare
+drawn episodes, compiled steps and masks in bf16 with the plain way. torch's `meta` device shows that a step
+mixes no devices and reads no value. No test here reaches CUDA graphs and the kernels themselves."""
 
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
@@ -68,7 +68,7 @@ Phantoms of 64 x 64 from the fewest to the most scans in the figure. An exponent
 better; it is taken between the last two points. Memory is the most of its own that the command's
 process held, without pages of mapped files.
 
-![time and memory against scans, evaluation against what is asked](growth.svg)
+![time and memory against scans, evaluation against slices, classes, supports and protocols](growth.svg)
 
 {rows}"""
 

@@ -32,13 +32,13 @@ def of_evaluation(fold: Fold) -> dict[str, float]:
         "encoder": (ResNetEncoder, "forward"),
         "reading and normalising slices": (SliceReader, "images"),
         "reading masks": (SliceReader, "mask"),
-        "comparing with prototypes": (protocols.predictors, "scored"),
-        "resizing logits": (protocols.predictors, "logit_difference"),
-        "stacking features": (protocols.predictors, "_stacked"),
-        "counting": (protocols.evaluate, "_counted"),
+        "comparing with prototypes": (protocols.cells.predictors, "call_logits"),
+        "resizing logits": (protocols.cells.predictors, "logit_difference"),
+        "stacking features": (protocols.cells.predictors, "_stacked"),
+        "counting": (protocols.cells.evaluate, "_counted"),
         "plans and audits": (fold, "cells"),
-        "writing records": (protocols.asking, "write_record"),
-        "logs and Sacred": (protocols.asking, "log_cell"),
+        "writing records": (protocols.cells.evaluate_cells, "write_record"),
+        "logs and Sacred": (protocols.cells.evaluate_cells, "log_cell"),
     }
     fold.asked("alpnet-ep1")
     with watched(parts) as seconds:

@@ -58,7 +58,7 @@ def stepper(
             if bool(learner.loss(found.to(device)).defined)
         )
     moved = Stepper(learner, Recipe(), device, precision, device.type == "cuda", whole)
-    moved.settle()
+    moved.prepare_optimizer()
 
     def step() -> None:
         told = moved.take(episode, 1, rate)

@@ -1,1 +1,1 @@
-"""Files on disk become episodes: volumes, stores, class-slice indices, plans, training episodes."""
+"""From files to episodes: volumes, stores, class-slice indices, plans, training episodes."""

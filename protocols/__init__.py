@@ -1,1 +1,1 @@
-"""The rules of evaluation as data, and the runner that asks them."""
+"""The rules of evaluation as data, and the runner that applies them."""

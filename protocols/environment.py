@@ -1,4 +1,4 @@
-"""What a record says of the program and the machine that made it: commit, versions, device, threads."""
+"""The `environment` part of a record: commit, versions, device and threads of the program that wrote it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CPU_FILE = Path("/proc/cpuinfo")
 
 
 def environment(device: torch.device) -> EnvironmentPart:
-    """Return the `environment` part of a record; `commit` is None outside a git checkout."""
+    """Return the `environment` part of a record; outside a git checkout `commit` and `dirty` hold None."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain", "--untracked-files=no") if commit is not None else None
     return EnvironmentPart(
@@ -31,7 +31,7 @@ def environment(device: torch.device) -> EnvironmentPart:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what the last bits of a computation depend on: device, processor, threads, torch."""
+    """Return the facts that decide the last bits of a computation: device, processor, threads, torch."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor(),
@@ -42,7 +42,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 @cache
 def processor() -> str:
-    """Return the model of the processor, or its architecture where the system names no model."""
+    """Return the model of the processor, or its architecture if the system names no model."""
     if _CPU_FILE.is_file():  # Linux
         lines = _CPU_FILE.read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -56,7 +56,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _output(*command: str) -> str | None:
-    """Return what a program prints; None where it is not installed or fails."""
+    """Return the standard output of a program; None if the program is missing or fails."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

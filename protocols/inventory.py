@@ -1,6 +1,6 @@
-"""What a work folder and the project hold: stores, models, cells, methods, protocols, datasets, as rows.
+"""Lists of stores, models, cells, methods, protocols and datasets, one row each.
 
-Rows are read from JSON and TOML files alone, so a list of thousands needs no torch.
+Rows come from JSON and TOML files alone, so a list of thousands of entries does not import torch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def list_stores(work: Path) -> list[Row]:
 
 
 def list_models(work: Path) -> list[Row]:
-    """Return a row per training under WORK/models, finished or not; `step` is the last logged one."""
+    """Return a row per training under WORK/models, finished or not; `step` is the last logged step."""
     rows = []
     for file in sorted((work / "models").glob("*/spec.json")):
         spec = _read(file)
@@ -60,7 +60,7 @@ def list_models(work: Path) -> list[Row]:
 
 
 def list_cells(work: Path) -> list[Row]:
-    """Return a row per record under WORK/records: the cell's key, what it evaluates, its mean Dice."""
+    """Return a row per record under WORK/records: key, configuration and mean Dice in [0,1]."""
     from results.records.files import parse_record, record_files, record_texts
 
     folder = work / "records"
@@ -74,14 +74,14 @@ def list_cells(work: Path) -> list[Row]:
 
 
 def list_methods(_work: Path) -> list[Row]:
-    """Return a row per method that `--method` takes by name; `origin` is the class."""
+    """Return a row per method that `--method` accepts by name; `origin` is the class."""
     names = known_methods()
     order = [*METHODS, *sorted(set(names) - set(METHODS))]
     return [{"name": name, "origin": names[name], "built_in": name in METHODS} for name in order]
 
 
 def list_protocols(_work: Path) -> list[Row]:
-    """Return a row per protocol of the project."""
+    """Return a row per shipped protocol."""
     from protocols.rules.spec import known_protocols, load_protocol
 
     protocols = [load_protocol(name) for name in known_protocols()]
@@ -92,7 +92,7 @@ def list_protocols(_work: Path) -> list[Row]:
 
 
 def list_datasets(work: Path) -> list[Row]:
-    """Return a row per dataset whose facts the project ships, and whether it is prepared here."""
+    """Return a row per shipped dataset; `prepared`: whether WORK holds its store."""
     rows = []
     for name in known_datasets():
         spec = load_dataset_spec(name)
@@ -140,11 +140,11 @@ def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); make it anew or delete its folder") from None
+        raise UserError(f"{file} cannot be read ({error}); create it again or delete its folder") from None
 
 
 def _last_step(file: Path) -> int:
-    """Return the step of the last whole line of a losses.csv; 0 where there is none."""
+    """Return the step of the last complete line of a losses.csv; 0 if there is no such line."""
     if not file.is_file():
         return 0
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""A request: what one command evaluates and where, names already resolved."""
+"""Request: one command's store, protocol, folds, groups, device and work folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from protocols.rules.spec import Protocol
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked for, names already resolved."""
+    """The work of one command, with all names resolved.
+
+    `batch`: most slices in one call of the encoder. `checkpoint_every`: steps between checkpoints of a
+    training."""
 
     store: Store
     protocol: Protocol
@@ -27,5 +30,5 @@ class Request:
     save_predictions: bool = False
     overwrite: bool = False
     train_store: Store | None = None  # another dataset to train on: protocols/runs/cross_dataset.py
-    eval_precision: str = "float32"  # of the encoder that answers
-    checkpoint_policy: str = "last"  # which checkpoint of a training answers: protocols/runs/selection.py
+    eval_precision: str = "float32"  # of the encoder during evaluation
+    checkpoint_policy: str = "last"  # which checkpoint is evaluated: protocols/runs/selection.py

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from made_backbones import MadeBackbones
+
+    from episodes.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(__file__).resolve().parent / "golden"
@@ -24,3 +32,44 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no folder of real volumes at {folder}; set FEWSHOT_SHARED")
     return folder
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The tiny dataset, prepared once; no test may write to its folder."""
+    from tiny import tiny_store
+
+    made = tiny_store(tmp_path_factory.mktemp("made") / "tiny")
+    before = _files(made.path)
+    yield made
+    assert _files(made.path) == before, f"a test wrote to the shared store {made.path}; use the fixture work"
+
+
+@pytest.fixture
+def work(tmp_path: Path, store: Store) -> Path:
+    """A work folder of the test's own with the tiny dataset."""
+    return _work_folder(tmp_path, store)
+
+
+@pytest.fixture(scope="module")
+def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
+    """A work folder with the tiny dataset that the tests of a module share."""
+    return _work_folder(tmp_path_factory.mktemp("module"), store)
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[MadeBackbones]:
+    """Random backbones in place of stage 1's training, for all tests of a module."""
+    from made_backbones import MadeBackbones
+
+    with pytest.MonkeyPatch.context() as patch:
+        yield MadeBackbones().put(patch)
+
+
+def _work_folder(folder: Path, store: Store) -> Path:
+    shutil.copytree(store.path, folder / "work" / "stores" / "tiny")
+    return folder / "work"
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}

@@ -61,7 +61,7 @@ def method_numbers(name: str, folder: Path) -> Numbers:
 
 def _training_numbers(learner: Any, recipe: Recipe, size: int) -> Numbers:
     before = _weights(learner)
-    stepper = Stepper(learner, recipe, CPU, "float32", ahead=False)
+    stepper = Stepper(learner, recipe, CPU, "float32", async_readback=False)
     found: Numbers = {}
     for step in range(STEPS):
         (done,) = stepper.take(disc_episode(learner, step, size), step + 1, recipe.rate_after(step))

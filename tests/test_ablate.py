@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shutil
 from pathlib import Path
 from typing import Any
 
 import making
 import numpy as np
 import pytest
-from tiny import tiny_store
 
 from baselines.dspnet.explanation import VARIANTS
 from baselines.dspnet.model import DSPNet
@@ -118,24 +116,16 @@ def test_the_table_by_hand() -> None:
     assert "undefined" in alone.splitlines()[5] and alone.splitlines()[5].split()[-1] == "-"
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("ablate") / "work"
-    tiny_store(work / "stores" / "tiny")
-    return work
-
-
 def test_any_method_with_rows_is_run_row_by_row(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two equal rows of a yardstick differ by nothing, in no draw."""
     monkeypatch.setattr(CopySupport, "ablations", {"first": {}, "second": {}}, raising=False)
-    shutil.copytree(done / "stores", tmp_path / "work" / "stores")
     command = [
         "ablate",
         "copy-support",
         "--work",
-        str(tmp_path / "work"),
+        str(work),
         "--dataset",
         "tiny",
         "--seeds",
@@ -147,30 +137,29 @@ def test_any_method_with_rows_is_run_row_by_row(
     assert lines[5].split()[0] == "first" and lines[6].split()[0] == "second"
     assert lines[6].split()[-4:] == ["+0.00", "+0.00", "to", "+0.00"]
     assert "seeds 4, 7" in lines[1] and "INCOMPLETE" not in printed
-    assert len(read_records(tmp_path / "work" / "records")) == 5 * 2 * 2
+    assert len(read_records(work / "records")) == 5 * 2 * 2
     assert main(command) == 0 and capsys.readouterr().out == printed
 
 
 @pytest.mark.slow
 def test_four_rows_of_three_seeds_and_again_the_same(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, module_work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ablate", "dspnet", "--work", str(done), *ASKED, *MODEL]) == 0
+    assert main(["ablate", "dspnet", "--work", str(module_work), *ASKED, *MODEL]) == 0
     printed = capsys.readouterr().out
     labels = list(DSPNet.ablations)
     assert [line.split("  ")[0] for line in printed.splitlines()[5:9]] == labels
     assert "seeds 0, 1, 2" in printed and printed.startswith("ablation of dspnet on tiny, setting 2")
-    records = read_records(done / "records")
+    records = read_records(module_work / "records")
     found = {(r.method.options["fspa"], r.method.options["bcma"], r.model.seed) for r in records}
     assert len(records) == 12 and found == set(itertools.product((False, True), (False, True), (0, 1, 2)))
     # with nothing left to train, and from nothing for one row and seed, byte for byte
-    assert main(["ablate", "dspnet", "--work", str(done), *ASKED, *MODEL]) == 0
+    assert main(["ablate", "dspnet", "--work", str(module_work), *ASKED, *MODEL]) == 0
     assert capsys.readouterr().out == printed
-    shutil.copytree(done / "stores", tmp_path / "work" / "stores")
-    run = ["run", "--work", str(tmp_path / "work"), *ASKED, "--method", "dspnet", *MODEL, "--seed", "2"]
+    run = ["run", "--work", str(work), *ASKED, "--method", "dspnet", *MODEL, "--seed", "2"]
     assert main([*run, "--option", "fspa=false"]) == 0
-    (path,) = (tmp_path / "work" / "records").iterdir()
-    assert path.read_bytes() == (done / "records" / path.name).read_bytes()
+    (path,) = (work / "records").iterdir()
+    assert path.read_bytes() == (module_work / "records" / path.name).read_bytes()
 
 
 MISTAKES: list[tuple[list[str], str]] = [
@@ -185,9 +174,9 @@ MISTAKES: list[tuple[list[str], str]] = [
 
 @pytest.mark.parametrize(("command", "said"), MISTAKES, ids=[said for _command, said in MISTAKES])
 def test_a_mistake_is_one_line(
-    command: list[str], said: str, done: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], said: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["ablate", "--work", str(done), *command]) == 2
+    assert main(["ablate", "--work", str(work), *command]) == 2
     message = capsys.readouterr().err
     assert said in message and message.count("\n") == 1 and message.startswith("fewshot: error: ")
 

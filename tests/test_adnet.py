@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from baselines.adnet import ADNet
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode, Support
+from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import load_released
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.anomaly import pooled_prototype
@@ -226,32 +226,11 @@ def test_what_it_takes_for_background_alone_is_still_learnt_from() -> None:
     assert one.t.grad is not None and float(one.t.grad) < 0  # descent raises it
 
 
-def test_encoder_and_threshold_are_trained_and_its_loss_falls() -> None:
-    torch.manual_seed(0)
-    one, asked = learner(nn.Conv2d(1, 4, 3, padding=1)), episode()
+def test_the_threshold_is_trained_at_the_full_rate_and_saved() -> None:
+    one = learner(nn.Conv2d(1, 4, 3, padding=1))
     (group,) = one.parameter_groups()
     assert any(p is one.t for p in group["params"]) and group["rate"] == 1.0
-    optimiser = torch.optim.SGD(one.parameters(), lr=0.05)
-    totals = []
-    for _ in range(20):
-        result = one.loss(asked)
-        totals.append(float(result.total.detach()))
-        optimiser.zero_grad()
-        result.total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    assert totals[-1] < totals[0] - 0.05 and float(one.t.detach()) != -10
-    assert one.state_dict()["t"].shape == (1,)
-
-
-def test_segment_answers_each_slice_by_itself() -> None:
-    one = learner(nn.Conv2d(1, 4, 2, stride=2)).eval()
-    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
-    masks[0, 4:12, 4:12] = True
-    support, query = Support(noise(1, 1, 16, 16), masks), noise(3, 1, 16, 16, seed=1)
-    with torch.inference_mode():
-        together = one.segment(support, query)
-        alone = torch.cat([one.segment(support, other[None]) for other in query])
-    assert together.shape == (3, 16, 16) and torch.allclose(together, alone, atol=1e-5)
+    assert one.state_dict()["t"].tolist() == [-10.0]
 
 
 def test_the_recipe_is_the_published_one() -> None:

@@ -13,7 +13,7 @@ from fewshot.base import malloc as allocator
 # What an encoder does: five blocks of 16 MB are taken, written and freed, twenty times over.
 PROGRAM = """
 import ctypes, resource, sys
-from fewshot.allocator import keep_memory
+from fewshot.base.malloc import keep_memory
 library = ctypes.CDLL(None)
 library.malloc.restype = ctypes.c_void_p
 if sys.argv[1] == "keep":

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_store
 
 from episodes.plan.plan import Plan, make_plan
 from episodes.sampling.annotated import (
@@ -27,11 +26,6 @@ from fewshot.base.types import SliceRef
 from protocols.rules.spec import load_protocol
 
 UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny")
 
 
 def plan_of(

@@ -44,7 +44,7 @@ class Twelve:
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write backbones without their training."""
-    monkeypatch.setattr(pretraining, "_train", lambda *_arguments: None)
+    monkeypatch.setattr(pretraining, "train", lambda *_arguments, **_options: None)
 
 
 def made(work: Path, pictures: Pictures, weights: str = "random") -> tuple[str, Pretraining]:
@@ -80,7 +80,7 @@ def test_run_refuses_a_chain_whose_beginning_saw_a_query(
     key, _about = made(tmp_path, Twelve(), str(first))
     weights = tmp_path / "backbones" / key / "backbone.pt"
     assert asked(tmp_path, weights, 0) == 2
-    assert "saw slice 0 of scan 1, which fold 0 of tiny asks" in capsys.readouterr().err
+    assert "saw slice 0 of scan 1, which is a query of fold 0 of tiny" in capsys.readouterr().err
 
 
 def asked(work: Path, weights: Path, fold: int) -> int:
@@ -106,7 +106,7 @@ def test_a_folds_backbone_saw_its_training_scans_and_serves_no_other_fold(
         assert about is not None and about.images == slices_of(store, plan.training_scans)
         assert not set(about.images) & set(slices_of(store, plan.query_scans))
     assert asked(tmp_path, paths[0], 1) == 2
-    assert "saw slice 0 of scan 3, which fold 1 of tiny asks" in capsys.readouterr().err
+    assert "saw slice 0 of scan 3, which is a query of fold 1 of tiny" in capsys.readouterr().err
     assert asked(tmp_path, paths[0], 0) == 0
 
 

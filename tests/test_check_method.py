@@ -80,7 +80,7 @@ def test_the_command_prints_a_line_a_check_and_its_status(capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(CHECKS) + 1
     assert re.match(r"build +FAIL +NoOptions has no class Options; allowed: ", lines[0])
-    assert main(["check-method", f"{BROKEN}:SegmentOnly", "--json"]) == 0
+    assert main(["check-method", f"{BROKEN}:SegmentOnly", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [set(one) for one in found] == [{"name", "status", "message"}] * len(CHECKS)
     assert [one["name"] for one in found] == [check.name for check in CHECKS]

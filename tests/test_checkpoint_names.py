@@ -88,11 +88,11 @@ def test_names_keep_two_files_apart_in_records_tables_and_boards(
     assert names(work) == [None, "early", "late.v2"]
 
 
-def test_run_takes_the_name_too(work: Path) -> None:
+def test_run_points_to_evaluate(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["run", "--work", str(work), *CELL, "--method", "ssl-alpnet"]
-    assert main([*command, "--checkpoint", str(work / "b.pth"), "--name", "b"]) == 0
-    assert evaluate(work, "b", "--name", "b") == 0  # the same cell
-    assert names(work) == [None, "b"]
+    assert main([*command, "--checkpoint", str(work / "b.pth"), "--name", "b"]) == 2
+    assert "evaluate checkpoint files with: fewshot evaluate --checkpoint PATTERN" in capsys.readouterr().err
+    assert names(work) == [None]
 
 
 MISTAKES = {
@@ -136,6 +136,7 @@ def test_records_of_two_files_without_a_name_are_refused_with_the_remedy(tmp_pat
 
 def test_a_report_names_the_checkpoint_in_its_command() -> None:
     (line,) = [
-        text for text in commands(leaderboard(external("a", name="x"), "tiny", 2)).lines if "run" in text
+        text for text in commands(leaderboard(external("a", name="x"), "tiny", 2)).lines if "evaluate" in text
     ]
-    assert "--checkpoint PATTERN --name x" in line
+    assert line.startswith("fewshot evaluate --dataset tiny") and "--checkpoint PATTERN --name x" in line
+    assert "--seed" not in line and "--steps" not in line

@@ -145,7 +145,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     command = ["compare", "alpnet@alpnet-ep1", "qnet@qnet-ep1", "--records", str(tmp_path)]
     assert main(command) == 0
     assert "protocol +10.00" in capsys.readouterr().out
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["method"] == pytest.approx(20)
     assert main([*command, "--setting", "1"]) == 2
     assert "known: none" in capsys.readouterr().err

@@ -65,20 +65,20 @@ def episode(step: int, made: PrototypeLearner) -> Episode:
     return Episode(images[0], masks, images[1], masks.roll(3, -1), prepared, f"0:{step}:1")
 
 
-def trained(folder: Path, made: PrototypeLearner, stop_at: int | None = None, whole: bool = True) -> None:
+def trained(folder: Path, made: PrototypeLearner, stop_at: int | None = None, compiled: bool = True) -> None:
     def episodes(steps: range) -> Iterator[Episode]:
         for step in steps:
             if step == stop_at:
                 raise InterruptedError
             yield episode(step, made)
 
-    train(made, RECIPE, folder, seed=0, device=CPU, episodes=episodes, checkpoint_every=2, whole=whole)
+    train(made, RECIPE, folder, seed=0, device=CPU, episodes=episodes, checkpoint_every=2, compiled=compiled)
 
 
 @pytest.mark.parametrize("cls", [SSLALPNet, pytest.param(DSPNet, marks=pytest.mark.slow)])
 def test_the_same_training_to_rounding_from_one_graph(tmp_path: Path, cls: type[PrototypeLearner]) -> None:
     plain, ours = learner(cls), learner(cls)
-    trained(tmp_path / "plain", plain, whole=False)
+    trained(tmp_path / "plain", plain, compiled=False)
     torch._dynamo.reset()  # type: ignore[no-untyped-call]
     counters.clear()
     trained(tmp_path / "whole", ours)
@@ -100,7 +100,7 @@ def test_an_interrupted_training_ends_in_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_training_does_not_go_on_otherwise_than_it_began(tmp_path: Path) -> None:
-    trained(tmp_path, learner(), whole=False)
+    trained(tmp_path, learner(), compiled=False)
     with pytest.raises(UserError, match="belongs to a training with"):
         trained(tmp_path, learner())
 

@@ -57,11 +57,9 @@ def other_store(path: Path, modality: str = "mr", classes: dict[str, int] | None
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("crossed") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    other_store(folder / "stores" / "other")
-    return folder
+def work(module_work: Path) -> Path:
+    other_store(module_work / "stores" / "other")
+    return module_work
 
 
 def stores(work: Path) -> tuple[Store, Store]:
@@ -161,7 +159,7 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--train-dataset", "tiny", *TRAINED], "is the dataset that is asked"),
+        (["--train-dataset", "tiny", *TRAINED], "is the tested dataset"),
         (["--train-dataset", "othr", *TRAINED], "did you mean 'other'"),
         (["--train-dataset", "other", "--method", "copy-support"], "nothing to train: leave out --train"),
         (
@@ -171,7 +169,6 @@ def test_evaluate_asks_such_a_model_again_and_refuses_one_of_a_single_fold(
             ],
             "trains on none of them",
         ),
-        (["--train-dataset", "other", *TRAINED, "--checkpoint", "x.pth"], "leave them out with --checkpoint"),
         (["--train-dataset", "other", *TRAINED, "--setting", "2"], "'right-kidney' is not annotated in"),
     ],
 )  # fmt: skip

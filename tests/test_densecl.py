@@ -177,11 +177,11 @@ def parted(step: int) -> ViewPair:
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from fewshot.together import joined
-from fewshot.densecl import DenseCL
-from fewshot.view_pair import ViewPair
+from fewshot.base.distributed import init_distributed as joined
+from fewshot.pretraining.densecl import DenseCL
+from fewshot.pretraining.positive_matches import ViewPair
 from tests.test_densecl import parted, toy
-from protocols.conformance import densecl
+from protocols.conformance.parts import densecl
 
 with joined(torch.device("cpu")) as (together, device):
     learner = toy()

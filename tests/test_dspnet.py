@@ -9,7 +9,7 @@ import torch
 from dspnet_by_hand import scores_by_hand, seeds_by_hand
 from torch import Tensor, nn
 
-from baselines.dspnet.bcma import ChannelAttention, banded
+from baselines.dspnet.bcma import ChannelAttention, banded_matrix
 from baselines.dspnet.fspa import detail_prototypes, seeds_of, semantic_prototypes, steep_softmax
 from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
@@ -242,7 +242,7 @@ def test_the_matrix_multiplies_the_previous_channel_by_the_first_weight() -> Non
         [0.0, 0.3, 0.8, 0.1],
         [0.0, 0.0, 0.0, 1.0],
     ]
-    assert banded(4, (0.3, 0.8, 0.1)).tolist() == [pytest.approx(row) for row in wanted]
+    assert banded_matrix(4, (0.3, 0.8, 0.1)).tolist() == [pytest.approx(row) for row in wanted]
     cells = torch.tensor([[[1.0, 10.0, 100.0, 1000.0]]])
     (mixed,) = ChannelAttention(4, (0.3, 0.8, 0.1))(cells, (0.0,))
     assert mixed[0, 0].tolist() == pytest.approx([1.0, 0.3 + 8 + 10, 3 + 80 + 100, 1000.0])

@@ -32,7 +32,7 @@ TABLE = {
 
 @pytest.mark.parametrize("asked", TABLE)
 def test_auto_is_the_authors_row(asked: tuple[str, int]) -> None:
-    options, marks = DSPNet.settled_options(Options(), *asked)
+    options, marks = DSPNet.constants_for(Options(), *asked)
     preset, alpha, w = TABLE[asked]
     assert (options.preset, options.alpha_foreground, options.alpha_background, options.w) == (
         preset, alpha, 0.2, w,
@@ -42,11 +42,11 @@ def test_auto_is_the_authors_row(asked: tuple[str, int]) -> None:
         assert marks[0] == (
             "dspnet: the authors give no constants for heart in setting 2; taken: setting2-abdomen"
         )
-    assert DSPNet.settled_options(options, *asked) == (options, marks)
+    assert DSPNet.constants_for(options, *asked) == (options, marks)
 
 
 def test_another_preset_is_taken_and_marked() -> None:
-    options, marks = DSPNet.settled_options(Options(preset="setting1-cmr"), "abdomen", 1)
+    options, marks = DSPNet.constants_for(Options(preset="setting1-cmr"), "abdomen", 1)
     assert options.w == (0.1, 0.9, 0.1)
     assert marks == (
         "dspnet: preset setting1-cmr on abdomen in setting 1, for which the authors give setting1-abdomen",
@@ -55,7 +55,7 @@ def test_another_preset_is_taken_and_marked() -> None:
 
 def test_a_number_given_stands_above_the_preset() -> None:
     given = options_from(Options, {"alpha_foreground": "0", "w": "0.1,0.7,0.2", "preset": "auto"})
-    options, marks = DSPNet.settled_options(given, "abdomen", 2)
+    options, marks = DSPNet.constants_for(given, "abdomen", 2)
     assert (options.alpha_foreground, options.alpha_background, options.w) == (0.0, 0.2, (0.1, 0.7, 0.2))
     assert marks == ()
 
@@ -65,12 +65,12 @@ def test_without_a_protocol_the_constants_are_the_released_ones() -> None:
 
 
 def test_options_come_back_from_json() -> None:
-    options, _ = DSPNet.settled_options(Options(), "heart", 1)
+    options, _ = DSPNet.constants_for(Options(), "heart", 1)
     assert Options(**json.loads(json.dumps(dataclasses.asdict(options)))) == options
 
 
 def test_other_methods_stay_as_they_are() -> None:
-    assert PANet.settled_options(PANet.Options(), "heart", 2) == (PANet.Options(), ())
+    assert PANet.constants_for(PANet.Options(), "heart", 2) == (PANet.Options(), ())
     for name in ("ssl-alpnet", "copy-support"):
         method = build_method_config(name, {})
         assert with_dataset_constants(method, "heart", 2) == method
@@ -81,13 +81,11 @@ ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper"]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder where both settings were run, and setting 1 with another preset."""
-    work = tmp_path_factory.mktemp("done") / "work"
-    tiny_store(work / "stores" / "tiny")
     for more in (["--setting", "1"], ["--setting", "2"], ["--option", "preset=released"]):
-        assert main(["run", "--work", str(work), *ASKED, *MODEL, *more]) == 0
-    return work
+        assert main(["run", "--work", str(module_work), *ASKED, *MODEL, *more]) == 0
+    return module_work
 
 
 def test_records_hold_the_settled_numbers_and_the_marks(done: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.qnet import QNet
@@ -25,11 +24,6 @@ from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import load_protocol
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("stores") / "tiny")
 
 
 def plans_of(store: Store, fold: int = 0) -> list[Plan]:
@@ -170,6 +164,7 @@ def test_counts_equal_those_of_segment_asked_slice_by_slice(store: Store, name: 
 def test_all_foreground_scores_the_share_of_the_organ(store: Store) -> None:
     plan = plans_of(store)[0]
     (evaluation,) = evaluate(AllForeground(), [plan], reader_of(store, plan), device=CPU)
+    assert len(evaluation.scores) == 4
     for score in evaluation.scores:
         labels = store.scan(score.scan).labels[:, :64, :64] == store.spec.classes[score.class_name]
         shown = np.flatnonzero(labels.any(axis=(1, 2)))
@@ -250,7 +245,7 @@ def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
         assert masks.dtype == bool and masks.shape == (len(task.queries), 64, 64)
         kept.setdefault(f"{task.class_name} {task.queries[0].scan}", []).extend(ref.z for ref in task.queries)
 
-    (with_all,) = evaluate(learner, [plan], reader, device=CPU, batch=1, keep=keep)
+    (with_all,) = evaluate(learner, [plan], reader, device=CPU, batch=1, on_masks=keep)
     (plain,) = evaluate(learner, [plan], reader, device=CPU, batch=1)
     assert with_all.scores == plain.scores
     assert all(sorted(slices) == list(range(8)) for slices in kept.values())

@@ -32,13 +32,11 @@ MODEL = ["--method", "dspnet", "--encoder", "resnet18", "--weights", "random", "
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder with DSPNet of fold 0, two steps."""
-    work = tmp_path_factory.mktemp("explain") / "work"
-    tiny_store(work / "stores" / "tiny")
-    asked = ["--work", str(work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
+    asked = ["--work", str(module_work), "--dataset", "tiny", "--folds", "0", "--groups", "upper"]
     assert main(["run", *asked, *MODEL]) == 0
-    return work
+    return module_work
 
 
 def key_of(work: Path) -> str:
@@ -92,9 +90,9 @@ def test_positions_are_most_like_their_own_class() -> None:
     found = explain_features(model, support, mask, query)
     assert torch.equal(found.nearest > 0, truth[0, ::8, ::8])
     assert found.kinds["local foreground"] == 64  # 16 x 16 positions in windows of 2
-    assert set(found.answers) == set(VARIANTS) and found.trained == "both"
+    assert set(found.masks) == set(VARIANTS) and found.trained == "both"
     # FSPA takes the sum of the average and what is fused: the direction stays, and so does every answer
-    assert all(torch.equal(found.answers["neither"], mask) for mask in found.answers.values())
+    assert all(torch.equal(found.masks["neither"], mask) for mask in found.masks.values())
 
 
 def test_details_lie_in_the_class_and_their_weights_sum_to_one() -> None:
@@ -128,8 +126,8 @@ def test_the_variants_are_those_of_learners_with_these_options() -> None:
         own = learner(fspa=fspa, bcma=bcma)
         scores, _ = own.logits(support, masks, query, prepared=own.prepare(masks), branch="query")
         up = nn.functional.interpolate(scores[:, 1:] - scores[:, :1], size=(256, 256), mode="bilinear")
-        assert torch.equal(found.answers[name], up[0, 0] > 0), name
-    assert len({mask.numpy().tobytes() for mask in found.answers.values()}) == 4
+        assert torch.equal(found.masks[name], up[0, 0] > 0), name
+    assert len({mask.numpy().tobytes() for mask in found.masks.values()}) == 4
     assert model.options.fspa and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 

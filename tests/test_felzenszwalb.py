@@ -191,6 +191,6 @@ def test_a_spacing_that_is_none_is_refused() -> None:
 
 
 def test_numba_is_loaded_on_use_alone() -> None:
-    program = "import sys, episodes.felzenszwalb; sys.exit('numba' in sys.modules)"
+    program = "import sys, episodes.pseudo_labels.felzenszwalb; sys.exit('numba' in sys.modules)"
     root = Path(__file__).resolve().parent.parent
     assert subprocess.run([sys.executable, "-c", program], cwd=root, check=False).returncode == 0

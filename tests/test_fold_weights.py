@@ -87,7 +87,7 @@ def test_what_a_later_fold_lacks_shows_before_the_first_is_trained(
     shutil.copy(work / PATTERN.format(fold=0), last)  # it saw what fold 3 asks
     assert run(work, PATTERN, *MORE[method], method=method) == 2
     message = capsys.readouterr().err
-    assert "saw slice 0 of scan 6, which fold 3 of tiny asks" in message and message.count("\n") == 1
+    assert "saw slice 0 of scan 6, which is a query of fold 3 of tiny" in message and message.count("\n") == 1
     last.unlink()
     assert run(work, PATTERN, *MORE[method], method=method) == 2
     message = capsys.readouterr().err

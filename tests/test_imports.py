@@ -138,11 +138,11 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.store.store", "import results.records"),
         ("results.tables.fold_tables", "def f():\n    from episodes.plan import Plan"),
         ("results.tables.fold_tables", "import protocols"),
-        ("fewshot.training.loop", "import episodes.sampler"),
+        ("fewshot.training.loop", "import episodes.sampling.superpixel"),
         ("fewshot.training.loop", "from baselines.ssl_alpnet import SSLALPNet"),
         ("fewshot.training.loop", "from ..commands import main"),
         ("baselines.new", "from episodes.store import Store"),
-        ("baselines.new", "import fewshot.commands.run"),
+        ("baselines.new", "import fewshot.commands.experiment.run"),
         ("protocols.runs.runner", "from baselines import ssl_alpnet"),
         ("protocols.runs.runner", "import sacred"),
         ("protocols.runs.runner", "from sacred.observers import FileStorageObserver"),
@@ -165,7 +165,7 @@ def test_a_violation_is_found(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("episodes.store.store", "from fewshot.base.atomic_io import write_json"),
-        ("episodes.store.store", "import numpy, torch\nfrom episodes.index import ClassSliceIndex"),
+        ("episodes.store.store", "import numpy, torch\nfrom episodes.store.index import ClassSliceIndex"),
         ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),
         (
@@ -174,7 +174,7 @@ def test_a_violation_is_found(module: str, source: str) -> None:
         ),
         (
             "fewshot.commands.experiment.run",
-            "def run():\n    import torch\n    from protocols.runner import run",
+            "def run():\n    import torch\n    from protocols.runs.runner import run",
         ),
         (
             "fewshot.commands.experiment.run",

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from baselines.kmeans import KMeansPrototypes
 from baselines.panet import PANet
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode, Support
 from fewshot.learners.learner import call_logits
 
 
@@ -108,48 +107,6 @@ def test_the_gradient_is_that_of_means_of_fixed_clusters() -> None:
     wanted = torch.autograd.grad((by_hand * weights).sum(), (support, query))
     assert all(torch.allclose(one, other, atol=1e-3) for one, other in zip(found, wanted, strict=True))
     assert bool((found[0] != 0).any(dim=1).all())  # every position of every cluster takes part
-
-
-def training_episode() -> Episode:
-    masks = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
-    masks[..., 4:12, 4:12] = True
-    images = noise(1, 1, 1, 16, 16) + 2 * masks[:, :, None]
-    return Episode(images, masks, images + 0.1 * noise(1, 1, 1, 16, 16, seed=1), masks)
-
-
-def trained() -> tuple[list[float], bytes]:
-    """Train twenty steps; return the losses and the bytes of the weights."""
-    torch.manual_seed(0)
-    one, episode, losses = learner(nn.Conv2d(1, 4, 3, padding=1)), training_episode(), []
-    optimiser = torch.optim.SGD(one.parameters(), lr=0.02)
-    for _ in range(20):
-        result = one.loss(episode)
-        assert bool(result.defined)
-        losses.append(float(result.total.detach()))
-        optimiser.zero_grad()
-        result.total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    return losses, b"".join(p.detach().numpy().tobytes() for p in one.parameters())
-
-
-def test_its_loss_falls_and_a_training_repeats_byte_for_byte() -> None:
-    losses, weights = trained()
-    assert losses[-1] < 0.8 * losses[0]
-    assert trained() == (losses, weights)
-
-
-def test_an_answer_depends_on_its_slice_alone() -> None:
-    one = learner(nn.Conv2d(1, 4, 2, stride=2)).eval()
-    masks = torch.zeros(1, 32, 32, dtype=torch.bool)
-    masks[0, 4:20, 4:20] = True
-    support, query = Support(noise(1, 1, 32, 32), masks), noise(5, 1, 32, 32, seed=1)
-    kept = query.clone(), support.images.clone(), masks.clone()
-    with torch.inference_mode():
-        together = one.segment(support, query)
-        alone = torch.cat([one.segment(support, other[None]) for other in query.flip(0)]).flip(0)
-        assert torch.equal(together, one.segment(support, query))
-    assert together.shape == (5, 32, 32) and torch.allclose(together, alone, atol=1e-5)
-    assert all(torch.equal(a, b) for a, b in zip(kept, (query, support.images, masks), strict=True))
 
 
 def test_features_that_are_not_finite_are_named() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from test_evaluate import CPU, plans_of, reader_of
-from tiny import tiny_store
 from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
@@ -21,11 +20,6 @@ from fewshot.base.types import Support
 from protocols.cells.evaluate import evaluate
 
 DEVICE_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("stores") / "tiny", scans=10)
 
 
 def limited(largest: int, error: Exception, seen: list[int]) -> Any:
@@ -47,8 +41,8 @@ def test_a_batch_is_halved_until_it_fits_and_stays_so(caplog: pytest.LogCaptureF
     assert [one for batch in found for one in batch] == [2 * item for item in range(11)]
     assert seen == [8, 4, 2, 2, 2, 2, 2, 1] and batches.size == 2
     assert caplog.messages == [
-        "memory does not hold 8 slices at once; going on with 4",
-        "memory does not hold 4 slices at once; going on with 2",
+        "out of memory for 8 slices at once; continuing with 4",
+        "out of memory for 4 slices at once; continuing with 2",
     ]
     list(batches.over(range(3), limited(3, DEVICE_FULL, seen)))
     assert seen[8:] == [2, 1]
@@ -133,8 +127,8 @@ def test_evaluation_goes_on_with_the_same_result(
     assert not caplog.records and any(score.tp for one in wanted for score in one.scores)
     with caplog.at_level(logging.WARNING):
         assert evaluate(learner(1), plans, reader, device=CPU, batch=8) == wanted
-    assert caplog.messages[-1].endswith("going on with 1")
-    with pytest.raises(UserError, match="does not hold a single slice"):
+    assert caplog.messages[-1].endswith("continuing with 1")
+    with pytest.raises(UserError, match="out of memory for a single slice"):
         evaluate(learner(0), plans, reader, device=CPU, batch=8)
 
 
@@ -144,7 +138,7 @@ def test_segment_alone_needs_memory_for_one_query_slice(store: Store) -> None:
     wanted = evaluate(Segmenter(99), plans, reader, device=CPU, batch=8)
     assert any(score.tp for one in wanted for score in one.scores)
     assert evaluate(Segmenter(1), plans, reader, device=CPU, batch=8) == wanted
-    with pytest.raises(UserError, match="does not hold a single slice"):
+    with pytest.raises(UserError, match="out of memory for a single slice"):
         evaluate(Segmenter(0), plans, reader, device=CPU, batch=8)
 
 

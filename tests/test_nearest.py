@@ -137,7 +137,7 @@ SCRIPT = """
 import {first}
 import {second}
 import torch
-from fewshot.nearest import k_means, nearest
+from fewshot.learners.nearest import k_means, nearest
 points = torch.randn(400, 16, generator=torch.Generator().manual_seed(0))
 centres, assigned = k_means(points, 6, iterations=10, seed=7, restarts=2)
 indices, products = nearest(points, centres, 2)

@@ -202,7 +202,7 @@ def test_scores_that_are_not_finite_name_class_scan_and_slice(store: Store, meth
     learner.image = reader_of(store, plan).images([ref])[0]
     keep = (lambda *_: None) if keeps else None  # unscored slices are predicted too
     with pytest.raises(UserError) as caught:
-        evaluate(learner, [plan], reader_of(store, plan), device=CPU, keep=keep)
+        evaluate(learner, [plan], reader_of(store, plan), device=CPU, on_masks=keep)
     text = str(caught.value)
     assert text.startswith(
         f"class {first.class_name}, scan {ref.scan}, slice {ref.z}: 64 scores are NaN or infinite"

@@ -186,7 +186,7 @@ def test_bad_facts_get_one_line_and_leave_nothing(
         ("chaost2", "scans", "my.toml", "'chaost2' is a dataset whose facts are shipped"),
         ("my data", "scans", "my.toml", "dataset 'my data' is not a usable name"),
         ("mine", "empty", "my.toml", "empty holds no image_{id}.nii.gz and no label_{id}.nii.gz"),
-        ("mine", "nowhere", "my.toml", "nowhere is no folder"),
+        ("mine", "nowhere", "my.toml", "nowhere is not a folder"),
         ("mine", "scans", "your.toml", "your.toml: cannot be read as TOML"),
         ("mine", "lone", "my.toml", "lone holds no label_2.nii.gz, the partner of image_2.nii.gz (1 such)"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from baselines.panet import PANet
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode, Support
+from fewshot.base.types import Episode
 from fewshot.learners.learner import call_logits
 
 
@@ -84,35 +84,13 @@ def test_one_empty_shot_among_others_changes_nothing() -> None:
     assert defined and torch.allclose(scores[:, 1], alone[:, 1], atol=1e-4)
 
 
-def test_segment_answers_each_slice_by_itself() -> None:
-    learner = PANet(nn.Conv2d(1, 4, 2, stride=2)).eval()
-    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
-    masks[0, 4:12, 4:12] = True
-    support, query = Support(noise(1, 1, 16, 16), masks), noise(3, 1, 16, 16, seed=1)
-    with torch.inference_mode():
-        together = learner.segment(support, query)
-        alone = torch.cat([learner.segment(support, one[None]) for one in query])
-    assert together.shape == (3, 16, 16) and torch.allclose(together, alone, atol=1e-5)
-
-
-def test_its_loss_falls_and_an_empty_query_mask_is_allowed() -> None:
-    torch.manual_seed(0)
+def test_an_empty_query_mask_is_allowed() -> None:
     learner = PANet(nn.Conv2d(1, 4, 3, padding=1))
     masks = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
     masks[..., 4:12, 4:12] = True
     images = noise(1, 1, 1, 16, 16) + 2 * masks[:, :, None]
-    episode = Episode(images, masks, images + 0.1 * noise(1, 1, 1, 16, 16, seed=1), masks)
-    optimiser = torch.optim.SGD(learner.parameters(), lr=0.05)
-    totals = []
-    for _ in range(20):
-        result = learner.loss(episode)
-        assert bool(result.defined)
-        totals.append(float(result.total.detach()))
-        optimiser.zero_grad()
-        result.total.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    assert totals[-1] < 0.8 * totals[0]
-    assert learner.loss(Episode(images, masks, images, torch.zeros_like(masks))).total.isfinite()
+    result = learner.loss(Episode(images, masks, images, torch.zeros_like(masks)))
+    assert result.parts["query"].isfinite() and float(result.parts["query"].detach()) > 0
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0])

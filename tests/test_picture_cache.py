@@ -22,7 +22,7 @@ def test_the_cache_spares_what_is_known(tmp_path: Path, monkeypatch: pytest.Monk
     looked: list[str] = []
     check = pictures._check
 
-    def counted(path: Path) -> pictures.Checked | None:
+    def counted(path: Path) -> pictures.FileCheck | None:
         looked.append(path.name)
         return check(path)
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from made_backbones import MadeBackbones, backbone_file, slices_of
-from pipeline_runs import new_work, of_group, run
-from tiny import tiny_store
+from pipeline_runs import of_group, run
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -21,28 +19,14 @@ from protocols.training import stages as pipeline
 from protocols.training.method_config import build_method_config
 from protocols.training.stages import with_last_recipe
 
-
-@pytest.fixture(scope="module")
-def made() -> Iterator[MadeBackbones]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield MadeBackbones().put(patch)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny").path
-
-
-@pytest.fixture
-def work(tmp_path: Path, store: Path, made: MadeBackbones) -> Path:
-    return new_work(tmp_path, store)
+pytestmark = pytest.mark.usefixtures("made")
 
 
 def test_a_backbone_that_saw_the_scan_held_out_is_refused(
-    work: Path, store: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Fold 0 holds out scan 9: its Dice would choose among steps that all began from its slices."""
-    file = backbone_file(work / "saw.pth", slices_of(Store.open(store), ("9",)))
+    file = backbone_file(work / "saw.pth", slices_of(store, ("9",)))
     ask = ["--weights", str(file), "--option", "snapshot_every=1"]
     for method in ("ssl-alpnet", "densemp"):
         assert run(work, *ask, "--checkpoint-policy", "validation", method=method) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 from made_backbones import MadeBackbones, backbone_file, slices_of
-from pipeline_runs import FOLD, MODEL, labels_logged, new_work, of_group, records, run, stage_of
-from tiny import tiny_store
+from pipeline_runs import FOLD, MODEL, labels_logged, of_group, records, run, stage_of
 
 from baselines.densemp import DenseMP
 from episodes.store.store import Store
@@ -29,35 +27,20 @@ from protocols.training import stages as pipeline
 from protocols.training.method_config import build_method_config
 from protocols.training.stages import check_stages, first_method
 
+pytestmark = pytest.mark.usefixtures("made")
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[MadeBackbones]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield MadeBackbones().put(patch)
+def several(module_work: Path, made: MadeBackbones) -> Path:
+    return module_work
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny").path
-
-
-@pytest.fixture
-def work(tmp_path: Path, store: Path, made: MadeBackbones) -> Path:
-    return new_work(tmp_path, store)
-
-
-@pytest.fixture(scope="module")
-def several(tmp_path_factory: pytest.TempPathFactory, store: Path, made: MadeBackbones) -> Path:
-    return new_work(tmp_path_factory.mktemp("several"), store)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, store: Path) -> dict[str, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory, store: Store) -> dict[str, Path]:
     """A backbone that saw nothing, one that saw a query of fold 0, and a file that says nothing."""
     folder = tmp_path_factory.mktemp("files")
-    seen = slices_of(Store.open(store), ("5", "1"))[:9]
+    seen = slices_of(store, ("5", "1"))[:9]
     torch.save({}, folder / "plain.pth")
     return {
         "made": backbone_file(folder / "made.pth", ()),
@@ -148,6 +131,7 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
 
 def test_setting_2_tells_of_dropped_slices_that_stage_1_saw(work: Path) -> None:
     assert run(work, "--setting", "2") == 0
+    assert len(records(work)) == 2
     for record in records(work):
         assert DROPPED in record.audits  # seven training scans, of which four slices show the group
         assert record.training.excluded_seen == record.training.slices_excluded == 28
@@ -162,15 +146,14 @@ def test_a_backbone_that_saw_a_query_is_refused(
 ) -> None:
     for method in ("ssl-alpnet", "densemp"):
         assert run(work, "--weights", str(files["seen"]), method=method) == 2
-        assert "saw slice 0 of scan 1, which fold 0 of tiny asks" in capsys.readouterr().err
+        assert "saw slice 0 of scan 1, which is a query of fold 0 of tiny" in capsys.readouterr().err
     with pytest.MonkeyPatch.context() as patch:
         MadeBackbones(more=("0",)).put(patch)
         assert run(work) == 2
     assert "saw slice 0 of scan 0" in capsys.readouterr().err and not (work / "models").exists()
 
 
-def test_an_empty_slice_is_no_sign_of_a_query(tmp_path: Path, store: Path, made: MadeBackbones) -> None:
-    work = new_work(tmp_path, store)
+def test_an_empty_slice_is_no_sign_of_a_query(work: Path, made: MadeBackbones) -> None:
     for scan in ("1", "3"):  # one asked and one trained on begin with the same padding
         path = work / "stores" / "tiny" / "images" / f"{scan}.npy"
         image = np.load(path)
@@ -183,13 +166,13 @@ MISTAKES = [
     (["--weights", "imagenet"], "--weights imagenet: stage 1 makes the weights itself"),
     (
         ["--weights", "densecl", "--stages", "2,3"],
-        "--weights densecl: stage 1 makes them, and it is left out",
+        "--weights densecl: stage 1 makes these weights, but the stages lack it",
     ),
     (["--weights", "no.pth"], "--weights 'no.pth' is no file"),
     (["--weights", "{plain}"], "does not say how it was pre-trained"),
     (["--weights", "{made}", "--stages", "2,3"], "is stage 1's (densecl kkkkkkkkkkkkkkkk); name 1 among"),
     (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, wanted one of resnet50"),
-    (["--stages", "1,3"], "--steps 2: they are stage 2's, which is left out"),
+    (["--stages", "1,3"], "--steps 2: these are stage 2's steps, but the stages lack it"),
     (["--stages", "2,1"], "stages are 2,1; give some of 1,2,3"),
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),
     (["--stages", ""], "stages are none; give some of 1,2,3"),
@@ -262,7 +245,7 @@ def test_what_is_set_is_what_a_flag_says() -> None:
 
 @pytest.mark.parametrize(("typed", "settings"), [(7, {}), (None, {"steps": "7"})])
 def test_steps_of_a_stage_that_is_left_out_are_refused(typed: int | None, settings: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="--steps 7: they are stage 2's, which is left out"):
+    with pytest.raises(UserError, match="--steps 7: these are stage 2's steps, but the stages lack it"):
         build_method_config("densemp", {"stages": "1,3", **settings}, encoder="resnet18", steps=typed)
     rows = build_ablation(
         "densemp", settings, (0,), encoder="resnet18", weights=None, steps=typed, precision="bf16"
@@ -286,11 +269,10 @@ def test_the_ablation_prints_its_four_rows(work: Path, capsys: pytest.CaptureFix
 
 
 def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
-    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second row starts from torchvision's weights, which are not there."""
     calls = MadeBackbones().put(monkeypatch).calls
-    work = new_work(tmp_path, store)
     command = ["ablate", "densemp", "--work", str(work), *FOLD, "--groups", "upper", *MODEL]
     assert main(command) == 2
     message = capsys.readouterr().err
@@ -298,9 +280,9 @@ def test_every_row_of_the_ablation_is_checked_before_the_first_is_trained(
     assert calls == [] and not (work / "models").exists()
 
 
-def test_stage_3_has_no_support_scan_in_another_dataset(store: Path) -> None:
+def test_stage_3_has_no_support_scan_in_another_dataset(store: Store) -> None:
     method = build_method_config("densemp", {}, encoder="resnet18")
-    crossed: Any = SimpleNamespace(train_store=Store.open(store))
+    crossed: Any = SimpleNamespace(train_store=store)
     with pytest.raises(UserError, match="--train-dataset: stage annotated needs the fold's support scan"):
         check_stages(crossed, method)
     check_stages(crossed, build_method_config("densemp", {"stages": "1,2"}, encoder="resnet18"))

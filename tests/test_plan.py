@@ -173,7 +173,7 @@ def test_text_names_support_queries_parts_and_hash() -> None:
 
 def test_a_plan_needs_no_model() -> None:
     code = (
-        "import sys, episodes.plan, episodes.plan_text, protocols.spec\n"
+        "import sys, episodes.plan.plan, episodes.plan.describe, protocols.rules.spec\n"
         "heavy = {'fewshot.learners.learner', 'fewshot.encoders.encoder', 'baselines', 'skimage', 'sacred'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

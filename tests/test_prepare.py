@@ -163,7 +163,7 @@ def test_too_few_for_the_folds_of_a_set_without_fixed_ids(folder: Path) -> None:
     ("arguments", "complaint"),
     [
         (["chaos2", "."], "unknown dataset 'chaos2': did you mean 'chaost2'? known: "),
-        (["chaost2", "nowhere"], "nowhere is no folder"),
+        (["chaost2", "nowhere"], "nowhere is not a folder"),
         (["chaost2", ".", "--workers", "-1"], "--workers -1: wanted 1 or more"),
         (["chaost2", ".", "--workers", "two"], "invalid int value: 'two'"),
     ],
@@ -238,7 +238,7 @@ def test_a_store_of_an_older_program_stays_and_the_way_out_is_named(
 def test_full_disk(folder: Path, tmp_path: Path) -> None:
     code = (
         "import resource, sys; sys.path.append(sys.argv[3]); from small_volumes import small_spec\n"
-        "from episodes import dataset; dataset.load_dataset_spec = lambda name: small_spec()\n"
+        "from episodes.store import dataset; dataset.load_dataset_spec = lambda name: small_spec()\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000)); from fewshot.commands.main import main\n"
         "sys.exit(main(['prepare', 'chaost2', sys.argv[1], '--work', sys.argv[2]]))"
     )

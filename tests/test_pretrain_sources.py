@@ -72,9 +72,9 @@ def test_one_backbone_of_a_fold_of_two_stores(
             ["--dataset", "tiny", "other"],
             "--dataset tiny other: 5, 3 folds; name those that all have with --folds",
         ),
-        (["--dataset", "tiny", "tiny"], "--dataset tiny tiny: a dataset stands twice"),
-        (["--dataset", "tiny", "tiny/"], "a dataset stands twice"),
-        (["--dataset", "tiny", "other", "tiny", "--folds", "0"], "a dataset stands twice"),
+        (["--dataset", "tiny", "tiny"], "--dataset tiny tiny: a dataset is repeated"),
+        (["--dataset", "tiny", "tiny/"], "a dataset is repeated"),
+        (["--dataset", "tiny", "other", "tiny", "--folds", "0"], "a dataset is repeated"),
     ],
 )
 def test_stores_that_do_not_go_together(

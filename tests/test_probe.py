@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from fake_store import FakeScan, FakeStore
-from tiny import tiny_store
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,7 +31,7 @@ from protocols.studies.dense_features import (
     features_at,
     scan_classes,
 )
-from protocols.studies.probe import ProbeRequest, StageOne, densecl, probed, run_probe, votes
+from protocols.studies.probe import ProbeRequest, StageOne, count_correct_cells, densecl, run_probe, votes
 from results.comparison.probe import probe_json
 
 CPU = torch.device("cpu")
@@ -103,7 +102,7 @@ def test_features_that_are_the_label_find_every_cell() -> None:
     keys, queries = sides(reader)
     asked = count_hits(queries.classes, 3)
     assert min(asked) >= 30
-    assert probed(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
+    assert count_correct_cells(is_the_label, reader, keys, [queries], 3, 20, batch=2, device=CPU) == [asked]
 
 
 def test_noise_finds_by_chance() -> None:
@@ -116,7 +115,7 @@ def test_noise_finds_by_chance() -> None:
     def noise(images: Tensor) -> Tensor:
         return torch.randn(len(images), 16, 8, 8, generator=generator)
 
-    (hits,) = probed(noise, reader, keys, [queries], 3, 20, batch=2, device=CPU)
+    (hits,) = count_correct_cells(noise, reader, keys, [queries], 3, 20, batch=2, device=CPU)
     assert np.mean(hits / asked) == pytest.approx(1 / 3, abs=0.08)  # four deviations of 600 draws
 
 
@@ -158,7 +157,7 @@ def test_no_more_than_one_batch_of_maps_is_in_memory() -> None:
         largest = max(largest, len(images))
         return maps
 
-    probed(encode, reader, keys, [queries], 3, 20, batch=1, device=CPU)
+    count_correct_cells(encode, reader, keys, [queries], 3, 20, batch=1, device=CPU)
     assert len(alive) == 9 and largest == 1 and most <= 2  # the new one, and the one before at its end
 
 
@@ -166,7 +165,9 @@ def test_a_scan_without_a_class_or_without_any_cell_is_not_answered_wrongly() ->
     reader = reader_of(labels=lambda number: np.minimum(blocks(number), 1) if number == 2 else blocks(number))
     keys, queries = sides(reader)
     nobody = dataclasses.replace(queries, positions=queries.positions[:0], classes=queries.classes[:0])
-    first, second = probed(is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU)
+    first, second = count_correct_cells(
+        is_the_label, reader, keys, [queries, nobody], 3, 20, batch=2, device=CPU
+    )
     assert first[1] == 0 == count_hits(queries.classes, 3)[1] and first[0] > 0
     assert second == (0, 0, 0)
 
@@ -193,8 +194,8 @@ def test_features_that_are_not_finite_and_maps_of_another_size_are_refused() -> 
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("probe") / "work" / "stores" / "tiny")
+def store(module_work: Path) -> Store:
+    return Store.open(module_work / "stores" / "tiny")
 
 
 def request(store: Store, **changes: Any) -> ProbeRequest:
@@ -276,7 +277,7 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
         assert {ref.scan for ref in keys.refs} == {"3", "4", "5", "6", "7", "8", "9"}
         return [count_hits(side.classes, 5) for side in queries]
 
-    monkeypatch.setattr(module, "probed", spy)
+    monkeypatch.setattr(module, "count_correct_cells", spy)
     found = run_probe(request(store, cells=10**6), other_weights(1))
     (rarest,) = {trial.keys_per_class for trial in found.trials}
     assert {counts for counts, _ in drawn} == {(rarest,) * 5} and rarest > 20
@@ -330,14 +331,17 @@ def test_the_command_prints_the_table_and_keeps_it(
     monkeypatch.setattr(module, "densecl", stage_one)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
     command += ["--seeds", "1,2", "--option", "epochs=1", "--neighbours", "5", "--cells", "10"]
-    assert main([*command, "--device", "cpu", "--json", str(tmp_path / "probe.json")]) == 0
-    assert asked == [({"epochs": "1"}, "resnet18")]
+    assert main([*command, "--device", "cpu"]) == 0
     said = capsys.readouterr().out
+    file = tmp_path / "probe.json"
+    assert main([*command, "--device", "cpu", "--format", "json", "--out", str(file)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(file)
+    assert asked == [({"epochs": "1"}, "resnet18")] * 2
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
     assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
     assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "epochs=1" in said
-    kept = json.loads((tmp_path / "probe.json").read_text())
+    kept = json.loads(file.read_text())
     assert [trial["seed"] for trial in kept["probe"]["trials"]] == [1, 2]
     assert f"{100 * kept['before']['mean']:.1f}" in lines[11] and lines[11][:2] == ["mean", "before"]
     assert main([*command[:-8], "--seeds", "1,1"]) == 2

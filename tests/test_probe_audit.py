@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from made_backbones import backbone_file, slices_of
 from test_probe import other_weights, request
-from tiny import tiny_store
 
 from episodes.store.store import Store
 from fewshot.base.atomic_io import sha256_of
@@ -17,8 +16,8 @@ from protocols.studies.probe import StageOne, run_probe
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return tiny_store(tmp_path_factory.mktemp("audit") / "work" / "stores" / "tiny")
+def store(module_work: Path) -> Store:
+    return Store.open(module_work / "stores" / "tiny")
 
 
 def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_path: Path) -> None:
@@ -27,7 +26,7 @@ def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_pat
     backbone_file(tmp_path / "3.pt", slices_of(store, ("0", "1")))
     told: list[Any] = []
     asked = {"seeds": (0,), "folds": (0, 3)}
-    with pytest.raises(UserError, match="saw slice 0 of scan 6, which fold 3 of tiny asks"):
+    with pytest.raises(UserError, match="saw slice 0 of scan 6, which is a query of fold 3 of tiny"):
         run_probe(request(store, **asked, weights=str(tmp_path / "0.pt")), other_weights(1, told))
     assert told == []
     own = run_probe(request(store, **asked, weights=str(tmp_path / "{fold}.pt")), other_weights(1))
@@ -37,5 +36,5 @@ def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_pat
 
 def test_a_stage_1_that_saw_a_query_is_refused(store: Store, tmp_path: Path) -> None:
     made = backbone_file(tmp_path / "made.pt", slices_of(store, ("3", "1")))
-    with pytest.raises(UserError, match="saw slice 0 of scan 1, which fold 0 of tiny asks"):
+    with pytest.raises(UserError, match="saw slice 0 of scan 1, which is a query of fold 0 of tiny"):
         run_probe(request(store, seeds=(0,)), StageOne({"epochs": 1}, lambda *_: made))

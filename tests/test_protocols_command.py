@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from test_protocols_of_record import INDEX, Facts
-from tiny import tiny_store
 
 from episodes.store.index import ClassSliceIndex
 from fewshot.commands.main import main
@@ -102,13 +101,6 @@ def test_every_rule_has_words() -> None:
         assert load_protocol(name).hash[:16] in protocol_text(load_protocol(name))
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("diff") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    return folder
-
-
 def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["protocols"]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -116,9 +108,9 @@ def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFi
     flagged = [line for line in printed if "[off the main board]" in line]
     assert len(flagged) == 1 and flagged[0].startswith("qnet-ep1-intersection")
     assert main(["protocols", "show", "open-ep"]) == 0
-    assert "every slice counts: the method is not told where the organ is" in capsys.readouterr().out
+    assert "every slice counts: the method does not know where the organ is" in capsys.readouterr().out
     command = ["protocols", "diff", "alpnet-ep1", "qnet-ep1", "--work", str(work), "--dataset", "tiny"]
-    assert main([*command, "--json"]) == 0
+    assert main([*command, "--format", "json"]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     # ten scans of 8 slices; upper on 1-4, lower on 3-6
     dropped = counts["excluded_slices"]
@@ -135,10 +127,10 @@ def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFi
     [
         (["show"], "protocols show: 0 names given, wanted 1"),
         (["diff", "alpnet-ep1"], "protocols diff: 1 names given, wanted 2"),
-        (["list", "--json"], "go with diff"),
+        (["list", "--format", "json"], "belong to diff"),
         (["diff", "alpnet-ep1", "qnet-ep1"], "needs --dataset"),
         (["show", "qnet-ep2"], "did you mean 'qnet-ep1'"),
-        (["explain"], "invalid choice"),
+        (["explain"], "unknown value of WHAT 'explain'"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,7 +145,8 @@ def test_the_known_counts_of_chaos(tmp_path: Path, shared: Path, capsys: pytest.
     at = ["--work", str(tmp_path / "work")]
     assert main(["prepare", *at, "chaost2", str(shared / "data" / "chaos_t2")]) == 0
     capsys.readouterr()
-    assert main(["protocols", "diff", "alpnet-ep1", "qnet-ep1", *at, "--dataset", "chaost2", "--json"]) == 0
+    command = ["protocols", "diff", "alpnet-ep1", "qnet-ep1", *at, "--dataset", "chaost2"]
+    assert main([*command, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     dropped = found["counts"]["excluded_slices"]
     assert found["dataset"]["slices"] == dropped["of"] == 718

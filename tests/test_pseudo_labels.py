@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_store
 
 from episodes.plan.plan import make_plan
 from episodes.pseudo_labels.supervoxels import stored_supervoxels
 from episodes.store.slices import SliceReader, normalisation
+from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -23,13 +23,6 @@ from protocols.training.pseudo_labels import KINDS, superpixels, supervoxels
 
 MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("work")
-    tiny_store(work / "stores" / "tiny")
-    return work
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -44,8 +37,7 @@ def test_every_kind_of_a_recipe_has_a_source() -> None:
     assert tuple(KINDS) == EPISODES
 
 
-def test_the_spec_of_superpixels_is_what_it_was(work: Path) -> None:
-    store = tiny_store(work / "another")
+def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     plan = plan_of(store, 1)
     method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
@@ -102,9 +94,7 @@ def test_a_run_makes_supervoxels_and_records_and_the_next_reuses_both(
     assert files(work) == made
 
 
-def tiny_store_at(work: Path):  # type: ignore[no-untyped-def]
-    from episodes.store.store import Store
-
+def tiny_store_at(work: Path) -> Store:
     return Store.open(work / "stores" / "tiny")
 
 

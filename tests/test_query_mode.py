@@ -62,7 +62,7 @@ def test_scores_depend_on_neither_batch_nor_kept_masks(store: Store, method: Any
     assert len({score.dice for one in first for score in one.scores}) > 1
     assert evaluate(built(method), plans, reader, device=CPU, batch=2) == first
     assert evaluate(built(method), plans, reader, device=CPU, batch=64) == first
-    assert evaluate(built(method), plans, reader, device=CPU, keep=lambda *_: None) == first
+    assert evaluate(built(method), plans, reader, device=CPU, on_masks=lambda *_: None) == first
 
 
 def test_segment_alone_gets_one_query_slice_or_the_part(store: Store) -> None:

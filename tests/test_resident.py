@@ -74,7 +74,9 @@ def test_the_host_reads_no_image_once_they_are_held(monkeypatch: pytest.MonkeyPa
         raise AssertionError("read on the host")
 
     monkeypatch.setattr(SliceReader, "images", forbidden)
-    list(held.episodes(range(3)))
+    assert len(list(held.episodes(range(3)))) == 3
+    with pytest.raises(AssertionError, match="read on the host"):
+        superpixels().episode(0)
 
 
 def test_what_prepares_on_the_host_is_built_there() -> None:

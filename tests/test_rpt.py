@@ -21,7 +21,7 @@ from baselines.rpt.regions import (
     foreground_cells,
     partition,
     region_means,
-    repeated,
+    repeat_means,
     with_corner,
 )
 from baselines.threshold_encoder import ThresholdEncoder
@@ -108,8 +108,8 @@ def test_too_few_cells_get_the_corner_or_repeat() -> None:
     assert int(filled.sum()) == 102 and bool(filled[:100].all()) and not bool(filled[100:120].any())
     assert torch.equal(with_corner(torch.ones(144, dtype=torch.bool), 100), torch.ones(144, dtype=torch.bool))
     means, prototype = noise(5, 3), noise(3, seed=1)
-    assert torch.equal(repeated(means, torch.tensor(2), prototype), means[[0, 1, 0, 1, 0]])
-    assert torch.equal(repeated(means, torch.tensor(0), prototype), prototype.expand(5, 3))
+    assert torch.equal(repeat_means(means, torch.tensor(2), prototype), means[[0, 1, 0, 1, 0]])
+    assert torch.equal(repeat_means(means, torch.tensor(0), prototype), prototype.expand(5, 3))
 
 
 def test_regions_of_a_small_organ_are_its_own_where_they_repeat() -> None:

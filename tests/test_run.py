@@ -24,27 +24,12 @@ Fewshot = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_store(tmp_path_factory.mktemp("made") / "tiny").path
-
-
-@pytest.fixture
-def work(tmp_path: Path, store: Path) -> Path:
-    shutil.copytree(store, tmp_path / "work" / "stores" / "tiny")
-    return tmp_path / "work"
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
+def done(module_work: Path) -> Path:
     """A work folder in which setting 1 and 2 were run with two steps on two folds."""
-    work = tmp_path_factory.mktemp("done") / "work"
-    shutil.copytree(store, work / "stores" / "tiny")
+    command = ["run", "--work", str(module_work), *ASKED, *TRAINED, "--save-predictions"]
     for setting in ("1", "2"):
-        assert (
-            main(["run", "--work", str(work), *ASKED, *TRAINED, "--setting", setting, "--save-predictions"])
-            == 0
-        )
-    return work
+        assert main([*command, "--setting", setting]) == 0
+    return module_work
 
 
 def records_of(work: Path) -> dict[str, bytes]:
@@ -130,6 +115,7 @@ def test_the_table_is_rebuilt_from_records_alone(
 
 
 def test_setting_2_records_what_was_excluded(done: Path) -> None:
+    assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
         training = record.training
@@ -140,6 +126,7 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
 
 
 def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
+    assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
         log = json.loads((done / "logs" / path.name).read_text())
         run = done / "runs" / log["sacred_run"]
@@ -257,9 +244,10 @@ MISTAKES = [
         "did you mean 'resnet18'",
     ),
     (["run", "--dataset", "tiny", *TRAINED, "--steps", "-1"], "steps"),
-    (["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--checkpoint", "no.pth"], "does not exist"),
-    (["evaluate", "0123"], "wanted exactly one key"),
-    (["overlay", "0123"], "wanted exactly one key"),
+    (["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--checkpoint", "no.pth"], "fewshot evaluate"),
+    (["evaluate", "--dataset", "tiny", "--setting", "1", "--checkpoint", "no.pth"], "does not exist"),
+    (["evaluate", "0123"], "wanted exactly one key; see fewshot list models"),
+    (["overlay", "0123"], "wanted exactly one key; see fewshot list cells"),
     (["table"], "no folder of records"),
 ]
 

@@ -77,7 +77,9 @@ def test_two_at_once_train_each_model_once_and_agree(tmp_path: Path) -> None:
     first, second = start(work), start(work)
     finish(first)
     finish(second)
-    for losses in (work / "models").glob("*/losses.csv"):
+    logs = list((work / "models").glob("*/losses.csv"))
+    assert len(logs) == 4
+    for losses in logs:
         steps = [line.split(",")[0] for line in losses.read_text().splitlines()[1:]]
         assert steps == [str(step) for step in range(1, 41)]
     assert len(list((work / "records").glob("*.json"))) == 4

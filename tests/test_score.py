@@ -21,7 +21,7 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
-from protocols.scoring.plan_file import check_one_answer
+from protocols.scoring.plan_file import check_one_support
 from protocols.scoring.score_masks import prediction_files
 from results.records.files import read_record, read_records
 from results.records.record import Record
@@ -86,6 +86,7 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
     assert "MARKED: scored from files" in printed and "made elsewhere" in printed
     assert "initial weights: not known" in printed and "uses labels of the tested classes" in printed
     assert "theirs on tiny, setting 1" in printed
+    assert len(read_records(work / "records")) == 4
     for path in (work / "records").glob("*.json"):
         record = read_record(path)
         assert record.method.name == "theirs" and record.method.regime == "external"
@@ -207,8 +208,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "edited plan": (lambda w: edit_plan(w, "plans", 1, "evaluation", "fold", value=3), "was edited"),
     "two settings": (lambda w: edit_plan(w, "plans", 1, "setting", value=2), "plans of 2 datasets"),
     "empty": (lambda w: edit_plan(w, "plans", value=[]), "plans of 0 datasets"),
-    "no plan": (lambda w: (w / "plan.json").write_text("{}"), "is no plan file"),
-    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "is no plan file"),
+    "no plan": (lambda w: (w / "plan.json").write_text("{}"), "is not a plan file"),
+    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "is not a plan file"),
     "no file": (lambda w: (w / "plan.json").unlink(), "does not exist"),
     "not prepared": (lambda w: shutil.rmtree(w / "stores"), "unknown dataset 'tiny'"),
 }
@@ -231,8 +232,8 @@ def test_a_file_that_would_answer_two_questions_is_refused(work: Path) -> None:
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, 1, 0, "upper", ("liver", "spleen")
     )
-    with pytest.raises(UserError, match="would answer folds 0 and 1"):
+    with pytest.raises(UserError, match="would serve folds 0 and 1"):
         prediction_files(str(work / "theirs"), [plan, dataclasses.replace(plan, fold=1)])
     other = dataclasses.replace(plan.tasks[0], support=(SliceRef("7", 3),))
     with pytest.raises(UserError, match="liver of scan 0 from 2 supports in turn"):
-        check_one_answer(work / "plan.json", dataclasses.replace(plan, tasks=(*plan.tasks, other)))
+        check_one_support(work / "plan.json", dataclasses.replace(plan, tasks=(*plan.tasks, other)))

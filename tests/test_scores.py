@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.base.types import ScanScore
-from results.metrics.counts import add, count, dice, precision, recall
+from results.metrics.counts import count, dice, precision, recall
 
 PRED = [[1, 1, 0], [0, 1, 0]]
 TRUTH = [[1, 0, 0], [1, 1, 1]]
@@ -43,23 +42,3 @@ def test_shapes_and_dtypes_are_checked() -> None:
         count(np.ones(2, bool), np.ones(3, bool))
     with pytest.raises(ValueError, match="truth is uint8, wanted bool"):
         count(np.ones(2, bool), np.ones(2, np.uint8))
-
-
-def test_scores_of_one_question_add_up_before_the_division() -> None:
-    parts = [ScanScore("liver", "1", ("8",), 2, 1, 3, 0), ScanScore("liver", "1", ("8",), 1, 5, 0, 1)]
-    total = add(parts)
-    assert (total.slices, total.tp, total.fp, total.fn) == (3, 6, 3, 1)
-    assert total.dice == 12 / 16
-
-
-def test_scores_of_different_questions_do_not_add() -> None:
-    one = ScanScore("liver", "1", ("8",), 2, 1, 3, 0)
-    for other in (
-        ScanScore("spleen", "1", ("8",), 2, 1, 3, 0),
-        ScanScore("liver", "2", ("8",), 2, 1, 3, 0),
-        ScanScore("liver", "1", ("9",), 2, 1, 3, 0),
-    ):
-        with pytest.raises(ValueError, match="scores of 2 questions"):
-            add([one, other])
-    with pytest.raises(ValueError, match="undefined"):
-        add([ScanScore("liver", "1", ("8",), 0, 0, 0, 0, "absent")])

@@ -22,8 +22,8 @@ from fewshot.base.types import Support
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
 from protocols.own_scan.model_lookup import FoundModel, find_model
-from protocols.own_scan.scan_pair import Question, read_question
-from protocols.own_scan.segment import Answer, segment_scan
+from protocols.own_scan.scan_pair import SegmentationInput, read_segmentation_input
+from protocols.own_scan.segment import SegmentedScan, segment_scan
 from results.records.files import read_records
 
 CPU = torch.device("cpu")
@@ -78,7 +78,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     found = int(mine.array.sum())
     assert found == next(s.tp + s.fp for s in record.scores if (s.class_name, s.scan) == ("liver", "0"))
     assert f"found {found} voxels, {found * 7.7 * 1.25 * 1.25 / 1000:.1f} ml" in told
-    assert "slices 1 to 4 of 8 (prepared), 4 answered" in told and "note" not in told
+    assert "slices 1 to 4 of 8 (prepared), 4 segmented" in told and "note" not in told
     assert (work / "out" / "p.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -104,7 +104,7 @@ def volume(array: np.ndarray, spacing: tuple[float, float, float] = (7.7, 1.25, 
     return NiftiImage(Path("made.nii.gz"), array, spacing, (-30.0, 12.0, 5.0), AXES)
 
 
-def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Question:
+def made(slices: tuple[int, int] | None = None, depth: int = 10) -> SegmentationInput:
     """Return a question whose support shows value 3 on slices 2 to 7, one row longer on each."""
     draw = np.random.Generator(np.random.PCG64(3))
     mask = np.zeros((depth, 64, 64), dtype=np.int16)
@@ -112,10 +112,10 @@ def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Question:
         mask[z, : z + 1, :4] = 3
     mask[:, 40:50, 40:50] = 1  # another class
     images = [volume(draw.normal(100, 10, (depth, 64, 64)).astype(np.float32)) for _ in range(2)]
-    return Question(images[0], volume(mask), images[1], 3, slices)
+    return SegmentationInput(images[0], volume(mask), images[1], 3, slices)
 
 
-def ask(question: Question, model: FoundModel, **more: object) -> Answer:
+def ask(question: SegmentationInput, model: FoundModel, **more: object) -> SegmentedScan:
     settings = {"modality": None, "prepared": True, "device": CPU, "batch": 4, **more}
     return segment_scan(question, model, **settings)  # type: ignore[arg-type]
 
@@ -123,7 +123,7 @@ def ask(question: Question, model: FoundModel, **more: object) -> Answer:
 def test_without_a_range_the_middle_class_slice_serves_every_slice() -> None:
     answer = ask(made(), marker()[1])
     assert answer.supports == (5,)  # class slices 2..7, index int(6 / 2) = 3
-    assert answer.asked == tuple(range(10)) == answer.shown
+    assert answer.predicted_slices == tuple(range(10)) == answer.shown
     assert answer.mask[:, :6, :4].all() and answer.voxels == 10 * 6 * 4
     assert answer.volume_ml == pytest.approx(240 * 7.7 * 1.25 * 1.25 / 1000)
 
@@ -135,7 +135,7 @@ def test_with_a_range_thirds_are_served_by_thirds_and_the_rest_is_empty() -> Non
     # int((z - 1) // (5 / 3)): 0 0 1 1 2 2 for z = 1..6; the support on slice z is z + 1 rows long
     assert rows == [0, 4, 4, 6, 6, 8, 8, 0, 0, 0]
     one = ask(made((4, 4)), marker()[1])
-    assert one.supports == (3,) and one.shown == one.asked == (4,)
+    assert one.supports == (3,) and one.shown == one.predicted_slices == (4,)
 
 
 def test_each_mr_volume_is_normalised_by_its_own_voxels() -> None:
@@ -205,13 +205,13 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
     draw = np.random.Generator(np.random.PCG64(1))
     image = volume(draw.integers(-120, 270, shape).astype(np.int16), spacing)
     model = marker(256, modality=modality)[1]
-    question = Question(image, volume(mask, spacing), image, 1, (1, shape[0] - 2))
+    question = SegmentationInput(image, volume(mask, spacing), image, 1, (1, shape[0] - 2))
     answer = ask(question, model, prepared=False)
     assert answer.mask.shape == shape and not answer.mask[[0, -1]].any()
     inner, truth = answer.mask[1:-1], mask[1:-1].astype(bool)
     assert 2 * (inner & truth).sum() / (inner.sum() + truth.sum()) > 0.98
     if modality == "mr":  # slices 1..22 at 5.5 mm lie at 0.71..15.71 of 7.7 mm, widened to 0..16
-        assert answer.asked == tuple(range(17)) and answer.depth == math.floor(24 * 5.5 / 7.7 + 1)
+        assert answer.predicted_slices == tuple(range(17)) and answer.depth == math.floor(24 * 5.5 / 7.7 + 1)
 
 
 def test_a_released_checkpoint_file_serves_too(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +287,7 @@ def test_a_mask_whose_header_tells_another_place_is_refused(work: Path, tmp_path
     label = read_nifti(work / "label_2.nii.gz")
     write_nifti(tmp_path / "mask.nii.gz", label.array, (5.0, 1.25, 1.25), label.origin, label.direction)
     with pytest.raises(UserError, match="spacing"):
-        read_question(work / "image_2.nii.gz", tmp_path / "mask.nii.gz", work / "image_0.nii.gz", 1)
+        read_segmentation_input(work / "image_2.nii.gz", tmp_path / "mask.nii.gz", work / "image_0.nii.gz", 1)
 
 
 def test_a_model_of_a_set_that_is_prepared_otherwise_wants_prepared_scans() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from making import record, score
-from tiny import tiny_store
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -82,11 +81,11 @@ def test_one_support_has_no_such_column() -> None:
 
 def test_shots_and_parts_change_the_questions_and_not_the_protocol() -> None:
     protocol = load_protocol("alpnet-ep1")
-    assert protocol.asked_with() == protocol.asked_with(1, 3) == protocol
-    five = protocol.asked_with(2, 5)
+    assert protocol.with_shots_and_parts() == protocol.with_shots_and_parts(1, 3) == protocol
+    five = protocol.with_shots_and_parts(2, 5)
     assert five.hash == protocol.hash and five.evaluation.shots == 2
     assert five.evaluation.support_fractions == (0.1, 0.3, 0.5, 0.7, 0.9)
-    assert protocol.asked_with(parts=1).evaluation.support_fractions == (0.5,)
+    assert protocol.with_shots_and_parts(parts=1).evaluation.support_fractions == (0.5,)
 
 
 @pytest.mark.parametrize(
@@ -103,14 +102,7 @@ def test_numbers_that_cannot_be_are_refused(
     name: str, shots: int | None, parts: int | None, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        load_protocol(name).asked_with(shots, parts)
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shots") / "work"
-    tiny_store(folder / "stores" / "tiny")
-    return folder
+        load_protocol(name).with_shots_and_parts(shots, parts)
 
 
 def test_two_shots_and_five_parts_from_run_to_score(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

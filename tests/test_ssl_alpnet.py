@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import options_from, predict_logit_difference
+from fewshot.learners.learner import options_from
 
 SIDE = 64  # pixels; features of 32 x 32 cells come from an encoder of stride 2
 
@@ -128,18 +128,6 @@ def test_empty_mask_gives_a_foreground_score_of_zero() -> None:
     found, defined = learner().logits(support, mask, query, prepared={}, branch="query")
     assert bool(defined)
     assert torch.equal(found[:, 1], torch.zeros(1, 32, 32)) and found.isfinite().all()
-
-
-def test_queries_are_answered_alike_alone_and_together() -> None:
-    model = learner()
-    support, query = noise(2, 16, 32, 32, seed=1), noise(5, 16, 32, 32, seed=2)
-    masks = torch.stack([box(10, 50, 8, 40), box(12, 40, 20, 44)])
-    together, _ = predict_logit_difference(model, support, masks, query, {}, (SIDE, SIDE))
-    alone = torch.cat(
-        [predict_logit_difference(model, support, masks, one[None], {}, (SIDE, SIDE))[0] for one in query]
-    )
-    assert together.shape == (5, SIDE, SIDE)
-    assert torch.allclose(together, alone, atol=1e-4)
 
 
 def episode(*masks: Tensor, query_mask: Tensor, seed: int = 0) -> Episode:

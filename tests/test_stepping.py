@@ -12,17 +12,17 @@ from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy
 
 from fewshot.base.errors import UserError
 from fewshot.training import loop as training
-from fewshot.training.loop import TrainingResult, reads_later
+from fewshot.training.loop import TrainingResult, uses_async_readback
 from fewshot.training.optimizer_step import Stepper
 
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "reads_later", lambda _device: True)
+    monkeypatch.setattr(training, "uses_async_readback", lambda _device: True)
 
 
 def test_only_a_gpu_reads_later() -> None:
-    assert reads_later(torch.device("cuda:0")) and not reads_later(torch.device("cpu"))
+    assert uses_async_readback(torch.device("cuda:0")) and not uses_async_readback(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("undefined", [{}, UNDEFINED, {4: "undefined", 5: "undefined"}])
@@ -34,7 +34,7 @@ def test_the_same_weights_whether_read_at_once_or_later(
     recipe = dataclasses.replace(RECIPE, decay=1.0)
     at_once, later = ToyLearner(), ToyLearner()
     result = toy_train(tmp_path / "once", ToyEpisodes(undefined), recipe, at_once)
-    monkeypatch.setattr(training, "reads_later", lambda _device: True)
+    monkeypatch.setattr(training, "uses_async_readback", lambda _device: True)
     assert toy_train(tmp_path / "later", ToyEpisodes(undefined), recipe, later) == result
     for name, value in at_once.state_dict().items():
         torch.testing.assert_close(later.state_dict()[name], value, rtol=1e-4, atol=1e-6)
@@ -86,7 +86,7 @@ def test_a_checkpoint_of_the_other_way_is_taken_up(tmp_path: Path, monkeypatch: 
     with pytest.raises(InterruptedError):
         toy_train(folder, ToyEpisodes(stop_at=6))
     for way, stop_at in ((True, 9), (False, None)):
-        monkeypatch.setattr(training, "reads_later", lambda _device, way=way: way)
+        monkeypatch.setattr(training, "uses_async_readback", lambda _device, way=way: way)
         try:
             assert toy_train(folder, ToyEpisodes(stop_at=stop_at)).steps == 12
         except InterruptedError:
@@ -97,8 +97,8 @@ def test_a_checkpoint_of_the_other_way_is_taken_up(tmp_path: Path, monkeypatch: 
 
 def test_numbers_are_read_one_step_later_and_all_at_the_end() -> None:
     episodes = list(ToyEpisodes()(range(3)))
-    stepper = Stepper(ToyLearner(), RECIPE, torch.device("cpu"), "float32", ahead=True)
-    stepper.settle()
+    stepper = Stepper(ToyLearner(), RECIPE, torch.device("cpu"), "float32", async_readback=True)
+    stepper.prepare_optimizer()
     told = [[one.step for one in stepper.take(episode, n, 0.1)] for n, episode in enumerate(episodes, 1)]
     assert told == [[], [1], [2]] and stepper.unread == 1
-    assert [one.step for one in stepper.rest()] == [3] and stepper.unread == 0
+    assert [one.step for one in stepper.read_all()] == [3] and stepper.unread == 0

@@ -58,7 +58,7 @@ class Mine(PrototypeLearner):
 
     def explain(self, support, query):
         mask = self.segment(support, query)[0] > 0.5
-        return Explanation(answers={"as trained here": mask, "turned": ~mask}, trained="as trained here")
+        return Explanation(masks={"as trained here": mask, "turned": ~mask}, trained="as trained here")
 '''
 CELL = ["--dataset", "tiny", "--folds", "0", "--groups", "upper"]
 
@@ -190,9 +190,9 @@ def details(several: int = 2, **other: Tensor) -> DetailPrototypes:
 
 
 WRONG = {
-    "trained is 'b', expected one of answers: a": Explanation({"a": MASK}, "b"),
-    "answers['a'] is float32 (4, 4), expected bool (4, 4)": Explanation({"a": MASK.float()}, "a"),
-    "answers['a'] is bool (2, 4), expected bool (4, 4)": Explanation({"a": MASK[:2]}, "a"),
+    "trained is 'b', expected one of masks: a": Explanation({"a": MASK}, "b"),
+    "masks['a'] is float32 (4, 4), expected bool (4, 4)": Explanation({"a": MASK.float()}, "a"),
+    "masks['a'] is bool (2, 4), expected bool (4, 4)": Explanation({"a": MASK[:2]}, "a"),
     "nearest is bool (4, 4), expected int64 (h, w)": Explanation({"a": MASK}, "a", nearest=MASK),
     "nearest holds 0 to 1, expected 0 to 0": Explanation(
         {"a": MASK}, "a", nearest=torch.tensor([[0, 1]]), kinds={"one": 1}

@@ -132,7 +132,7 @@ def test_what_is_there_is_reused(store: Store, monkeypatch: pytest.MonkeyPatch) 
 def test_any_number_of_threads_gives_the_same_bytes(store: Store, made: Path) -> None:
     shutil.rmtree(store.path / "supervoxels")
     done: list[int] = []
-    ensure_supervoxels(store, workers=3, done=done.append)
+    ensure_supervoxels(store, workers=3, on_progress=done.append)
     assert done == [1, 1]
     for name in ("index.json", "0.npy", "1.npy"):
         wanted = (made / "supervoxels" / name).read_bytes()

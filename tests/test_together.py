@@ -44,7 +44,7 @@ def test_a_number_of_processes_without_torchrun_is_refused(
     assert "WORLD_SIZE is set to '2', but not RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT" in error
     assert error.count("\n") == 1
     launched(monkeypatch, WORLD_SIZE="two")
-    with pytest.raises(UserError, match="WORLD_SIZE is set to 'two', which is no number of processes"):
+    with pytest.raises(UserError, match="WORLD_SIZE is set to 'two', which is not a number of processes"):
         init_distributed(CPU).__enter__()
     launched(monkeypatch, **{**dict.fromkeys(PLACE), "WORLD_SIZE": "1"})
     with init_distributed(CPU) as (together, device):
@@ -79,16 +79,16 @@ import fcntl, sys, threading, time, torch
 from datetime import timedelta
 from pathlib import Path
 import torch.distributed as dist
-from fewshot import together as module
-from fewshot.together import joined
-from protocols import pretraining
+from fewshot.base import distributed as module
+from fewshot.base.distributed import init_distributed as joined
+from protocols.training import pretraining
 from test_backbone_names import STAGE, Twelve
 
 work = Path(sys.argv[1])
 module.PAUSE = 0.2
 pretraining._train = lambda *arguments: None
 with joined(torch.device("cpu")) as (together, device):
-    path = pretraining.pretrained(STAGE, Twelve(), None, work, together)
+    path = pretraining.ensure_pretrained(STAGE, Twelve(), None, work, together)
     together.wait()
     begun = time.monotonic()
     if together.rank == 0:
@@ -98,7 +98,7 @@ with joined(torch.device("cpu")) as (together, device):
         threading.Timer(6, lock.close).start()
     together.wait()
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=2), dist.group.WORLD)
-    pretraining.pretrained(STAGE, Twelve(), None, work, together)
+    pretraining.ensure_pretrained(STAGE, Twelve(), None, work, together)
     print(time.monotonic() - begun)
 """
 

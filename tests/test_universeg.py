@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.universeg import CrossBlock, UniverSeg, UniverSegNetwork, scaled, small_masks
+from baselines.universeg import CrossBlock, UniverSeg, UniverSegNetwork, scale_to_unit, small_masks
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
@@ -45,7 +45,7 @@ def test_a_cross_block_is_a_convolution_of_every_pair() -> None:
 
 def test_inputs_are_scaled_and_resized() -> None:
     images = torch.cat([noise(1, 1, 64, 64), torch.full((1, 1, 64, 64), 3.0)])
-    found = scaled(images)
+    found = scale_to_unit(images)
     assert found.shape == (2, 1, 128, 128) and found[0].min() == 0 and found[0].max() == 1
     assert not bool(found[1].any())
     masks = torch.zeros(1, 256, 256, dtype=torch.bool)

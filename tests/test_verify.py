@@ -20,7 +20,7 @@ def test_dice_of_the_released_program_is_met_scan_by_scan(golden: Path) -> None:
 
 @pytest.mark.slow
 def test_every_vector_of_every_family_is_met(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(golden), "--json"]) == 0
+    assert main(["verify", str(golden), "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     families = {quantity["name"].split("/")[0] for quantity in report["quantities"]}
     wanted = {"ssl_alpnet", "chaos_like", "sabs_like", "gaps_like", "preprocess_mr", "preprocess_ct"}

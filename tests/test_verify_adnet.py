@@ -17,12 +17,12 @@ from protocols.conformance.replays.replay import loss_quantity, read_episode, re
 
 @pytest.fixture(scope="module")
 def made_adnet() -> Any:
-    return adnet.made("adnet")
+    return adnet.build_reference("adnet")
 
 
 @pytest.fixture(scope="module")
 def made_qnet() -> Any:
-    return adnet.made("qnet")
+    return adnet.build_reference("qnet")
 
 
 def assert_all_ok(quantities: Iterator[Quantity], wanted: int) -> None:
@@ -45,7 +45,9 @@ def test_answers_of_adnet(made_adnet: Any, golden: Path, name: str) -> None:
 @pytest.mark.parametrize(("name", "count"), [("small", 22), ("saturated", 17)])
 def test_training_steps_of_adnet(golden: Path, name: str, count: int) -> None:
     expected, vectors = read_vectors(golden / "adnet")
-    assert_all_ok(adnet.check_training(adnet.made("adnet"), name, vectors, expected[name], "adnet"), count)
+    assert_all_ok(
+        adnet.check_training(adnet.build_reference("adnet"), name, vectors, expected[name], "adnet"), count
+    )
 
 
 def test_resizing_without_aligned_corners_is_seen(made_adnet: Any, golden: Path) -> None:
@@ -67,7 +69,7 @@ def test_answers_of_qnet(made_qnet: Any, golden: Path, name: str) -> None:
 
 def test_a_training_step_of_qnet(golden: Path) -> None:
     expected, vectors = read_vectors(golden / "qnet")
-    learner = adnet.made("qnet")
+    learner = adnet.build_reference("qnet")
     assert_all_ok(qnet.check_training(learner, "alpha_06", vectors, expected["alpha_06"], "qnet"), 30)
 
 

@@ -16,7 +16,7 @@ from protocols.conformance.replays import replay
 
 @pytest.fixture(scope="module")
 def made() -> PrototypeLearner:
-    return dspnet.made()
+    return dspnet.build_reference()
 
 
 def assert_all_ok(quantities: Iterator[Quantity], wanted: int) -> None:
@@ -43,7 +43,7 @@ def test_seeds_and_centres(made: PrototypeLearner, golden: Path) -> None:
 def test_training_vectors(golden: Path) -> None:
     """An episode with seeds inside the step: losses, gradients, and centres from batch statistics."""
     expected, vectors = replay.read_vectors(golden / "dspnet")
-    learner = dspnet.made().train()
+    learner = dspnet.build_reference().train()
     assert_all_ok(replay.check_training(learner, "seeded", vectors, expected["seeded"], "golden"), 15)
 
 

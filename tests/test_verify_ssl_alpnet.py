@@ -23,7 +23,7 @@ from protocols.conformance.replays.weights import made_by_name
 
 @pytest.fixture(scope="module")
 def made() -> PrototypeLearner:
-    return ssl_alpnet.made()
+    return ssl_alpnet.build_reference()
 
 
 def assert_all_ok(quantities: Iterator[Quantity], wanted: int) -> None:
@@ -41,7 +41,7 @@ def test_evaluation_vectors(made: PrototypeLearner, golden: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["large", "small"])
 def test_training_vectors(golden: Path, name: str) -> None:
     expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
-    learner = ssl_alpnet.made().train()
+    learner = ssl_alpnet.build_reference().train()
     assert_all_ok(replay.check_training(learner, name, vectors, expected[name], "golden"), 13)
 
 

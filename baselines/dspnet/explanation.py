@@ -1,6 +1,6 @@
-"""DSPNet's explanation: seeds, detail prototypes, the nearest kind of prototype, and each module's part.
+"""DSPNet's explanation: seeds, detail prototypes, nearest kind of prototype, and the effect of each module.
 
-For `fewshot explain`. Every number comes from the steps of `DSPNet` that `logits` itself takes.
+`fewshot explain` draws it. Every number comes from the methods of `DSPNet` that `logits` itself calls.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LOCAL_BACKGROUND, LOCAL_FOREGROUND, GLOBAL_FOREGROUND, GLOBAL_BACKGROUND = range
 
 
 def explain(learner: DSPNet, support: Support, query: Tensor) -> Explanation:
-    """Return what stands behind the mask of one query slice (1,1,H,W), for the variant that the options name.
+    """Return the explanation of the mask of one query slice (1,1,H,W), for the variant that the options name.
 
-    Support and query go through the encoder as one batch, as `segment` sends them.
+    The encoder gets support and query as one batch, as in `segment`.
     """
     shots = len(support.images)
     features = learner.encode(torch.cat([support.images, query]))
@@ -44,18 +44,18 @@ def explain_features(
 ) -> Explanation:
     """Return the explanation for features (S,C,h,w) and (1,C,h,w) and masks (S,H,W) bool.
 
-    The variants differ in the options `fspa` and `bcma` alone. They share the weights, so they show what a
-    module changes in this mask, not what training with it is worth.
+    The variants differ only in the options `fspa` and `bcma`. They share the weights. They therefore show how
+    a module changes this mask, not how training with the module changes the result.
     """
     pixels = (support_masks.shape[-2], support_masks.shape[-1])
     prepared = {k: v.to(support_masks.device) for k, v in learner.prepare(support_masks.cpu()).items()}
-    answers = {}
+    masks = {}
     for name, modules in VARIANTS.items():
         variant = learner.with_modules(*modules)
         difference, _ = predict_logit_difference(
             variant, support_features, support_masks, query_features, prepared, pixels
         )
-        answers[name] = difference[0] > 0
+        masks[name] = difference[0] > 0
     sets = learner.prototype_sets(
         support_features, support_masks, query_features, prepared=prepared, branch="query"
     )
@@ -67,7 +67,7 @@ def explain_features(
     names = ["local background", "local foreground"]
     names += ["semantic foreground" if options.fspa else "global foreground", "global background"]
     return Explanation(
-        answers=answers,
+        masks=masks,
         trained=next(name for name, modules in VARIANTS.items() if modules == (options.fspa, options.bcma)),
         nearest=kinds[similar.masked_fill(~is_member[:, None, None], -torch.inf).argmax(dim=0)],
         kinds={name: int((kinds[is_member] == kind).sum().item()) for kind, name in enumerate(names)},
@@ -102,8 +102,8 @@ def _details(
 
 
 def _note(masks: Tensor, counts: Tensor) -> str:
-    """Say why the first shot has no detail prototype; empty where it has some."""
+    """Return why the first shot has no detail prototype; "" if it has one."""
     if bool(counts[0].any()):
         return ""
-    shown = int(masks[0, ::STRIDE, ::STRIDE].sum().item())
-    return f"no detail prototypes: {shown} positions, wanted {3 * AREA_PER_SEED // 2}"
+    positions = int(masks[0, ::STRIDE, ::STRIDE].sum().item())
+    return f"no detail prototypes: {positions} positions, wanted {3 * AREA_PER_SEED // 2}"

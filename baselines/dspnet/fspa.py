@@ -2,7 +2,7 @@
 
 Tang et al., "DSPNet: Dual Semantic Prototypes Network for Few-shot Medical Image Segmentation", Medical
 Image Analysis 2025, arXiv 2406.18074, section 3.3; rules M-DSP-1 to M-DSP-5 of docs/methods.md. Everything
-but the seeds has fixed shapes: a shot always has five detail prototypes and a row that says which count.
+but the seeds has fixed shapes: a shot always has five detail prototypes and a bool row of those that count.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from torch import Tensor
 from fewshot.base.errors import UserError
 from fewshot.learners.prototypes import AREA_FLOOR, masked_average
 
-STRIDE = 8  # seeds are looked for on every 8th pixel, which is one position of the feature map
-SEEDS = 5  # at most, a shot
+STRIDE = 8  # every 8th pixel is a candidate for a seed: one position of the feature map
+SEEDS = 5  # the most seeds of a shot
 AREA_PER_SEED = 100  # positions
-ITERATIONS = 10  # of the clustering
-COMPACTNESS = 10.0  # divides distances of features and of places alike
-INSIDE = 1 - 1e-6  # a position is clustered if its share of the class is 1, up to rounding
-DEEPEST = -60.0  # e^-60 of a softmax's largest weight adds nothing, and its gradients are no denormals
+ITERATIONS = 10  # rounds of clustering
+COMPACTNESS = 10.0  # divides the distances of features and places
+INSIDE = 1 - 1e-6  # clustering uses a position if its share of the class is 1, up to rounding
+DEEPEST = -60.0  # e^-60 of a softmax's largest weight adds nothing, and its gradients are not denormal
 NORMS_FLOOR = 1e-5  # added to the product of two norms before dividing
 
 
 def seeds_of_masks(masks: Tensor) -> dict[str, Tensor]:
     """Return `seeds` (S,5,2) int64, row and column on the feature map, and `seeded` (S,5) bool.
 
-    Masks (S,H,W) bool on the host. Rows that are no seed are (0, 0) and not `seeded`.
+    Masks (S,H,W) bool on the host. A row without a seed is (0, 0) and not `seeded`.
     """
     seeds = np.zeros((len(masks), SEEDS, 2), dtype=np.int64)
     seeded = np.zeros((len(masks), SEEDS), dtype=np.bool_)
     for shot, mask in enumerate(masks):
-        found = seeds_of(mask[::STRIDE, ::STRIDE].numpy())
-        seeds[shot, : len(found)] = found
-        seeded[shot, : len(found)] = True
+        places = seeds_of(mask[::STRIDE, ::STRIDE].numpy())
+        seeds[shot, : len(places)] = places
+        seeded[shot, : len(places)] = True
     return {"seeds": torch.from_numpy(seeds), "seeded": torch.from_numpy(seeded)}
 
 
@@ -56,10 +56,10 @@ def check_grid(features: tuple[int, int], pixels: tuple[int, int]) -> None:
 def seeds_of(region: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return K seeds (K,2), row and column, of a mask on the feature map (h,w); K is 0 or 2 to 5.
 
-    K = min(round(area / 100), 5), half to even, and none below two. Each seed is the first largest entry,
-    row by row, of the Euclidean distance transform of the mask in its tight box, without the seeds before
-    it; what lies outside the box is no background. A box that is all mask has its distances to row -1,
-    column 0 of it, as scipy gives.
+    K = min(round(area / 100), 5), half to even; below two there is no seed. Each seed is the first largest
+    entry, row by row, of the Euclidean distance transform of the mask in its tight box, without the earlier
+    seeds. Positions outside the box do not count as background. In a box that is all mask, distances are
+    those to row -1, column 0 of the box, as scipy returns them.
     """
     count = min(round(int(region.sum()) / AREA_PER_SEED), SEEDS)
     if count < 2:
@@ -75,10 +75,13 @@ def seeds_of(region: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 class Clusters(NamedTuple):
-    """What the soft clustering of S shots came to; five of all, of which `counts` (S,5) bool count.
+    """Five clusters for each of S shots.
 
-    `centres` (S,5,C), their `places` (S,5,2), row and column on the feature map, and `weights` (S,5,n) of the
-    last round: a centre is the sum of all positions' features by them, and so is its place.
+    Attributes:
+        centres: (S,5,C), sums of all positions' features with `weights`.
+        places: (S,5,2), sums of all positions' rows and columns with `weights`.
+        weights: (S,5,n), of the last round, for the n positions of the feature map.
+        counts: (S,5) bool, which clusters count.
     """
 
     centres: Tensor
@@ -90,17 +93,17 @@ class Clusters(NamedTuple):
 def detail_prototypes(
     features: Tensor, masks: Tensor, prepared: Mapping[str, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Return the centres (S,5,C) that `soft_clusters` finds, and which count (S,5)."""
-    found = soft_clusters(features, masks, prepared)
-    return found.centres, found.counts
+    """Return the centres (S,5,C) of `soft_clusters`, and which of them count, (S,5) bool."""
+    clusters = soft_clusters(features, masks, prepared)
+    return clusters.centres, clusters.counts
 
 
 @torch.no_grad()
 def soft_clusters(features: Tensor, masks: Tensor, prepared: Mapping[str, Tensor]) -> Clusters:
-    """Return the clusters of features (S,C,h,w) in masks (S,h,w).
+    """Return the clusters of features (S,C,h,w) in masks (S,h,w), without gradient.
 
-    Ten rounds of soft clustering of features and places from the seeds of `prepare`; no gradient. A shot
-    without seeds, or without a position that is all the class's, has no centre that counts.
+    The function runs ten rounds of soft clustering of features and places, from the seeds of `prepare`. A
+    shot without seeds, or without a position that the class covers completely, has no centre that counts.
     """
     rows, columns = (torch.arange(n, device=features.device) for n in features.shape[-2:])
     places = torch.cartesian_prod(rows, columns).to(features.dtype).expand(len(features), -1, -1)
@@ -123,18 +126,22 @@ def semantic_prototypes(
 ) -> Tensor:
     """Return FSPA's prototype (Q,S,C) of every shot for every query.
 
-    Features (S,C,h,w) and (Q,C,h,w), masks (S,h,w), `details` as `detail_prototypes` gives them; None, or
-    a shot of which none count: its only centre is the masked average of g, which carries gradient.
+    With A (`attention`), g = s + A s. For each centre c, a is the softmax of <g, c> over positions. The
+    prototype is the masked average of s + sum_k a_k c_k. The function computes only products with A and c:
+    <g, c> = u + A u for u = <s, c>, and the average of a_k c_k is c_k times the share of a_k in the mask.
 
-    With A (`attention`), g = s + A s; for each centre c, a = softmax over positions of <g, c>; the prototype
-    is the masked average of s + sum_k a_k c_k. Only products with A and c are formed: <g, c> = u + A u for
-    u = <s, c>, and the average of a_k c_k is c_k times the share of a_k in the mask.
+    Args:
+        support: features (S,C,h,w).
+        masks: (S,h,w).
+        query: features (Q,C,h,w).
+        details: the result of `detail_prototypes`. With None, or for a shot without a centre that counts, the
+            only centre is the masked average of g, which has a gradient.
     """
     positions = support.flatten(2)
     shares = masks.flatten(1) / (masks.sum(dim=(1, 2)) + AREA_FLOOR)[:, None]
     average = masked_average(support, masks)
     mixing = attention(positions, query.flatten(2))
-    received = shares[:, None] @ mixing  # (Q,S,1,n): what each position adds to the average of g
+    received = shares[:, None] @ mixing  # (Q,S,1,n): the share of each position in the average of A s
     of_aware = average + (received @ positions.mT)[:, :, 0]
     centres = of_aware[:, :, None]
     counting = torch.ones_like(shares[:, :1], dtype=torch.bool)
@@ -150,10 +157,10 @@ def semantic_prototypes(
 
 
 def attention(support: Tensor, query: Tensor) -> Tensor:
-    """Return A (Q,S,n,n) of (S,C,n) and (Q,C,n): softmax over query positions j of support position i.
+    """Return A (Q,S,n,n) of (S,C,n) and (Q,C,n): for support position i a softmax over query positions j.
 
-    Of <s_i, q_j> / (|s_i| |q_j| + 1e-5). A then mixes *support* vectors by j, as released: both grids are
-    of one size.
+    The softmax is that of <s_i, q_j> / (|s_i| |q_j| + 1e-5). As in the release, A then mixes *support*
+    vectors by j; both grids have the same size.
     """
     products = support.mT @ query[:, None]
     norms = (
@@ -166,7 +173,7 @@ def attention(support: Tensor, query: Tensor) -> Tensor:
 def steep_softmax(values: Tensor) -> Tensor:
     """Return the softmax over the last axis of raw dot products, which differ by hundreds.
 
-    Weights below e^-60 of the largest are raised to it: invisible in float32, and no denormals arise.
+    A weight is at least e^-60 of the largest: too small to change a float32 sum, and never denormal.
     """
     weights = torch.exp((values - values.amax(dim=-1, keepdim=True).detach()).clamp(min=DEEPEST))
     return weights / weights.sum(dim=-1, keepdim=True)

@@ -2,19 +2,19 @@
 
 Tang et al., "DSPNet: Dual Semantic Prototypes Network for Few-shot Medical Image Segmentation", Medical
 Image Analysis 2025, arXiv 2406.18074. Two modules refine SSL-ALPNet's prototypes; encoder, loss, windows
-and training loop are its own.
+and training loop are SSL-ALPNet's.
 
-*FSPA*, foreground semantic prototype attention, takes the place of the foreground's global prototype:
-centres of a soft clustering of the support's foreground (detail prototypes) are fused into the support's
-features where query-aware features are like them, and the result is averaged over the mask.
-*BCMA*, background channel-structural multi-head attention, multiplies the channels of every pooled cell
-by a learnt matrix that is sharpened where neighbouring channels go together.
+*FSPA*, foreground semantic prototype attention, replaces the foreground's global prototype. Detail prototypes
+are the centres of a soft clustering of the support's foreground. FSPA adds them to the support's features
+where query-aware features are similar to them, and averages the result over the mask.
+*BCMA*, background channel-structural multi-head attention, multiplies the channels of every pooled cell by a
+learnt matrix, sharpened between neighbouring channels that correlate.
 
-Several shots, which the released program cannot take: every shot is treated as if it were the only one
-(its own seeds, detail prototypes, attention and channel structure) and gives one prototype, beside the
-others' in the foreground's set. A shot given twice changes nothing.
+The released program takes only one shot. Here each of several shots has its own seeds, detail prototypes,
+attention and channel structure, and gives one prototype to the foreground's set. A repeated shot changes
+nothing.
 
-Behaviour is that of the released program, from which published checkpoints and tables come.
+Behaviour is that of the released program, which made the published checkpoints and tables.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from fewshot.learners.prototypes import (
 )
 from fewshot.studies.explanation import Explanation
 
-CAL_RATE = 1e-4  # the channel matrix learns this much slower
+CAL_RATE = 1e-4  # factor of the learning rate for the channel matrix
 
 
 class DSPNet(SSLALPNet):
-    """The dual semantic prototypes network on an encoder of stride 8 that tells its `out_channels`."""
+    """The dual semantic prototypes network on an encoder of stride 8 with the attribute `out_channels`."""
 
     version: ClassVar[int] = 1
     ablations: ClassVar[Ablations] = {
@@ -62,16 +62,16 @@ class DSPNet(SSLALPNet):
 
     @dataclass(frozen=True)
     class Options(SSLALPNet.Options):
-        """SSL-ALPNet's constants and what the authors change by setting.
+        """SSL-ALPNet's constants and those that the authors change by setting.
 
-        A number left at none is the preset's. `auto` becomes the authors' row for region and setting when
-        a protocol asks; a learner built without one has the released constants.
+        An option of None has the preset's number. Under a protocol, `auto` becomes the authors' row for its
+        region and setting; a learner without a protocol has the released constants.
         """
 
         preset: Preset = "auto"
         alpha_foreground: float | None = None  # weight of channel structure in the foreground's cells
-        alpha_background: float | None = None  # and in the background's
-        w: tuple[float, ...] | None = None  # first weights of the previous, the own and the next channel
+        alpha_background: float | None = None  # weight of channel structure in the background's cells
+        w: tuple[float, ...] | None = None  # initial weights of the previous, the same and the next channel
         fspa: bool = True  # False: SSL-ALPNet's global prototype
         bcma: bool = True  # False: SSL-ALPNet's cells
 
@@ -90,10 +90,10 @@ class DSPNet(SSLALPNet):
 
         @property
         def constants(self) -> Constants:
-            """Return the preset's numbers, each replaced where an option of its name is given."""
+            """The preset's numbers; an option that is not None replaces its number."""
             published = PRESETS["released" if self.preset == "auto" else self.preset]
-            own = {name: getattr(self, name) for name in Constants._fields}
-            return published._replace(**{name: value for name, value in own.items() if value is not None})
+            changes = {name: getattr(self, name) for name in Constants._fields}
+            return published._replace(**{name: value for name, value in changes.items() if value is not None})
 
     options: Options
 
@@ -102,35 +102,35 @@ class DSPNet(SSLALPNet):
         channels = getattr(encoder, "out_channels", None)
         if not isinstance(channels, int):
             raise UserError(
-                f"encoder {type(encoder).__name__} does not tell how many channels its features have, and "
-                "dspnet's matrix needs to know; give it the attribute out_channels"
+                f"encoder {type(encoder).__name__} has no attribute out_channels, expected the number of its "
+                "features' channels, which is the size of dspnet's matrix; add it"
             )
         self.cls_unit = ChannelAttention(channels, self.options.constants.w)
 
     @classmethod
-    def settled_options(cls, options: Options, region: str, setting: int) -> tuple[Options, tuple[str, ...]]:
-        """Return options with every number in them, and marks where they are no row of the authors'."""
-        asked = f"{region} in setting {setting}"
+    def constants_for(cls, options: Options, region: str, setting: int) -> tuple[Options, tuple[str, ...]]:
+        """Return the options with every number set, and a mark if they are not the authors' row."""
+        place = f"{region} in setting {setting}"
         fitting = ROWS.get((region, setting))
         preset = (fitting or STAND_IN) if options.preset == "auto" else options.preset
         marks: tuple[str, ...] = ()
         if fitting is None:
-            marks = (f"dspnet: the authors give no constants for {asked}; taken: {preset}",)
+            marks = (f"dspnet: the authors give no constants for {place}; taken: {preset}",)
         elif preset != fitting:
-            marks = (f"dspnet: preset {preset} on {asked}, for which the authors give {fitting}",)
+            marks = (f"dspnet: preset {preset} on {place}, for which the authors give {fitting}",)
         named = dataclasses.replace(options, preset=preset)
         return dataclasses.replace(named, **named.constants._asdict()), marks
 
     @classmethod
     def recipe(cls) -> Recipe:
-        """Return the authors' configuration (their script says 100,100 steps)."""
+        """Return the training of the authors' configuration file (their script has 100,100 steps)."""
         return Recipe(steps=50_000)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return two groups: all but the channel matrix, and the matrix at 1e-4 of the rate."""
+        """Return two groups: all weights but the channel matrix, then the matrix at 1e-4 of the rate."""
         slow = [p for p in self.cls_unit.parameters() if p.requires_grad]
-        kept = {id(p) for p in slow}
-        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in kept]
+        slow_ids = {id(p) for p in slow}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in slow_ids]
         return [{"params": rest, "rate": 1.0}, {"params": slow, "rate": CAL_RATE}]
 
     def prepare(self, support_masks: Tensor) -> dict[str, Tensor]:
@@ -148,7 +148,7 @@ class DSPNet(SSLALPNet):
     ) -> tuple[Tensor, Tensor]:
         """Return scores (Q,2,h,w), background first, and `defined`, as SSL-ALPNet does.
 
-        The query branch wants `prepared` from `prepare`; the alignment branch has no seeds.
+        The query branch needs `prepared` from `prepare`; the alignment branch has no seeds.
         """
         sets = self.prototype_sets(
             support_features, support_masks, query_features, prepared=prepared, branch=branch
@@ -207,9 +207,9 @@ class DSPNet(SSLALPNet):
         )
 
     def cells(self, features: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Return pooled cells (S*n,C) of features (S,C,h,w): for the background, for the foreground.
+        """Return pooled cells (S*n,C) of features (S,C,h,w), for the background and for the foreground.
 
-        BCMA multiplies their channels, with the alpha of each class; without it both are the plain cells.
+        BCMA multiplies their channels, with the alpha of each class; without BCMA both are the pooled cells.
         """
         cells = pooled_cells(features, window)
         if not self.options.bcma:
@@ -227,7 +227,7 @@ class DSPNet(SSLALPNet):
         Args:
             features: Support features (S,C,h,w).
             foreground: Support masks at their size, float (S,h,w) in [0, 1].
-            prepared: What `prepare` returned for the support masks.
+            prepared: The result of `prepare` for the support masks.
             pixels: Height and width of the slices.
 
         Raises:
@@ -243,7 +243,7 @@ class DSPNet(SSLALPNet):
         return variant
 
     def explain(self, support: Support, query: Tensor) -> Explanation:
-        """Return what stands behind the mask of one query slice (1,1,H,W); see `fewshot.explanation`."""
+        """Return the explanation of the mask of one query slice (1,1,H,W); see `fewshot.explanation`."""
         if type(self).logits is not DSPNet.logits:
             raise UserError(
                 f"{type(self).__name__} has logits of its own, which DSPNet's explanation does not show; "
@@ -260,17 +260,20 @@ class DSPNet(SSLALPNet):
             return masked_average(support, foreground).expand(len(query), -1, -1)
         if branch == "alignment":
             return semantic_prototypes(support, foreground, query, None)
-        found = self.clusters(support, foreground, prepared, (masks.shape[-2], masks.shape[-1]))
-        return semantic_prototypes(support, foreground, query, (found.centres, found.counts))
+        clusters = self.clusters(support, foreground, prepared, (masks.shape[-2], masks.shape[-1]))
+        return semantic_prototypes(support, foreground, query, (clusters.centres, clusters.counts))
 
 
 class PrototypeSets(NamedTuple):
-    """Candidate prototypes of S shots, in the order of the fields, and which stand for which class.
+    """Candidate prototypes of S shots, P = 2n + 1 + S + 1 in the order of the fields, and their classes.
 
-    P = 2n + 1 + S + 1 candidates. Every query shares `background_cells` (n,C), `foreground_cells` (n,C) and
-    `fallback` (1,C), the background's global prototype. `own` (Q,S+1,C) belongs to each query: the semantic
-    prototype of every shot and their mean. `members` (2,P) bool, background first. `defined`, 0-dim bool:
-    some cell is background, so the background has local prototypes.
+    Attributes:
+        background_cells: (n,C), the same for every query.
+        foreground_cells: (n,C), the same for every query.
+        fallback: (1,C), the background's global prototype, the same for every query.
+        own: (Q,S+1,C), each query's own: the semantic prototype of every shot, then their mean.
+        members: (2,P) bool, which candidates belong to the background (first) and to the foreground.
+        defined: 0-dim bool, whether some cell is background, so that the background has local prototypes.
     """
 
     background_cells: Tensor

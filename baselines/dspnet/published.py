@@ -1,4 +1,4 @@
-"""DSPNet's published side: the constants of each setting, and the layout of the paper's tables.
+"""DSPNet's published constants of each setting, and the layout of its paper's tables.
 
 Tang et al., "DSPNet: Dual Semantic Prototypes Network for Few-shot Medical Image Segmentation", Medical
 Image Analysis 2025, arXiv 2406.18074.
@@ -14,7 +14,7 @@ Preset = Literal["auto", "setting1-abdomen", "setting1-cmr", "setting2-abdomen",
 
 
 class Constants(NamedTuple):
-    """What the authors change between settings: alpha of each branch, and the matrix's first weights."""
+    """The constants that the authors change by setting: alpha of each class, the matrix's initial weights."""
 
     alpha_foreground: float
     alpha_background: float

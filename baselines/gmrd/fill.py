@@ -1,6 +1,6 @@
-"""GMRD's filled maps: every pixel of a side of the mask as it is, all others copied from pixels of that side.
+"""GMRD's filled maps: a side of the mask keeps its pixels, and all other pixels are copies of them.
 
-A side is the foreground or the background of one mask, as pixels of a 256 x 256 slice in reading order.
+A side is the foreground or the background of one mask: pixels of a 256 x 256 slice in reading order.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from torch import Tensor
 
 Sample = Callable[[int, int], Sequence[int]]
 
-SIDE = 256  # pixels of a slice, each way: the first linear layers run over 256 * 256 pixels
+SIDE = 256  # side of a slice in pixels: the first linear layers span 256 * 256 pixels
 
 
 @dataclass(frozen=True)
 class Fill:
-    """Where each pixel of a filled map comes from, for N sides of P pixels.
+    """The sources of the pixels of filled maps, for N sides of P pixels.
 
-    sources (N,P) int64: the pixel that is copied, itself for a pixel of the side; drawn (N,P) bool: whether
-    chance chose the source. A side without a pixel has no sources; its map is zero.
+    Attributes:
+        sources: (N,P) int64, the pixel to copy; a pixel of the side copies itself. Meaningless for an empty
+            side, whose map is zero.
+        drawn: (N,P) bool, whether the source is a random draw.
     """
 
     sources: Tensor
@@ -30,7 +32,10 @@ class Fill:
 
 
 def released_samples(seed: int) -> Sample:
-    """Return the release's draws from a new stream, one a call: `random.Random(seed).sample(range(n), k)`."""
+    """Return a function that draws from one new stream as the release does.
+
+    The stream is `random.Random(seed)`, and each call returns its next `sample(range(n), k)`.
+    """
     stream = random.Random(seed)
     return lambda count, size: stream.sample(range(count), size)
 
@@ -38,24 +43,24 @@ def released_samples(seed: int) -> Sample:
 def random_fill(sides: Tensor) -> Fill:
     """Fill sides (N,P) bool with draws from torch's default generator on the CPU (rule GMRD-4).
 
-    The host reads nothing: a random order of a side's pixels is a sort of random keys.
+    A sort of random keys gives the random order of a side's pixels, so the host reads no value.
     """
     keys = torch.rand(sides.shape).to(sides.device)
     return _fill(sides, torch.where(sides, keys, 2.0).argsort(dim=1, stable=True))
 
 
 def tiled_fill(sides: Tensor) -> Fill:
-    """Fill sides (N,P) bool without a draw; what `drawn` marks is a placeholder."""
+    """Fill sides (N,P) bool without a draw; sources marked `drawn` are placeholders."""
     return _fill(sides, (~sides).long().argsort(dim=1, stable=True))
 
 
 def _fill(sides: Tensor, order: Tensor) -> Fill:
-    """Fill sides (N,P) from orders (N,P) that list each side's pixels first, in drawn order."""
+    """Fill sides (N,P) from orders (N,P), which list each side's pixels first, in drawn order."""
     inside = sides.sum(dim=1, keepdim=True)
     least_one = inside.clamp(min=1)
     outside = sides.shape[1] - inside
     head = torch.where(outside <= inside, outside, outside % least_one)
-    number = (~sides).long().cumsum(dim=1) - 1  # of each other pixel, in reading order
+    number = (~sides).long().cumsum(dim=1) - 1  # numbers the other pixels in reading order
     in_order = (~sides).long().argsort(dim=1, stable=True)
     from_draw = order.gather(1, number.clamp(min=0))
     from_tiles = in_order.gather(1, (number - head).clamp(min=0) % least_one)
@@ -65,9 +70,9 @@ def _fill(sides: Tensor, order: Tensor) -> Fill:
 
 
 def fill_from_samples(sides: Tensor, sample: Sample) -> Fill:
-    """Fill sides (N,P) bool; `sample(n, k)` gives k of the numbers 0 .. n-1 for each side that has a pixel.
+    """Fill sides (N,P) bool, in order; the host reads them.
 
-    Sides are filled in order. The host reads them.
+    `sample(n, k)` returns k of the numbers 0 .. n-1; each side with a pixel calls it once.
     """
     orders = []
     for side in sides.cpu():

@@ -1,16 +1,16 @@
-"""The two losses on descriptors that GMRD's state of November 2023 had (rule GMRD-8)."""
+"""The two losses on descriptors in GMRD's state of November 2023 (rule GMRD-8)."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-OTHERS = 2  # the mean and the ring's mean, the last rows of a set of descriptors
+OTHERS = 2  # the mean and the ring's mean: the last rows of a set of descriptors
 Descriptors = tuple[Tensor, Tensor]  # of foreground and background, (n+2,C)
 
 
 def intra_loss(support: Descriptors, query: Descriptors) -> Tensor:
-    """Return 2 minus how alike support and query are, foreground plus background, 0-dim."""
+    """Return 2 minus the agreement of support and query, foreground plus background, 0-dim."""
     return 2 - sum_of_agreements(support, query)
 
 
@@ -21,12 +21,12 @@ def sum_of_agreements(support: Descriptors, query: Descriptors) -> Tensor:
 
 
 def inter_loss(support: Descriptors, query: Descriptors) -> Tensor:
-    """Return how alike foreground and background are, in support plus query; 0-dim, not below 0 each."""
+    """Return the likeness of foreground and background, at least 0, in support plus query, 0-dim."""
     return _likeness(support) + _likeness(query)
 
 
 def _agreement(support: Tensor, query: Tensor) -> Tensor:
-    """Return the mean over the n + 2 rows: the best cosine of a made row, the cosine of each other pair."""
+    """Return the mean over n + 2 rows: a network's row has its best cosine, each other row its pair's."""
     ours, theirs = F.normalize(support, dim=1), F.normalize(query, dim=1)
     made = (ours[:-OTHERS] @ theirs[:-OTHERS].T).amax(dim=1)
     others = (ours[-OTHERS:] * theirs[-OTHERS:]).sum(dim=1)

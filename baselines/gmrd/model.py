@@ -7,27 +7,27 @@ turns the cosines of the query's features with them into a logit map.
 
 Behaviour is that of the released program of December 2024 (variant "released"). Variant "2023" is the state
 of November 2023, before publication: a ReLU in the descriptor network and the two losses that the abstract
-names. No recorded number of that state exists; its code was read.
-docs/methods.md has the rules that are cited here as GMRD-1, GMRD-2 and so on.
+names. It follows the code of that state, of which no recorded number exists.
+Rules GMRD-1, GMRD-2 and so on are those of docs/methods.md.
 
 Differences from the release:
-- A filled map copies pixels by chance. The release draws from Python's global stream, in tests too, so a
-  support gives another answer for every query slice, and a result depends on everything before it. Here
-  every question starts the stream anew from `draw_seed`, and equal questions get equal answers. With
-  `fill=mean` the side's mean takes the place of what chance would copy: the exact expectation of every
-  descriptor (variant "released", where the network is linear). Training draws from torch's default
-  generator, which the harness seeds by name.
-- The release takes slices of 256 x 256 pixels alone. Here masks and maps of another size are resized to
-  256 x 256 where descriptors are made.
+- A filled map copies randomly drawn pixels. The release draws from Python's global stream, in tests too, so a
+  support gives another prediction for every query slice, and a result depends on all earlier calls. Here
+  every call starts a new stream from `draw_seed`, and equal inputs give equal predictions. `fill=mean`
+  replaces each drawn pixel by the side's mean, which gives the exact expectation of every descriptor (variant
+  "released", whose network is linear). Training draws from torch's default generator, which the harness seeds
+  by name.
+- The release takes only slices of 256 x 256 pixels. Here masks and maps of another size are resized to
+  256 x 256 for the descriptors.
 - With several shots the draws follow the order of the shots, so `fill=fresh` depends on that order.
 
 Defects of the release that stay by default:
-- The "outer ring" of the background is no ring: weights are +1 on the whole background, 0 on the inner ring
-  and -1 deep inside the organ, and their sum may be near 0. `outer_ring=ring` takes the pixels outside the
-  organ and within two pixels of it.
-- An empty support mask, which training can meet, goes another way: the threshold T alone decides, and only
-  such episodes train it. `learn_from_empty=false` leaves them out as undefined.
-- `encoder.reduce2` is carried and never used.
+- The "outer ring" of the background is not a ring: weights are +1 on the whole background, 0 on the inner
+  ring and -1 deep inside the organ, and their sum may be near 0. `outer_ring=ring` takes the pixels outside
+  the organ and within two pixels of it.
+- For an empty support mask, which occurs in training, only the threshold T decides, and only such episodes
+  train it. `learn_from_empty=false` makes them undefined.
+- `encoder.reduce2` exists but is never used.
 - The released test program stops at its first slice: it expects three results of a model that returns two.
 """
 
@@ -60,9 +60,9 @@ from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLear
 
 Variant = Literal["released", "2023"]
 Maps = tuple[Tensor, Tensor]  # fine maps (N,C,h,w) and thresholds (N,1,1,1)
-FOREGROUND, BACKGROUND = 100, 600  # descriptors that are made
+FOREGROUND, BACKGROUND = 100, 600  # descriptors that a network makes for each side
 NORM_FLOOR = 1e-12  # norms are at least this before a division
-ALPHA, KAPPA = 20.0, 0.5  # of the threshold's probability: sigmoid(0.5 (T + 20 cos))
+ALPHA, KAPPA = 20.0, 0.5  # the threshold's probability is sigmoid(0.5 (T + 20 cos))
 DESCRIPTOR_LOSSES = 0.5  # weight of each of the two losses of 2023
 
 
@@ -76,13 +76,13 @@ class GMRD(PrototypeLearner):
 
     @dataclass(frozen=True)
     class Options:
-        """The release's state, how draws are replaced in evaluation, and its corrected defects."""
+        """The state of the release, the draws of evaluation, and the corrections of its defects."""
 
         variant: Variant = "released"
-        fill: Literal["fresh", "mean"] = "fresh"  # evaluation: the seeded draw, or its expectation
-        draw_seed: int = 2025  # of the fresh draw
+        fill: Literal["fresh", "mean"] = "fresh"  # in evaluation: the seeded draw, or its expectation
+        draw_seed: int = 2025  # seed of the fresh draw
         outer_ring: OuterRing = "released"
-        learn_from_empty: bool = True  # False: an empty support mask is an undefined episode
+        learn_from_empty: bool = True  # False: an episode with an empty support mask is undefined
 
         def __post_init__(self) -> None:
             if self.draw_seed < 0:
@@ -121,7 +121,7 @@ class GMRD(PrototypeLearner):
             support_masks: (S,H,W) bool.
             query_features: as `support_features`, for Q slices.
             prepared: not used.
-            branch: not used; the losses of `loss` do not go through here.
+            branch: not used; `loss` does not call `logits`.
         """
         size = (support_masks.shape[-2], support_masks.shape[-1])
         fills = self.draw_fills(pixel_masks(support_masks))
@@ -135,12 +135,12 @@ class GMRD(PrototypeLearner):
     def descriptors(self, features: Tensor, masks: Tensor, fills: tuple[Fill, Fill]) -> tuple[Tensor, Tensor]:
         """Return the descriptors of foreground (102,C) and background (602,C), means over N shots.
 
-        Rows are the made ones, the mean and the ring's mean (rules GMRD-2, GMRD-3).
+        Rows are the network's descriptors, the mean and the ring's mean (rules GMRD-2, GMRD-3).
 
         Args:
             features: (N,C,h,w) float32.
             masks: (N,H,W) bool.
-            fills: of foreground and background, of N sides of 256 * 256 pixels each.
+            fills: of foreground and background, for N sides of 256 * 256 pixels each.
         """
         pixels = pixel_masks(masks)
         mean = self.options.fill == "mean" and not self.training
@@ -159,7 +159,7 @@ class GMRD(PrototypeLearner):
         return split_fill(random_fill(sides) if self.training else tiled_fill(sides), len(pixels))
 
     def fills_from(self, pixels: Tensor, sample: Sample) -> tuple[Fill, Fill]:
-        """Return the fills that `sample` draws: the foreground of each mask, then the background of each."""
+        """Return the fills drawn by `sample`, first for the foreground of each mask, then the background."""
         sides = torch.cat([pixels, ~pixels]).flatten(1)
         return split_fill(fill_from_samples(sides, sample), len(pixels))
 
@@ -182,13 +182,13 @@ class GMRD(PrototypeLearner):
     def threshold_probabilities(
         self, maps: Maps, size: tuple[int, int], prototype: Tensor | None = None, cut: Tensor | None = None
     ) -> Tensor:
-        """Return sigmoid(0.5 (T + 20 cos)), (N,H,W), of the path of an empty support mask (rule GMRD-7).
+        """Return sigmoid(0.5 (T + 20 cos)), (N,H,W), the prediction for an empty support mask (rule GMRD-7).
 
         Args:
             maps: fine maps (N,C,h,w) and thresholds (N,1,1,1).
             size: (H,W).
-            prototype: (1,C); none means a cosine of 0 everywhere.
-            cut: (1,1,1,1), the T to use in place of the maps' own.
+            prototype: (1,C); None means a cosine of 0 everywhere.
+            cut: (1,1,1,1), replaces the maps' own T.
         """
         features, thresholds = maps
         thresholds = thresholds if cut is None else cut
@@ -198,9 +198,9 @@ class GMRD(PrototypeLearner):
             cosines = (F.normalize(features, dim=1, eps=NORM_FLOOR) * direction).sum(dim=1)
         return to_pixels(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size)
 
-    def predicted(self, answer: Tensor) -> Tensor:
-        """Return the hard masks (N,H,W) bool of a prediction, from which the alignment learns."""
-        return answer > 0.5
+    def hard_mask(self, prediction: Tensor) -> Tensor:
+        """Return the hard masks (N,H,W) bool of a prediction, the support of the alignment loss."""
+        return prediction > 0.5
 
     def loss(self, episode: Episode) -> LossResult:
         """Return query and alignment loss; variant 2023 adds 0.5 (intra + inter). Parts have no weight."""
@@ -215,28 +215,28 @@ class GMRD(PrototypeLearner):
     def _episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return the parts of the loss in the order of `loss_parts`, (4,), and whether the episode counts.
+        """Return the parts of the loss in the order of `loss_parts`, (4,), and whether the episode is used.
 
-        The host reads whether the support is empty: the path not taken must leave its weights without a
-        gradient, so that weight decay does not move them.
+        The host reads whether the support is empty. The weights of the unused path must have no gradient, so
+        that weight decay does not move them.
         """
         supports, queries = (support[0], support[1]), (query[0], query[1])
         shown = bool(support_masks.any())
         losses = []
         for number, truth in enumerate(query_masks):
-            one = (queries[0][number : number + 1], queries[1][number : number + 1])
-            take = self._descriptor_losses if shown else self._threshold_losses
-            losses.append(take(supports, support_masks, one, truth[None]))
+            query_maps = (queries[0][number : number + 1], queries[1][number : number + 1])
+            losses_of = self._descriptor_losses if shown else self._threshold_losses
+            losses.append(losses_of(supports, support_masks, query_maps, truth[None]))
         defined = query_masks.new_full((), shown or self.options.learn_from_empty)
         return torch.stack(losses).mean(dim=0), defined
 
     def _descriptor_losses(self, support: Maps, masks: Tensor, query: Maps, truth: Tensor) -> Tensor:
-        """Return (query, alignment, intra, inter) of one query; truth (1,H,W) bool."""
+        """Return the losses (query, alignment, intra, inter) of one query, (4,); truth (1,H,W) bool."""
         size = (truth.shape[-2], truth.shape[-1])
         fills = self.draw_fills(pixel_masks(masks))
-        answer = self.probabilities(self.descriptors(support[0], masks, fills), query[0], size)
-        query_loss = likelihood_loss(answer, truth, self.class_weights)
-        predicted = self.predicted(answer)
+        prediction = self.probabilities(self.descriptors(support[0], masks, fills), query[0], size)
+        query_loss = likelihood_loss(prediction, truth, self.class_weights)
+        predicted = self.hard_mask(prediction)
         pixels = pixel_masks(predicted)
         aligned, intra, inter = [], [], []
         for shot, mask in enumerate(masks):
@@ -255,11 +255,11 @@ class GMRD(PrototypeLearner):
         return torch.stack([query_loss, *(torch.where(predicted.any(), part, 0.0) for part in parts)])
 
     def _threshold_losses(self, support: Maps, masks: Tensor, query: Maps, truth: Tensor) -> Tensor:
-        """Return (query, alignment, 0, 0) of one query whose support mask is empty (rule GMRD-7)."""
+        """Return (query, alignment, 0, 0), the losses of one query for an empty support mask (GMRD-7)."""
         size = (truth.shape[-2], truth.shape[-1])
-        answer = self.threshold_probabilities(query, size)
-        query_loss = likelihood_loss(answer, truth, self.class_weights)
-        predicted = self.predicted(answer)
+        prediction = self.threshold_probabilities(query, size)
+        query_loss = likelihood_loss(prediction, truth, self.class_weights)
+        predicted = self.hard_mask(prediction)
         prototype = average_under(query[0], predicted, align_corners=True)
         back = self.threshold_probabilities(support, size, prototype, query[1])
         zero = query_loss.new_zeros(())
@@ -268,6 +268,6 @@ class GMRD(PrototypeLearner):
 
 
 def split_fill(fill: Fill, shots: int) -> tuple[Fill, Fill]:
-    """Return the fills of the first `shots` sides and of the others."""
+    """Return the fill of the first `shots` sides and that of the others."""
     first, second = slice(0, shots), slice(shots, None)
     return Fill(fill.sources[first], fill.drawn[first]), Fill(fill.sources[second], fill.drawn[second])

@@ -1,4 +1,4 @@
-"""RPT's attention block over regions, under the parameter names of its released checkpoints."""
+"""RPT's attention block over regions, with the parameter names of its released checkpoints."""
 
 from __future__ import annotations
 
@@ -15,8 +15,14 @@ DROPOUT = 0.1
 class Pass(NamedTuple):
     """One pass of the refinement for N queries, with K regions of C channels.
 
-    query_prototypes (N,C), affinities (N,K), normed, attended and regions (N,K,C): after the first layer
-    norm, the attention and the whole block; prototypes (N,C); probabilities (N,h,w).
+    Attributes:
+        query_prototypes: (N,C).
+        affinities: (N,K), of each query and each region.
+        normed: (N,K,C), after the first layer norm.
+        attended: (N,K,C), after the attention.
+        regions: (N,K,C), after the block.
+        prototypes: (N,C), of the foreground.
+        probabilities: (N,h,w), of the foreground.
     """
 
     query_prototypes: Tensor
@@ -33,8 +39,8 @@ class RegionAttention(nn.Module):
 
     Each head has C channels. ReLU follows each of the three projections and the output layer. Dropout of 0.1
     acts on the attention weights and on the output. Initial weights: projections normal with a standard
-    deviation of sqrt(1/C), output layer Xavier normal, all else torch's default; drawn from torch's default
-    generator.
+    deviation of sqrt(1/C), output layer Xavier normal, all others torch's default, all drawn from torch's
+    default generator.
     """
 
     def __init__(self, channels: int) -> None:
@@ -55,8 +61,8 @@ class RegionAttention(nn.Module):
         queries, keys, values = (self._heads(layer, regions) for layer in (self.w_qs, self.w_ks, self.w_vs))
         scores = queries @ keys.transpose(-1, -2) / regions.shape[-1] ** 0.5
         weights = self.attention_dropout(scores.softmax(dim=-1))
-        together = (weights @ values).transpose(1, 2).flatten(2)
-        out: Tensor = self.layer_norm(F.relu(self.output_dropout(self.fc(together))) + regions)
+        joined = (weights @ values).transpose(1, 2).flatten(2)
+        out: Tensor = self.layer_norm(F.relu(self.output_dropout(self.fc(joined))) + regions)
         return out
 
     def _heads(self, layer: nn.Module, regions: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ class RegionMLP(nn.Module):
         )
 
     def forward(self, regions: Tensor) -> Tensor:
-        """Return the regions (N,K,C) that the next pass starts from."""
+        """Return the regions (N,K,C) for the next pass."""
         out: Tensor = self.norm(self.mlp(regions) + regions)
         return out
 

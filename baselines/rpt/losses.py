@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EPSILON = 1.1920929e-07  # of float32: probabilities are clamped to [EPSILON, 1 - EPSILON]
+EPSILON = 1.1920929e-07  # float32's epsilon; probabilities are clamped to [EPSILON, 1 - EPSILON]
 Variant = Literal["released", "2023"]
 
 ROUND = 5000  # steps after which the weight of the dice loss of 2023 falls by 0.01
@@ -24,7 +24,7 @@ def loss_weights(variant: Variant, steps: int) -> dict[str, float]:
 
 
 def log_pair(probabilities: Tensor) -> Tensor:
-    """Return the clamped logarithms (N,2,H,W) of 1 - P and P for P (N,H,W); no gradient where clamped."""
+    """Return clamped logarithms (N,2,H,W) of 1 - P and P for P (N,H,W); a clamped value has no gradient."""
     pair = torch.stack([1 - probabilities, probabilities], dim=1)
     return pair.clamp(EPSILON, 1 - EPSILON).log()
 
@@ -37,28 +37,28 @@ def likelihood_loss(
     Args:
         probabilities: (N,H,W) float32, of the foreground.
         masks: (N,H,W) bool.
-        class_weights: of background and foreground; the loss is divided by their sum over pixels. None: the
-            plain mean over pixels.
+        class_weights: of background and foreground; the loss is divided by their sum over pixels. None: an
+            unweighted mean over pixels.
     """
     scores = log_pair(probabilities)
     weights = None if class_weights is None else scores.new_tensor(class_weights)
     return F.nll_loss(scores, masks.long(), weight=weights)
 
 
-def dilated(masks: Tensor, times: int = 1) -> Tensor:
-    """Return masks or weights (N,H,W) float32 dilated by a square of 3 x 3 pixels."""
+def dilate(masks: Tensor, times: int = 1) -> Tensor:
+    """Return masks or weights (N,H,W) float32 dilated `times` times by a square of 3 x 3 pixels."""
     for _ in range(times):
         masks = F.max_pool2d(masks[:, None], 3, stride=1, padding=1)[:, 0]
     return masks
 
 
 def boundary_loss(probabilities: Tensor, masks: Tensor, squash: bool) -> Tensor:
-    """Return 1 - F of the boundaries, mean over both classes (rule RPT-12), 0-dim.
+    """Return 1 - F1 of the boundaries, mean over both classes (rule RPT-12), 0-dim.
 
     Args:
         probabilities: (1,H,W) float32, of the foreground.
         masks: (1,H,W) bool.
-        squash: True puts the pair of probabilities through a softmax first, as the release does.
+        squash: True applies a softmax to the pair of probabilities first, as the release does.
     """
     pair = torch.cat([1 - probabilities, probabilities])
     pair = pair.softmax(dim=0) if squash else pair
@@ -71,19 +71,19 @@ def boundary_loss(probabilities: Tensor, masks: Tensor, squash: bool) -> Tensor:
 
 
 def _boundaries(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the boundary (N,H,W) of soft masks and the same widened by a maximum over 5 x 5 pixels."""
+    """Return the boundary (N,H,W) of soft masks, and its maximum over 5 x 5 pixels."""
     outside = 1 - maps
-    inner = dilated(outside) - outside
+    inner = dilate(outside) - outside
     return inner, F.max_pool2d(inner[:, None], 5, stride=1, padding=2)[:, 0]
 
 
 def dice_loss(probabilities: Tensor, masks: Tensor, squash: bool) -> Tensor:
-    """Return 1 - soft Dice with 1 added above and below, 0-dim.
+    """Return 1 - soft Dice, 0-dim, with 1 added to numerator and denominator.
 
     Args:
         probabilities: (N,H,W) float32, of the foreground.
         masks: (N,H,W) bool.
-        squash: True puts the probabilities through a sigmoid first, as the release does.
+        squash: True applies a sigmoid to the probabilities first, as the release does.
     """
     values = probabilities.sigmoid() if squash else probabilities
     labels = masks.float()

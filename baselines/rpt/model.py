@@ -2,31 +2,31 @@
 
 Zhu et al., "Few-Shot Medical Image Segmentation via a Region-Enhanced Prototypical Transformer", MICCAI 2023.
 RPT extends Q-Net and ADNet: the background has no prototype, and a pixel is foreground if its cosine with the
-foreground's prototype passes a threshold T that a network computes from the slice. New in RPT: the support's
-foreground is parted into regions, and three passes of one transformer block refine the prototype.
+foreground's prototype passes a threshold T that a network computes from the slice. New in RPT: it partitions
+the support's foreground into regions, and three passes of one transformer block refine the prototype.
 
 Behaviour is that of the released program of March 2024 (variant "released"), or of its state of September
 2023, the nearest to MICCAI by date (variant "2023": 10 regions, no residual of the prototype, other losses).
-docs/methods.md has the rules that are cited here as RPT-1, RPT-2 and so on.
+Rules RPT-1, RPT-2 and so on are those of docs/methods.md.
 
 Differences from the release:
-- The first centre of the partition is a draw. The release draws from one stream that is never reset, so an
-  answer depends on all questions before it. Here every question starts the stream anew: the draw is a
-  function of the number of candidate cells, and equal questions get equal answers. Training draws from
-  torch's default generator, which the harness seeds by name.
-- The release takes one support slice. Here each shot is treated as if it were the only one and the
-  probabilities are averaged; an episode's losses are averaged over its pairs of shot and query.
+- The first centre of the partition is a draw. The release never resets its stream, so a prediction depends on
+  all earlier calls. Here every call starts a new stream: the draw depends only on the number of candidate
+  cells, and equal inputs give equal predictions. Training draws from torch's default generator, which the
+  harness seeds by name.
+- The release takes one support slice. Here each shot predicts as the only one, and the probabilities are
+  averaged; an episode's losses are averaged over its pairs of shot and query.
 - The release gives NaN on a grid of fewer than 100 cells; here that is an error.
 
 Defects of the release that stay by default:
-- A mask that shows fewer than 100 cells gets the first 100 cells of the grid, the slice's top left corner, so
-  a small organ's regions are mostly corner. `few_cells=repeat` repeats the organ's own regions.
-- The resized mask sees 2 x 2 of every 4 x 4 pixels, so a small mask can be missed whole; the regions are then
-  the corner alone. With `few_cells=repeat` they are the prototype.
-- The predicted ring is a difference of two probabilities. Where it is negative it is clamped, and costs 15.9
+- A mask of fewer than 100 cells gets the first 100 cells of the grid, the slice's top left corner, so a small
+  organ's regions are mostly corner. `few_cells=repeat` repeats the organ's own regions.
+- The resized mask samples 2 x 2 of every 4 x 4 pixels, so it can miss a small mask completely; the regions
+  are then the corner. With `few_cells=repeat` they are the prototype.
+- The predicted ring is a difference of two probabilities. A negative difference is clamped: its loss is 15.9,
   without a gradient.
-- The losses of 2023 put probabilities through a softmax and a sigmoid again. `squash_again=false` does not.
-- `encoder.reduce2` is carried and never used.
+- The losses of 2023 apply a softmax and a sigmoid to probabilities. `squash_again=false` does not.
+- `encoder.reduce2` exists but is never used.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from baselines.rpt.losses import (
     Variant,
     boundary_loss,
     dice_loss,
-    dilated,
+    dilate,
     likelihood_loss,
     log_pair,
     loss_weights,
@@ -57,7 +57,7 @@ from baselines.rpt.regions import (
     foreground_cells,
     partition,
     region_means,
-    repeated,
+    repeat_means,
     with_corner,
 )
 from baselines.threshold_encoder import ThresholdEncoder
@@ -78,14 +78,14 @@ class RPT(PrototypeLearner):
 
     @dataclass(frozen=True)
     class Options:
-        """The paper's constants, the release's state and its corrected defects."""
+        """The paper's constants, the state of the release, and the corrections of its defects."""
 
         variant: Variant = "released"
         alpha: float = 20.0  # multiplies the cosine
         kappa: float = 0.5  # steepness of the sigmoid at the threshold
         passes: int = 3
-        draw_seed: int = 1289  # of the first centre, in evaluation
-        few_cells: FewCells = "corner"  # what a mask of too few cells gets: RPT-3
+        draw_seed: int = 1289  # seed of the first centre in evaluation
+        few_cells: FewCells = "corner"  # the regions of a mask of too few cells: RPT-3
         squash_again: bool = True  # variant 2023: losses squash probabilities a second time
 
         def __post_init__(self) -> None:
@@ -118,13 +118,13 @@ class RPT(PrototypeLearner):
 
     @classmethod
     def recipe(cls) -> Recipe:
-        """Return the published training up to the snapshot that is tested; scripts go on to 40,000 steps."""
+        """Return the published training up to the tested snapshot; the release's scripts run 40,000 steps."""
         return Recipe(
             steps=30_000, decay=0.98, decay_every=5000, snapshot_every=5000, episode="supervoxel-run"
         )
 
     def begin_step(self, step: int) -> None:
-        """Set the weights of the losses, which change with the step in variant 2023 (rule RPT-13)."""
+        """Set the weights of the losses; they change with the step in variant 2023 (rule RPT-13)."""
         self._loss_weights = loss_weights(self.options.variant, step)
 
     def logits(
@@ -138,14 +138,14 @@ class RPT(PrototypeLearner):
             support_masks: (S,H,W) bool.
             query_features: as `support_features`, for Q slices.
             prepared: not used.
-            branch: not used; the losses of `loss` do not go through here.
+            branch: not used; `loss` does not call `logits`.
         """
         size = (support_masks.shape[-2], support_masks.shape[-1])
-        answers = [
+        predictions = [
             to_pixels(self.passes(features, mask, query_features)[-1].probabilities, size)
             for features, mask in zip(support_features[0], support_masks, strict=True)
         ]
-        return log_pair(torch.stack(answers).mean(dim=0))
+        return log_pair(torch.stack(predictions).mean(dim=0))
 
     def passes(self, features: Tensor, mask: Tensor, query: tuple[Tensor, Tensor]) -> list[Pass]:
         """Return every pass of the refinement of one support (rules RPT-2 to RPT-8).
@@ -185,7 +185,7 @@ class RPT(PrototypeLearner):
         cosines = (F.normalize(maps, dim=1, eps=NORM_FLOOR) * directions).sum(dim=1)
         return torch.sigmoid(self.options.kappa * (thresholds[:, 0] + self.options.alpha * cosines))
 
-    def parted(self, mask: Tensor, grid: tuple[int, int]) -> Partition:
+    def part_mask(self, mask: Tensor, grid: tuple[int, int]) -> Partition:
         """Return the partition of a mask (H,W) bool on a grid (h,w).
 
         Raises:
@@ -193,8 +193,8 @@ class RPT(PrototypeLearner):
         """
         if grid[0] * grid[1] < self.regions:
             raise UserError(
-                f"rpt parts a slice's map into {self.regions} regions and got a map of {grid[0]} x {grid[1]} "
-                "cells; give slices of at least 40 x 40 pixels"
+                f"rpt got a map of {grid[0]} x {grid[1]} cells, expected at least {self.regions} cells (one "
+                "per region); give slices of at least 40 x 40 pixels"
             )
         cells = foreground_cells(mask, grid)
         if self.options.few_cells == "corner":
@@ -204,16 +204,20 @@ class RPT(PrototypeLearner):
 
     def region_features(self, features: Tensor, mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the regions' mean features (K,C) of a support map (C,h,w) under a mask (H,W)."""
-        parted = self.parted(mask, (features.shape[-2], features.shape[-1]))
-        means = region_means(features, parted)
+        regions = self.part_mask(mask, (features.shape[-2], features.shape[-1]))
+        means = region_means(features, regions)
         if self.options.few_cells == "repeat":
-            return repeated(means, parted.count, prototype)
+            return repeat_means(means, regions.count, prototype)
         return means
 
     def first_centre(self, count: Tensor, most: int) -> Tensor:
-        """Return which of `count` candidates is the first centre, 0-dim int64; `most` is the cells of a grid.
+        """Return the number of the first centre among `count` candidates, 0-dim int64.
 
-        In training a uniform draw from torch's default generator on the CPU, else the release's first draw.
+        Training draws it uniformly from torch's CPU generator; evaluation has the release's first draw.
+
+        Args:
+            count: 0-dim int64, the number of candidate cells.
+            most: the largest possible count, the number of cells of the grid.
         """
         if self.training:
             share = torch.rand((), dtype=torch.float64).to(count.device)
@@ -222,7 +226,7 @@ class RPT(PrototypeLearner):
         return table.index_select(0, count.reshape(1))[0]
 
     def loss(self, episode: Episode) -> LossResult:
-        """Return the weighted sum of the variant's parts; each part is reported without its weight."""
+        """Return the weighted sum of the variant's parts; the result's parts have no weight."""
         result = super().loss(episode)
         weights = self._loss_weights
         parts = {name: result.parts[name] for name in weights}
@@ -239,9 +243,9 @@ class RPT(PrototypeLearner):
         pairs = []
         for shot, mask in enumerate(support_masks):
             for number, truth in enumerate(query_masks):
-                one = (support[0][shot : shot + 1], support[1][shot : shot + 1])
-                other = (query[0][number : number + 1], query[1][number : number + 1])
-                parts = self._pair_losses(one, mask[None], other, truth[None])
+                shot_maps = (support[0][shot : shot + 1], support[1][shot : shot + 1])
+                query_maps = (query[0][number : number + 1], query[1][number : number + 1])
+                parts = self._pair_losses(shot_maps, mask[None], query_maps, truth[None])
                 absent = truth.new_zeros((), dtype=torch.float32)
                 pairs.append(torch.stack([parts.get(name, absent) for name in self.loss_parts]))
         defined = torch.ones((), dtype=torch.bool, device=query_masks.device)
@@ -253,16 +257,16 @@ class RPT(PrototypeLearner):
         """Return the parts of the loss of one support and one query, masks (1,H,W) bool."""
         size = (mask.shape[-2], mask.shape[-1])
         grid = self.passes(support[0][0], mask[0], query)[-1].probabilities
-        answer = to_pixels(grid, size)
-        parts = {"query": likelihood_loss(answer, truth, self.class_weights)}
+        prediction = to_pixels(grid, size)
+        parts = {"query": likelihood_loss(prediction, truth, self.class_weights)}
         if self.options.variant == "2023":
             again = self.options.squash_again
             return parts | {
-                "boundary": boundary_loss(answer, truth, again),
-                "dice": dice_loss(answer, truth, again),
+                "boundary": boundary_loss(prediction, truth, again),
+                "dice": dice_loss(prediction, truth, again),
             }
         prototype = self.prototype(support[0], mask)
-        predicted = self.predicted(answer)
+        predicted = self.hard_mask(prediction)
         back = self.prototype(query[0], predicted)
         aligned = to_pixels(self.probabilities(support[0], back, query[1]), size)
         true_prototype = self.prototype(query[0], truth)
@@ -275,19 +279,19 @@ class RPT(PrototypeLearner):
             "self": likelihood_loss(own, truth),
         }
 
-    def predicted(self, answer: Tensor) -> Tensor:
-        """Return the hard mask (1,H,W) bool of a prediction, from which the alignment learns."""
-        return answer > 0.5
+    def hard_mask(self, prediction: Tensor) -> Tensor:
+        """Return the hard mask (1,H,W) bool of a prediction, the support of the alignment loss."""
+        return prediction > 0.5
 
     def periphery_loss(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the likelihood loss of the ring around the support's mask (rule RPT-10), 0-dim."""
-        grown = dilated(mask.float()) > 0
+        grown = dilate(mask.float()) > 0
         return likelihood_loss(self.ring(support, mask, prototype), grown & ~mask)
 
     def ring(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the predicted probability (1,H,W) of the ring around a mask; it may be negative."""
         size = (mask.shape[-2], mask.shape[-1])
-        wide = self.prototype(support[0], dilated(mask.float()))
+        wide = self.prototype(support[0], dilate(mask.float()))
         maps, thresholds = support
         inside, grown = (
             to_pixels(self.probabilities(maps, one, thresholds), size) for one in (prototype, wide)

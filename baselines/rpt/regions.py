@@ -1,6 +1,6 @@
-"""RPT's regions: the support's foreground cells, parted among centres that lie as far apart as possible.
+"""RPT's regions: a partition of the support's foreground cells among centres as far apart as possible.
 
-Everything is integer arithmetic on the device of the mask, of fixed shape, and the host reads nothing.
+Partitions use integer arithmetic of fixed shape on the mask's device, and the host reads no value.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ FewCells = Literal["corner", "repeat"]
 class Partition:
     """A partition of the cells of one grid (h,w), cells in reading order.
 
-    cells (h*w) bool: the cells that belong to a region; owners (h*w) int64: the region of each cell, only
-    meaningful inside; centres (K) int64: the cell of each centre, in the order found; count: 0-dim int64.
+    Attributes:
+        cells: (h*w) bool, the cells that belong to a region.
+        owners: (h*w) int64, the region of each of these cells; meaningless for the others.
+        centres: (K) int64, the cell of each centre, in order of selection.
+        count: 0-dim int64, the number of cells that belong to a region.
     """
 
     cells: Tensor
@@ -32,29 +35,29 @@ class Partition:
 
 
 def foreground_cells(mask: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the cells (h*w) bool at which a mask (H,W), resized bilinearly to the grid, is not zero."""
+    """Return the cells (h*w) bool where a mask (H,W), resized bilinearly to the grid, is above 0."""
     small = F.interpolate(mask.float()[None, None], size=grid, mode="bilinear", align_corners=False)
     return small.flatten() > 0
 
 
 def with_corner(cells: Tensor, regions: int) -> Tensor:
-    """Add the first `regions` cells in reading order if there are fewer cells than that (rule RPT-3)."""
+    """Return the cells; fewer than `regions` get the first `regions` cells of the grid too (rule RPT-3)."""
     corner = torch.arange(len(cells), device=cells.device) < regions
     return cells | (corner & (cells.sum() < regions))
 
 
 def partition(cells: Tensor, width: int, regions: int, first: Tensor) -> Partition:
-    """Part cells among `regions` centres (rule RPT-4).
+    """Partition cells among `regions` centres (rule RPT-4).
 
     Args:
         cells: (h*w) bool, the candidates.
         width: w, cells in a row of the grid.
         regions: K, the number of centres.
-        first: 0-dim int64, which candidate (in reading order, from 0) is the first centre.
+        first: 0-dim int64, the number of the first centre among the candidates, in reading order from 0.
 
     Returns:
-        The partition. Ties go to the first cell in reading order and to the earliest centre. With fewer
-        candidates than K, later centres repeat the first candidate and own nothing.
+        The partition. The first cell in reading order and the earliest centre win ties. With fewer candidates
+        than K, later centres repeat the first candidate and own no cell.
     """
     places = torch.arange(len(cells), device=cells.device)
     rows, columns = places // width, places % width
@@ -71,22 +74,22 @@ def partition(cells: Tensor, width: int, regions: int, first: Tensor) -> Partiti
         closer = distances < nearest
         owners = torch.where(closer, region, owners)
         nearest = torch.where(closer, distances, nearest)
-        # the largest distance, then the first place: one number, so that no device's tie rule matters
+        # one number for the largest distance, then the first place: ties do not depend on the device
         keys = torch.where(cells, nearest * len(cells) + (last_place - places), -1)
         centre = keys.argmax().reshape(1)
     return Partition(cells, owners, torch.cat(centres), cells.sum())
 
 
-def region_means(features: Tensor, parted: Partition) -> Tensor:
+def region_means(features: Tensor, regions: Partition) -> Tensor:
     """Return the mean (K,C) of a map (C,h,w) over the cells of each region; 0 for an empty region."""
-    numbers = torch.arange(len(parted.centres), device=features.device)
-    members = ((parted.owners[None] == numbers[:, None]) & parted.cells[None]).float()
+    numbers = torch.arange(len(regions.centres), device=features.device)
+    members = ((regions.owners[None] == numbers[:, None]) & regions.cells[None]).float()
     areas = members.sum(dim=1).clamp(min=1)
     return members @ features.flatten(1).T / areas[:, None]
 
 
-def repeated(means: Tensor, count: Tensor, otherwise: Tensor) -> Tensor:
-    """Repeat the first `count` of region means (K,C) cyclically; `otherwise` (C) if there are none."""
+def repeat_means(means: Tensor, count: Tensor, otherwise: Tensor) -> Tensor:
+    """Return region means (K,C) with the first `count` repeated cyclically; `otherwise` (C) if count is 0."""
     numbers = torch.arange(len(means), device=means.device) % count.clamp(min=1)
     return torch.where(count > 0, means.index_select(0, numbers), otherwise)
 
@@ -95,7 +98,7 @@ def repeated(means: Tensor, count: Tensor, otherwise: Tensor) -> Tensor:
 def fixed_draws(seed: int, cells: int) -> tuple[int, ...]:
     """Return the release's first draw among n candidates for every n in 0 .. cells (0 for n = 0).
 
-    The draw is `numpy.random.RandomState(seed).choice(n)`, fresh for every question.
+    The draw is `numpy.random.RandomState(seed).choice(n)`, from a new stream for every n.
     """
     generator = np.random.RandomState(seed)
     draws = [0]

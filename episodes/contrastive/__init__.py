@@ -1,1 +1,1 @@
-"""Images and pairs of views for contrastive pre-training."""
+"""Images and pairs of random views for contrastive pre-training."""

@@ -1,6 +1,6 @@
-"""Batches of contrastive pre-training: two random views of each of B pictures, and where they show the same.
+"""Batches of contrastive pre-training: two random views of each of B pictures, and the boxes of their crops.
 
-Batch t is a function of the pictures, seed and t alone, so a killed pre-training goes on to the same bytes.
+Batch t depends only on the pictures, the seed and t, so a resumed pre-training gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ CPU = torch.device("cpu")
 
 
 class ContrastBatches:
-    """Draws batches of `batch` pictures in `size` x `size` views, each picture once an epoch.
+    """Draws batches of `batch` pictures in `size` x `size` views, each picture at most once an epoch.
 
-    Every epoch has its own order; the last incomplete batch is dropped. Colours are changed on `device`,
-    where the batch then lies. Of `processes` that train together, which divide `batch`, the one of number
-    `rank` reads its own share and gives that. `UserError` for fewer pictures than a batch or views too small
-    to blur.
+    Every epoch has its own order; the last incomplete batch is dropped. Colours are changed on `device`, and
+    the batch stays there. With several `processes`, whose number divides `batch`, each reads and returns only
+    the share of its `rank`. Raises `UserError` for fewer pictures than a batch and for views too small to
+    blur.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class ContrastBatches:
         rank: int = 0, processes: int = 1,
     ) -> None:  # fmt: skip
         if batch < 1:
-            raise UserError(f"a batch of {batch} pictures, wanted at least 1; choose a larger batch")
+            raise UserError(f"a batch of {batch} pictures, expected at least 1; choose a larger batch")
         if len(pictures) < batch:
             raise UserError(
                 f"{pictures.source} has {len(pictures)} pictures, wanted at least a batch of {batch}; "
@@ -49,11 +49,11 @@ class ContrastBatches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in one pass over the pictures."""
+        """Number of complete batches in one pass over the pictures."""
         return len(self._pictures) // self._batch
 
     def batch(self, step: int) -> ViewPair:
-        """Return the batch of `step`, counted from 0 over all epochs; the label is of all of it."""
+        """Return the batch of `step`, counted from 0 over all epochs; its label covers all shares."""
         epoch, place = divmod(step, self.steps_per_epoch)
         numbers = self._order(epoch)[place * self._batch : (place + 1) * self._batch]
         digest = hashlib.sha256(repr(numbers).encode()).hexdigest()[:8]
@@ -61,7 +61,7 @@ class ContrastBatches:
         numbers, drawn = numbers[self._share], drawn.of(2 * self._share.start, 2 * self._share.stop)
         views = torch.empty(2 * len(numbers), 3, self._size, self._size)
         boxes = torch.empty(2 * len(numbers), 5, dtype=torch.int64)
-        # decoding lets go of the interpreter's lock; resizing has torch's own threads
+        # decoding releases the GIL; resizing uses torch's own threads
         for number, picture in enumerate(self._readers.map(self._pictures.read, numbers)):
             for view in (2 * number, 2 * number + 1):
                 box = crop_box(drawn, view, picture.shape[1], picture.shape[2])

@@ -1,4 +1,4 @@
-"""What was found of each picture file, one JSON file a folder, so that a large one is checked only once."""
+"""A cache of the checks of picture files, one JSON file per folder, so that each file is decoded once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from fewshot.base.atomic_io import write_json
 LOG = logging.getLogger("fewshot")
 
 
-class Checked(NamedTuple):
-    """A file of `size` bytes, changed at `mtime_ns`: "good" or why it is left out, and its bytes' hash."""
+class FileCheck(NamedTuple):
+    """The check of a file of `size` bytes, modified at `mtime_ns`.
+
+    `verdict`: "good", or the reason to skip the file; `hash`: 16 hex digits of the sha256 of its bytes.
+    """
 
     size: int
     mtime_ns: int
@@ -23,17 +26,17 @@ class Checked(NamedTuple):
 
 
 class CheckCache:
-    """Relative path -> what was found below `pictures`; another `reader` begins anew.
+    """The checks of the files below `pictures` by relative path; a change of `reader` empties the cache.
 
-    `kept` is the folder of such caches, None for none: folders of pictures may have files of one name, size
-    and time, so each has a cache of its own, named by where it lies.
+    `folder` holds the cache files; None keeps nothing on disk. Each picture folder has its own cache file,
+    named by its path, because files of two folders may have equal names, sizes and times.
     """
 
-    def __init__(self, kept: Path | None, pictures: Path, reader: str) -> None:
+    def __init__(self, folder: Path | None, pictures: Path, reader: str) -> None:
         place = str(pictures.resolve()).encode("utf-8", "surrogateescape")
-        path = None if kept is None else kept / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
+        path = None if folder is None else folder / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
         self._path, self._reader = path, reader
-        self._entries: dict[str, Checked] = {}
+        self._entries: dict[str, FileCheck] = {}
         if path is None or not path.exists():
             return
         try:
@@ -43,28 +46,28 @@ class CheckCache:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             LOG.warning("%s is damaged (%r): all pictures are checked again", path, error)
 
-    def get(self, name: str, file: Path) -> Checked | None:
-        """Return what was found of a file, None where it is not known or has changed since."""
+    def get(self, name: str, file: Path) -> FileCheck | None:
+        """Return the check of `file` under `name`; None if the file is unknown or has changed."""
         entry = self._entries.get(name)
         if entry is None:
             return None
         try:
             now = file.stat()
-        except OSError:  # gone or a broken link: the check itself will say so
+        except OSError:  # missing or a broken link: the check itself reports it
             return None
         return entry if (entry.size, entry.mtime_ns) == (now.st_size, now.st_mtime_ns) else None
 
-    def put(self, name: str, entry: Checked) -> None:
-        """Remember what was found of a file."""
+    def put(self, name: str, entry: FileCheck) -> None:
+        """Remember the check of a file; `save` writes it."""
         self._entries[name] = entry
 
     def save(self) -> None:
-        """Write all that is known; `UserError` where that can't be done."""
+        """Write the cache file; `UserError` if it cannot be written."""
         if self._path is not None:
             write_json(self._path, {"reader": self._reader, "files": self._entries})
 
 
-def _entry(size: int, mtime_ns: int, verdict: str, digest: str) -> Checked:
+def _entry(size: int, mtime_ns: int, verdict: str, digest: str) -> FileCheck:
     if not (isinstance(size, int) and isinstance(mtime_ns, int) and isinstance(verdict, str)):
         raise TypeError(f"found {size!r}, {mtime_ns!r}, {verdict!r}")
-    return Checked(size, mtime_ns, verdict, str(digest))
+    return FileCheck(size, mtime_ns, verdict, str(digest))

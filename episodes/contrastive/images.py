@@ -1,4 +1,4 @@
-"""Where the images of contrastive pre-training come from: JPEG and PNG files, or slices of a store."""
+"""Sources of images for contrastive pre-training: folders of JPEG and PNG files, or slices of a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from episodes.contrastive.image_cache import CheckCache, Checked
+from episodes.contrastive.image_cache import CheckCache, FileCheck
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -30,10 +30,10 @@ from fewshot.encoders.backbone_file import image_hash
 LOG = logging.getLogger("fewshot")
 ENDINGS = (".jpg", ".jpeg", ".png")
 FORMATS = ("JPEG", "PNG")
-DEEP = ("I;16", "I;16B", "I")  # what Pillow calls a grey PNG of 16 bits, by version and machine
+DEEP = ("I;16", "I;16B", "I")  # Pillow's modes of a 16-bit grey PNG, by version and machine
 NO_RADIOLOGY = "non-radiology"  # ROCO: data/{train,test,validation}/{radiology,non-radiology}/images
 SAVED_AFTER = 4096  # files checked between two writes of the cache
-# what Pillow raises for bytes that are no whole picture, or one too large to be meant
+# exceptions of Pillow for bytes that are not a complete picture, or a picture of implausible size
 NO_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 Verdict = Literal["good", "unreadable", "of one pixel", "CMYK"]
@@ -42,8 +42,8 @@ Verdict = Literal["good", "unreadable", "of one pixel", "CMYK"]
 class Pictures(Protocol):
     """A fixed sequence of pictures.
 
-    `hashes`: of each picture, 16 hex digits; `source`: the name of where they come from; `cuts`: of each
-    source the side in pixels to which some of its pictures are cut, None where all are seen whole.
+    `hashes`: 16 hex digits for each picture; `source`: name of their origin; `cuts`: for each source the side
+    in pixels to which its larger pictures are cropped, None if no picture is cropped.
     """
 
     @property
@@ -54,15 +54,15 @@ class Pictures(Protocol):
     def cuts(self) -> tuple[int | None, ...]: ...
     def __len__(self) -> int: ...
     def read(self, number: int, /) -> Tensor:
-        """Return picture `number`, (3,H,W): uint8 of 0..255 or float32 in [0,1]; may be called by threads."""
+        """Return picture `number`, (3,H,W): uint8 or float32 in [0,1]; threads may call this."""
         ...
 
 
 @dataclass(frozen=True)
 class FolderPictures:
-    """Files below a folder, in order of their relative paths; a hash is of the file's bytes.
+    """Picture files below a folder, in order of their relative paths; `hashes` are of the files' bytes.
 
-    `left_out`: reason -> how many files are no part of it.
+    `left_out`: reason -> number of skipped files.
     """
 
     folder: Path
@@ -82,7 +82,7 @@ class FolderPictures:
     def read(self, number: int) -> Tensor:
         """Return a picture, (3,H,W) uint8, or float32 in [0,1] where the file is grey of 16 bits.
 
-        What is transparent shows black behind it. `UserError` where the file has gone bad since its check.
+        Transparent pixels are shown over black. Raises `UserError` if the file can no longer be read.
         """
         path = self.folder / self.names[number]
         try:
@@ -96,9 +96,9 @@ class FolderPictures:
 
 @dataclass(frozen=True)
 class SlicePictures:
-    """Slices of prepared scans, cut to the model's input; a hash is of the stored slice, uncut.
+    """Slices of prepared scans, cropped to the model's input; `hashes` are of the stored, uncropped slices.
 
-    `left_out`: reason -> how many slices are no part of it.
+    `left_out`: reason -> number of skipped slices.
     """
 
     source: str
@@ -112,7 +112,7 @@ class SlicePictures:
         return len(self.refs)
 
     def read(self, number: int) -> Tensor:
-        """Return a slice, (3,H,W) float32: normalised, then its own minimum..maximum brought to 0..1."""
+        """Return a slice, (3,H,W) float32: normalised, then scaled so that its values span 0..1."""
         values = self.reader.image(self.refs[number])
         low, high = values.min(), values.max()
         return torch.from_numpy((values - low) / (high - low)).expand(3, -1, -1)
@@ -124,28 +124,28 @@ class JoinedPictures:
     def __init__(self, parts: Sequence[Pictures]) -> None:
         self._places = [(part, number) for part in parts for number in range(len(part))]
         self.source = "+".join(part.source for part in parts)
-        self.hashes = tuple(one for part in parts for one in part.hashes)
-        self.cuts = tuple(one for part in parts for one in part.cuts)
+        self.hashes = tuple(digest for part in parts for digest in part.hashes)
+        self.cuts = tuple(cut for part in parts for cut in part.cuts)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def read(self, number: int) -> Tensor:
-        """Return a picture of the part that holds it."""
-        part, own = self._places[number]
-        return part.read(own)
+        """Return picture `number`, counted over all sources, (3,H,W)."""
+        part, place = self._places[number]
+        return part.read(place)
 
 
 def open_folder(folder: Path, cache: Path | None = None) -> FolderPictures:
-    """Open all JPEG and PNG files below `folder`, links to folders followed; each is decoded once as a check.
+    """Open all JPEG and PNG files below `folder`, following links; each is decoded once as a check.
 
-    Left out and counted: files that are unreadable or cut short, with fewer than 2 pixels on a side, or
-    CMYK; those below a folder called non-radiology, which ROCO has beside its radiology, are only counted.
-    `cache`, a folder, keeps what was found, so that only new and changed files are decoded the next time.
-    `UserError` where there is no folder, no picture, or no good one.
+    Skips and counts files that are unreadable, truncated, CMYK, or have a side of fewer than 2 pixels. Files
+    below a folder `non-radiology`, which ROCO has beside its radiology, are counted but not decoded.
+    `cache`, a folder, keeps the checks, so that the next call decodes only new and changed files. Raises
+    `UserError` if the folder does not exist or has no usable picture.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give one that holds JPEG or PNG files")
+        raise UserError(f"{folder} is not a folder; give one that holds JPEG or PNG files")
     walked, aside = set[Path](), list[Path]()
     names = sorted(_names(folder, folder, walked, aside))
     others = sum(1 for place in aside for _name in _names(folder, place, walked))
@@ -160,18 +160,21 @@ def open_folder(folder: Path, cache: Path | None = None) -> FolderPictures:
         entry.verdict if entry else "unreadable" for name, entry in found.items() if name not in good
     )
     left_out += Counter({NO_RADIOLOGY: others})
-    told = f"left out {left_out.total()} of {len(names) + others} pictures: {_reasons(left_out)}"
+    summary = f"left out {left_out.total()} of {len(names) + others} pictures: {_reasons(left_out)}"
     if not good:
-        raise UserError(f"{folder} has no picture to learn from: {told}; give RGB or grey JPEG or PNG files")
+        raise UserError(
+            f"{folder} has no picture to learn from: {summary}; give RGB or grey JPEG or PNG files"
+        )
     if left_out:
-        LOG.warning("%s", told)
+        LOG.warning("%s", summary)
     return FolderPictures(folder, tuple(good), tuple(good.values()), dict(left_out))
 
 
 def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) -> SlicePictures:
-    """Open the slices of some scans of a store, in order; those of one value only are left out and counted.
+    """Open the slices of `scans` of a store, in order, normalised by `intensities`.
 
-    `UserError` where no scan is named, one is not in the store, or no slice is left.
+    Skips and counts slices with a single value. Raises `UserError` if `scans` is empty, if a scan is not in
+    the store, or if no slice is left.
     """
     if not scans:
         raise UserError(f"no scan of {store.spec.name} to learn from; choose a fold that leaves some")
@@ -183,7 +186,7 @@ def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) 
         if max(image.shape[1:]) > reader.image_size:
             cut = reader.image_size
         for z in range(len(image)):
-            shown = reader.image(SliceRef(scan, z))  # values may be apart as stored and one in float32
+            shown = reader.image(SliceRef(scan, z))  # stored values may differ and be equal in float32
             if shown.min() < shown.max():
                 refs.append(SliceRef(scan, z))
                 hashes.append(image_hash(image[z]))
@@ -199,9 +202,10 @@ def open_slices(store: Store, scans: Sequence[str], intensities: Normalisation) 
 
 
 def _names(folder: Path, top: Path, walked: set[Path], aside: list[Path] | None = None) -> Iterator[str]:
-    """Yield the paths, relative to `folder`, of what is named like a picture below `top`.
+    """Yield the paths, relative to `folder`, of files below `top` with a picture's ending.
 
-    A folder reached twice is walked once (`walked`); with `aside`, those of no radiology are put there.
+    `walked` collects the visited folders, so that each is walked once. With `aside`, folders named
+    `non-radiology` are collected there and not walked.
     """
     for parent, folders, names in os.walk(top, followlinks=True, onerror=_cannot_list):
         place = Path(parent)
@@ -225,8 +229,8 @@ def _cannot_list(error: OSError) -> None:
     ) from error
 
 
-def _checked(folder: Path, names: Sequence[str], cache: Path | None) -> list[Checked | None]:
-    """Return what was found of each file, in order, None of one that can't be read from the disk."""
+def _checked(folder: Path, names: Sequence[str], cache: Path | None) -> list[FileCheck | None]:
+    """Return the check of each file, in order; None for a file that cannot be read."""
     known = CheckCache(cache, folder, f"Pillow {PIL.__version__}")
     found = {name: known.get(name, folder / name) for name in names}
     unknown = [name for name, entry in found.items() if entry is None]
@@ -243,16 +247,16 @@ def _checked(folder: Path, names: Sequence[str], cache: Path | None) -> list[Che
     return list(found.values())
 
 
-def _check(path: Path) -> Checked | None:
+def _check(path: Path) -> FileCheck | None:
     if not path.is_file():  # a broken link, or a pipe that would never end
         return None
     try:
         state = path.stat()
         content = path.read_bytes()
-    except OSError:  # told as unreadable, but not kept: leave to read it may yet be given
+    except OSError:  # unreadable now, but not cached: permission may change
         return None
     digest = hashlib.sha256(content).hexdigest()[:16]
-    return Checked(state.st_size, state.st_mtime_ns, _verdict(content), digest)
+    return FileCheck(state.st_size, state.st_mtime_ns, _verdict(content), digest)
 
 
 def _verdict(content: bytes) -> Verdict:

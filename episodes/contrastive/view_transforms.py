@@ -1,7 +1,7 @@
-"""One random view of a picture, as DenseCL and MoCo v2 see it: drawn as data, then applied in batches.
+"""Random views of pictures as in DenseCL and MoCo v2: parameters are drawn first, then applied in batches.
 
-Rule M-DCL-2 of docs/methods.md. In order: random resized crop, colour jitter, grey, blur, flip, the means and
-standard deviations of ImageNet. Colours lie in [0,1] until the last step.
+Rule M-DCL-2 of docs/methods.md. In order: random resized crop, colour jitter, grey, blur, flip, normalisation
+by ImageNet's means and standard deviations. Colours lie in [0,1] until the last step.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from kornia.enhance import (
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-SCALE = (0.2, 1.0)  # share of the picture's area
+SCALE = (0.2, 1.0)  # fraction of the picture's area
 RATIO = (3 / 4, 4 / 3)  # width / height
 TRIES = 10
 JITTER = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
 JITTERED, GREYED, BLURRED, FLIPPED = 0.8, 0.2, 0.5, 0.5  # probabilities
 SIGMA = (0.1, 2.0)  # pixels of the view
-REACH = 8  # four of the largest sigma; the kernel has 2 * REACH + 1 places a side
+REACH = 8  # four times the largest sigma; the kernel has 2 * REACH + 1 pixels a side
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """What was drawn for N views, on the CPU; nothing in it depends on the pictures.
+    """Random parameters of N views, on the CPU, float64 or bool; they do not depend on the pictures.
 
-    Crop: `area` (N,10) and `ratio` (N,10) of each try, `place` (N,2) in [0,1) from top and left. Colour:
-    `jittered` (N) bool, `order` (N,4) a permutation of brightness, contrast, saturation and hue, `factors`
-    (N,4), three times 1 for no change and the hue's shift in turns. `greyed`, `blurred`, `flipped` (N) bool,
-    `sigma` (N) in pixels. Real numbers are float64.
+    Crop: `area` (N,10) and `ratio` (N,10), one per try; `place` (N,2) in [0,1) from top and left. Colour:
+    `jittered` (N) bool; `order` (N,4), int64, a permutation of brightness, contrast, saturation and hue;
+    `factors` (N,4), three factors, 1 for no change, and the shift of the hue in turns. `greyed`, `blurred`,
+    `flipped` (N) bool; `sigma` (N) in pixels.
     """
 
     area: Tensor
@@ -53,7 +53,7 @@ class ViewDraw:
     flipped: Tensor
 
     def of(self, start: int, stop: int) -> ViewDraw:
-        """Return what was drawn for views `start` to `stop` - 1."""
+        """Return the parameters of views `start` to `stop` - 1."""
         return ViewDraw(**{field.name: getattr(self, field.name)[start:stop] for field in fields(self)})
 
 
@@ -85,7 +85,7 @@ def draw_views(count: int, generator: torch.Generator) -> ViewDraw:
 def crop_box(drawn: ViewDraw, view: int, height: int, width: int) -> tuple[int, int, int, int]:
     """Return (top, left, height, width) of a view's crop of a picture of `height` x `width` pixels.
 
-    The first of the ten tries that fits; where none does, the largest central crop of an allowed ratio.
+    It is the first of the ten tries that fits, else the largest central crop with an allowed ratio.
     """
     for area, ratio in zip(drawn.area[view].tolist(), drawn.ratio[view].tolist(), strict=True):
         tall = round(math.sqrt(area * height * width / ratio))
@@ -102,9 +102,14 @@ def crop_box(drawn: ViewDraw, view: int, height: int, width: int) -> tuple[int, 
 
 
 def crop(picture: Tensor, box: Sequence[int], size: int) -> Tensor:
-    """Cut (top, left, height, width) out of (3,H,W), uint8 or float32 in [0,1]; return (3,size,size) float32.
+    """Crop `box` from a picture and resize it to (3,size,size) float32 in [0,1].
 
-    Bilinear, and antialiased where the crop shrinks.
+    Bilinear, with antialiasing if the crop shrinks.
+
+    Args:
+        picture: (3,H,W), uint8 or float32 in [0,1].
+        box: top, left, height, width in pixels.
+        size: side of the result in pixels.
     """
     top, left, height, width = box
     cut = picture[:, top : top + height, left : left + width]
@@ -116,7 +121,7 @@ def crop(picture: Tensor, box: Sequence[int], size: int) -> Tensor:
 
 
 def recolour(views: Tensor, drawn: ViewDraw) -> Tensor:
-    """Apply what comes after the crop to (N,3,S,S) float32 in [0,1], on any device; return a new tensor."""
+    """Apply the steps after the crop to views (N,3,S,S) float32 in [0,1]; return a new tensor."""
     views = views.clone()
     for turn in range(len(JITTER)):
         for number, change in enumerate((_brightness, _contrast, _saturation, _hue)):
@@ -133,7 +138,7 @@ def recolour(views: Tensor, drawn: ViewDraw) -> Tensor:
 def _change(
     views: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor], amounts: Tensor
 ) -> None:
-    """Put change(view, its amount) in the place of the chosen views."""
+    """Replace the views that `chosen` (N) bool selects by change(views, their amounts), in place."""
     numbers = torch.nonzero(chosen)[:, 0]
     if len(numbers):
         amount = amounts[numbers].to(views.device, views.dtype)

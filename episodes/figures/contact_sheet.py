@@ -1,4 +1,4 @@
-"""Contact sheets: one slice of every scan with its classes outlined, so that flipped labels show."""
+"""Contact sheets: one slice of every scan with its classes outlined, to make flipped labels visible."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import atomic_write
 
 COLUMNS = 5
-MOST = 50  # scans on a sheet: more go onto further ones, for memory must not grow with a dataset
+MOST = 50  # scans per sheet, so that memory does not grow with the dataset
 PANEL_INCHES = 2.6
 
 
 def middle_class_slice(labels: NDArray[Any], values: Sequence[int]) -> int:
-    """Return the middle of the slices of (Z,Y,X) labels that show most of `values`; Z // 2 if none does."""
+    """Return the middle of the slices of (Z,Y,X) labels that show most of `values`; Z // 2 without any."""
     shown = sum((labels == value).any(axis=(1, 2)).astype(int) for value in values)
     counts = np.asarray(shown)
     if counts.max() == 0:
@@ -34,25 +34,25 @@ def middle_class_slice(labels: NDArray[Any], values: Sequence[int]) -> int:
 
 
 def write_contact_sheet(store: Store, path: Path) -> list[Path]:
-    """Draw every scan of `store`: its middle class slice, cut as the model sees it; return the PNG files.
+    """Draw the middle class slice of every scan, cropped to the model's input; return the PNG files.
 
-    The first 50 scans are in `path`, contact.png say, the next in contact-2.png beside it, and so on; `path`
-    is written last. Rows of the array run upwards, columns to the right: nothing is flipped by the header.
-    Tested classes are outlined in full lines, the other stored classes in dotted ones.
+    The first 50 scans are drawn in `path`, such as contact.png, the next in contact-2.png beside it, and so
+    on; `path` is written last. Array rows run upwards and columns to the right, whatever the header says.
+    Outlines of tested classes are solid, those of other stored classes dotted.
     """
     scans = store.index.scans
     sheets = {}
     for number, start in enumerate(range(0, len(scans), MOST), start=1):
         name = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
         sheets[name] = scans[start : start + MOST]
-    for name, some in reversed(sheets.items()):
-        _write_sheet(store, some, name)
+    for name, sheet_scans in reversed(sheets.items()):
+        _write_sheet(store, sheet_scans, name)
     return list(sheets)
 
 
 def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
     spec, count = store.spec, len(store.index.scans)
-    some = "" if len(scans) == count else f"{scans[0]} to {scans[-1]} of "
+    span = "" if len(scans) == count else f"{scans[0]} to {scans[-1]} of "
     colours = class_colours(spec.classes)
     rows = math.ceil(len(scans) / COLUMNS)
     figure = Figure(figsize=(COLUMNS * PANEL_INCHES, rows * (PANEL_INCHES + 0.25) + 1.3))
@@ -75,7 +75,7 @@ def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
     ]
     height = float(figure.get_size_inches()[1])
     figure.suptitle(
-        f"{spec.title}: {some}{count} scans, the middle slice of those with most tested classes\n"
+        f"{spec.title}: {span}{count} scans, the middle slice of those with most tested classes\n"
         "array order: x to the right, y upwards; every scan should look alike",
         fontsize=11, y=1 - 0.1 / height,
     )  # fmt: skip
@@ -85,7 +85,7 @@ def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
     )
     with atomic_write(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=90)
-    figure.clear()  # its panels hold each other, and would hold memory until the next sheets are drawn
+    figure.clear()  # panels refer to each other and would hold the memory
 
 
 def _draw_scan(panel: Any, store: Store, scan: str, colours: dict[str, Any]) -> None:
@@ -109,9 +109,9 @@ def _draw_scan(panel: Any, store: Store, scan: str, colours: dict[str, Any]) -> 
 
 
 def class_colours(names: Iterable[str]) -> dict[str, Any]:
-    """One colour a class, by name, so that an organ looks the same in every dataset."""
+    """Return class -> colour by name, so that an organ has the same colour in every dataset."""
     fixed = {"liver": "#ff5a36", "right-kidney": "#ffd92f", "left-kidney": "#35c4ff", "spleen": "#52e052"}
-    fixed |= {"rv": "#35c4ff", "lv-myo": "#ffd92f", "lv-bp": "#ff5a36"}  # bright, on dark slices
+    fixed |= {"rv": "#35c4ff", "lv-myo": "#ffd92f", "lv-bp": "#ff5a36"}  # bright colours for dark slices
     rest = [colour for colour in matplotlib.colormaps["tab20"].colors if colour]  # type: ignore[attr-defined]
     others = [name for name in names if name not in fixed]
     return {**fixed, **{name: rest[(2 * i + 8) % 20] for i, name in enumerate(others)}}

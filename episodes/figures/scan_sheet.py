@@ -1,4 +1,4 @@
-"""The sheet of one prepared scan: its slices with the classes outlined, and again with superpixels."""
+"""A figure of one prepared scan: slices with outlined classes, and the same slices with superpixels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from episodes.store.store import Store, StoredScan
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.seeds import seed_for
 
-MOST = 24  # slices on a sheet
+MOST = 24  # slices per sheet
 COLUMNS = 8
 PANEL_INCHES = 1.9
 HEAD_INCHES, BLOCK_INCHES, FOOT_INCHES = 0.55, 0.35, 0.55
 
 
 def spread_out(slices: Sequence[int], most: int = MOST) -> tuple[int, ...]:
-    """Return at most `most` of `slices`, evenly spread, the first and the last among them."""
+    """Return at most `most` of `slices`, evenly spaced, including the first and the last."""
     if len(slices) <= most:
         return tuple(slices)
     places = np.linspace(0, len(slices) - 1, most).round().astype(int)
@@ -36,18 +36,18 @@ def spread_out(slices: Sequence[int], most: int = MOST) -> tuple[int, ...]:
 
 
 def superpixel_colours(count: int) -> NDArray[np.float64]:
-    """Return `count` colours (count,3) in [0,1], random but the same for the same number in every sheet."""
+    """Return `count` random colours (count,3) in [0,1]; superpixel n has one colour in all sheets."""
     draw = np.random.Generator(np.random.PCG64(seed_for("superpixel colours")))
     hues = draw.random((count, 2))
     return np.array([colorsys.hsv_to_rgb(hue, 0.5 + 0.5 * depth, 1.0) for hue, depth in hues]).reshape(-1, 3)
 
 
 def write_scan_sheet(store: Store, scan: str, slices: Sequence[int], path: Path) -> None:
-    """Draw the given slices of a scan in one PNG: a block with its classes, a block with its superpixels.
+    """Draw `slices` of a scan in the PNG `path`: a block with classes and a block with superpixels.
 
-    Slices are cut as the model sees them. Rows of the array run upwards, columns to the right: nothing is
-    flipped by the header. Tested classes are outlined in full lines, other stored classes in dotted ones;
-    each superpixel number has one colour on all slices, though superpixels of two slices are unrelated.
+    Slices are cropped to the model's input. Array rows run upwards and columns to the right, whatever the
+    header says. Outlines of tested classes are solid, those of other stored classes dotted. A superpixel
+    number has one colour on all slices, though superpixels of different slices are unrelated.
     """
     stored, spec = store.scan(scan), store.spec
     colours = class_colours(spec.classes)
@@ -88,7 +88,7 @@ def write_scan_sheet(store: Store, scan: str, slices: Sequence[int], path: Path)
 
 
 def _window(stored: StoredScan, size: int) -> tuple[float, float]:
-    """Return the grey window of the whole scan, so that its slices can be compared."""
+    """Return the grey window of the whole scan, which makes its slices comparable."""
     low, high = np.percentile(stored.image[:, :size, :size], (1, 99.5))
     return float(low), float(max(high, low + 1e-6))
 

@@ -1,1 +1,1 @@
-"""Volumes in files: NIfTI, DICOM, arrays."""
+"""Reading and writing volumes: NIfTI, DICOM, PNG, .npy arrays."""

@@ -1,4 +1,4 @@
-"""A folder of DICOM slices becomes a volume, or the reason why it is none."""
+"""Read a folder of DICOM slices as one volume, or report why its slices do not form one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from episodes.io.nifti import NiftiImage
 from episodes.io.simpleitk_io import DicomSlice, read_dicom_slice
 from fewshot.base.errors import UserError
 
-GAP_TOLERANCE = 0.05  # of the distance between slices; positions are written with rounding
+GAP_TOLERANCE = 0.05  # fraction of the slice distance; files hold rounded positions
 AXIAL = 0.7  # cosine of the largest tilt, about 45 degrees
 
 
 def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
-    """Return the volume (Z,Y,X) of axial DICOM slices, sorted upward by position, and its files so sorted.
+    """Return the volume (Z,Y,X) of axial DICOM slices, sorted upwards, and the files in that order.
 
     Raises `UserError` for fewer than two slices, slices of several series, a missing slice, two slices at
-    one place, and a series that is not axial.
+    one position, and a series that is not axial.
     """
     folder = files[0].parent
     if len(files) < 2:
@@ -65,7 +65,7 @@ def _check_one_series(folder: Path, slices: Sequence[DicomSlice]) -> None:
         ):
             if not np.allclose(c, d, rtol=0, atol=1e-3):
                 raise _mixed(folder, first, other, what, _numbers(c), _numbers(d))
-    # anonymised downloads give every slice a series of its own: that is none mixed
+    # anonymised downloads may give each slice its own series UID; that is not a mixed series
     series = {found.series for found in slices}
     if 1 < len(series) < len(slices):
         other = next(found for found in slices if found.series != first.series)
@@ -80,7 +80,7 @@ def _mixed(folder: Path, first: DicomSlice, other: DicomSlice, what: str, a: str
 
 
 def _distance(folder: Path, heights: NDArray[np.float64], slices: Sequence[DicomSlice]) -> float:
-    """Return the distance between slices in mm, all alike."""
+    """Return the mean distance between slices in mm; raise `UserError` if the distances differ."""
     steps = np.diff(heights)
     usual = float(np.median(steps))
     for index, step in enumerate(steps.tolist()):
@@ -99,7 +99,7 @@ def _distance(folder: Path, heights: NDArray[np.float64], slices: Sequence[Dicom
 
 
 def _single(value: float) -> float:
-    """Round as a NIfTI header does: the released sizes were computed from one, and 7.7 mm decides by it."""
+    """Round to float32 as a NIfTI header does: the released grids were computed from rounded spacings."""
     return float(np.float32(value))
 
 

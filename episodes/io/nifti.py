@@ -1,4 +1,4 @@
-"""NIfTI volumes: read whole, checked in pairs, written whole or not at all."""
+"""NIfTI volumes: reading, checks of image and label pairs, atomic writing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
 
-# Image and label of a scan may differ by rounding in their headers, not by more. Oblique scans (CHAOS
-# has six) go through several header formats, each of which rounds.
+# The headers of image and label may differ by rounding only. Oblique scans (CHAOS has six) pass through
+# several header formats, each of which rounds.
 SPACING_TOLERANCE_MM = 1e-3
 DIRECTION_TOLERANCE = 1e-3
 _LPS = np.diag([-1.0, -1.0, 1.0])
@@ -27,11 +27,11 @@ _LPS = np.diag([-1.0, -1.0, 1.0])
 
 @dataclass(frozen=True)
 class NiftiImage:
-    """A volume as its file holds it.
+    """A volume as stored in its file.
 
-    `array` (Z,Y,X) in the file's own dtype, in array order: nothing is reoriented. `spacing_mm` (z,y,x).
-    `origin` (x,y,z) in mm and `direction`, nine numbers row by row, are in the patient's L-P-S frame, as
-    SimpleITK and DICOM count.
+    `array` (Z,Y,X) in the file's own dtype and array order, not reoriented; `spacing_mm` (z,y,x). `origin`
+    (x,y,z) in mm and `direction`, a 3x3 matrix row by row, are in the patient's L-P-S frame, as in SimpleITK
+    and DICOM.
     """
 
     path: Path
@@ -80,7 +80,7 @@ def read_nifti(path: Path) -> NiftiImage:
 
 
 def _check_whole(path: Path) -> None:
-    """Read a compressed file to its end, where its checksum is; nibabel stops at the last voxel."""
+    """Read a compressed file to its end, which verifies its checksum; nibabel stops at the last voxel."""
     if path.suffix == ".gz":
         with gzip.open(path) as stream:
             while stream.read(1 << 20):
@@ -94,9 +94,9 @@ def write_nifti(
     origin: tuple[float, float, float],
     direction: tuple[float, ...],
 ) -> None:
-    """Write `array` (Z,Y,X) to `path`, compressed if it ends in .gz; whole or not at all.
+    """Write `array` (Z,Y,X) to `path` atomically, compressed if the name ends in .gz.
 
-    Geometry as in `NiftiImage`; equal input gives equal bytes. A bool array is stored as uint8.
+    The geometry is that of `NiftiImage`; equal input gives equal bytes. A bool array is stored as uint8.
     """
     stored = array.astype(np.uint8) if array.dtype == np.bool_ else array
     affine = np.eye(4)
@@ -116,10 +116,17 @@ def write_nifti(
 
 
 def check_pair(scan_id: str, image: NiftiImage, label: NiftiImage, known_values: Mapping[str, int]) -> None:
-    """Refuse an image and a label that can't belong together; `known_values`: class name -> value.
+    """Check that an image and a label belong together.
 
-    Raises `UserError` for different shape, spacing or direction (with a tolerance), for an image that is
-    not finite, and for a label value that is neither 0 nor known.
+    Args:
+        scan_id: id of the scan, for messages.
+        image: the image.
+        label: the label.
+        known_values: class name -> stored value.
+
+    Raises:
+        UserError: shape, spacing or direction differ beyond rounding, a voxel is NaN or infinite, or a label
+            value is neither 0 nor known.
     """
     if image.array.shape != label.array.shape:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Arrays on the disk: .npy files that are hashed as they are written, and fail in words."""
+"""Writing of .npy files that computes their sha256 and keeps the reason of a failure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def write_npy(stream: IO[bytes], array: NDArray[Any]) -> str:
-    """Write a .npy file to `stream` and return its sha256; numpy's own writing hides why it failed."""
+    """Write a .npy file to `stream` and return its sha256; numpy's writer hides why it failed."""
     array = np.ascontiguousarray(array)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))

@@ -1,4 +1,4 @@
-"""What ITK does for us: resampling from one grid of voxels to another, DICOM slices, PNG masks."""
+"""Functions of SimpleITK: resampling to another voxel grid, reading DICOM slices and PNG masks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resample(
 ) -> NiftiImage:
     """Return `volume` linearly resampled to `spacing_mm` and `size`, both (z,y,x), in its own dtype.
 
-    Origin and direction stay; what lies outside the input is 0.
+    Origin and direction stay; voxels outside the input are 0.
     """
     grid = _empty_image(size, spacing_mm, volume)
     array = _onto(volume, grid)
@@ -27,14 +27,14 @@ def resample(
 
 
 def resample_onto(volume: NiftiImage, reference: NiftiImage) -> NiftiImage:
-    """Return `volume` linearly resampled to the voxels of `reference`, in its own dtype, 0 outside."""
+    """Return `volume` linearly resampled to the voxel grid of `reference`, in its own dtype, 0 outside."""
     shape = (reference.array.shape[0], reference.array.shape[1], reference.array.shape[2])
     grid = _empty_image(shape, reference.spacing_mm, reference)
     return replace(reference, path=volume.path, array=_onto(volume, grid))
 
 
 def _empty_image(size: tuple[int, int, int], spacing_mm: tuple[float, float, float], like: NiftiImage) -> Any:
-    """Return an image that only has a grid: size and spacing (z,y,x), origin and direction of `like`."""
+    """Return an empty image: size and spacing (z,y,x), origin and direction of `like`."""
     image = sitk.Image(list(size[::-1]), sitk.sitkUInt8)  # type: ignore[no-untyped-call]
     _set_geometry(image, spacing_mm, like)
     return image
@@ -52,16 +52,16 @@ def _onto(volume: NiftiImage, grid: Any) -> NDArray[Any]:
 def _set_geometry(image: Any, spacing_mm: tuple[float, float, float], like: NiftiImage) -> None:
     image.SetSpacing(spacing_mm[::-1])
     image.SetOrigin(like.origin)
-    # headers give directions rounded; ITK wants them at right angles
+    # headers hold rounded directions; ITK requires orthogonal ones
     u, _, v = np.linalg.svd(np.asarray(like.direction, dtype=np.float64).reshape(3, 3))
     image.SetDirection((u @ v).ravel().tolist())
 
 
 @dataclass(frozen=True)
 class DicomSlice:
-    """One DICOM slice: pixels (Y,X), spacing (y,x) in mm, and its place, in the patient's L-P-S frame.
+    """One DICOM slice: pixels (Y,X), spacing (y,x) in mm, and its position in the patient's L-P-S frame.
 
-    `position` of the first pixel (x,y,z) in mm; `orientation`: direction of rows, then of columns.
+    `position`: (x,y,z) of the first pixel in mm; `orientation`: direction of rows, then of columns.
     """
 
     path: Path
@@ -74,7 +74,10 @@ class DicomSlice:
 
 
 def read_dicom_slice(path: Path) -> DicomSlice:
-    """Return a DICOM slice; `UserError` for a file that is none, has several frames, colours or no place."""
+    """Return a DICOM slice.
+
+    Raises `UserError` for another file, several frames, colours, and a missing position or orientation.
+    """
     image = _read(path, "GDCMImageIO", "DICOM slice")
     array = _one_channel(path, image)
     if array.shape[:-2] not in ((), (1,)):
@@ -94,7 +97,7 @@ def read_dicom_slice(path: Path) -> DicomSlice:
 
 
 def read_picture(path: Path) -> NDArray[Any]:
-    """Return a grey PNG (Y,X) in its own dtype; `UserError` for a file that is none or has colours."""
+    """Return a grey PNG (Y,X) in its own dtype; `UserError` for another file and for colours."""
     return _one_channel(path, _read(path, "PNGImageIO", "PNG picture"))
 
 

@@ -1,1 +1,1 @@
-"""Phantoms: whole datasets made by the program, for trying everything out without a download."""
+"""Phantoms: complete synthetic datasets, for trials without a download."""

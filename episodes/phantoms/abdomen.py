@@ -1,4 +1,4 @@
-"""The abdomen of a phantom: organs in their arrangement, of other place and shape in every subject."""
+"""The abdomen of a phantom: organs in anatomical order, with position and shape drawn for each subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INF = math.inf
 
 
 def draw_pose(draw: np.random.Generator) -> Pose:
-    """Return where the subject lies: size, shift, turn, and which part of the body the slices cover."""
+    """Draw size, shift and rotation of the subject, and the part of the body that the slices cover."""
     width = draw.uniform(0.77, 0.97)
     return Pose(
         half=(width, width * draw.uniform(0.74, 0.88)),
@@ -26,7 +26,7 @@ def draw_pose(draw: np.random.Generator) -> Pose:
 
 
 def paint_abdomen(canvas: Canvas, draw: np.random.Generator) -> None:
-    """Paint the body from the outside in; what is painted later lies over what was there."""
+    """Paint the body from the outside in; later shapes cover earlier ones."""
     frame = canvas.frame
     fat = draw.uniform(0.06, 0.2)
     body = ellipsoid(frame, (0, 0, 0), (1, 1, INF), power=2.4)
@@ -120,7 +120,7 @@ def _bowel(canvas: Canvas, draw: np.random.Generator, inner: Field) -> None:
 
 
 def _within(shape: Field, *others: Field) -> Field:
-    """Return what lies in all of these shapes."""
+    """Return the intersection of all the shapes."""
     for other in others:
         shape = np.minimum(shape, other).astype(np.float32)
     return shape
@@ -129,7 +129,7 @@ def _within(shape: Field, *others: Field) -> Field:
 def _near(
     draw: np.random.Generator, centre: tuple[float, float, float], spread: float
 ) -> tuple[float, float, float]:
-    """Return a place near `centre`; offsets beyond two deviations are cut, so that no organ gets lost."""
+    """Draw a point near `centre`; offsets are clipped at two deviations, so that every organ stays inside."""
     x, y, z = spread * np.clip(draw.standard_normal(3), -2, 2)
     return centre[0] + float(x), centre[1] + float(y), centre[2] + 0.6 * float(z)
 

@@ -1,4 +1,4 @@
-"""Phantom datasets: every scan from the dataset's name and its number alone, at any size, into a store."""
+"""Phantom datasets: stores of synthetic scans, fixed by the dataset's name, the scan's id and the size."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from episodes.store.store import SourceScan, Store, new_store
 from fewshot.base.errors import UserError, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change
-SMALLEST = 48  # pixels: below, kidneys are smaller than a cell of the feature map
+SMALLEST = 48  # pixels; with fewer, a kidney is smaller than a cell of the feature map
 UNIT_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FIELD_OF_VIEW_MM = 320.0
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a phantom dataset is made of; `slices`: mean depth, `covered_mm`: height of the whole stack."""
+    """The parts of a phantom dataset; `slices`: mean number of slices; `covered_mm`: height of the stack."""
 
     draw_pose: Callable[[np.random.Generator], Pose]
     paint: Callable[[Canvas, np.random.Generator], None]
@@ -55,10 +55,10 @@ KINDS = {
 
 
 def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
-    """Return the facts of a phantom dataset, for slices of `size` pixels a side (None: as shipped).
+    """Return the facts of a phantom dataset with slices of `size` x `size` pixels (None: as shipped).
 
-    The superpixels' smallest size goes with the area, 400 pixels at 256 x 256. Raises `UserError` for
-    another name, and for a size that is no multiple of 8 or below 48.
+    `superpixel_min_size` is proportional to the area, 400 pixels at 256 x 256. Raises `UserError` for an
+    unknown name, and for a size that is below 48 or not a multiple of 8.
     """
     if name not in KINDS:
         raise unknown_name("phantom", name, KINDS)
@@ -76,8 +76,8 @@ def phantom_scan(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    They depend on the dataset's name, the scan's id, size and `slices` alone. `slices` is the mean number
-    of slices of a dataset (None: the kind's); subjects have up to a fifth more or fewer.
+    They depend only on the dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
+    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
     """
     kind, size = KINDS[spec.name], spec.image_size
     mean_depth = kind.slices if slices is None else slices
@@ -110,9 +110,21 @@ def prepare_phantom(
     slices: int | None = None,
     overwrite: bool = False,
     workers: int = 0,
-    done: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> Store:
-    """Make every scan of the dataset, write the store and return it opened; `done` is told of each scan."""
+    """Generate every scan of a phantom dataset, write the store and return it opened.
+
+    Args:
+        spec: facts of the dataset, from `phantom_spec`.
+        destination: folder of the store.
+        slices: mean number of slices per scan; None: that of the dataset.
+        overwrite: replace an existing store.
+        workers: threads for superpixels, 0 for one per usable core.
+        on_progress: called with 1 after each scan.
+
+    Raises:
+        UserError: as `phantom_scan` and `new_store`.
+    """
     with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
@@ -123,12 +135,12 @@ def prepare_phantom(
                     UNIT_DIRECTION, _sha256(image), _sha256(labels),
                 )
             )  # fmt: skip
-            done(1)
+            on_progress(1)
     return Store.open(destination)
 
 
 def same_phantoms(store: Store, spec: DatasetSpec, slices: int | None = None) -> bool:
-    """Return whether `store` holds just the phantoms that would be made; the first scan stands for all."""
+    """Return whether `store` holds the phantoms of `spec` and `slices`; compares only the first scan."""
     first = spec.scans[0]
     if store.spec != spec or first not in store.sources():
         return False
@@ -137,7 +149,7 @@ def same_phantoms(store: Store, spec: DatasetSpec, slices: int | None = None) ->
 
 
 def _grain(draw: np.random.Generator, shape: tuple[int, int, int]) -> Field:
-    """Return texture (Z,Y,X), about N(0,1): blotches of two sizes, the finer one two pixels wide."""
+    """Draw texture (Z,Y,X), about N(0,1), with blotches of two sizes; the finer ones are two pixels wide."""
     fine = ndimage.gaussian_filter(draw.standard_normal(shape, dtype=np.float32), (0.5, 1.0, 1.0))
     coarse = smooth_noise(draw, shape, (max(4, shape[0] // 3), 14, 14))
     mixed = 0.75 * fine / fine.std() + 0.65 * coarse
@@ -146,9 +158,9 @@ def _grain(draw: np.random.Generator, shape: tuple[int, int, int]) -> Field:
 
 
 def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) -> NDArray[np.float32]:
-    """Return what a scanner makes of it: gain varying over the picture, noise, whole values from 0 on.
+    """Simulate a scanner: spatially varying gain, noise, and rounding to integers from 0 to `contrast.top`.
 
-    MR noise is Rician, so air is dark but not 0; CT's air is 0.
+    MR noise is Rician, so air is dark but not 0; in CT air is 0.
     """
     if contrast.bias:
         gain = np.exp(np.float32(contrast.bias) * smooth_noise(draw, image.shape, (2, 3, 3)))
@@ -169,5 +181,5 @@ def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
 
 
 def _sha256(array: NDArray[Any]) -> str:
-    """Return the hash of an array's bytes: a phantom has no file that it came from."""
+    """Return the sha256 of an array's bytes, which replaces the hash of a source file."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

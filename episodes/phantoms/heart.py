@@ -1,4 +1,4 @@
-"""The heart of a phantom in short-axis slices: left ventricle in its muscle, right ventricle beside it."""
+"""The heart of a phantom in short-axis slices: left ventricle with its myocardium, and right ventricle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INF = math.inf
 
 
 def draw_pose(draw: np.random.Generator) -> Pose:
-    """Return where the subject lies; the picture is cut to the chest, so the body reaches beyond it."""
+    """Draw size, shift and rotation of the subject; the field of view may be smaller than the body."""
     width = draw.uniform(0.85, 1.2)
     return Pose(
         half=(width, width * draw.uniform(0.85, 1.05)),
@@ -45,7 +45,7 @@ def paint_heart(canvas: Canvas, draw: np.random.Generator) -> None:
 
     x, y = 0.16 + 0.06 * _unit(draw), 0.02 + 0.06 * _unit(draw)
     outer = 0.33 * math.exp(0.12 * _unit(draw))
-    wall = draw.uniform(0.24, 0.4)  # thickness of the muscle as a share of the outer radius
+    wall = draw.uniform(0.24, 0.4)  # thickness of the muscle as a fraction of the outer radius
     tall = draw.uniform(0.72, 0.85)
     round_ = draw.uniform(0.85, 1.15)
     radii = (outer * round_, outer / round_, tall)

@@ -1,4 +1,4 @@
-"""Geometry of phantoms: warped body coordinates, soft shapes, and painting one tissue over another.
+"""Geometry of phantoms: warped body coordinates, shapes with soft edges, and painting of tissues.
 
 Body coordinates: x to the subject's left, y from back to front, both -1 .. 1 at the skin; z from 0 at the
 lowest slice to 1 at the highest. A shape is a field that is positive inside, about 1 at its centre.
@@ -16,28 +16,28 @@ from scipy import ndimage
 from fewshot.base.seeds import seed_for
 
 Field = NDArray[np.float32]
-SUBSLICES = 2  # a slice is the mean of this many thinner ones: partial volume through the plane
-EDGE_PX = 1.4  # width over which one tissue gives way to the next within the plane
+SUBSLICES = 2  # thin slices averaged into one slice, for partial volume through the plane
+EDGE_PX = 1.4  # width of the transition between two tissues within the plane
 
 
 def generator_for(*names: str | int) -> np.random.Generator:
-    """Return the generator of a named draw; equal names give equal numbers, whatever was drawn before."""
+    """Return a generator that depends only on `names`, not on earlier draws."""
     return np.random.Generator(np.random.PCG64(seed_for("phantom", *names)))
 
 
 def smooth_noise(draw: np.random.Generator, shape: tuple[int, int, int], coarse: Sequence[int]) -> Field:
-    """Return a smooth random field (Z,Y,X), about N(0,1): a coarse grid of normals, cubic in between."""
+    """Draw a smooth field (Z,Y,X), about N(0,1): cubic interpolation of normals on the grid `coarse`."""
     values = draw.standard_normal(tuple(coarse)).astype(np.float32)
-    zoom = [wanted / given for wanted, given in zip(shape, coarse, strict=True)]
+    zoom = [length / cells for length, cells in zip(shape, coarse, strict=True)]
     fine: Field = ndimage.zoom(values, zoom, order=3, mode="nearest", grid_mode=True)
     return fine
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where one subject's body lies in the picture: coordinates (Z,Y,X) of every voxel in its body.
+    """Body coordinates x, y and z, each (Z,Y,X), of every voxel of one subject.
 
-    `pixels`: pixels per unit of body coordinates, the smaller of both directions.
+    `pixels`: pixels per unit of body coordinates, in the direction with fewer.
     """
 
     x: Field
@@ -48,9 +48,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a subject lies in the picture: half sizes and shift as fractions of half the picture, turn in rad.
+    """Position of a subject in the image.
 
-    `rise`, `stretch`: shift and scale along the body; `warp`: amplitude of the smooth deformation.
+    `half`, `shift`: half sizes and offset (x,y), as fractions of half the image; `turn`: rotation in radians;
+    `rise`, `stretch`: offset and scale along the body; `warp`: amplitude of the smooth deformation.
     """
 
     half: tuple[float, float]
@@ -62,7 +63,7 @@ class Pose:
 
 
 def frame_of(pose: Pose, depth: int, size: int, draw: np.random.Generator) -> Frame:
-    """Return the body coordinates of a picture of (depth, size, size) voxels, smoothly deformed."""
+    """Return the smoothly deformed body coordinates of an image of (depth, size, size) voxels."""
     shape = (depth, size, size)
     ruler = (np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1
     z = ((np.arange(depth, dtype=np.float32) + 0.5) / depth)[:, None, None]
@@ -86,9 +87,14 @@ def ellipsoid(
     tilt: float = 0.0,
     power: float = 2.0,
 ) -> Field:
-    """Return a (super-)ellipsoid in body coordinates, turned in the plane by `tilt` (rad).
+    """Return a (super-)ellipsoid as a field (Z,Y,X), positive inside and 1 at its centre.
 
-    A radius of `inf` along z makes it a cylinder.
+    Args:
+        frame: body coordinates.
+        centre: (x,y,z) in body coordinates.
+        radii: half axes; `inf` along z gives a cylinder.
+        tilt: rotation within the plane, in radians.
+        power: exponent; 2 gives an ellipsoid.
     """
     dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
@@ -96,13 +102,17 @@ def ellipsoid(
     total = np.abs(along) ** power + np.abs(beside) ** power
     if np.isfinite(radii[2]):
         total = total + np.abs((frame.z - np.float32(centre[2])) / radii[2]) ** power
-    found: Field = (1 - total ** (1 / power)).astype(np.float32)
-    return found
+    shape: Field = (1 - total ** (1 / power)).astype(np.float32)
+    return shape
 
 
 @dataclass
 class Canvas:
-    """Tissues painted over one another: grey values, and how much of each voxel is of which class."""
+    """An image painted tissue by tissue, and the fraction of each voxel that belongs to each class.
+
+    `grey`: tissue -> grey value; `texture`: tissue -> relative deviation (Z,Y,X); `image`: grey values
+    (Z,Y,X); `share`: class -> fraction (Z,Y,X).
+    """
 
     frame: Frame
     grey: Mapping[str, float]
@@ -111,9 +121,13 @@ class Canvas:
     share: dict[str, Field] = field(default_factory=dict)
 
     def paint(self, tissue: str, shape: Field, radius: float, owner: str | None = None) -> None:
-        """Paint `tissue` where `shape` is positive; `radius` (body units) scales the border's width.
+        """Paint `tissue` where the field `shape` is positive.
 
-        `owner` names the class that the voxels belong to from now on; None: no class.
+        Args:
+            tissue: name of the tissue.
+            shape: field (Z,Y,X), positive inside.
+            radius: size of the shape in body units, which sets the width of its soft edge.
+            owner: class that the painted voxels belong to; None: no class.
         """
         alpha = np.clip(0.5 + shape * np.float32(radius * self.frame.pixels / EDGE_PX), 0, 1)
         value = np.float32(self.grey[tissue]) * (1 + self.texture.get(tissue, np.float32(0)))
@@ -125,14 +139,14 @@ class Canvas:
 
 
 def thick_slices(values: Field) -> Field:
-    """Return the mean of every `SUBSLICES` thin slices: (Z*SUBSLICES,Y,X) -> (Z,Y,X)."""
+    """Average every `SUBSLICES` thin slices: (Z*SUBSLICES,Y,X) -> (Z,Y,X)."""
     depth, height, width = values.shape
     thick: Field = values.reshape(depth // SUBSLICES, SUBSLICES, height, width).mean(axis=1)
     return thick
 
 
 def labels_of(share: Mapping[str, Field], values: Mapping[str, int]) -> NDArray[np.uint8]:
-    """Return (Z,Y,X) labels: the class that fills more than half of the voxel, 0 where none does."""
+    """Return labels (Z,Y,X): the value of the class that fills more than half of a voxel, else 0."""
     first = next(iter(share.values()))
     labels = np.zeros((len(first) // SUBSLICES, *first.shape[1:]), dtype=np.uint8)
     for name, part in share.items():

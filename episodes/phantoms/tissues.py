@@ -1,7 +1,7 @@
-"""What tissues look like: grey values of fat-suppressed T2 MR, portal-venous CT and bright-blood cine MR.
+"""Contrast of tissues: grey values of fat-suppressed T2 MR, portal-venous CT and bright-blood cine MR.
 
-Arbitrary units for MR; CT is windowed to 1 .. 255 with air at 0. Several neighbours have like greys on
-purpose: intensity alone does not tell the organs apart.
+MR has arbitrary units; CT is windowed to 1 .. 255 with air at 0. Some neighbouring organs have similar grey
+values on purpose, so that intensity alone does not separate them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class TissueContrast:
-    """Grey value of every tissue, and what the scanner adds.
+    """Grey value and texture of every tissue, and the noise and gain of the scanner.
 
-    `spread`: deviation between subjects of each grey value, as a share; `grain`: texture of each tissue, as
-    a share; `noise`: deviation of the scanner's noise in stored units; `bias`: amplitude of the slowly
-    varying gain; `top`: largest stored value.
+    `spread`: relative standard deviation of each grey value between subjects; `grain`: relative texture of
+    each tissue; `noise`: standard deviation of the scanner's noise in stored units; `bias`: amplitude of the
+    slowly varying gain; `top`: largest stored value.
     """
 
     grey: Mapping[str, float]

@@ -1,1 +1,1 @@
-"""What an evaluation compares: folds, supports, queries, parts."""
+"""Evaluation plans: folds, supports, queries, parts and scored slices."""

@@ -1,4 +1,4 @@
-"""A plan in words and rows, for people: folds, supports, queries, parts, scored and excluded slices."""
+"""A readable text of plans: folds, supports, queries, parts, scored and excluded slices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fewshot.base.types import Task
 
 
 def plans_text(plans: Sequence[Plan], protocol: str) -> str:
-    """Return the text of plans of one dataset and setting, fold by fold, with every plan's hash."""
+    """Return the text of `plans` of one dataset and setting, fold by fold, with every plan's hash."""
     if not plans:
         return "no plan"
     first = plans[0]
@@ -23,15 +23,17 @@ def plans_text(plans: Sequence[Plan], protocol: str) -> str:
         "  scored slices as first-last (of all slices), part borders marked |, slices outside not counted",
     ]
     for fold in dict.fromkeys(plan.fold for plan in plans):
-        some = [plan for plan in plans if plan.fold == fold]
+        of_fold = [plan for plan in plans if plan.fold == fold]
         lines += [
             "",
-            f"fold {fold}   support scan{'s' * (len(some[0].support_scans) > 1)} "
-            + ", ".join(dict.fromkeys(scan for plan in some for scan in plan.support_scans)),
+            f"fold {fold}   support scan{'s' * (len(of_fold[0].support_scans) > 1)} "
+            + ", ".join(dict.fromkeys(scan for plan in of_fold for scan in plan.support_scans)),
         ]
-        lines.append(f"  queries   {', '.join(some[0].query_scans)}")
-        lines.append(f"  training  {len(some[0].training_scans)} scans: {', '.join(some[0].training_scans)}")
-        for plan in some:
+        lines.append(f"  queries   {', '.join(of_fold[0].query_scans)}")
+        lines.append(
+            f"  training  {len(of_fold[0].training_scans)} scans: {', '.join(of_fold[0].training_scans)}"
+        )
+        for plan in of_fold:
             lines += _group_lines(plan)
     return "\n".join(lines)
 
@@ -60,10 +62,10 @@ def _group_lines(plan: Plan) -> Iterable[str]:
 
 
 def _support_text(tasks: Sequence[Task], parts: int) -> str:
-    """Return the support slices, parts marked |; several supports in turn are separated by ;"""
+    """Return the support slices: parts are separated by |, several support sets by ;."""
     first = tasks[0].queries[0].scan if tasks[0].queries else None
-    asked = [task for task in tasks if not task.queries or task.queries[0].scan == first]
-    supports = list(dict.fromkeys(task.support for task in asked)) if parts == 1 else []
+    first_tasks = [task for task in tasks if not task.queries or task.queries[0].scan == first]
+    supports = list(dict.fromkeys(task.support for task in first_tasks)) if parts == 1 else []
     if len(supports) > 1:
         each = "; ".join(" ".join(f"{ref.scan}:{ref.z}" for ref in support) for support in supports)
         return f"{len(supports)} supports in turn, slices {each}"
@@ -73,7 +75,7 @@ def _support_text(tasks: Sequence[Task], parts: int) -> str:
 
 
 def _query_text(tasks: Sequence[Task], scan: str, parts: int) -> str:
-    """Return the scored slices of one query scan, part by part, and how many slices count."""
+    """Return the scored slices of one query scan, part by part, and the number of scored slices."""
     of_scan = [task for task in tasks if task.queries and task.queries[0].scan == scan]
     shown = []
     for part in range(parts):

@@ -1,7 +1,7 @@
-"""The evaluation plan: who is asked about what, from which support, and which slices count. No model needed.
+"""The evaluation plan: query scans, support slices, parts and scored slices of a fold; needs no model.
 
-A plan is pure data made from the class-slice index, a few facts of the dataset and a protocol's rules
-(`episodes/plan/rules.py`).
+`make_plan` derives a plan, pure data, from the class-slice index, a few facts of the dataset and the rules of
+a protocol (`episodes/plan/rules.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class DatasetFacts(Protocol):
-    """What a plan needs of a dataset; `episodes.dataset.DatasetSpec` has it.
+    """The facts of a dataset that a plan needs; `episodes.store.dataset.DatasetSpec` has them.
 
     `classes`: class name -> stored value. Fold f holds positions fold_borders[f] .. fold_borders[f+1]-1
     of the scan ids sorted as integers.
@@ -60,12 +60,11 @@ class DatasetFacts(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """All questions of one cell and the training slices it leaves; made by `make_plan`.
+    """The evaluation tasks and the training slices of one fold and group; made by `make_plan`.
 
-    `tasks`: one per class, query scan, support set and part, in that order; the queries of the parts
-    together are all slices of the scan. `undefined`: (class, query scan, reason) for what has no Dice.
-    `training_slices`: slices of the training scans that the setting allows, with or without superpixel;
-    `excluded`: those it drops.
+    `tasks`: one per class, query scan, support set and part, in that order; the parts of a scan cover all its
+    slices. `undefined`: (class, query scan, reason) without a Dice. `training_slices`: slices of the
+    training scans that the setting allows, with or without superpixel; `excluded`: those that it excludes.
     """
 
     dataset: str
@@ -85,7 +84,7 @@ class Plan:
 
     @property
     def parts(self) -> int:
-        """Return the number of parts a query scan is cut into."""
+        """Return the number of parts into which a query scan is divided."""
         return len(self.rules.support_fractions)
 
     def _evaluation_json(self) -> dict[str, Any]:
@@ -113,11 +112,11 @@ class Plan:
 
     @cached_property
     def hash(self) -> str:
-        """Return 16 hex digits of the sha256 of what is asked; training and setting have no part in it."""
+        """Return 16 hex digits of the sha256 of the evaluation; training and setting do not enter it."""
         return hash_of(self._evaluation_json())[:16]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the whole plan as plain JSON values; slices are [scan, z], queries [scan, z, scored]."""
+        """Return the plan as plain JSON values; slices are [scan, z], queries [scan, z, scored]."""
         return {
             "plan_hash": self.hash,
             "setting": self.setting,
@@ -143,8 +142,19 @@ def make_plan(
 ) -> Plan:
     """Return the plan of one fold and group of tested classes.
 
-    Raises `UserError` for an unknown class, rule, setting or fold, for fold borders that do not fit the
-    scans, and for a class that a support scan does not show.
+    Args:
+        index: class-slice index of the prepared dataset.
+        facts: name, classes and fold borders of the dataset.
+        dataset_hash: hash of the store, recorded in the plan.
+        rules: evaluation rules of the protocol.
+        setting: 1 or 2; setting 2 excludes training slices by the tested classes.
+        fold: number of the fold, from 0.
+        group: name of the group.
+        class_names: tested classes of the group.
+
+    Raises:
+        UserError: a class, rule, setting or fold is unknown, the fold borders do not fit the scans, or a
+            support scan does not show a class.
     """
     if setting not in SETTINGS:
         raise UserError(f"setting {setting} does not exist; give 1 or 2")
@@ -185,7 +195,7 @@ def make_plan(
 
 
 def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules, fold: int) -> ScanRoles:
-    """Return queries, supports and held-out scans of a fold; borders that don't fit are a `UserError`."""
+    """Return queries, supports and held-out scans of a fold; `UserError` if its borders do not fit."""
     borders = dict(rules.fold_borders).get(facts.name, facts.fold_borders)
     if (
         not borders
@@ -193,10 +203,10 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
         or borders[0] != 0
         or any(b <= a for a, b in pairwise(borders))
     ):
-        wanted = borders[-1] if borders else "some"
+        count = borders[-1] if borders else 0
         raise UserError(
             f"dataset {facts.name}: {len(scans)} scans found, but its fold borders {list(borders)} are for "
-            f"{wanted}; prepare the complete set or change the borders in its dataset file"
+            f"{count}; prepare the complete set or change the borders in its dataset file"
         )
     if not 0 <= fold < len(borders) - 1:
         raise UserError(f"fold {fold} does not exist; dataset {facts.name} has folds 0 to {len(borders) - 2}")
@@ -217,18 +227,18 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
 
 
 def training_scans(scans: Sequence[str], roles: ScanRoles) -> tuple[str, ...]:
-    """Return the scans that a fold leaves to train on, sorted as folds are cut."""
+    """Return the scans that are not held out, in the order of the folds."""
     return tuple(scan for scan in integer_sorted(scans) if scan not in roles.held_out)
 
 
 def integer_sorted(scans: Sequence[str]) -> tuple[str, ...]:
-    """Return scan ids sorted as integers where all are integers, else in the order given."""
+    """Return scan ids sorted as integers if all are integers, else in the given order."""
     return tuple(sorted(scans, key=int)) if all(scan.isdecimal() for scan in scans) else tuple(scans)
 
 
 def with_superpixel(index: ClassSliceIndex, slices: Iterable[SliceRef]) -> tuple[SliceRef, ...]:
-    """Return those of `slices` that show a superpixel: the ones training can draw a label from."""
-    shown = {scan: frozenset(found) for scan, found in index.superpixel_slices.items()}
+    """Return those of `slices` with a superpixel, from which training can draw a label."""
+    shown = {scan: frozenset(positions) for scan, positions in index.superpixel_slices.items()}
     return tuple(ref for ref in slices if ref.z in shown.get(ref.scan, frozenset()))
 
 
@@ -240,20 +250,20 @@ def _tasks(
     scan: str,
     supports: Sequence[tuple[SliceRef, ...]],
 ) -> Iterable[Task]:
-    """Yield one task per part; slices outside the class range go to the nearest part, unscored."""
+    """Yield one task per part; slices outside the class range belong to the nearest part."""
     part_of = _rule("part rule", PART_RULES, rules.part_rule)
     counts = _rule("scoring rule", SCORED, rules.scored)
     slices = index.slices_of(class_name, scan)
     depth = range(index.depths[scan])
     for part, support in enumerate(supports):
-        served = [z for z in depth if part_of(z, slices, len(supports)) == part]
+        queries = [z for z in depth if part_of(z, slices, len(supports)) == part]
         yield Task(
             class_name,
             class_value,
             part,
             support,
-            tuple(SliceRef(scan, z) for z in served),
-            tuple(counts(z, slices) for z in served),
+            tuple(SliceRef(scan, z) for z in queries),
+            tuple(counts(z, slices) for z in queries),
         )
 
 
@@ -264,7 +274,7 @@ def training_slices(
     scans: tuple[str, ...],
     class_names: Sequence[str],
 ) -> tuple[tuple[SliceRef, ...], tuple[SliceRef, ...]]:
-    """Return the slices training may see and those that setting 2 drops."""
+    """Return the slices that training may use, and those that setting 2 excludes."""
     every = index.all_slices(scans)
     if setting == 1:
         return every, ()

@@ -1,4 +1,4 @@
-"""Which slices of which scans support a class: the middle ones of every part, and who is admissible."""
+"""Support sets of a class, and the support slice of each part: the middle one by the plan's fractions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from fewshot.base.types import SliceRef
 def support_sets(
     index: ClassSliceIndex, roles: ScanRoles, class_name: str, fold: int
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the support sets of a class: all, or those that show it where only these are admissible."""
+    """Return the support sets of a class: all, or only those that show it if the roles are `admissible_only`.
+
+    Raises `UserError` if no set shows the class.
+    """
     if not roles.admissible_only:
         return roles.supports
     shown = tuple(
@@ -30,7 +33,7 @@ def support_sets(
 def support_slices(
     index: ClassSliceIndex, rules: EvaluationRules, class_name: str, scans: Sequence[str], fold: int
 ) -> list[tuple[SliceRef, ...]]:
-    """Return for every part the support slices, one per shot."""
+    """Return the support slices of every part, one per shot; `UserError` if a scan lacks the class."""
     for scan in scans:
         if not index.slices_of(class_name, scan):
             raise UserError(

@@ -1,1 +1,1 @@
-"""Raw folders become stores."""
+"""Preparation: from folders of images and labels to stores."""

@@ -1,7 +1,7 @@
-"""Abdominal scans as SSL-ALPNet prepares them: intensities cut, resampled, cropped; and the way back.
+"""Preparation of abdominal scans as in SSL-ALPNet: clipping, resampling, cropping; and its inverse for masks.
 
-Each function returns a new volume whose origin tells where its first voxel lies, so that going back is
-plain geometry (`back_to`).
+Each function returns a new volume with the origin of its first voxel, so that the inverse `back_to` is a
+resampling between two grids.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ CT_ZOOM = 1.75
 
 
 def prepare_mr(image: NiftiImage) -> NiftiImage:
-    """Return an MR image cut at its 99.5th percentile, at 1.25 x 1.25 x 7.70 mm, 256 x 256 in plane.
+    """Return an MR image clipped at its 99.5th percentile, at 1.25 x 1.25 x 7.70 mm, 256 x 256 in plane.
 
-    The dtype stays, also while resampling. In plane the centre is kept, or padded with the minimum.
+    The dtype is unchanged, also during resampling. Slices are cropped about their centre, or padded with the
+    minimum of the volume.
     """
     array = image.array.copy()
     cut = np.percentile(array, MR_PERCENTILE)
@@ -38,14 +39,15 @@ def prepare_mr(image: NiftiImage) -> NiftiImage:
 
 
 def prepare_mr_label(label: NiftiImage, values: Iterable[int]) -> NiftiImage:
-    """Return a label on the voxels of `prepare_mr`, uint8; `values` are those to keep, others become 0."""
+    """Return a label on the grid of `prepare_mr`, uint8; values outside `values` become 0."""
     return centred(_resample_classes(label, values, MR_SPACING_MM), MR_SIZE, 0)
 
 
 def prepare_ct(image: NiftiImage) -> NiftiImage:
-    """Return a CT image clipped to -125..275, stretched to 0..255, its border cut, half its matrix; float64.
+    """Return a CT image clipped to -125..275, scaled to 0..255, without its border and downsampled; float64.
 
-    Raises `UserError` for a slice that the border fills and for an image of one value.
+    The pixel size grows by the factor 1.75. Raises `UserError` for slices no larger than the border and for
+    an image with a single value.
     """
     clipped = np.clip(image.array, *CT_WINDOW).astype(np.float64)
     low, high = clipped.min(), clipped.max()
@@ -59,18 +61,18 @@ def prepare_ct(image: NiftiImage) -> NiftiImage:
 
 
 def prepare_ct_label(label: NiftiImage, values: Iterable[int]) -> NiftiImage:
-    """Return a label on the voxels of `prepare_ct`, uint8; `values` are those to keep, others become 0."""
+    """Return a label on the grid of `prepare_ct`, uint8; values outside `values` become 0."""
     return _resample_classes(_without_border(label), values, _ct_spacing(label))
 
 
 def back_to(reference: NiftiImage, mask: NiftiImage) -> NDArray[np.bool_]:
-    """Return `mask` (0 and 1, on any grid) on the voxels of `reference`, bool (Z,Y,X).
+    """Return `mask` (0 and 1, on any grid) on the grid of `reference`, bool (Z,Y,X).
 
-    Linear on the 0/1 map, above one half; outside the mask's own grid nothing is set.
+    Interpolates the 0/1 map linearly and thresholds it at one half; voxels outside the mask's grid are False.
     """
     share = resample_onto(replace(mask, array=(mask.array != 0).astype(np.float32)), reference).array
-    found: NDArray[np.bool_] = share > 0.5
-    return found
+    restored: NDArray[np.bool_] = share > 0.5
+    return restored
 
 
 def _resample_by_spacing(volume: NiftiImage, spacing_mm: tuple[float, float, float]) -> NiftiImage:
@@ -115,7 +117,7 @@ def _without_border(volume: NiftiImage) -> NiftiImage:
 
 
 def _shifted_origin(volume: NiftiImage, rows: int, columns: int) -> tuple[float, float, float]:
-    """Return the place (x,y,z) in mm of the voxel `rows` down and `columns` right of the first one."""
+    """Return the position (x,y,z) in mm of the voxel `rows` down and `columns` right of the first one."""
     _, y, x = volume.spacing_mm
     step = np.asarray(volume.direction).reshape(3, 3) @ np.array([columns * x, rows * y, 0.0])
     shifted = np.asarray(volume.origin) + step

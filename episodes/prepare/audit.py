@@ -1,4 +1,4 @@
-"""What a scan or a set holds, and warnings on what a person should look at."""
+"""Facts of prepared scans, and warnings on what a person should check."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from episodes.pseudo_labels.superpixels import patient_mask
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
 
-STRAY_PIXELS = 10  # fewer than this on the last slice of a class stretch its range by a drawing slip
+STRAY_PIXELS = 10  # an end slice of a class with fewer pixels is probably a slip of the annotator
 SIDES = (("liver", "spleen"), ("right-kidney", "left-kidney"))
 
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What one scan holds: shape and spacing in mm (z,y,x), prepared and as in its files.
+    """Facts of one scan: shape and spacing in mm (z,y,x), as prepared and as in its files (`raw_`).
 
-    `voxels`: class name -> labelled voxels; `in_body`: the share of all labelled voxels that lie in the
-    body, None where there are none; `sha256` of the prepared image's voxels.
+    `voxels`: class name -> number of labelled voxels; `in_body`: fraction of all labelled voxels inside the
+    body, None without labelled voxels; `sha256`: of the prepared image's voxels.
     """
 
     scan: str
@@ -45,7 +45,16 @@ def scan_facts(
     spacing_mm: tuple[float, float, float],
     raw: PreparedPair | None = None,
 ) -> ScanFacts:
-    """Return what a scan holds; image and labels (Z,Y,X); `raw` if its files have another grid."""
+    """Return the facts of a scan.
+
+    Args:
+        scan: id of the scan.
+        image: prepared image (Z,Y,X).
+        labels: prepared labels (Z,Y,X).
+        spec: facts of the dataset.
+        spacing_mm: prepared spacing (z,y,x).
+        raw: pair with the grid of the files; None: the prepared grid.
+    """
     labelled = inside = 0
     for pixels, mask in zip(image, labels > 0, strict=True):
         if mask.any():
@@ -64,16 +73,16 @@ def scan_facts(
 
 
 def audit_set(facts: Sequence[ScanFacts], spec: DatasetSpec) -> list[str]:
-    """Return warnings on the scans together; `UserError` for a class that no scan has."""
+    """Return warnings on equal images among the scans; `UserError` for a class that no scan has."""
     for name, value in spec.classes.items():
-        if not any(found.voxels[name] for found in facts):
+        if not any(scan.voxels[name] for scan in facts):
             raise UserError(
                 f"no scan holds a voxel of {name} (value {value}), wanted at least one; check that the "
                 f"labels are those of {spec.name}"
             )
     same: dict[str, list[str]] = {}
-    for found in facts:
-        same.setdefault(found.sha256, []).append(found.scan)
+    for scan in facts:
+        same.setdefault(scan.sha256, []).append(scan.scan)
     return [
         f"scans {' and '.join(scans)} hold the same image; is one of them a copy?"
         for scans in same.values()
@@ -82,7 +91,7 @@ def audit_set(facts: Sequence[ScanFacts], spec: DatasetSpec) -> list[str]:
 
 
 def audit(scan: str, image: NDArray[Any], labels: NDArray[Any], spec: DatasetSpec) -> list[str]:
-    """Return warnings on one scan; image and labels (Z,Y,X), checked to belong together."""
+    """Return warnings on one scan; `image` and `labels` (Z,Y,X) are a checked pair."""
     found = []
     empty = [z for z in range(len(image)) if not (image[z] != image[z].flat[0]).any()]
     if empty:
@@ -122,7 +131,7 @@ def _class_warnings(mask: NDArray[np.bool_], tested: bool) -> list[str]:
 
 
 def left_right(labels: NDArray[Any], spec: DatasetSpec) -> dict[str, bool]:
-    """Return, for each pair of organs on two sides of the body, whether the first lies at smaller x."""
+    """Return, for each pair of organs on opposite sides of the body, whether the first lies at smaller x."""
     found = {}
     for first, second in SIDES:
         if first in spec.classes and second in spec.classes:
@@ -133,18 +142,18 @@ def left_right(labels: NDArray[Any], spec: DatasetSpec) -> dict[str, bool]:
 
 
 def flipped(sides: Mapping[str, Mapping[str, bool]]) -> list[str]:
-    """Return a warning for each scan whose organs lie the other way round than in most scans.
+    """Return a warning for each scan whose organs lie on the opposite sides than in most scans.
 
-    `sides`: scan -> what `left_right` found. Headers are not asked: published sets have wrong ones.
+    `sides`: scan -> result of `left_right`. Headers are ignored, since published sets have wrong ones.
     """
     found = []
     for pair in dict.fromkeys(pair for scan in sides.values() for pair in scan):
-        votes = {scan: answers[pair] for scan, answers in sides.items() if pair in answers}
+        votes = {scan: is_left[pair] for scan, is_left in sides.items() if pair in is_left}
         usual = 2 * sum(votes.values()) > len(votes)
         found += [
             f"scan {scan}: {pair} lie the other way round than in most scans; is the scan flipped?"
-            for scan, answer in votes.items()
-            if answer != usual
+            for scan, vote in votes.items()
+            if vote != usual
         ]
     return found
 

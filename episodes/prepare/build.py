@@ -1,4 +1,4 @@
-"""Scans of any layout become a store: all are checked first, then superpixels are computed."""
+"""Build a store from scans of any layout: check all scans first, then compute superpixels and write."""
 
 from __future__ import annotations
 
@@ -26,15 +26,24 @@ def build_store(
     strict: bool = False,
     prepared_by: str = "unknown",
     workers: int = 0,
-    checked: Callable[[ScanFacts], None] = lambda _facts: None,
-    sliced: Callable[[int], None] = lambda _count: None,
+    on_scan: Callable[[ScanFacts], None] = lambda _facts: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
-    `prepared_by`: one of `episodes.store.PREPARED_BY`. `strict`: a label whose mirror image fits better is an
-    error, not a warning. `workers`: threads, 0 for one a core. `checked` is told what each scan holds,
-    `sliced` of each slice whose superpixels are ready. Raises `UserError` as the scans' `read`, `audit_set`
-    and `new_store` do, and for slices smaller than the dataset's `image_size`.
+    Args:
+        scans: scan id -> files and reader.
+        spec: facts of the dataset.
+        destination: folder of the store.
+        overwrite: replace an existing store.
+        strict: a label whose mirror image fits better is an error, not a warning.
+        prepared_by: one of `episodes.store.store.PREPARED_BY`.
+        workers: threads, 0 for one per usable core.
+        on_scan: called with the facts of each checked scan.
+        on_progress: called with 1 after the superpixels of each slice.
+
+    Raises:
+        UserError: as the scans' `read`, `audit_set` and `new_store`; slices smaller than `image_size`.
     """
     if destination.exists() and not overwrite:
         raise UserError(f"{destination} exists already; use --overwrite to replace it")
@@ -45,17 +54,17 @@ def build_store(
         pair = raw.read()
         image, label = pair.image.array, pair.label.array
         _check_size(pair.image, spec)
-        found = scan_facts(scan, image, label, spec, pair.image.spacing_mm, pair)
-        facts.append(found)
+        scan_summary = scan_facts(scan, image, label, spec, pair.image.spacing_mm, pair)
+        facts.append(scan_summary)
         if pair.cut_off:
             warnings.append(
                 f"scan {scan}: {pair.cut_off} labelled voxels are cut off by cropping to "
                 f"{spec.image_size} x {spec.image_size}"
             )
         warnings += audit(scan, image, label, spec)
-        warnings += check_orientation(found, image, label, strict=strict)
+        warnings += check_orientation(scan_summary, image, label, strict=strict)
         sides[scan] = left_right(label, spec)
-        checked(found)
+        on_scan(scan_summary)
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
     with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
@@ -63,7 +72,7 @@ def build_store(
         for scan, raw in scans.items():
             pair = raw.read()
             superpixels = volume_superpixels(
-                pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, sliced
+                pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, on_progress
             )
             writer.add(
                 SourceScan(
@@ -75,7 +84,7 @@ def build_store(
 
 
 def same_sources(store: Store, spec: DatasetSpec, scans: Mapping[str, RawScan]) -> bool:
-    """Return whether `store` was prepared from just the files of `scans`, by the same facts."""
+    """Return whether `store` was prepared from exactly the files of `scans`, with the facts `spec`."""
     return store.spec == spec and store.sources() == {scan: raw.hashes() for scan, raw in scans.items()}
 
 

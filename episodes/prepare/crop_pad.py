@@ -1,4 +1,4 @@
-"""Slices of any size become squares: cropped or padded about their centre, nothing resampled."""
+"""Crop or pad slices to a square about their centre, without resampling."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from episodes.prepare.scan import PreparedPair
 def square_pair(pair: PreparedPair, size: int) -> PreparedPair:
     """Return the pair cropped or padded in plane to `size` x `size` about the centre.
 
-    Of an even difference each side has one half; of an odd one the pixel more is cut at the end, or added
-    at the beginning. The image is padded with the minimum of its volume, the label with 0. Origins move
-    with the first pixel, so that the way back is plain geometry.
+    An even difference is divided equally between the sides. For an odd difference the extra pixel is cropped
+    at the end, or padded at the beginning. Padding is the minimum of the volume in the image and 0 in the
+    label. Origins move with the first pixel, so that masks can be resampled to the original grid.
     """
     label = centred(pair.label, size, 0)
     return replace(
@@ -28,7 +28,7 @@ def square_pair(pair: PreparedPair, size: int) -> PreparedPair:
 
 
 def centred(volume: NiftiImage, size: int, fill: Any) -> NiftiImage:
-    """Return a volume (Z,H,W) as (Z,size,size) about its centre, `fill` where it has no voxels."""
+    """Return a volume (Z,H,W) cropped or padded to (Z,size,size) about its centre; padding is `fill`."""
     depth, height, width = volume.array.shape
     top, left = (height - size) // 2, (width - size) // 2
     array = np.full((depth, size, size), fill, dtype=volume.array.dtype)
@@ -41,6 +41,6 @@ def centred(volume: NiftiImage, size: int, fill: Any) -> NiftiImage:
 
 
 def _overlap(length: int, start: int, size: int) -> tuple[slice, slice]:
-    """Return the part of 0..length that start..start + size covers, and where it lies in the latter."""
+    """Return the overlap of 0..length and start..start + size, in the coordinates of either range."""
     first, last = max(start, 0), min(start + size, length)
     return slice(first, last), slice(first - start, last - start)

@@ -1,4 +1,4 @@
-"""Bring your own: any folder of image and label files becomes a dataset by the facts in a TOML file."""
+"""A user's own dataset: a folder of image and label files, described by a TOML file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from episodes.prepare.paired_nifti import raw_scan
 from episodes.prepare.scan import RawScan, id_order
-from episodes.prepare.spacing import settle_spacing
+from episodes.prepare.spacing import mark_unknown_spacing
 from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
 from fewshot.base.errors import UserError
 from fewshot.base.types import checked_name
 
-WANTED: dict[str, type] = {
+REQUIRED: dict[str, type] = {
     "modality": str,
     "classes": dict,
     "groups": dict,
@@ -39,15 +39,16 @@ IMAGES, LABELS = "image_{id}.nii.gz", "label_{id}.nii.gz"
 
 @dataclass(frozen=True)
 class OwnFacts:
-    """What a user's TOML file says: `spec`, whose fold borders are open if `folds` is a number.
+    """The content of a user's TOML file.
 
-    `images`, `labels`: names of the files below the folder, with {id} where the scan's id stands;
-    `spacing_told`: the file says itself whether spacing is known.
+    `spec`: facts of the dataset; if `folds` is a number, `own_scans` replaces its fold borders. `images`,
+    `labels`: patterns of file names below the folder, with {id} for the scan's id; `states_spacing`: whether
+    the file has the key `spacing_known`.
     """
 
     spec: DatasetSpec
     folds: int | None
-    spacing_told: bool
+    states_spacing: bool
     images: str
     labels: str
 
@@ -55,7 +56,7 @@ class OwnFacts:
 def read_own_facts(path: Path, name: str) -> OwnFacts:
     """Return the checked facts of a dataset `name` in the TOML file `path`.
 
-    Raises `UserError` for the name of a dataset that is shipped, and with file, key and reason otherwise.
+    Raises `UserError` if `name` is a shipped dataset, and for a fault in the file, with key and reason.
     """
     if name in known_datasets():
         raise UserError(
@@ -63,7 +64,7 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
             "--spec out or give your dataset another name"
         )
     where, table = str(path), read_table(path)
-    check_keys(where, table, WANTED, OPTIONAL)
+    check_keys(where, table, REQUIRED, OPTIONAL)
     if ("folds" in table) == ("fold_borders" in table):
         raise UserError(f"{where}: wanted either key folds, a number, or key fold_borders, a list; give one")
     folds: int | None = table.get("folds")
@@ -90,10 +91,10 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
 
 
 def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, RawScan]]:
-    """Return the dataset's facts, its folds settled, and its scans: integer ids in order, others by name.
+    """Return the dataset's facts with its fold borders, and its scans by id, integer ids first, in order.
 
-    Of a number of folds each has as many scans as another, or one more: fold f begins at position
-    f * scans // folds. Raises `UserError` as `paired_files` does and where the folds don't fit the scans.
+    With a number of folds, fold f begins at position f * scans // folds, so the sizes of folds differ by at
+    most one scan. Raises `UserError` as `paired_files`, and if the folds do not fit the scans.
     """
     pairs = paired_files(folder, facts.images, facts.labels)
     spec, count = facts.spec, len(pairs)
@@ -110,17 +111,17 @@ def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, Raw
             "make the last border the number of scans"
         )
     scans = {scan: raw_scan(scan, *files, spec) for scan, files in pairs.items()}
-    return spec if facts.spacing_told else settle_spacing(spec, scans), scans
+    return spec if facts.states_spacing else mark_unknown_spacing(spec, scans), scans
 
 
 def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:
-    """Return scan id -> (image file, label file) of the files below `folder` that fit the patterns.
+    """Return scan id -> (image file, label file) of the files below `folder` that match the patterns.
 
-    A file that fits both is what the longer pattern says. Raises `UserError` for a folder that is missing
-    or holds none, and for a file without its partner.
+    If a file matches both patterns, the longer one decides. Raises `UserError` for a folder that is missing
+    or has no such file, and for a file without its partner.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give the one that holds {images} and {labels}")
+        raise UserError(f"{folder} is not a folder; give the one that holds {images} and {labels}")
     patterns = {"image": images, "label": labels}
     kinds = sorted(patterns, key=lambda kind: len(patterns[kind]), reverse=True)
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}

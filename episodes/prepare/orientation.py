@@ -1,4 +1,4 @@
-"""Does a label lie on its image the right way round? The body outline and the organs' edges tell."""
+"""Check a label's orientation against its image, by the outline of the body and the edges of the organs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scipy import ndimage
 from episodes.prepare.audit import ScanFacts
 from fewshot.base.errors import UserError
 
-LEAST_IN_BODY = 0.9  # on the CHAOS volumes at least 0.98
+LEAST_IN_BODY = 0.9  # at least 0.98 in the CHAOS volumes
 EDGE_SIGMA = 1.0
-CLEARLY = 1.1  # on the CHAOS volumes the right way has 1.6 times the edges of any other, or more
+CLEARLY = 1.1  # in the CHAOS volumes the true orientation has at least 1.6 times the edges
 MIRRORED = {
     "flipped in its rows": (1,),
     "flipped in its columns": (2,),
@@ -25,7 +25,7 @@ MIRRORED = {
 def edge_strength(image: NDArray[Any], label: NDArray[Any]) -> float:
     """Return the mean gradient of the image on the outline of the labelled voxels, both (Z,Y,X).
 
-    High where organs' outlines lie on edges of the image. 0 where nothing is labelled.
+    It is high if outlines lie on edges of the image, and 0 without labelled voxels.
     """
     total, count = 0.0, 0
     for pixels, mask in zip(image, label > 0, strict=True):
@@ -38,7 +38,7 @@ def edge_strength(image: NDArray[Any], label: NDArray[Any]) -> float:
 
 
 def better_orientation(image: NDArray[Any], label: NDArray[Any]) -> str | None:
-    """Return how the label would have to be mirrored to lie clearly better on the image's edges, or None."""
+    """Return the mirroring, if any, that puts the label clearly better on the image's edges, else None."""
     as_it_is = edge_strength(image, label)
     mirrored = {name: edge_strength(image, np.flip(label, axes)) for name, axes in MIRRORED.items()}
     best = max(mirrored, key=lambda name: mirrored[name])
@@ -48,9 +48,9 @@ def better_orientation(image: NDArray[Any], label: NDArray[Any]) -> str | None:
 def check_orientation(
     facts: ScanFacts, image: NDArray[Any], label: NDArray[Any], *, strict: bool
 ) -> list[str]:
-    """Return warnings on a label that does not fit its image; if `strict`, raise `UserError` instead.
+    """Return a warning if the label does not fit its image; if `strict`, raise `UserError` instead.
 
-    Either more than a tenth of the labelled voxels lie outside the body, or its mirror image fits better.
+    A label does not fit if its mirror image fits better, or if over a tenth of it lies outside the body.
     """
     found = []
     better = better_orientation(image, label)

@@ -1,4 +1,4 @@
-"""The published layout, `image_ID.nii.gz` beside `label_ID.nii.gz`, becomes a store."""
+"""The published layout: `image_ID.nii.gz` beside `label_ID.nii.gz`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ Pair = tuple[Path, Path]
 def find_pairs(folder: Path, spec: DatasetSpec) -> dict[str, Pair]:
     """Return scan id -> (image file, label file), ids in integer order.
 
-    Raises `UserError` where the folder is missing or empty, files don't pair, ids are not the dataset's,
-    or there are fewer scans than the folds need.
+    Raises `UserError` if the folder is missing or empty, a file has no partner, an id is not the dataset's,
+    or the number of scans does not fit the folds.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; give the one that holds image_ID.nii.gz and label_ID.nii.gz")
+        raise UserError(
+            f"{folder} is not a folder; give the one that holds image_ID.nii.gz and label_ID.nii.gz"
+        )
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}
     for path in sorted(folder.iterdir()):
         match = FILE.fullmatch(path.name)
@@ -54,7 +56,7 @@ def detect(folder: Path) -> bool:
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
-    """Return the scans of the folder, to be stored as they are; errors as `find_pairs`."""
+    """Return the scans of the folder; errors as `find_pairs`."""
     return {
         scan: raw_scan(scan, image_file, label_file, spec)
         for scan, (image_file, label_file) in find_pairs(folder, spec).items()
@@ -64,13 +66,13 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 def prepare_published(
     folder: Path, spec: DatasetSpec, destination: Path, *, overwrite: bool = False
 ) -> Store:
-    """Return the store of a folder of this layout, written to `destination`; errors as `build_store`."""
+    """Prepare a folder of this layout at `destination` and return the store; errors as `build_store`."""
     scans = raw_scans(folder, spec)
     return build_store(scans, spec, destination, overwrite=overwrite, prepared_by="published-layout")
 
 
 def raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:
-    """Return one scan of an image and a label file, checked as a pair when it is read."""
+    """Return the scan of an image and a label file; its `read` checks them as a pair."""
 
     def read() -> PreparedPair:
         image, label = read_nifti(image_file), read_nifti(label_file)
@@ -82,7 +84,7 @@ def raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -
 
 
 def check_ids(folder: Path, scans: list[str], spec: DatasetSpec) -> None:
-    """Raise `UserError` if `scans` are not the ids of the dataset, or too few for its folds."""
+    """Raise `UserError` if `scans` are not the ids of the dataset, or their number does not fit its folds."""
     missing, extra = set(spec.scans) - set(scans), set(scans) - set(spec.scans)
     if spec.scans and missing:
         names = ", ".join(sorted(missing, key=id_order)[:5])

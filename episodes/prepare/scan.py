@@ -1,4 +1,4 @@
-"""A scan as a layout finds it: which files it is made of, and how they are read into a prepared pair."""
+"""A scan before preparation: its files, and the function that reads them into a prepared pair."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from fewshot.base.atomic_io import hash_of, sha256_of
 
 @dataclass(frozen=True)
 class PreparedPair:
-    """Image and label on one grid, as they go into a store, and the grid that the files have.
+    """Prepared image and label on one grid, and the grid of their files.
 
-    `raw_shape` and `raw_spacing_mm` are (z,y,x). `cut_off`: labelled voxels lost by cropping.
+    `raw_shape`, `raw_spacing_mm` (z,y,x): those of the files; `cut_off`: labelled voxels lost by cropping.
     """
 
     image: NiftiImage
@@ -26,25 +26,25 @@ class PreparedPair:
 
 @dataclass(frozen=True)
 class RawScan:
-    """The files of one scan; `read` raises `UserError` where they are not what they should be."""
+    """The files of one scan; `read` prepares them and raises `UserError` for a fault."""
 
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     read: Callable[[], PreparedPair]
 
     def hashes(self) -> tuple[str, str]:
-        """Return the sha256 of the image and of the label: of the file, or of all its files' sha256."""
+        """Return the sha256 of the image and of the label; of several files, the hash of their hashes."""
         return _hash(self.images), _hash(self.labels)
 
 
 def pair_of(image: NiftiImage, label: NiftiImage, raw: NiftiImage) -> PreparedPair:
-    """Return a prepared pair with the grid of `raw`, the image as its file holds it."""
+    """Return `image` and `label` as a prepared pair; `raw` is the image as stored in its file."""
     depth, height, width = raw.array.shape
     return PreparedPair(image, label, (depth, height, width), raw.spacing_mm)
 
 
 def id_order(scan: str) -> tuple[int, str]:
-    """Return the key that sorts scan ids: integers by value, then others by name."""
+    """Return a sort key for scan ids: integers by value, then others by name."""
     return (int(scan), "") if scan.isdecimal() else (1 << 62, scan)
 
 

@@ -1,4 +1,4 @@
-"""Whether files tell how far apart their voxels are."""
+"""Detect files without voxel spacing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from episodes.store.dataset import DatasetSpec
 PLACEHOLDER = (1.0, 1.0, 1.0)
 
 
-def settle_spacing(spec: DatasetSpec, scans: Mapping[str, RawScan]) -> DatasetSpec:
-    """Return the facts with `spacing_known` false if each image's header says 1 x 1 x 1 mm.
+def mark_unknown_spacing(spec: DatasetSpec, scans: Mapping[str, RawScan]) -> DatasetSpec:
+    """Return the facts with `spacing_known` False if every image has a spacing of 1 x 1 x 1 mm.
 
-    That is what programs write that have lost the spacing; no scanner gives it to every scan.
+    Programs that lost the spacing write this value; no scanner has it in every scan.
     """
     if has_spacing(image for scan in scans.values() for image in scan.images):
         return spec
@@ -24,5 +24,5 @@ def settle_spacing(spec: DatasetSpec, scans: Mapping[str, RawScan]) -> DatasetSp
 
 
 def has_spacing(images: Iterable[Path]) -> bool:
-    """Return whether any of the NIfTI files has a spacing other than 1 x 1 x 1; stops at the first."""
+    """Return whether any of the NIfTI files has a spacing other than 1 x 1 x 1 mm; stops at the first."""
     return any(read_nifti(image).spacing_mm != PLACEHOLDER for image in images)

@@ -1,1 +1,1 @@
-"""Superpixels and supervoxels."""
+"""Pseudo-labels of self-supervised training: superpixels and supervoxels."""

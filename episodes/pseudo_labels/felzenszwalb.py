@@ -1,9 +1,10 @@
-"""Felzenszwalb and Huttenlocher's graph segmentation of a volume; the one module that imports numba, on use.
+"""Felzenszwalb and Huttenlocher's graph segmentation of a volume; the only module that imports numba.
 
-"Efficient Graph-Based Image Segmentation", IJCV 59(2), 2004, section 3, carried over from pixels to the 26
+"Efficient Graph-Based Image Segmentation", IJCV 59(2), 2004, section 3, extended from pixels to the 26
 neighbours of a voxel, as ADNet's authors do (docs/methods.md, SUPERVOXEL-2 and SUPERVOXEL-3). No maintained
-package has it for volumes. The loops over edges are compiled at their first call in a process, a few seconds
-that nobody pays who doesn't need it, and not kept on disk: an installation may be read-only.
+package has it for volumes. numba is imported, and the loops over edges are compiled, at the first call in a
+process, which takes a few seconds. The compiled code is not cached on disk, because an installation may be
+read-only.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from numpy.typing import NDArray
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# The neighbours that lie ahead in the array, (z, y, x), in the order of edges of equal weight: within a slice
-# first, straight along z last.
+# Offsets (z, y, x) to the 13 neighbours that follow in the array. Edges of equal weight have this order:
+# within a slice first, straight along z last.
 STEPS = (
     (0, 0, 1), (0, 1, 0), (0, 1, 1), (0, 1, -1),
     (1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1),
     (1, 0, 1), (1, 0, -1), (1, 1, 0), (1, -1, 0),
     (1, 0, 0),
 )  # fmt: skip
-TOGETHER = 1 << 24  # edges that are sorted in one go, so that memory does not grow with the volume
-SAMPLE = 1 << 16  # edges from whose weights the borders of such portions are read
+TOGETHER = 1 << 24  # edges sorted at once, which bounds the memory
+SAMPLE = 1 << 16  # edges sampled to choose the borders of the portions
 
 _COMPILING = threading.Lock()
 
 
 class Loops(NamedTuple):
-    """The compiled parts; `loops` says what each takes."""
+    """The compiled functions; `loops` defines them."""
 
     join_equal: Callable[..., None]
     between: Callable[..., int]
@@ -49,18 +50,27 @@ def segment_volume(
 ) -> NDArray[np.int32]:
     """Return the segments of a volume (Z,Y,X): numbers from 0 in the order of their first voxels.
 
-    Every voxel is joined by an edge to its 26 neighbours. Its weight is the difference of their intensities,
-    computed in double, times 1 within a slice and, with s = `spacing_ratio`, the distance between slices in
-    units of that between pixels, times the root mean square of the steps that lead there: s along z alone,
-    sqrt((1 + s^2) / 2) with one step in the slice, sqrt((2 + s^2) / 3) with two. Edges are taken from the
-    smallest weight up, equal ones in the order of `STEPS` and then of the array. One joins two segments if
-    its weight is below min(Int(A) + k / |A|, Int(B) + k / |B|), |A| in voxels and Int(A) the largest weight
-    that joined A; the two sums are rounded to single precision. Then, in the same order, an edge joins two
-    segments if one has fewer than `min_size` voxels.
+    An edge links every voxel to each of its 26 neighbours. The weight of an edge is the absolute difference
+    of the two intensities, in double precision, times a factor. The factor is 1 within a slice. Across slices
+    it is the root mean square of the steps, with s = `spacing_ratio`: s along z, sqrt((1 + s^2) / 2) with one
+    step within the slice, sqrt((2 + s^2) / 3) with two.
 
-    Nothing depends on the machine: the arithmetic is exact or rounded alike everywhere, and the sort is
-    stable. Other threads run meanwhile. Raises `ValueError` for what is not a volume of finite values and
-    for a number that is too small.
+    Edges are processed in ascending weight; equal weights in the order of `STEPS`, then of the array. An edge
+    joins segments A and B if its weight is below min(Int(A) + k / |A|, Int(B) + k / |B|); |A| is the number
+    of voxels and Int(A) the largest weight that joined A; both sums are rounded to single precision. A second
+    pass, in the same order, joins two segments if one has fewer than `min_size` voxels.
+
+    The result does not depend on the machine: the arithmetic is exact or rounded as IEEE 754 says, and the
+    sort is stable. The compiled loops release the GIL.
+
+    Args:
+        volume: intensities (Z,Y,X), finite.
+        k: scale of the thresholds, > 0.
+        min_size: smallest segment in voxels, >= 1.
+        spacing_ratio: distance between slices over that between pixels, > 0.
+
+    Raises:
+        ValueError: an argument is out of its range.
     """
     if volume.ndim != 3 or volume.size == 0 or not k > 0 or min_size < 1 or not spacing_ratio > 0:
         raise ValueError(
@@ -73,7 +83,7 @@ def segment_volume(
     compiled, graph = _compiled(), _Graph(values, spacing_ratio)
     parent = np.arange(values.size, dtype=np.int32)
     size, inner = np.ones(values.size, dtype=np.int32), np.zeros(values.size)
-    compiled.join_equal(values, graph.steps, parent, size)  # a weight of 0 is below every threshold
+    compiled.join_equal(values, graph.steps, parent, size)  # weight 0 is below every threshold
     for first, second, weights in graph.portions(compiled):
         compiled.join_close(first, second, weights, parent, size, inner, float(k))
     for first, second, _weights in graph.portions(compiled):
@@ -82,7 +92,7 @@ def segment_volume(
 
 
 class _Graph:
-    """The edges of a volume above weight 0, handed out in order without ever being all in memory."""
+    """The edges of a volume with a weight above 0, yielded in order without holding all in memory."""
 
     def __init__(self, values: NDArray[np.float64], spacing_ratio: float) -> None:
         self._values = values
@@ -90,14 +100,14 @@ class _Graph:
         self._factors = np.array([_factor(step, spacing_ratio) for step in STEPS])
 
     def portions(self, compiled: Loops) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-        """Yield (first voxels, second voxels, weights), flat positions, in portions, the least first."""
+        """Yield (first voxels, second voxels, weights), flat indices, in portions of ascending weight."""
         for low, high in pairwise(self._borders(compiled)):
             first, second, weights = self._between(compiled, low, high)
             order = np.argsort(weights, kind="stable")
             yield first[order], second[order], weights[order]
 
     def _borders(self, compiled: Loops) -> list[float]:
-        """Return weights that part the edges into portions of about `TOGETHER`."""
+        """Return weights that divide the edges into portions of about `TOGETHER`."""
         edges = self._values.size * len(STEPS)
         portions = -(-edges // TOGETHER)
         *_, sample = self._between(compiled, 0.0, np.inf, max(1, edges // SAMPLE))
@@ -107,24 +117,24 @@ class _Graph:
     def _between(
         self, compiled: Loops, low: float, high: float, every: int = 1
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-        """Return every n-th edge whose weight is above `low` and not above `high`, in the array's order."""
-        asked = (self._values, self.steps, self._factors, low, high, every)
+        """Return every n-th edge with a weight in (`low`, `high`], n = `every`, in the order of the array."""
+        arguments = (self._values, self.steps, self._factors, low, high, every)
         none = np.zeros(0, dtype=np.int32)
-        count = compiled.between(*asked, none, none, np.zeros(0))
+        count = compiled.between(*arguments, none, none, np.zeros(0))
         first, second = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
         weights = np.empty(count)
-        compiled.between(*asked, first, second, weights)
+        compiled.between(*arguments, first, second, weights)
         return first, second, weights
 
 
 def _factor(step: tuple[int, int, int], ratio: float) -> float:
-    """Return what multiplies the difference of two voxels: 1 in a slice, else by step and spacing."""
+    """Return the factor of an edge's weight for its step (z,y,x) and the spacing ratio."""
     along, across = abs(step[0]), abs(step[1]) + abs(step[2])
     return math.sqrt((along * ratio**2 + across) / (along + across)) if along else 1.0
 
 
 def _compiled() -> Loops:
-    """Return the compiled loops; threads that ask at once wait for one compilation."""
+    """Return the compiled loops; concurrent threads wait for one compilation."""
     with _COMPILING:
         return _compile()
 
@@ -137,9 +147,9 @@ def _compile() -> Loops:
 
 
 def loops(compiled: Compile) -> Loops:
-    """Return the loops over edges, each of their functions passed through `compiled`.
+    """Return the loops over edges, with `compiled` applied to every function.
 
-    `parent` and `size` are the forest of segments: a root is its own parent and knows its voxels.
+    `parent` and `size` hold the forest of segments: a root is its own parent, and its size counts its voxels.
     """
 
     @compiled
@@ -160,7 +170,7 @@ def loops(compiled: Compile) -> Loops:
 
     @compiled
     def join_equal(values: Any, steps: Any, parent: Any, size: Any) -> None:
-        """Join all neighbours of one intensity."""
+        """Join all neighbours of equal intensity."""
         depth, height, width = values.shape
         for dz, dy, dx in steps:
             offset = (dz * height + dy) * width + dx
@@ -178,7 +188,7 @@ def loops(compiled: Compile) -> Loops:
         values: Any, steps: Any, factors: Any, low: float, high: float, every: int, first: Any, second: Any,
         weights: Any,
     ) -> int:  # fmt: skip
-        """Write every n-th edge in (low, high] into the last three, if they hold it; return the number."""
+        """Write every n-th edge in (low, high] to the last three, if it fits; return the count."""
         depth, height, width = values.shape
         count = seen = 0
         for number in range(len(factors)):
@@ -203,17 +213,17 @@ def loops(compiled: Compile) -> Loops:
     def join_close(
         first: Any, second: Any, weights: Any, parent: Any, size: Any, inner: Any, k: float
     ) -> None:
-        """Join segments whose edge weighs less than both their thresholds; `inner` is Int of each root."""
+        """Join segments if the edge's weight is below both thresholds; `inner` holds Int of each root."""
         for edge in range(len(weights)):
             a, b = root(parent, first[edge]), root(parent, second[edge])
             if a != b:
-                one, other = np.float32(inner[a] + k / size[a]), np.float32(inner[b] + k / size[b])
-                if weights[edge] < min(one, other):
+                limit_a, limit_b = np.float32(inner[a] + k / size[a]), np.float32(inner[b] + k / size[b])
+                if weights[edge] < min(limit_a, limit_b):
                     inner[join(parent, size, a, b)] = weights[edge]
 
     @compiled
     def join_small(first: Any, second: Any, parent: Any, size: Any, min_size: int) -> None:
-        """Join segments of which one has fewer than `min_size` voxels."""
+        """Join two segments if one has fewer than `min_size` voxels."""
         for edge in range(len(first)):
             a, b = root(parent, first[edge]), root(parent, second[edge])
             if a != b and (size[a] < min_size or size[b] < min_size):

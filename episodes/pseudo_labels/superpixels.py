@@ -1,4 +1,4 @@
-"""2-D superpixels, the pseudo-labels of self-supervised training, and outlines for pictures.
+"""2-D superpixels, the pseudo-labels of self-supervised training, and outlines of masks for figures.
 
 Source: Ouyang et al., ECCV 2020, section 3.3; numbering as in the released program. Rules M-SPX-1 to
 M-SPX-4 of docs/methods.md.
@@ -23,9 +23,10 @@ EIGHT = np.ones((3, 3), dtype=bool)
 
 
 def patient_mask(image: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
-    """Return the patient in a slice (H,W): pixels > threshold, largest 8-connected component, holes filled.
+    """Return the patient's mask in a slice (H,W): largest 8-connected component above `threshold`, filled.
 
-    Holes are what 4-connected background does not reach. No pixel above: all False.
+    Holes are pixels that the 4-connected background does not reach. Without a pixel above `threshold` the
+    mask is empty.
     """
     above = image > threshold
     if not above.any():
@@ -38,18 +39,19 @@ def patient_mask(image: NDArray[Any], threshold: float) -> NDArray[np.bool_]:
 
 
 def superpixels(image: NDArray[Any], threshold: float, min_size: int) -> NDArray[np.uint16]:
-    """Return the superpixel map (H,W) of one slice; 0 is no superpixel, numbers have gaps.
+    """Return the superpixel map (H,W) of one slice; 0 means no superpixel, and numbers have gaps.
 
-    Felzenszwalb on the intensities as float64, unscaled (an integer image would be rescaled and give
-    another partition). Of n segments, number n-1 becomes n and number 0 becomes 0; outside the patient
-    is 0. `min_size` (pixels) acts before masking, so small remnants stay.
+    Felzenszwalb's algorithm runs on the intensities as float64, unscaled; scikit-image would rescale an
+    integer image, which changes the partition. With n segments, number n-1 becomes n and segment 0 becomes
+    background; pixels outside the patient are 0. `min_size` (pixels) acts before masking, so small remnants
+    stay.
     """
     patient = patient_mask(image, threshold)
     if not patient.any():
         return np.zeros(image.shape, dtype=np.uint16)
     segments = felzenszwalb(image.astype(np.float64), scale=SCALE, sigma=SIGMA, min_size=min_size)
     count = int(segments.max()) + 1
-    numbers = np.where(segments == count - 1, count, segments)  # a lone segment is kept, as number 1
+    numbers = np.where(segments == count - 1, count, segments)  # a single segment becomes number 1
     return np.where(patient, numbers, 0).astype(np.uint16)
 
 
@@ -58,18 +60,24 @@ def volume_superpixels(
     threshold: float,
     min_size: int,
     workers: int = 0,
-    done: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> NDArray[np.uint16]:
-    """Return the maps (Z,H,W) of all slices; threads share the slices, since Felzenszwalb frees the GIL.
+    """Return the superpixel maps (Z,H,W) of all slices, computed in threads; the algorithm releases the GIL.
 
-    `workers`: threads, 0 for one per usable core; the maps do not depend on it. A slice without patient
-    costs next to nothing. `done` is told of each slice, from the calling thread.
+    Args:
+        volume: image (Z,H,W).
+        threshold: pixels above it may be patient.
+        min_size: smallest superpixel in pixels, before masking.
+        workers: threads, 0 for one per usable core; the maps do not depend on it.
+        on_progress: called with 1 after each slice, in the calling thread.
     """
     maps = np.zeros(volume.shape, dtype=np.uint16)
     with ThreadPoolExecutor(max_workers=workers or usable_cores()) as pool:
-        for z, found in enumerate(pool.map(lambda image: superpixels(image, threshold, min_size), volume)):
-            maps[z] = found
-            done(1)
+        for z, slice_map in enumerate(
+            pool.map(lambda image: superpixels(image, threshold, min_size), volume)
+        ):
+            maps[z] = slice_map
+            on_progress(1)
     return maps
 
 

@@ -1,14 +1,13 @@
 """3-D supervoxels, the pseudo-labels of ADNet and its descendants, computed when first needed.
 
-Hansen et al., MedIA 2022, arXiv 2203.02048, as released: Felzenszwalb's segmentation carried over to volumes,
-on intensities rescaled to 0 .. 255, unsmoothed, with scale 1 (k = 1/255) and 26 neighbours that weigh by the
-spacing; segments of at least 5,000 voxels in the abdomen and 1,000 in the heart, whatever the slices' size.
-docs/methods.md, SUPERVOXEL-1 to SUPERVOXEL-4, says it exactly. One difference: the release sorts unstably,
-and integer images have many edges of equal weight, so it does not repeat its own maps; ours are sorted
-stably.
+Hansen et al., MedIA 2022, arXiv 2203.02048, as released: Felzenszwalb's segmentation extended to volumes, on
+intensities rescaled to 0 .. 255, unsmoothed, with scale 1 (k = 1/255) and 26 neighbours weighted by the
+spacing. Segments have at least 5,000 voxels in the abdomen and 1,000 in the heart, for slices of any size.
+docs/methods.md, SUPERVOXEL-1 to SUPERVOXEL-4, gives the details. One difference: the release sorts edges
+unstably, and integer images have many edges of equal weight, so its maps do not repeat; our sort is stable.
 
-They are no part of a prepared store, whose hash they leave alone. They lie beside its arrays:
-`supervoxels/ID.npy` (Z,Y,X), uint16 or, where that is too small, int32, and `supervoxels/index.json`.
+Supervoxels do not belong to a prepared store and do not change its hash. They are stored beside its arrays:
+`supervoxels/ID.npy` (Z,Y,X), uint16, or int32 if uint16 is too small, and `supervoxels/index.json`.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from fewshot.base.locks import locked
 SCHEMA = 2  # raise it whenever a map would change
 SCALE = 1.0
 RANGE = 255.0  # intensities are rescaled to 0 .. RANGE
-PATIENT = 10.0  # a voxel above it, in that range, may be patient
+PATIENT = 10.0  # a voxel above it, in the rescaled range, may be patient
 MIN_SIZE = {"abdomen": 5000, "heart": 1000}  # voxels, by the dataset's `region`
 
 
@@ -46,11 +45,15 @@ def min_size_of(spec: DatasetSpec) -> int:
 def volume_supervoxels(
     volume: NDArray[Any], spacing_mm: tuple[float, float, float], min_size: int
 ) -> NDArray[Any]:
-    """Return the supervoxels of a volume (Z,Y,X): 1 .. n, every one of them there; 0 is no supervoxel.
+    """Return the supervoxel map of a volume, (Z,Y,X): numbers 1 .. n without gaps; 0 means no supervoxel.
 
-    `spacing_mm` (z,y,x): the distance between slices weighs by its ratio to that between columns. Each
-    slice's patient (`patient_mask` at 10 of 255) cuts what Felzenszwalb finds in the whole volume, so
-    `min_size` acts before masking and smaller remnants stay. No segment is given up; numbers have no gaps.
+    Felzenszwalb's algorithm segments the whole volume. The patient mask of each slice (`patient_mask` at 10
+    of 255) is applied afterwards, so remnants smaller than `min_size` stay; no segment is dropped.
+
+    Args:
+        volume: image (Z,Y,X).
+        spacing_mm: spacing (z,y,x); the ratio z / x weights edges between slices.
+        min_size: smallest supervoxel in voxels, before masking.
     """
     values = volume.astype(np.float64)
     low, span = values.min(), np.ptp(values)
@@ -68,7 +71,7 @@ def volume_supervoxels(
 
 
 class Supervoxels:
-    """The supervoxels of a store, opened; `hash` covers parameters and arrays."""
+    """The opened supervoxels of a store; `hash` covers parameters and arrays."""
 
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
         self._folder = folder
@@ -78,7 +81,7 @@ class Supervoxels:
         self.hash = hash_of([content["parameters"], content["arrays"]])[:16]
 
     def scan(self, scan_id: str) -> NDArray[Any]:
-        """Return the map (Z,Y,X) of a scan, memory-mapped; its file is checked when first opened."""
+        """Return the memory-mapped map (Z,Y,X) of a scan; the first call checks the sha256 of its file."""
         if scan_id not in self._open:
             path = self._folder / f"{scan_id}.npy"
             if not path.is_file() or sha256_of(path) != self._sha256[scan_id]:
@@ -90,7 +93,7 @@ class Supervoxels:
 
 
 def stored_supervoxels(store: Store) -> Supervoxels | None:
-    """Return what was computed for `store`; None where nothing was, or with other parameters.
+    """Return the stored supervoxels of `store`; None without any, or with other parameters.
 
     Raises `UserError` for a damaged index.json.
     """
@@ -110,18 +113,24 @@ def stored_supervoxels(store: Store) -> Supervoxels | None:
 
 
 def ensure_supervoxels(
-    store: Store, workers: int = 0, done: Callable[[int], None] = lambda _count: None
+    store: Store, workers: int = 0, on_progress: Callable[[int], None] = lambda _count: None
 ) -> Supervoxels:
-    """Return the supervoxels of `store`, computed and written beside its arrays unless they are there.
+    """Return the supervoxels of `store`; compute and write them beside its arrays if they do not exist.
 
-    `workers`: threads, a scan each, 0 for one per usable core; the maps do not depend on it. `done` is told
-    of each scan, from the calling thread. Processes that want the same take turns. A computation that was
-    killed is begun anew: index.json, which makes the arrays count, is written last. Raises `UserError`
-    where the folder cannot be written, or holds a damaged index.json.
+    A lock ensures that only one process computes. index.json is written last, so an interrupted computation
+    starts again.
+
+    Args:
+        store: the prepared dataset.
+        workers: threads, one scan each, 0 for one per usable core; the maps do not depend on it.
+        on_progress: called with 1 after each scan, in the calling thread.
+
+    Raises:
+        UserError: the folder cannot be written, or its index.json is damaged.
     """
-    found = stored_supervoxels(store)
-    if found is not None:
-        return found
+    supervoxels = stored_supervoxels(store)
+    if supervoxels is not None:
+        return supervoxels
     folder = store.path / "supervoxels"
     try:
         folder.mkdir(exist_ok=True)
@@ -132,15 +141,15 @@ def ensure_supervoxels(
             "dataset: make it writable, or copy it to another --work folder"
         ) from error
     with locked(folder / ".lock"):
-        found = stored_supervoxels(store)
-        if found is None:
-            _compute(store, folder, workers or usable_cores(), done)
-            found = stored_supervoxels(store)
-    assert found is not None
-    return found
+        supervoxels = stored_supervoxels(store)
+        if supervoxels is None:
+            _compute(store, folder, workers or usable_cores(), on_progress)
+            supervoxels = stored_supervoxels(store)
+    assert supervoxels is not None
+    return supervoxels
 
 
-def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], None]) -> None:
+def _compute(store: Store, folder: Path, workers: int, on_progress: Callable[[int], None]) -> None:
     (folder / "index.json").unlink(missing_ok=True)
     parameters = _parameters(store)
 
@@ -152,17 +161,17 @@ def _compute(store: Store, folder: Path, workers: int, done: Callable[[int], Non
 
     scans, arrays = store.index.scans, {}
     for scan in scans:
-        store.scan(scan)  # opened here: a store's own cache is not for several threads
+        store.scan(scan)  # open here: the cache of a store is not thread-safe
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="supervoxels")
     try:
         for scan, sha256 in zip(scans, pool.map(write, scans), strict=True):
             arrays[scan] = sha256
-            done(1)
+            on_progress(1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     write_json(folder / "index.json", {"parameters": parameters, "arrays": arrays})
 
 
 def _parameters(store: Store) -> dict[str, Any]:
-    """Return what decides the maps; the store's hash stands for its images and spacings."""
+    """Return the parameters of the maps; the hash of the store covers its images and spacings."""
     return {"schema": SCHEMA, "store": store.hash, "scale": SCALE, "min_size": min_size_of(store.spec)}

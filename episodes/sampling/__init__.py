@@ -1,1 +1,1 @@
-"""Training episodes: which are drawn, and their augmentation."""
+"""Training episodes: the samplers that draw them, and their augmentation."""

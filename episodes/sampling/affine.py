@@ -1,4 +1,4 @@
-"""Affine maps of random views: as the released programs compose them, and about the slice's centre.
+"""Affine maps of random views: composed as in the released programs, or about the slice's centre.
 
 Maps are forward, float64, in centred (x, y): pixels from the image's centre, x to the right, y down. Rules
 AUGMENT-1 and AUGMENT-2 of docs/methods.md.
@@ -13,9 +13,9 @@ from torch import Tensor
 def corner_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the released forward maps (N,2,3) of slices of `size` (H, W), in centred pixels (AUGMENT-1).
 
-    Arguments as of `centred_map`, but a positive angle turns counter-clockwise. On pixel coordinates from the
-    array's first pixel: rotation about (H/2, W // 2), shift, shear (x - sin(a) y, cos(a) y) about the first
-    pixel, zoom about the rotation's centre.
+    The arguments are those of `centred_map`, but a positive angle turns counter-clockwise. In pixel
+    coordinates from the array's first pixel: rotation about (H/2, W // 2), shift, shear (x - sin(a) y, cos(a)
+    y) about the first pixel, zoom about the centre of rotation.
     """
     x, y = torch.full_like(angle, size[0] / 2), torch.full_like(angle, size[1] // 2)
     one, zero = torch.ones_like(angle), torch.zeros_like(angle)
@@ -30,7 +30,7 @@ def corner_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor, size: 
 
 
 def centred_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> Tensor:
-    """Return forward maps (N,2,3): rotate, then shift, then shear, then zoom, about the image's centre.
+    """Return forward maps (N,2,3): rotate, shift, shear, zoom, in this order, about the image's centre.
 
     `angle` and `shear` (N) in radians, `shift` (N,2) as (x, y) in pixels, `zoom` (N), > 1 enlarges.
     Coordinates are centred (x to the right, y down), so a positive angle turns clockwise on the screen;
@@ -45,7 +45,7 @@ def centred_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> Te
 
 
 def _matrices(*rows: list[Tensor]) -> Tensor:
-    """Return affine matrices (N,3,3) of their first two rows."""
+    """Return affine matrices (N,3,3) from their first two rows."""
     zero = torch.zeros_like(rows[0][0])
     every = [*rows, [zero, zero, zero + 1]]
     return torch.stack([torch.stack(row, dim=-1) for row in every], dim=-2)

@@ -1,7 +1,7 @@
-"""Training episodes from manual labels: a class of the training group, a training slice, the fold's support.
+"""Training episodes from manual labels: training slices as queries, supports from the support scans.
 
 Stage 3 of DenseMP (Fan et al., 2023, arXiv 2307.09604): rules M-DMP-4 and M-DMP-5 of docs/methods.md. The
-only labels read are boolean masks of one class of the training group; classes that a plan tests stay unseen.
+samplers read only the mask of one class of the training group; classes that the plan tests stay unseen.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fewshot.base.types import Episode, SliceRef
 
 
 class DatasetFacts(PlanFacts, Protocol):
-    """What is read of a dataset: a plan's facts, and the classes that protocols may test."""
+    """The facts of a dataset that annotated episodes need: those of a plan, and the testable classes."""
 
     @property
     def tested(self) -> tuple[str, ...]: ...
 
 
 class AnnotatedPair(NamedTuple):
-    """A training slice that shows a class, and the support slices it may be asked from."""
+    """A training slice that shows a class, and its admissible support slices."""
 
     query: SliceRef
     supports: tuple[SliceRef, ...]
@@ -43,27 +43,28 @@ class AnnotatedPair(NamedTuple):
 def annotated_pairs(
     index: ClassSliceIndex, facts: DatasetFacts, plan: Plan
 ) -> dict[str, tuple[AnnotatedPair, ...]]:
-    """Return what annotated episodes of a plan are drawn from: class of the training group -> its pairs.
+    """Return class -> pairs of query and supports, for the classes of the training group.
 
-    The training group are the classes that protocols may test and the plan does not. A query is a training
-    slice of the plan; its support is, by the plan's rules, the slice of its part in a support scan of the
-    fold (of several scans or sets, one of each). In setting 2 a slice that the plan would drop from training
-    supports nothing: the nearest of the scan that shows the class and is kept does, the lower of two. A class
-    without such a slice is left out. Where none is left, the first training scan after the fold's support
-    (circular) that has one stands in for it. Raises `UserError` where no scan has.
+    The training group consists of the testable classes that the plan does not test. Queries are training
+    slices of the plan. The support of a query is the slice of its part in a support scan of the fold, by the
+    plan's rules; several support scans give one support each. Setting 2 admits no support slice that the plan
+    excludes from training; it takes the nearest admissible slice of the scan that shows the class, the lower
+    of two. A class without such a slice is skipped. If no class is left, the first training scan after the
+    support scans (circular) that has pairs replaces them. Raises `UserError` if no scan has pairs.
     """
     group = tuple(name for name in facts.tested if name not in plan.classes)
     if not group:
         raise UserError(
             f"group {plan.group} tests every class of dataset {facts.name}, so there is no training group to "
-            "take labels from; leave stage 3 out (--stages 1,2), or ask a group of some classes"
+            "take labels from; leave stage 3 out (--stages 1,2), or choose a group of fewer classes"
         )
-    own = fold_supports(index, facts, plan)
-    for scans in (own, *((scan,) for scan in _following(index.scans, own) if scan in plan.training_scans)):
-        found = {name: _pairs(index, plan, name, scans) for name in group}
-        kept = {name: pairs for name, pairs in found.items() if pairs}
-        if kept:
-            return kept
+    supports = fold_supports(index, facts, plan)
+    others = [scan for scan in _following(index.scans, supports) if scan in plan.training_scans]
+    for scans in (supports, *((scan,) for scan in others)):
+        all_pairs = {name: _pairs(index, plan, name, scans) for name in group}
+        pairs_of_class = {name: pairs for name, pairs in all_pairs.items() if pairs}
+        if pairs_of_class:
+            return pairs_of_class
     raise UserError(
         f"no annotated episode for group {plan.group} in fold {plan.fold}, setting {plan.setting}: none "
         f"of {', '.join(group)} has a training slice and a support slice without a tested class; use "
@@ -72,7 +73,7 @@ def annotated_pairs(
 
 
 def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: Plan) -> tuple[str, ...]:
-    """Return the support scans of a plan's fold, without those that are held out for validation."""
+    """Return the support scans of a plan's fold, without validation scans."""
     roles = scan_roles(index.scans, facts, plan.rules, plan.fold)
     return tuple(
         scan
@@ -82,7 +83,7 @@ def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: Plan) -> tuple
 
 
 def _following(scans: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
-    """Return `scans` in order of their ids from the first of `after` on, circular, and without these."""
+    """Return `scans` in the order of their ids, circular from the first of `after`, without `after`."""
     ordered = integer_sorted(scans)
     start = ordered.index(after[0]) if after else 0
     return tuple(scan for scan in (*ordered[start:], *ordered[:start]) if scan not in after)
@@ -95,16 +96,16 @@ def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) 
         allowed, _dropped = training_slices(index, plan.rules, plan.setting, (scan,), plan.classes)
         usable = [z for z in index.slices_of(name, scan) if SliceRef(scan, z) in allowed]
         if usable:
-            wanted = support_slices(index, plan.rules, name, (scan,), plan.fold)
-            supports[scan] = [SliceRef(scan, _nearest(usable, refs[0].z)) for refs in wanted]
+            refs_of_part = support_slices(index, plan.rules, name, (scan,), plan.fold)
+            supports[scan] = [SliceRef(scan, _nearest(usable, refs[0].z)) for refs in refs_of_part]
     shown = {scan: index.slices_of(name, scan) for scan in plan.training_scans}
     pairs = []
     for query in plan.training_slices:
         if query.z in shown[query.scan]:
             part = part_of(query.z, shown[query.scan], plan.parts)
-            found = tuple(by_part[part] for scan, by_part in supports.items() if scan != query.scan)
-            if found:
-                pairs.append(AnnotatedPair(query, found))
+            admissible = tuple(by_part[part] for scan, by_part in supports.items() if scan != query.scan)
+            if admissible:
+                pairs.append(AnnotatedPair(query, admissible))
     return tuple(pairs)
 
 
@@ -113,10 +114,10 @@ def _nearest(slices: Sequence[int], z: int) -> int:
 
 
 class AnnotatedEpisodes(ViewSampler):
-    """Episodes of `pairs` (see `annotated_pairs`); `episode(step)` depends on seed and step alone.
+    """Draws episodes from `pairs` (see `annotated_pairs`); an episode depends only on seed and step.
 
-    The class is uniform over those of `pairs`, then the query over its slices, then the support over the
-    query's. Both are seen in random views, as superpixel episodes are. `classes`: class -> stored value.
+    The sampler draws the class, then one of its queries, then one of the query's supports, each uniformly.
+    Support and query get random views, as in superpixel episodes. `classes`: class -> stored value.
     """
 
     def __init__(
@@ -135,19 +136,22 @@ class AnnotatedEpisodes(ViewSampler):
         self._values = {name: classes[name] for name in pairs}
 
     def picks(self, step: int) -> Picks:
-        """Return support slice, query slice and class of each of the step's episodes.
+        """Return support slice, query slice and class of each episode of a step.
 
-        `label` is `annotated:CLASS:support_scan:z:query_scan:z` of each, separated by spaces.
+        `label` is `annotated:CLASS:support_scan:z:query_scan:z` for each episode, separated by spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("annotated-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
         refs = (*(support for _, support, _ in chosen), *(query for _, _, query in chosen))
         values = tuple(self._values[name] for name, _, _ in chosen)
-        told = (f"annotated:{name}:{one.scan}:{one.z}:{two.scan}:{two.z}" for name, one, two in chosen)
-        return Picks(refs, values * 2, " ".join(told), generator)
+        labels = (
+            f"annotated:{name}:{support.scan}:{support.z}:{query.scan}:{query.z}"
+            for name, support, query in chosen
+        )
+        return Picks(refs, values * 2, " ".join(labels), generator)
 
     def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
-        """Return where the slice shows the class stored as `number`, (H,W) bool."""
+        """Return the mask (H,W), bool, of the class with the stored value `number`."""
         return self.reader.mask(ref, number)
 
     def _choose(self, generator: torch.Generator) -> tuple[str, SliceRef, SliceRef]:
@@ -158,7 +162,7 @@ class AnnotatedEpisodes(ViewSampler):
 
 
 class MixedEpisodes:
-    """A step is annotated with probability `share`, else the other sampler's episode of that step."""
+    """Draws each step's episode from `annotated` with probability `share`, else from `other`."""
 
     def __init__(self, annotated: EpisodeSource, other: EpisodeSource, share: float, *, seed: int) -> None:
         self._annotated, self._other, self._share, self._seed = annotated, other, share, seed

@@ -1,8 +1,8 @@
 """Random views of a slice and its mask: affine, elastic, gamma; batched, on any device.
 
-The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-AUG-1 to M-AUG-5 of
-docs/methods.md. No flips: orientation is anatomy. Two resamplings, first affine, then elastic; then the mask
-is rounded and gamma is applied to the image alone.
+The augmentation of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-AUG-1 to M-AUG-5 of
+docs/methods.md. There are no flips, because orientation is anatomical. An affine resampling, then an elastic
+one; then the mask is rounded, and gamma changes the image only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Augmentation:
     """Ranges of one random view; every draw is uniform.
 
     `rotation_deg`, `shift_px` and `shear_deg` are drawn from (-value, value), shift once for each axis;
-    `zoom` and `gamma` from (low, high). Zoom > 1 enlarges what is seen, < 1 shrinks it. `elastic_px`
-    scales a blurred field that was uniform in (-1, 1): the displacements' standard deviation is about
-    0.033 of it. `shear_about` "corner" shears as the released programs do, about the array's first pixel,
-    which moves a slice sideways (AUGMENT-2 of docs/methods.md); "centre" leaves its centre where it is.
+    `zoom` and `gamma` from (low, high). Zoom > 1 enlarges the image. `elastic_px` scales a blurred field that
+    was uniform in (-1, 1); the standard deviation of the displacements is about 0.033 of `elastic_px`.
+    `shear_about` "corner" shears about the array's first pixel, as the released programs do, which moves a
+    slice sideways (AUGMENT-2 of docs/methods.md); "centre" shears about the slice's centre.
     """
 
     rotation_deg: float
@@ -55,7 +55,7 @@ PRESETS = {
 
 
 def preset(name: str) -> Augmentation:
-    """Return the augmentation called `name`; `UserError` with the near names where there is none."""
+    """Return the augmentation called `name`; an unknown name raises `UserError` with similar names."""
     if name not in PRESETS:
         raise unknown_name("augmentation", name, PRESETS)
     return PRESETS[name]
@@ -63,7 +63,7 @@ def preset(name: str) -> Augmentation:
 
 @dataclass(frozen=True)
 class Sides:
-    """Which of N views are warped and which have their gamma changed: places in 0 .. N-1, each once."""
+    """Indices of the warped and of the recoloured (gamma) views among `count` views."""
 
     count: int
     warped: tuple[int, ...]
@@ -72,12 +72,12 @@ class Sides:
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for N views: `affine` (N,2,3) forward maps, `noise` (N,2,H,W), `gamma` (N).
+    """Random parameters of N views: `affine` (N,2,3) forward maps, `noise` (N,2,H,W), `gamma` (N).
 
-    `affine` takes centred (x, y), in pixels from the image's centre, to where that point moves. `noise`
-    is uniform in (-1, 1), on the images' device, one field for x and one for y, and is blurred and
-    multiplied by `elastic_px` when it is applied. With `sides`, `affine` and `noise` are of the views it
-    warps and `gamma` of those it recolours, in its order; without, every view is warped and then recoloured.
+    `affine` maps centred (x, y), in pixels from the image's centre, to the new position. `noise` is uniform
+    in (-1, 1), on the images' device, one field for x and one for y; `apply` blurs it and multiplies it by
+    `elastic_px`. Without `sides` every view is warped, then recoloured. With `sides`, `affine` and `noise`
+    belong to the views `sides.warped`, and `gamma` to `sides.recoloured`, in that order.
     """
 
     affine: Tensor
@@ -94,10 +94,15 @@ def draw(
     device: torch.device,
     generator: torch.Generator,
 ) -> Draw:
-    """Draw the parameters of `count` views of `size` (H, W) from `generator`, which is on the CPU.
+    """Draw the parameters of `count` views.
 
-    The noise is drawn on `device`, by a generator seeded from `generator`: repeatable on one kind of
-    device, different between kinds.
+    Args:
+        augmentation: ranges of the parameters.
+        count: number of views N.
+        size: (H, W) of the views in pixels.
+        device: device of the noise. Its generator is seeded from `generator`, so the noise repeats on one
+            kind of device and differs between kinds.
+        generator: generator on the CPU.
     """
     unit = torch.rand(count, 6, generator=generator, dtype=torch.float64)
     signed = 2 * unit - 1
@@ -122,10 +127,10 @@ def draw_one_side(
     device: torch.device,
     generator: torch.Generator,
 ) -> Draw:
-    """Draw, for pairs of views, one that is warped and, by another fair coin, one whose gamma is changed.
+    """Draw for each pair of views, by two fair coins, the view to warp and the view to recolour (EPISODE-5).
 
-    `count` is even: the first halves of all pairs come before the second ones, as supports before queries.
-    The arguments are those of `draw` (EPISODE-5).
+    The arguments are those of `draw`. `count` is even; the first view of every pair precedes all second ones,
+    as supports precede queries.
     """
     pairs = count // 2
     coins = torch.randint(2, (2, pairs), generator=generator).tolist()
@@ -135,35 +140,35 @@ def draw_one_side(
 
 
 def _noise(shape: tuple[int, ...], device: torch.device, seed: int) -> Tensor:
-    """Return numbers uniform in (-1, 1), by a generator of the device's own kind."""
+    """Draw numbers uniform in (-1, 1) on `device`, with a generator of that device."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.rand(shape, generator=generator, device=device).mul_(2).sub_(1)
 
 
 def join_draws(draws: Sequence[Draw]) -> Draw:
-    """Return the draws of several batches of views as those of one batch; all of one augmentation."""
+    """Concatenate the draws of several batches of views; all must have the same augmentation."""
     return Draw(
-        torch.cat([one.affine for one in draws]),
-        torch.cat([one.noise for one in draws]),
+        torch.cat([drawn.affine for drawn in draws]),
+        torch.cat([drawn.noise for drawn in draws]),
         draws[0].elastic_px,
-        torch.cat([one.gamma for one in draws]),
-        _joined_sides([one.sides for one in draws if one.sides is not None]),
+        torch.cat([drawn.gamma for drawn in draws]),
+        _join_sides([drawn.sides for drawn in draws if drawn.sides is not None]),
     )
 
 
-def _joined_sides(several: Sequence[Sides]) -> Sides | None:
-    if not several:
+def _join_sides(batches: Sequence[Sides]) -> Sides | None:
+    if not batches:
         return None
-    starts = list(accumulate((one.count for one in several), initial=0))
+    starts = list(accumulate((sides.count for sides in batches), initial=0))
     warped, recoloured = (
         tuple(start + place for start, places in zip(starts, each, strict=False) for place in places)
-        for each in ([one.warped for one in several], [one.recoloured for one in several])
+        for each in ([sides.warped for sides in batches], [sides.recoloured for sides in batches])
     )
     return Sides(starts[-1], warped, recoloured)
 
 
 def apply(images: Tensor, masks: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
-    """Apply what was drawn: images (N,1,H,W) float32, masks (N,H,W) bool -> the same shapes and types."""
+    """Return the views of images (N,1,H,W) float32 and masks (N,H,W) bool with the parameters `drawn`."""
     if drawn.sides is None:
         seen, seen_masks = _warped(images, masks, drawn)
         return apply_gamma(seen, drawn.gamma), seen_masks
@@ -179,7 +184,7 @@ def apply(images: Tensor, masks: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
 
 
 def _warped(images: Tensor, masks: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
-    """Return images and masks after the affine map and the elastic field, which are as many."""
+    """Return images and masks after the affine maps and elastic fields, one of each per image."""
     both = torch.cat((images, masks.unsqueeze(1).to(images.dtype)), dim=1)
     both = _sample(both, _affine_grid(drawn.affine, images), "zeros")
     if drawn.elastic_px != 0:
@@ -193,15 +198,15 @@ def augment(
 ) -> tuple[Tensor, Tensor]:
     """Return one random view of each image and mask, each with its own parameters.
 
-    images (N,1,H,W) float32, masks (N,H,W) bool, on any one device; `generator` on the CPU. What comes in
-    from outside the image is 0 and no mask.
+    images (N,1,H,W) float32, masks (N,H,W) bool, on one device; `generator` on the CPU. Pixels from outside
+    the image are 0, and False in the mask.
     """
     height, width = images.shape[-2:]
     return apply(images, masks, draw(augmentation, len(images), (height, width), images.device, generator))
 
 
 def apply_gamma(images: Tensor, gamma: Tensor) -> Tensor:
-    """Return r ((x - min + 1e-5) / r)^gamma + min, r = max - min + 1e-5, of each of N images, gamma (N)."""
+    """Return r ((x - min + 1e-5) / r)^gamma + min, r = max - min + 1e-5, for each of N images; gamma (N)."""
     exponent = to_device(gamma.to(images.dtype), images.device).view(-1, 1, 1, 1)
     low = images.amin((1, 2, 3), keepdim=True)
     span = images.amax((1, 2, 3), keepdim=True) - low + GAMMA_EPSILON
@@ -211,7 +216,7 @@ def apply_gamma(images: Tensor, gamma: Tensor) -> Tensor:
 def gaussian_blur(fields: Tensor) -> Tensor:
     """Blur (N,C,H,W) with a normalised Gaussian, sigma 5, kernel 21 x 21, mirrored at the border.
 
-    Two passes of 21 shifted sums: on the CPU three times as fast as a one-channel convolution.
+    Two passes of 21 shifted sums are three times as fast on the CPU as a one-channel convolution.
     """
     reach = BLUR_KERNEL // 2
     weights = [math.exp(-(offset**2) / (2 * BLUR_SIGMA**2)) for offset in range(-reach, reach + 1)]
@@ -243,7 +248,7 @@ def _axes(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _affine_grid(forward: Tensor, images: Tensor) -> Tensor:
-    """Return where each output pixel is read from, (N,H,W,2), in units of half the image."""
+    """Return the source position of each output pixel, (N,H,W,2), in units of half the image."""
     linear = torch.linalg.inv(forward[:, :, :2])
     offset = -(linear @ forward[:, :, 2:])
     both = torch.cat((linear, offset), dim=2).to(torch.float32)
@@ -256,7 +261,7 @@ def _affine_grid(forward: Tensor, images: Tensor) -> Tensor:
 
 
 def _displaced_grid(displacement: Tensor) -> Tensor:
-    """Return the identity grid moved by displacement (N,2,H,W) in pixels, x first; as `_affine_grid`."""
+    """Return the identity grid plus `displacement` (N,2,H,W) in pixels, x first; units as `_affine_grid`."""
     height, width = displacement.shape[-2:]
     x, y = _axes(displacement)
     source_x = (displacement[:, 0] + x) * (2 / width)

@@ -1,4 +1,4 @@
-"""From chosen slices and masks to an episode: what the samplers share."""
+"""Base classes of the samplers: from chosen slices and masks to an episode with random views."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Prepare = Callable[[Tensor], dict[str, Tensor]]
 
 
 class EpisodeSource(Protocol):
-    """A sampler: the episode of a step depends on the step alone."""
+    """A sampler whose episode depends only on the step."""
 
     def episode(self, step: int) -> Episode: ...
 
 
 @dataclass(frozen=True)
 class Picks:
-    """What the B episodes of a step are made of: 2B slices, all supports before all queries.
+    """The slices and masks of the B episodes of a step: 2B entries, all supports before all queries.
 
-    `numbers[i]` is what the mask of `refs[i]` shows, as the sampler counts it; `generator` has drawn them
-    and goes on to draw the views.
+    `refs`: slices; `numbers[i]`: the sampler's number of the mask on `refs[i]`; `label`: text for the episode
+    log; `generator`: the generator of these draws, which then draws the views.
     """
 
     refs: tuple[SliceRef, ...]
@@ -41,7 +41,11 @@ class Picks:
 
 
 class ViewSampler(ABC):
-    """What samplers of random views have in common; `augmentation` is a preset's name or the ranges."""
+    """Base class of samplers that draw random views.
+
+    `augmentation`: name of a preset, or the ranges; `batch`: episodes per step; `prepare`: the learner's, or
+    None.
+    """
 
     def __init__(
         self, reader: SliceReader, seed: int, augmentation: str | Augmentation, batch: int,
@@ -51,26 +55,26 @@ class ViewSampler(ABC):
         self.augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
         self.prepare = prepare
         self._seed = seed
-        self._batch = checked_batch(batch)
+        self._batch = check_batch(batch)
 
     @abstractmethod
     def picks(self, step: int) -> Picks:
-        """Return what the episodes of a step are made of; no pixel of an image is read."""
+        """Draw the slices and masks of a step, without reading image pixels."""
 
     @abstractmethod
     def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
-        """Return the mask (H,W) that `number` stands for on a slice."""
+        """Return the mask (H,W) of `number` on a slice."""
 
     def draw_views(
         self, count: int, size: tuple[int, int], device: torch.device, generator: torch.Generator
     ) -> Draw:
-        """Draw the parameters of a step's views: here of every one of `count`, supports before queries."""
+        """Draw the parameters of the `count` views of a step, supports before queries."""
         return draw(self.augmentation, count, size, device, generator)
 
     def episode(self, step: int) -> Episode:
         """Return the episode of a step, on the CPU: B episodes of one support and one query each.
 
-        `label` says of each what was picked, separated by spaces.
+        `label` names the picks of each episode, separated by spaces.
         """
         picks = self.picks(step)
         places = {ref: place for place, ref in enumerate(dict.fromkeys(picks.refs))}
@@ -83,17 +87,17 @@ class ViewSampler(ABC):
 
 
 class MappedSampler(ViewSampler):
-    """A sampler whose masks are numbers of one map (H,W) a slice, of the slices in `slices`."""
+    """A sampler with an integer map (H,W) for each slice in `slices`; a number of the map is a mask."""
 
     slices: tuple[SliceRef, ...]
 
     @abstractmethod
-    def map_of(self, ref: SliceRef) -> NDArray[Any]:
-        """Return the map of a slice, (H,W) integers, 0 = no number."""
+    def label_map(self, ref: SliceRef) -> NDArray[Any]:
+        """Return the map of a slice, (H,W) integers; 0 is background."""
 
     def mask(self, ref: SliceRef, number: int) -> NDArray[np.bool_]:
-        """Return where the slice's map has `number`, (H,W) bool."""
-        shown: NDArray[np.bool_] = self.map_of(ref) == number
+        """Return the mask (H,W), bool, of the pixels with `number` in the slice's map."""
+        shown: NDArray[np.bool_] = self.label_map(ref) == number
         return shown
 
 
@@ -101,7 +105,7 @@ def episode_of_views(views: Tensor, view_masks: Tensor, label: str, prepare: Pre
     """Return B episodes of one support and one query each from their views.
 
     views (2B,1,H,W) float32 and view_masks (2B,H,W) bool, all supports before all queries. `prepare` is the
-    learner's; it is given the support masks (1,H,W) of each episode.
+    learner's and receives the support masks (1,H,W) of each episode.
     """
     support_images, query_images = views.unsqueeze(1).chunk(2)
     support_masks, query_masks = view_masks.unsqueeze(1).chunk(2)
@@ -117,7 +121,7 @@ def _prepared(support_masks: Tensor, prepare: Prepare | None) -> dict[str, Tenso
 
 
 def numbers_on(shown: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the numbers that occur on a map of integers from 0, ascending, without 0."""
+    """Return the positive numbers in a map of non-negative integers, ascending."""
     numbers = np.flatnonzero(np.bincount(shown.ravel()))
     return numbers[numbers > 0]
 
@@ -127,8 +131,8 @@ def randint(count: int, generator: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=generator))
 
 
-def checked_batch(batch: int) -> int:
-    """Return the number of episodes a step; `UserError` below 1."""
+def check_batch(batch: int) -> int:
+    """Return `batch`, the number of episodes per step; `UserError` if it is below 1."""
     if batch < 1:
         raise UserError(f"batch is {batch}, wanted at least 1 episode; set batch=1 or more")
     return batch

@@ -1,6 +1,6 @@
-"""Episodes drawn on a device that holds a training's slices: pseudo-labels, views and all.
+"""Training episodes built on the device: it holds all slices and pseudo-labels, and computes masks and views.
 
-What is drawn is what the sampler draws; the host reads no pixel and waits for nothing.
+The draws are those of the sampler; the host reads no pixel and does not wait for the device.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fewshot.base.memory import free_memory, to_device
 from fewshot.base.types import Episode
 
 LOG = logging.getLogger("fewshot")
-TOGETHER = 16  # steps whose views are drawn in one go, so that a step costs few calls of the device
-SHARE = 0.5  # of the free memory that slices may take
-WORKERS = 4  # threads that build episodes for a GPU where it can't: it asks for more than one thread makes
+TOGETHER = 16  # steps whose views are computed together, to reduce device calls
+SHARE = 0.5  # largest fraction of the free memory for slices
+WORKERS = 4  # threads that build episodes on the host for a GPU; one thread is too slow
 
 
 class ResidentEpisodes:
-    """The episodes of a sampler whose `prepare` is None, drawn on `device`, which holds all its slices.
+    """Builds the episodes of a sampler without `prepare` on `device`, which holds all its slices.
 
-    An episode has the slices, masks and parameters of views that `sampler.episode` gives; the noise of the
-    elastic field is the device's own, so that on the CPU the two are equal.
+    Slices, masks and view parameters are those of `sampler.episode`. Only the elastic noise comes from the
+    device's generator, so on the CPU the episodes are equal.
     """
 
     def __init__(self, sampler: MappedSampler, device: torch.device) -> None:
@@ -42,52 +42,52 @@ class ResidentEpisodes:
         self._maps = torch.empty(len(self._places), side, side, dtype=torch.int32, device=device)
         for place, ref in enumerate(sampler.slices):
             self._images[place] = to_device(sampler.reader.images([ref])[0], device)
-            shown = torch.from_numpy(sampler.map_of(ref).astype(np.int32))
+            shown = torch.from_numpy(sampler.label_map(ref).astype(np.int32))
             self._maps[place] = to_device(shown, device)
 
     def episodes(self, steps: range) -> Iterator[Episode]:
         """Yield the episodes of the steps, in order, on the device."""
         for start in range(0, len(steps), TOGETHER):
-            yield from self._drawn(steps[start : start + TOGETHER])
+            yield from self._build(steps[start : start + TOGETHER])
 
-    def _drawn(self, steps: range) -> list[Episode]:
-        picked = [self._sampler.picks(step) for step in steps]
-        places = self._there([self._places[ref] for one in picked for ref in one.refs])
-        numbers = self._there([number for one in picked for number in one.numbers])
+    def _build(self, steps: range) -> list[Episode]:
+        all_picks = [self._sampler.picks(step) for step in steps]
+        places = self._on_device([self._places[ref] for picks in all_picks for ref in picks.refs])
+        numbers = self._on_device([number for picks in all_picks for number in picks.numbers])
         images = self._images.index_select(0, places)
         masks = self._maps.index_select(0, places) == numbers[:, None, None]
-        each, size = len(picked[0].refs), (images.shape[-2], images.shape[-1])
-        drawn = [self._sampler.draw_views(each, size, self._device, one.generator) for one in picked]
+        each, size = len(all_picks[0].refs), (images.shape[-2], images.shape[-1])
+        drawn = [self._sampler.draw_views(each, size, self._device, picks.generator) for picks in all_picks]
         views, view_masks = apply(images, masks, join_draws(drawn))
         return [
-            episode_of_views(some, some_masks, one.label, None)
-            for one, some, some_masks in zip(
-                picked, torch.split(views, each), torch.split(view_masks, each), strict=True
+            episode_of_views(step_views, step_masks, picks.label, None)
+            for picks, step_views, step_masks in zip(
+                all_picks, torch.split(views, each), torch.split(view_masks, each), strict=True
             )
         ]
 
-    def _there(self, values: list[int]) -> Tensor:
+    def _on_device(self, values: list[int]) -> Tensor:
         return to_device(torch.tensor(values), self._device)
 
 
 def episodes_of(source: EpisodeSource, device: torch.device) -> Callable[[range], Iterator[Episode]]:
-    """Return what yields the episodes of the steps it is given.
+    """Return a function that yields the episodes of a range of steps.
 
-    On a GPU that has the memory they are drawn there, unless the learner prepares them on the host or their
-    masks are no numbers of a map; else background threads build them ahead.
+    Episodes are built on a GPU if half of its free memory holds all slices, the learner does not prepare them
+    on the host, and the source is a `MappedSampler`. Otherwise background threads build them on the host.
     """
     if device.type == "cuda" and isinstance(source, MappedSampler) and source.prepare is None:
-        wanted, free = _bytes(source), free_memory(device)
-        if wanted <= SHARE * free:
+        needed, free = _bytes(source), free_memory(device)
+        if needed <= SHARE * free:
             return ResidentEpisodes(source, device).episodes
         LOG.info(
             "episodes are built on the host: %d MB of slices, and %d MB of the GPU's memory are free",
-            wanted >> 20, free >> 20,
+            needed >> 20, free >> 20,
         )  # fmt: skip
     workers = WORKERS if device.type == "cuda" else 1
     return lambda steps: prefetch(source.episode, steps, 4 * workers, workers)
 
 
 def _bytes(sampler: MappedSampler) -> int:
-    """Return what the slices of a sampler take: images in float32, maps in int32."""
+    """Return the bytes of a sampler's slices: images in float32, maps in int32."""
     return len(sampler.slices) * sampler.reader.image_size**2 * 8

@@ -1,4 +1,4 @@
-"""Builds episodes ahead on background threads, so that the training thread never waits for the disk."""
+"""Build items ahead in background threads, so that the training thread does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ T = TypeVar("T")
 def prefetch(
     build: Callable[[int], T], steps: range, depth: int, workers: int = 1
 ) -> Generator[T, None, None]:
-    """Yield build(step) for every step, in order, with up to `depth` of them built or being built ahead.
+    """Yield build(step) for every step, in order, with up to `depth` items built ahead.
 
-    `workers` background threads call `build`; one takes one step after the other. What `build` raises is
-    raised here, in place of that step's item. Closing the generator drops what waits and ends the threads
-    once the items in hand are built.
+    An exception of `build` is raised here in place of the step's item. Closing the generator cancels waiting
+    steps and ends the threads after their current items.
+
+    Args:
+        build: called by the background threads.
+        steps: steps to build.
+        depth: most items that are built or being built ahead, >= 1.
+        workers: number of background threads.
     """
     if depth < 1:
         raise ValueError(f"depth is {depth}, wanted at least 1")

@@ -1,4 +1,4 @@
-"""Training episodes: a superpixel of one slice is the label, two random views are support and query.
+"""Training episodes with a superpixel of a slice as the label, and two random views as support and query.
 
 The self-supervision of SSL-ALPNet (Ouyang et al., ECCV 2020, section 3.3): rules M-SPX-5 and M-SPX-6 of
 docs/methods.md.
@@ -20,17 +20,17 @@ from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import SliceRef
 
-# Draws one of the superpixels of a slice, whose numbers come ascending; None: there is none to take.
+# Draws one of a slice's superpixel numbers, which are ascending; None if there is no admissible one.
 Choose = Callable[[NDArray[np.int64], torch.Generator], int | None]
 
 
 def _present(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
-    """Draw uniformly over the numbers that occur on the slice."""
+    """Draw uniformly from the numbers on the slice."""
     return int(numbers[randint(len(numbers), generator)]) if len(numbers) else None
 
 
 def _released(numbers: NDArray[np.int64], generator: torch.Generator) -> int | None:
-    """Draw uniformly over 1 .. max-1, whether the number occurs or not, as the released program does."""
+    """Draw uniformly from 1 .. max-1, including absent numbers, as the released program does."""
     largest = int(numbers[-1]) if len(numbers) else 0
     return 1 + randint(largest - 1, generator) if largest > 1 else None
 
@@ -39,14 +39,25 @@ DRAWS: dict[str, Choose] = {"present": _present, "released": _released}
 
 
 class SuperpixelEpisodes(MappedSampler):
-    """Superpixel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
+    """Draws superpixel episodes from slices of the training scans; an episode depends only on seed and step.
 
-    A training item is a slice, uniform over all slices of `training_scans`; one without a superpixel
-    stands for the next slice that has one (the last scan is followed by the first); a slice outside
-    `allowed` (None: all are allowed) is redrawn uniformly. `draw` "present" takes a superpixel that
-    occurs; "released" a number from 1 to max-1, which may be absent: then both masks are empty.
-    `augmentation` is a preset's name or the ranges themselves. `prepare` is the learner's.
-    Raises `UserError` for an unknown name, or where no slice is left to train on.
+    The sampler draws uniformly from all slices of `training_scans`. A slice without a superpixel is replaced
+    by the next one with a superpixel, circular over the scans; a slice outside `allowed` is redrawn.
+
+    Args:
+        reader: reads images and superpixels.
+        index: class-slice index of the dataset.
+        training_scans: scans to draw from.
+        allowed: admissible slices; None: all.
+        seed: seed of all draws.
+        draw: "present" draws a superpixel of the slice; "released" draws a number from 1 to max-1, which may
+            be absent, so that both masks are empty.
+        augmentation: name of a preset, or the ranges.
+        batch: episodes per step.
+        prepare: the learner's `prepare`, or None.
+
+    Raises:
+        UserError: a name is unknown, or no slice is left.
     """
 
     def __init__(
@@ -71,9 +82,9 @@ class SuperpixelEpisodes(MappedSampler):
         self._numbers: dict[SliceRef, NDArray[np.int64]] = {}
 
     def picks(self, step: int) -> Picks:
-        """Return slice and superpixel of each of the step's episodes, the same for support and query.
+        """Return slice and superpixel of each episode of a step, equal for support and query.
 
-        `label` names scan, slice and superpixel of each, as `scan:z:number`, separated by spaces.
+        `label` is `scan:z:number` for each episode, separated by spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("superpixel-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
@@ -81,14 +92,14 @@ class SuperpixelEpisodes(MappedSampler):
         label = " ".join(f"{ref.scan}:{ref.z}:{number}" for ref, number in chosen)
         return Picks(refs * 2, numbers * 2, label, generator)
 
-    def map_of(self, ref: SliceRef) -> NDArray[np.int32]:
-        """Return the slice's superpixels (H,W)."""
+    def label_map(self, ref: SliceRef) -> NDArray[np.int32]:
+        """Return the superpixel map of a slice, (H,W)."""
         return self.reader.superpixels(ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
         ref = self._items[randint(len(self._items), generator)]
         if ref not in self._numbers:
-            self._numbers[ref] = numbers_on(self.map_of(ref))
+            self._numbers[ref] = numbers_on(self.label_map(ref))
         number = DRAWS[self._draw](self._numbers[ref], generator)
         if number is None:
             raise UserError(
@@ -101,9 +112,10 @@ class SuperpixelEpisodes(MappedSampler):
 def _items(
     index: ClassSliceIndex, scans: tuple[str, ...], allowed: frozenset[SliceRef] | None
 ) -> tuple[SliceRef, ...]:
-    """Return the slice that each admissible draw ends in; drawing from these is the rule, without retries.
+    """Return the final slice of each admissible draw, so that one uniform draw needs no retries.
 
-    Redrawing uniformly until a slice is allowed equals one uniform draw over the draws that end allowed.
+    Redrawing until a slice is allowed is equivalent to one uniform draw from the draws with an allowed
+    result.
     """
     slices = index.all_slices(scans)
     usable = {SliceRef(scan, z) for scan in scans for z in index.superpixel_slices.get(scan, ())}

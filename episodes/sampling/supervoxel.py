@@ -1,8 +1,8 @@
-"""Training episodes: a supervoxel seen in two slices of a scan, one the support, one the query.
+"""Training episodes with a supervoxel on two slices of a scan, one the support and one the query.
 
 The self-supervision of ADNet (Hansen et al., MedIA 2022, arXiv 2203.02048, "Supervoxels") and of Q-Net (Shen
 et al., IntelliSys 2023, arXiv 2208.11451), as released; rules EPISODE-1 to EPISODE-5 of docs/methods.md. The
-programs draw, look and draw again; here what such a draw ends in is drawn at once, with the same chances.
+released programs redraw until a pair fits; this sampler draws a fitting pair at once, with equal probability.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import SliceRef
 
-LEAST_AREA = 200  # pixels of a supervoxel on a slice of a pair, whatever the slices' size
+LEAST_AREA = 200  # least pixels of a supervoxel on a slice of a pair, for slices of any size
 
 
 class SupervoxelMaps(Protocol):
-    """What is read of supervoxels; `episodes.supervoxels.Supervoxels` is one."""
+    """Source of supervoxel maps, such as `episodes.pseudo_labels.supervoxels.Supervoxels`."""
 
     def scan(self, scan_id: str, /) -> NDArray[Any]: ...
 
 
 class Shown(NamedTuple):
-    """A slice that shows a supervoxel, and on how many pixels."""
+    """A slice `z` that shows a supervoxel, and its `area` there in pixels."""
 
     z: int
     area: int
 
 
 class Place(NamedTuple):
-    """A place in the slices that show a supervoxel: a pair, its chance, and whether it is large enough."""
+    """Two slices that show a supervoxel, the pair's probability, and whether its area suffices."""
 
     lower: int
     upper: int
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 class SupervoxelPair(NamedTuple):
-    """Two slices of a scan that show a supervoxel, and the chance of ending in them."""
+    """Two slices of a scan that show a supervoxel, and the probability that a draw ends with them."""
 
     scan: str
     lower: int
@@ -59,27 +59,27 @@ class SupervoxelPair(NamedTuple):
 
 
 def listed_pairs(shown: Sequence[Shown]) -> list[Place]:
-    """Return the pairs (i, i+1) of the list of slices that show a supervoxel, all alike (ADNet, EPISODE-3).
+    """Return consecutive pairs of the slices that show a supervoxel, equally probable (ADNet, EPISODE-3).
 
-    Slices that do not show it, or that training may not use, are jumped. A pair needs 200 pixels on its
-    first, lower slice.
+    Slices that do not show it, or that training may not use, are skipped. A pair needs 200 pixels on its
+    lower slice.
     """
     places = list(pairwise(shown))
-    return [Place(one.z, two.z, 1 / len(places), one.area >= LEAST_AREA) for one, two in places]
+    return [Place(low.z, high.z, 1 / len(places), low.area >= LEAST_AREA) for low, high in places]
 
 
 def run_pairs(shown: Sequence[Shown]) -> list[Place]:
-    """Return the adjacent pairs of a supervoxel: a run of slices uniformly, then a place in it (EPISODE-4).
+    """Return pairs of adjacent slices: uniform over runs of slices, then over the pairs of a run (EPISODE-4).
 
-    Runs of a single slice are left out. A pair needs 200 pixels on the larger of both slices (Q-Net).
+    Runs of a single slice are ignored. A pair needs 200 pixels on one of its slices (Q-Net).
     """
     groups = groupby(enumerate(shown), lambda item: item[1].z - item[0])
-    runs = [[one for _, one in group] for _, group in groups]
+    runs = [[item for _, item in group] for _, group in groups]
     runs = [run for run in runs if len(run) > 1]
     return [
-        Place(one.z, two.z, 1 / len(runs) / (len(run) - 1), max(one.area, two.area) >= LEAST_AREA)
+        Place(low.z, high.z, 1 / len(runs) / (len(run) - 1), max(low.area, high.area) >= LEAST_AREA)
         for run in runs
-        for one, two in pairwise(run)
+        for low, high in pairwise(run)
     ]
 
 
@@ -87,15 +87,27 @@ PAIRS: dict[str, Callable[[Sequence[Shown]], list[Place]]] = {"listed": listed_p
 
 
 class SupervoxelEpisodes(MappedSampler):
-    """Supervoxel episodes of some slices of the training scans; `episode(step)` depends on the step alone.
+    """Draws supervoxel episodes from slices of the training scans; an episode depends only on seed and step.
 
-    A scan is drawn uniformly, then one of its supervoxels that show on two or more slices in `allowed` (None:
-    all are allowed), then a pair of them by `pairs`, "listed" or "runs". A pair that is too small has another
-    supervoxel drawn, one without runs another scan. A coin says which of the two is the support. One of the
-    two images has its gamma changed and one, by another coin, is warped with its mask, which may so become
-    empty. A scan that can give no pair is left out. `augmentation` is a preset's name or the ranges
-    themselves; `prepare` is the learner's. Raises `UserError` for an unknown name, or where no pair is left
-    to train on.
+    The sampler draws a scan, then a supervoxel on two or more admissible slices, then a pair of these slices,
+    and a coin decides which is the support. If the pair is too small it draws another supervoxel; if a
+    supervoxel has no pair, another scan. Scans without a pair are skipped. One of the two images is
+    recoloured and one, by another coin, warped with its mask, which may become empty.
+
+    Args:
+        reader: reads images.
+        supervoxels: supervoxel maps of the scans.
+        index: class-slice index of the dataset.
+        training_scans: scans to draw from.
+        allowed: admissible slices; None: all.
+        seed: seed of all draws.
+        pairs: rule of pairs, "listed" or "runs".
+        augmentation: name of a preset, or the ranges.
+        batch: episodes per step.
+        prepare: the learner's `prepare`, or None.
+
+    Raises:
+        UserError: a name is unknown, or no pair is left.
     """
 
     def __init__(
@@ -136,28 +148,27 @@ class SupervoxelEpisodes(MappedSampler):
     def draw_views(
         self, count: int, size: tuple[int, int], device: torch.device, generator: torch.Generator
     ) -> Draw:
-        """Draw which slice of each pair is warped and which has its gamma changed, and how (EPISODE-5)."""
+        """Draw the view to warp and the view to recolour in each pair, and their parameters (EPISODE-5)."""
         return draw_one_side(self.augmentation, count, size, device, generator)
 
     def picks(self, step: int) -> Picks:
-        """Return two slices and a supervoxel that both show, of each of the step's episodes.
+        """Return support slice, query slice and supervoxel of each episode of a step.
 
-        `label` names scan, slices and supervoxel of each, as `scan:support>query:number`, separated by
-        spaces.
+        `label` is `scan:support>query:number` for each episode, separated by spaces.
         """
         generator = torch.Generator().manual_seed(seed_for("supervoxel-episode", self._seed, step))
         chosen = [self._choose(generator) for _ in range(self._batch)]
         refs = (*(support for support, _, _ in chosen), *(query for _, query, _ in chosen))
         numbers = tuple(number for _, _, number in chosen)
-        labels = (f"{one.scan}:{one.z}>{other.z}:{number}" for one, other, number in chosen)
+        labels = (f"{support.scan}:{support.z}>{query.z}:{number}" for support, query, number in chosen)
         return Picks(refs, numbers * 2, " ".join(labels), generator)
 
-    def map_of(self, ref: SliceRef) -> NDArray[Any]:
-        """Return the slice's supervoxels (H,W)."""
-        return self.reader.cut(self._supervoxels.scan(ref.scan), ref)
+    def label_map(self, ref: SliceRef) -> NDArray[Any]:
+        """Return the supervoxel map of a slice, (H,W)."""
+        return self.reader.crop_slice(self._supervoxels.scan(ref.scan), ref)
 
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, SliceRef, int]:
-        """Draw support, query and the number of a supervoxel that both show."""
+        """Draw support, query, and the number of a supervoxel on both."""
         place = float(torch.rand((), generator=generator, dtype=torch.float64)) * self._chances[-1]
         last = len(self._pairs) - 1
         pair = self._pairs[min(int(np.searchsorted(self._chances, place, side="right")), last)]
@@ -168,20 +179,20 @@ class SupervoxelEpisodes(MappedSampler):
     def _of_scan(
         self, scan: str, refs: Sequence[SliceRef], pairs_of: Callable[[Sequence[Shown]], list[Place]]
     ) -> Iterator[SupervoxelPair]:
-        """Yield the pairs of a scan; their chances add up to 1 but for those of drawing another scan.
+        """Yield the pairs of a scan; their probabilities sum to 1 minus that of drawing another scan.
 
-        A draw of a supervoxel ends in a large pair (its chance), in leaving the scan (no pair at all) or in
-        another draw, so the chance of each large pair is its own over that of not drawing again.
+        A draw of a supervoxel ends with a large pair, with another scan (no pair at all), or with a redraw.
+        So the probability of a large pair is its own, divided by that of not redrawing.
         """
         shown: dict[int, list[Shown]] = {}
         for ref in refs:
-            areas = np.bincount(self.map_of(ref).ravel())
+            areas = np.bincount(self.label_map(ref).ravel())
             for number in (np.flatnonzero(areas[1:]) + 1).tolist():
                 shown.setdefault(number, []).append(Shown(ref.z, int(areas[number])))
         places = {number: pairs_of(slices) for number, slices in sorted(shown.items()) if len(slices) > 1}
-        leaving = sum(not some for some in places.values())
-        ending = leaving + sum(one.chance for some in places.values() for one in some if one.is_large)
-        for number, some in places.items():
-            for one in some:
-                if one.is_large:
-                    yield SupervoxelPair(scan, one.lower, one.upper, number, one.chance / ending)
+        leaving = sum(not pairs for pairs in places.values())
+        ending = leaving + sum(pair.chance for pairs in places.values() for pair in pairs if pair.is_large)
+        for number, pairs in places.items():
+            for pair in pairs:
+                if pair.is_large:
+                    yield SupervoxelPair(scan, pair.lower, pair.upper, number, pair.chance / ending)

@@ -1,1 +1,1 @@
-"""A prepared dataset on disk and its slices as learners see them."""
+"""Prepared datasets on disk, and reading their slices for learners."""

@@ -1,4 +1,4 @@
-"""Dataset facts as data: classes, stored values, fold borders, modality, parsed strictly from TOML."""
+"""Facts of datasets: classes, stored values, fold borders and modality, parsed strictly from TOML."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TYPES: dict[str, type] = {
     "superpixel_min_size": int,
     "sources": list,
 }
-# left out of the facts, and so of every hash, where they have these values
+# keys with their defaults; `to_json`, and so every hash, omits a key with its default
 OPTIONAL: dict[str, Any] = {
     "groups": {},
     "patients": {},
@@ -40,18 +40,18 @@ OPTIONAL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What a dataset is, whatever is on the disk.
+    """Facts of a dataset, independent of its files.
 
-    `classes`: class name -> stored value, ascending, all that a label file may hold; `tested`: those that
-    protocols may test; `scans`: the ids a complete set has, () for whatever is found; `fold_borders`:
-    positions in integer-sorted ids; `image_size`: a model sees volume[:, :image_size, :image_size];
-    `patient_threshold`: a pixel above it may be patient; `superpixel_min_size`: pixels.
+    `classes`: class name -> stored value, ascending, all values of a label file; `tested`: classes that
+    protocols may test; `scans`: ids of the complete set, () for any; `fold_borders`: positions in the
+    integer-sorted ids; `image_size`: a model sees volume[:, :image_size, :image_size]; `patient_threshold`: a
+    pixel above it may be patient; `superpixel_min_size`: smallest superpixel in pixels.
 
-    Optional: `groups`: group name -> tested classes, those that the dataset brings beside a protocol's;
-    `spacing_known`: False where files give a spacing that is none, so that nothing may be told in mm;
-    `crop_or_pad`: whether preparation brings slices to `image_size` about their centre; `region`: abdomen
-    or heart, for methods whose authors give constants for each; `patients`: patient -> scan ids, for patients
-    that have several, which must not be parted by folds.
+    Optional: `groups`: group name -> tested classes, in addition to the groups of a protocol;
+    `spacing_known`: False if the spacing in the files is a placeholder, which rules out results in mm;
+    `crop_or_pad`: whether preparation crops or pads slices to `image_size` about their centre; `region`:
+    abdomen or heart, for methods with constants for each; `patients`: patient -> scan ids, for patients with
+    several scans, which folds must not separate.
     """
 
     name: str
@@ -72,35 +72,35 @@ class DatasetSpec:
     region: str = "abdomen"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts as plain JSON values; `spec_from_table` takes them back."""
+        """Return the facts as plain JSON values, without defaults; `spec_from_table` parses them."""
         plain = asdict(self)
         for key in ("groups", "patients"):
-            plain[key] = {name: list(some) for name, some in getattr(self, key).items()}
-        for key, usual in OPTIONAL.items():
-            if plain[key] == usual:
+            plain[key] = {name: list(items) for name, items in getattr(self, key).items()}
+        for key, default in OPTIONAL.items():
+            if plain[key] == default:
                 del plain[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
 
 
 def known_datasets() -> tuple[str, ...]:
-    """Return the names of the datasets whose facts are shipped."""
+    """Return the names of the shipped datasets."""
     return tuple(sorted(path.stem for path in HOME.glob("*.toml")))
 
 
 def load_dataset_spec(name: str) -> DatasetSpec:
-    """Return the facts of a shipped dataset; a wrong name is answered with the near names."""
+    """Return the facts of a shipped dataset; an unknown name raises `UserError` with similar names."""
     if name not in known_datasets():
         raise unknown_name("dataset", name, known_datasets())
     return read_dataset_spec(HOME / f"{name}.toml")
 
 
 def read_dataset_spec(path: Path) -> DatasetSpec:
-    """Return the facts in a TOML file; `UserError` names file, key and reason."""
+    """Return the facts in a TOML file; `UserError` with file, key and reason for a fault."""
     return spec_from_table(read_table(path), str(path))
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds; `UserError` where it can't be read."""
+    """Return the content of a TOML file; `UserError` if it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -108,8 +108,8 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
-    """Return checked facts; `where` names their source in errors."""
-    check_keys(where, table, TYPES, {key: type(usual) for key, usual in OPTIONAL.items()})
+    """Return the checked facts of a parsed TOML table; `where` names its source in errors."""
+    check_keys(where, table, TYPES, {key: type(default) for key, default in OPTIONAL.items()})
     _check_list(where, "tested", table["tested"], str)
     _check_list(where, "scans", table["scans"], str)
     _check_list(where, "sources", table["sources"], str)
@@ -141,16 +141,23 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
 
 
 def check_keys(
-    where: str, table: Mapping[str, Any], wanted: Mapping[str, type], optional: Mapping[str, type]
+    where: str, table: Mapping[str, Any], required: Mapping[str, type], optional: Mapping[str, type]
 ) -> None:
-    """Refuse unknown and missing keys, and values of another type; a whole number passes for a float."""
-    known = {**wanted, **optional}
+    """Raise `UserError` for unknown and missing keys and wrong types; an integer is valid as a float.
+
+    Args:
+        where: source of the table, for messages.
+        table: the parsed table.
+        required: key -> type of the required keys.
+        optional: key -> type of the optional keys.
+    """
+    known = {**required, **optional}
     for key in table:
         if key not in known:
             raise UserError(f"{where}: {unknown_name('key', key, known)}")
     for key, kind in known.items():
         if key not in table:
-            if key in wanted:
+            if key in required:
                 raise UserError(f"{where}: key {key} is missing; give a {kind.__name__}")
             continue
         value = table[key]
@@ -160,22 +167,22 @@ def check_keys(
 
 
 def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return groups of classes, or patients with their scans, as they stand in the file."""
-    of = {"group": "class", "patient": "scan"}[kind]
-    for name, some in table.items():
+    """Return group -> classes, or patient -> scans, in the order of the file."""
+    element = {"group": "class", "patient": "scan"}[kind]
+    for name, items in table.items():
         checked_name(kind, name)
-        if not isinstance(some, list) or not some or len(set(map(str, some))) != len(some):
+        if not isinstance(items, list) or not items or len(set(map(str, items))) != len(items):
             raise UserError(
-                f"{where}: {kind} {name} is {some!r}, wanted a list of at least one {of}, each once"
+                f"{where}: {kind} {name} is {items!r}, wanted a list of at least one {element}, each once"
             )
-        _check_list(where, f"{kind}s.{name}", some, str)
-    return {name: tuple(some) for name, some in table.items()}
+        _check_list(where, f"{kind}s.{name}", items, str)
+    return {name: tuple(items) for name, items in table.items()}
 
 
-def _check_list(where: str, key: str, values: list[Any], wanted: type) -> None:
+def _check_list(where: str, key: str, values: list[Any], kind: type) -> None:
     for value in values:
-        if type(value) is not wanted:
-            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {wanted.__name__}")
+        if type(value) is not kind:
+            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {kind.__name__}")
 
 
 def _check_sense(where: str, spec: DatasetSpec) -> None:
@@ -191,9 +198,9 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         if name not in spec.classes:
             raise UserError(f"{where}: key tested: {unknown_name('class', name, spec.classes)}")
     for name, classes in spec.groups.items():
-        for one in classes:
-            if one not in spec.tested:
-                raise UserError(f"{where}: group {name}: {unknown_name('tested class', one, spec.tested)}")
+        for member in classes:
+            if member not in spec.tested:
+                raise UserError(f"{where}: group {name}: {unknown_name('tested class', member, spec.tested)}")
     owners: dict[str, str] = {}
     for patient, scans in spec.patients.items():
         for scan in scans:

@@ -1,4 +1,4 @@
-"""The class-slice index: which slices of which scan show which class, and which have a superpixel."""
+"""The class-slice index: the slices of each scan that show a class or have a superpixel."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fewshot.base.types import SliceRef
 
 @dataclass(frozen=True)
 class ClassSliceIndex:
-    """Where every class of a prepared dataset is seen; pure data, no volumes needed.
+    """The slices that show each class of a prepared dataset; pure data without volumes.
 
-    `scans` are in the dataset's order (integer ids as integers), `depths` are slices per scan,
+    `scans` are in the order of the dataset (integer ids by value); `depths`: slices per scan;
     `class_slices[class][scan]` and `superpixel_slices[scan]` are ascending slice positions.
     """
 

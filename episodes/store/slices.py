@@ -1,4 +1,4 @@
-"""Slices as learners see them: normalised by the rule of the protocol, then cut to the model's input."""
+"""Slices for learners: normalised by the rule of the protocol, then cropped to the model's input."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Rule = Literal["per-scan", "training-scans"]
 
 
 class ScanArrays(Protocol):
-    """What is read of a prepared scan: uncut arrays (Z,Y,X) and the statistics of the whole image.
+    """A prepared scan: uncropped arrays (Z,Y,X) and the statistics of the whole image.
 
     `count` voxels, `mean` in stored units, `m2` the sum of squared deviations from that mean.
     """
@@ -41,14 +41,14 @@ class ScanArrays(Protocol):
 
 
 class DatasetFacts(Protocol):
-    """What is read of a dataset's description."""
+    """The fact of a dataset that a slice reader needs."""
 
     @property
     def image_size(self) -> int: ...
 
 
 class Scans(Protocol):
-    """What is read of a store; `episodes.store.Store` is one."""
+    """The interface of a store that slices need; `episodes.store.store.Store` has it."""
 
     @property
     def spec(self) -> DatasetFacts: ...
@@ -59,7 +59,7 @@ class Scans(Protocol):
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Mean and standard deviation, in stored units, by which every scan's intensities are normalised."""
+    """Mean and standard deviation, in stored units, that normalise the intensities of each scan."""
 
     rule: Rule
     mean_std: Mapping[str, tuple[float, float]]
@@ -69,7 +69,7 @@ def pooled(statistics: Iterable[tuple[int, float, float]]) -> tuple[int, float, 
     """Combine (count, mean, sum of squared deviations) of several parts into those of their union.
 
     The pairwise update of Chan, Golub & LeVeque (1983): exact in real arithmetic, and stable in double
-    where summing raw squares is not.
+    precision, unlike a sum of raw squares.
     """
     count, mean, m2 = 0, 0.0, 0.0
     for part_count, part_mean, part_m2 in statistics:
@@ -86,16 +86,16 @@ def pooled(statistics: Iterable[tuple[int, float, float]]) -> tuple[int, float, 
 def normalisation(store: Scans, rule: str, training_scans: Sequence[str]) -> Normalisation:
     """Return the intensities' mean and population standard deviation for every scan of `store`.
 
-    "per-scan" (MR): each by its own whole volume. "training-scans" (CT): all by the pooled voxels of
-    `training_scans`. Both over the uncut volumes, padding and empty slices included (docs/protocols.md, P-6).
+    Rule "per-scan" (MR) takes them from each scan's own volume, "training-scans" (CT) from the pooled voxels
+    of `training_scans`. Both use uncropped volumes with padding and empty slices (docs/protocols.md, P-6).
     Raises `UserError` for an unknown rule, no training scan, or constant intensities.
     """
     if rule == "per-scan":
-        own = {
+        of_scan = {
             scan: _mean_std([store.scan(scan)], f"scan {scan} has one intensity everywhere")
             for scan in store.index.scans
         }
-        return Normalisation("per-scan", MappingProxyType(own))
+        return Normalisation("per-scan", MappingProxyType(of_scan))
     if rule == "training-scans":
         if not training_scans:
             raise UserError(
@@ -115,10 +115,10 @@ def _mean_std(scans: Sequence[ScanArrays], complaint: str) -> tuple[float, float
 
 
 class SliceReader:
-    """Reads single slices of a store, normalised and cut to `image_size` x `image_size`.
+    """Reads single slices of a store, normalised and cropped to `image_size` x `image_size`.
 
-    The cut keeps rows and columns from 0 on, as the released programs do: `volume[:, :size, :size]`.
-    Nothing is kept between calls, so one reader serves several threads.
+    The crop is `volume[:, :size, :size]`, as in the released programs. A reader keeps nothing between calls,
+    so several threads may share it.
     """
 
     def __init__(self, store: Scans, normalisation: Normalisation) -> None:
@@ -127,10 +127,10 @@ class SliceReader:
         self.image_size = store.spec.image_size
 
     def image(self, ref: SliceRef) -> NDArray[np.float32]:
-        """Return (x - mean) / std of one slice, (H,W) float32; computed in double."""
+        """Return (x - mean) / std of one slice, (H,W) float32, computed in double precision."""
         mean, std = self._normalisation.mean_std[ref.scan]
-        cut = self.cut(self._store.scan(ref.scan).image, ref)
-        return ((cut.astype(np.float64) - mean) / std).astype(np.float32)
+        pixels = self.crop_slice(self._store.scan(ref.scan).image, ref)
+        return ((pixels.astype(np.float64) - mean) / std).astype(np.float32)
 
     def images(self, refs: Sequence[SliceRef]) -> Tensor:
         """Return the normalised slices as one tensor, (N,1,H,W) float32."""
@@ -140,25 +140,28 @@ class SliceReader:
         return stack
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
-        """Return where the slice shows the class stored as `class_value`, (H,W) bool."""
-        shown: NDArray[np.bool_] = self.cut(self._store.scan(ref.scan).labels, ref) == class_value
+        """Return the mask (H,W), bool, of the class with the stored value `class_value`."""
+        shown: NDArray[np.bool_] = self.crop_slice(self._store.scan(ref.scan).labels, ref) == class_value
         return shown
 
     def labels(self, ref: SliceRef) -> NDArray[np.uint8]:
-        """Return the stored class values of the slice, (H,W) uint8, 0 = no class."""
-        return self.cut(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
+        """Return the stored class values of the slice, (H,W) uint8; 0 means no class."""
+        return self.crop_slice(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
 
     def superpixels(self, ref: SliceRef) -> NDArray[np.int32]:
-        """Return the superpixel numbers of the slice, (H,W) int32, 0 = in no superpixel."""
-        return self.cut(self._store.scan(ref.scan).superpixels, ref).astype(np.int32)
+        """Return the superpixel numbers of the slice, (H,W) int32; 0 means no superpixel."""
+        return self.crop_slice(self._store.scan(ref.scan).superpixels, ref).astype(np.int32)
 
-    def cut(self, volume: NDArray[Any], ref: SliceRef) -> NDArray[Any]:
-        """Return what a model sees, (H,W), of slice `ref.z` of a volume (Z,Y,X) on the scan's grid."""
+    def crop_slice(self, volume: NDArray[Any], ref: SliceRef) -> NDArray[Any]:
+        """Return slice `ref.z`, cropped to (image_size, image_size), of a volume (Z,Y,X) on the scan's grid.
+
+        Raises `UserError` for a volume with smaller slices.
+        """
         size = self.image_size
         if volume.shape[1] < size or volume.shape[2] < size:
             raise UserError(
                 f"scan {ref.scan} has slices of {volume.shape[1]} x {volume.shape[2]} pixels, wanted at "
                 f"least {size} x {size}; prepare it again with padding"
             )
-        cut: NDArray[Any] = volume[ref.z, :size, :size]
-        return cut
+        pixels: NDArray[Any] = volume[ref.z, :size, :size]
+        return pixels

@@ -1,14 +1,13 @@
-"""A prepared dataset: memory-mapped arrays per scan in their own dtype, uncut, and an index.json.
+"""A store, which is a prepared dataset: uncropped, memory-mapped arrays of each scan and an index.json.
 
-Layout of a store folder: `index.json`, and per scan ID `images/ID.npy`, `labels/ID.npy` (uint8) and
-`superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers all that determines a result, the
-superpixels included: they may differ between CPUs.
+Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
+(uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers everything that determines a
+result, including the superpixels, which may differ between CPUs.
 
-`prepared_by` in index.json names who made the volumes: "fewshot" (this program, from the download; phantoms
-too), "published-layout" (a layout that somebody else's released preprocessing wrote), or "unknown" (own
-folders, all else). The hash does not cover it, because it changes no number. A store without the key reads as
-"unknown", since older programs prepared downloads and the published layout alike and did not write down
-which.
+`prepared_by` in index.json gives the origin of the volumes: "fewshot" (this program, from the download or as
+phantoms), "published-layout" (released preprocessing of others), or "unknown" (a user's folder, or else). The
+hash does not cover it, because it changes no number. A store without the key is "unknown": older programs did
+not record the origin.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from fewshot.base.errors import UserError
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
 PREPARED_BY = ("fewshot", "published-layout", "unknown")
-NOT_HASHED = ("title", "sources", "region", "patients")  # prose, a method's constants, what audits read
+NOT_HASHED = ("title", "sources", "region", "patients")  # facts that change no array and no plan
 
 
 @dataclass(frozen=True)
 class SourceScan:
-    """A scan on its way into a store: arrays (Z,H,W), geometry, and sha256 of the files it came from."""
+    """A scan to be written: arrays (Z,H,W), geometry as in `NiftiImage`, and sha256 of its source files."""
 
     scan_id: str
     image: NDArray[Any]
@@ -57,10 +56,10 @@ class SourceScan:
 
 @dataclass(frozen=True)
 class StoredScan:
-    """One scan of an opened store; arrays are read from disk as they are used.
+    """One scan of an opened store, with memory-mapped arrays.
 
-    image (Z,H,W) in its own dtype, labels uint8 and superpixels uint16 likewise; spacing (z,y,x) in mm;
-    `count`, `mean`, `m2`: voxels, mean and sum of squared deviations of the whole uncut image, double.
+    `image` (Z,H,W) in its own dtype, `labels` (Z,H,W) uint8, `superpixels` (Z,H,W) uint16; `spacing_mm`
+    (z,y,x); `count`, `mean`, `m2`: voxels, mean and sum of squared deviations of the uncropped image.
     """
 
     scan_id: str
@@ -76,7 +75,7 @@ class StoredScan:
 
 
 class Store:
-    """An opened store. Opening reads index.json alone."""
+    """An opened store; opening reads only index.json."""
 
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         self.path = path
@@ -91,10 +90,12 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Open a store folder; `UserError` where it is none, is damaged, or is of another schema."""
+        """Open a store folder; `UserError` if it is not a store, is damaged, or has another schema."""
         file = path / "index.json"
         if not file.is_file():
-            raise UserError(f"{path} holds no index.json, so it is no prepared dataset; run: fewshot prepare")
+            raise UserError(
+                f"{path} holds no index.json, so it is not a prepared dataset; run: fewshot prepare"
+            )
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError):
@@ -125,16 +126,16 @@ class Store:
         )
 
     def sources(self) -> dict[str, tuple[str, str]]:
-        """Return the sha256 of the image and label file each scan was prepared from."""
+        """Return scan id -> sha256 of the image file and of the label file from which it was prepared."""
         hashes = {scan: entry["source_sha256"] for scan, entry in self._scans.items()}
-        return {scan: (found["image"], found["label"]) for scan, found in hashes.items()}
+        return {scan: (pair["image"], pair["label"]) for scan, pair in hashes.items()}
 
     def image_hashes(self) -> dict[str, str]:
-        """Return the sha256 of every scan's prepared image."""
+        """Return scan id -> sha256 of the prepared image."""
         return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
 
     def scan(self, scan_id: str) -> StoredScan:
-        """Return a scan with memory-mapped arrays."""
+        """Return a scan with memory-mapped arrays; `UserError` for an unknown id or a damaged file."""
         if scan_id not in self._open:
             if scan_id not in self._scans:
                 raise UserError(f"scan {scan_id!r} is not in {self.path}; it holds {', '.join(self._scans)}")
@@ -162,12 +163,10 @@ class Store:
 def new_store(
     path: Path, spec: DatasetSpec, *, overwrite: bool = False, prepared_by: str = "unknown"
 ) -> Iterator[StoreWriter]:
-    """Yield a writer; when the block ends well the store takes its place at `path`, else nothing is left.
+    """Yield a writer; if the block succeeds the store appears at `path`, else nothing is left.
 
-    `prepared_by` is one of `PREPARED_BY`.
-
-    What is at `path` already is replaced if `overwrite`, and only once the new store is whole; else it is
-    a `UserError`, as is a disk that is full or may not be written.
+    With `overwrite`, a finished new store replaces an existing one. `prepared_by` is one of `PREPARED_BY`.
+    Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
     """
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
@@ -186,9 +185,9 @@ def new_store(
 
 @contextmanager
 def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Make a folder beside `path`, locked while it lives and gone afterwards.
+    """Yield a new, locked folder beside `path` and remove it afterwards.
 
-    What killed processes left there is removed first: nobody holds its lock.
+    First remove unlocked folders of the same kind, which killed processes left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.partial-*"):
@@ -205,7 +204,7 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _lock_if_free(folder: Path) -> Iterator[bool]:
-    """Lock `folder` for the block and yield True; yield False where another process holds it."""
+    """Lock `folder` during the block and yield True; yield False if another process holds the lock."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -220,7 +219,7 @@ def _lock_if_free(folder: Path) -> Iterator[bool]:
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the finished store to `path`; what was there goes only when that has worked."""
+    """Rename the finished store to `path`; remove an older store there only after the rename succeeded."""
     if not path.exists():
         temporary.rename(path)
         return
@@ -236,7 +235,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
 
 
 class StoreWriter:
-    """Takes scans one by one, so that only one is in memory, and writes the index last."""
+    """Writes scans one by one, so that only one is in memory, and the index last."""
 
     def __init__(self, folder: Path, spec: DatasetSpec, prepared_by: str = "unknown") -> None:
         self.folder, self.spec, self.prepared_by = folder, spec, prepared_by
@@ -244,7 +243,7 @@ class StoreWriter:
         self._entries: list[dict[str, Any]] = []
 
     def add(self, source: SourceScan) -> None:
-        """Write one scan's arrays and remember its entry."""
+        """Write the arrays of one scan and keep its entry for the index."""
         arrays = {"images": source.image, "labels": source.labels, "superpixels": source.superpixels}
         hashes = {}
         for kind, array in arrays.items():
@@ -273,7 +272,7 @@ class StoreWriter:
         )
 
     def finish(self) -> None:
-        """Write index.json; the hash is of what decides the questions and of the arrays, not of the rest."""
+        """Write index.json; its hash covers the arrays, spacings and facts, but not the keys `NOT_HASHED`."""
         facts = {key: value for key, value in self.spec.to_json().items() if key not in NOT_HASHED}
         arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in self._entries]
         write_json(
@@ -290,7 +289,7 @@ class StoreWriter:
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> str:
-    """Write a .npy file to the disk and return its sha256."""
+    """Write a .npy file, flush it to the disk and return its sha256."""
     path.parent.mkdir(exist_ok=True)
     with path.open("wb") as stream:
         digest = write_npy(stream, array)

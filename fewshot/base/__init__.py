@@ -1,1 +1,1 @@
-"""Ground that every package stands on: errors, types, seeds, files, locks, memory, processes."""
+"""Foundations that every package imports: errors, types, seeds, files, locks, memory, processes."""

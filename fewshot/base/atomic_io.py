@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the canonical text that hashes are taken of."""
+"""Atomic file writes, canonical JSON, and sha256 hashes of values and files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from fewshot.base.errors import UserError
 def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on success flush it to disk and rename it to `path`.
 
-    On any error the temporary file is removed and `path` is left as it was. A full disk or a folder
-    that can't be written is a `UserError` naming `path` and the reason.
+    On any error it removes the temporary file and leaves `path` as it was. Raises `UserError`, with `path`
+    and the reason, for a full disk or a folder without write permission.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,14 +43,14 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
 
 
 def copy_to(path: Path, source: Path) -> None:
-    """Copy a file to `path`, whole or not at all."""
+    """Copy the file `source` to `path` atomically; errors as `atomic_write`."""
     with atomic_write(path, "wb") as stream, source.open("rb") as content:
         shutil.copyfileobj(content, stream)
 
 
 @contextmanager
 def moved_into_place(path: Path, suffix: str) -> Iterator[Path]:
-    """Yield a temporary path beside `path` for a library that writes by name; rename it on success."""
+    """Yield a temporary path beside `path`, for a library that takes a file name; rename it on success."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
@@ -83,7 +83,7 @@ def canonical_json(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path`, whole or not at all: sorted keys, one-space indent, no NaN."""
+    """Write `value` to `path` atomically as JSON: sorted keys, one-space indent; NaN raises ValueError."""
     text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
     with atomic_write(path) as stream:
         stream.write(text + "\n")

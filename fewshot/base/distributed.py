@@ -1,4 +1,4 @@
-"""Several processes that train one model together, each with its share of a batch; or one alone."""
+"""Data-parallel training: each of several processes computes its share of a batch; or one process alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # before a group is there: its defaults would keep the group for good
+import torch.distributed.nn.functional  # before a group exists: its defaults would hold the group
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -22,38 +22,38 @@ from fewshot.base.errors import UserError
 from fewshot.base.locks import if_free, locked
 
 LOG = logging.getLogger("fewshot")
-PAUSE = 2.0  # seconds between two looks at a lock; a collective may be pending for half an hour at most
-PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets beside WORLD_SIZE
+PAUSE = 2.0  # seconds between two attempts to lock; a collective times out after half an hour
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets them beside WORLD_SIZE
 
 
 class _Spare(nn.Module):
-    """A module beside a parameter that takes no part, without which torch warns of looking for such ones."""
+    """Wrapper with one unused parameter, so that DDP's `find_unused_parameters=True` does not warn."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
         self.spare = nn.Parameter(torch.zeros(1, device=next(module.parameters()).device))
 
-    def forward(self, *given: Any) -> Any:
-        """Return what the module does."""
-        return self.module(*given)
+    def forward(self, *inputs: Any) -> Any:
+        """Return the output of the wrapped module."""
+        return self.module(*inputs)
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process's place among `size`; alone, everything is the identity."""
+    """The rank of this process and the number of processes; with one process all is the identity."""
 
     rank: int = 0
     size: int = 1
     _wrapped: dict[nn.Module, nn.Module] = field(default_factory=dict)
 
-    def gradients_averaged(self, module: nn.Module) -> nn.Module:
-        """Return the module as it is to be called so that gradients are averaged over the processes.
+    def average_gradients(self, module: nn.Module) -> nn.Module:
+        """Return the module to call so that its gradients are averaged over the processes.
 
-        Buffers, such as BatchNorm's statistics, are those of the first process. Gradients are summed in the
-        same buckets at every step: torch would otherwise choose other ones after a process's first step, and
-        from three processes on the order of a sum depends on the place in its bucket, so that a training
-        that goes on after a kill would end elsewhere.
+        The first process broadcasts its buffers, such as BatchNorm's statistics. `find_unused_parameters`
+        keeps the gradient buckets equal at every step: by default torch rebuilds them after a process's
+        first step. With three or more processes the order of a sum depends on the bucket, so a resumed
+        training would then differ from an uninterrupted one.
         """
         if self.size == 1 or not torch.is_grad_enabled():
             return module
@@ -62,35 +62,35 @@ class DistributedContext:
         return self._wrapped[module]
 
     def leave(self) -> None:
-        """Let go of what was wrapped: it holds the group of processes, and with it the group's threads."""
+        """Drop the wrapped modules: they hold the process group, and with it the group's threads."""
         self._wrapped.clear()
 
-    def gathered(self, mine: Tensor) -> Tensor:
-        """Return (size*N,...) of every process's (N,...), in the order of the ranks; no gradient."""
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """Concatenate the (N,...) tensors of all processes, in rank order, to (size*N,...); no gradient."""
         if self.size == 1:
-            return mine
-        parts = [torch.empty_like(mine, memory_format=torch.contiguous_format) for _ in range(self.size)]
-        dist.all_gather(parts, mine.contiguous())
+            return tensor
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        dist.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
 
     def wait(self) -> None:
-        """Go on when every process has come here."""
+        """Block until every process has called `wait`."""
         if self.size > 1:
             dist.barrier()
 
     @contextmanager
-    def holding(self, lock: Path) -> Iterator[None]:
-        """Hold a lock file, as long as it takes, by the first process on behalf of all."""
+    def lock_on_rank0(self, lock: Path) -> Iterator[None]:
+        """Hold the lock file `lock` during the block: wait until it is free; rank 0 locks it for all."""
         if self.size == 1:
             with locked(lock):
                 yield
             return
         waited = False
         while True:
-            with if_free(lock) if self.rank == 0 else nullcontext(False) as ours:
-                told = [ours]
-                dist.broadcast_object_list(told)
-                if told[0]:
+            with if_free(lock) if self.rank == 0 else nullcontext(False) as is_locked:
+                message = [is_locked]
+                dist.broadcast_object_list(message)
+                if message[0]:
                     yield
                     return
             if self.rank == 0 and not waited:
@@ -101,10 +101,11 @@ class DistributedContext:
 
 @contextmanager
 def init_distributed(device: torch.device) -> Iterator[tuple[DistributedContext, torch.device]]:
-    """Join the processes that `torchrun` started; alone where it did not. Yield the place and its device.
+    """Join the process group if `torchrun` started this process; yield the context and its device.
 
-    On a GPU every process takes the one of its number on the machine. Raises `UserError` where there is none,
-    where the device has a number, and where what `torchrun` tells a process is not there.
+    Without `torchrun` the context has one process. With CUDA each process uses the GPU of its local rank.
+    Raises `UserError` if that GPU does not exist, if `device` has an index, or if a variable of `torchrun` is
+    missing.
     """
     size = _processes()
     if size == 1:
@@ -116,33 +117,33 @@ def init_distributed(device: torch.device) -> Iterator[tuple[DistributedContext,
                 f"--device {device}: torchrun gives every process the GPU of its own number; leave the "
                 f"number out (--device {device.type})"
             )
-        local, found = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if local >= found:
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
             raise UserError(
-                f"torchrun started process {local + 1} of this machine and torch finds {found} GPUs here; "
-                f"give --nproc-per-node {found}"
+                f"torchrun started process {local + 1} of this machine and torch finds {gpus} GPUs here; "
+                f"give --nproc-per-node {gpus}"
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    together = DistributedContext(dist.get_rank(), dist.get_world_size())
+    context = DistributedContext(dist.get_rank(), dist.get_world_size())
     try:
-        yield together, device
+        yield context, device
     finally:
-        # The group's threads end with the last that holds it. Left alone they outlive the interpreter, and
-        # the one that then frees a tensor aborts the process.
-        together.leave()
+        # The group's threads end when nothing holds the group. Threads that outlive the interpreter abort
+        # the process as soon as they free a tensor.
+        context.leave()
         gc.collect()
         dist.destroy_process_group()
 
 
 def _processes() -> int:
-    """Return how many processes train together, from the environment."""
+    """Return the number of processes from WORLD_SIZE; raise `UserError` for an incomplete environment."""
     text = os.environ.get("WORLD_SIZE", "1")
-    missing = [name for name in PLACE if name not in os.environ]
+    missing = [name for name in TORCHRUN if name not in os.environ]
     if text == "1" or (text.isdecimal() and int(text) > 1 and not missing):
         return int(text)
-    wrong = f"but not {', '.join(missing)}" if missing else "which is no number of processes"
+    wrong = f"but not {', '.join(missing)}" if missing else "which is not a number of processes"
     raise UserError(
         f"WORLD_SIZE is set to {text!r}, {wrong}: torchrun sets all of them; start several processes by it, "
         "or unset WORLD_SIZE for one"

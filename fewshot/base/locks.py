@@ -1,4 +1,4 @@
-"""Locks between processes that share a work folder; the system drops them when a process dies."""
+"""File locks between processes that share a work folder; the system releases them when a process dies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path`, waiting (and saying so) while another process holds it; yield True."""
+    """Hold the lock file `path`; yield True. Waits, and logs it, while another process holds the lock."""
     with if_free(path) as ours:
         if ours:
             yield True
@@ -24,7 +24,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path` unless another process does, without waiting; say whether it is held."""
+    """Try to lock the file `path` without waiting; yield whether this process now holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:

@@ -1,4 +1,4 @@
-"""Memory of host and device: copies that nobody waits for, and going on with less where it runs out."""
+"""Pinned-memory transfers to the GPU, and batches that are halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -14,67 +14,67 @@ from fewshot.base.errors import UserError
 T = TypeVar("T")
 A = TypeVar("A")
 LOG = logging.getLogger("fewshot")
-SAID = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+MESSAGES = ("not enough memory", "can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on `device`; towards a GPU through pinned memory, so that the host need not wait."""
+    """Return the tensor on `device`; copies to a GPU use pinned memory, so that the host does not wait."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes of a GPU's memory that nobody holds."""
+    """Return the free memory of a GPU in bytes."""
     free, _whole = torch.cuda.mem_get_info(device)
     return int(free)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Say whether an error is that the device or the host has no memory left.
+    """Return whether an error means that the device or the host is out of memory.
 
-    torch has a class for its own allocator on a device; for the host and for libraries, only the words.
+    torch has an exception class only for its device allocator; for the host and libraries the text decides.
     """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MESSAGES)
 
 
 class Batches:
-    """How many items are asked at once: halved where they do not fit in memory, and never raised again."""
+    """A batch size that is halved when a batch does not fit in memory, and never raised again."""
 
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def over(self, items: Sequence[T], ask: Callable[[Sequence[T]], A]) -> Iterator[A]:
-        """Yield what `ask` returns for each batch of `items`, in order.
+    def over(self, items: Sequence[T], compute: Callable[[Sequence[T]], A]) -> Iterator[A]:
+        """Yield the result of `compute` for each batch of `items`, in order.
 
-        A batch that memory does not hold is asked again, half as large, and the log says so; `ask` must
-        therefore change nothing before it returns. `UserError` where one item alone is too much.
+        When memory runs out, `over` halves the batch, logs it and calls `compute` again; so `compute` must
+        change nothing before it returns. Raises `UserError` if a single item does not fit.
         """
         start = 0
         while start < len(items):
-            some = items[start : start + self.size]
-            answered = self._tried(some, ask)
-            if answered is not None:
-                yield answered[0]
-                start += len(some)
+            batch = items[start : start + self.size]
+            result = self._try_batch(batch, compute)
+            if result is not None:
+                yield result[0]
+                start += len(batch)
 
-    def _tried(self, some: Sequence[T], ask: Callable[[Sequence[T]], A]) -> tuple[A] | None:
-        """Return the answer; None where memory ran out and the batch was halved.
+    def _try_batch(self, batch: Sequence[T], compute: Callable[[Sequence[T]], A]) -> tuple[A] | None:
+        """Return the result in a tuple; None if memory ran out and the size was halved.
 
-        A function of its own, so that the error, whose frames hold tensors, is gone at the next try.
+        A separate function frees the error, whose frames hold tensors, before the next try.
         """
         try:
-            return (ask(some),)
+            return (compute(batch),)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
-            if len(some) == 1:
+            if len(batch) == 1:
                 raise UserError(
-                    f"memory does not hold a single slice ({str(error).splitlines()[0]}); end other "
+                    f"out of memory for a single slice ({str(error).splitlines()[0]}); end other "
                     "programs, or use another --device, a smaller --encoder or smaller slices"
                 ) from error
-            self.size = len(some) // 2
-            LOG.warning("memory does not hold %d slices at once; going on with %d", len(some), self.size)
+            self.size = len(batch) // 2
+            LOG.warning("out of memory for %d slices at once; continuing with %d", len(batch), self.size)
             return None

@@ -1,4 +1,4 @@
-"""The precisions that a network runs in, by name; weights, comparison of features and losses stay float32."""
+"""Named precisions of a network's forward pass; weights, feature comparison and losses stay float32."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ PRECISIONS = ("float32", "bf16")
 
 
 def check_precision(name: str) -> str:
-    """Return `name` if it is a precision; `UserError` with the near names where it is none."""
+    """Return `name` if it is a known precision, else raise `UserError` with similar names."""
     if name not in PRECISIONS:
         raise unknown_name("precision", name, PRECISIONS)
     return name
 
 
 def autocast_to(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Run what is inside in `precision` on `device`: bf16 by autocast, float32 as it is written."""
+    """Return a context that runs its block in `precision` on `device`: bf16 uses autocast."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def in_float32(device: torch.device) -> AbstractContextManager[object]:
-    """Turn autocast off for what is inside, on a device that has it."""
-    has = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if has else nullcontext()
+    """Return a context that turns autocast off in its block, on a device that supports autocast."""
+    has_autocast = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()

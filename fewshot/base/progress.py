@@ -1,4 +1,4 @@
-"""Progress with time left, on standard error, for work that takes more than a moment."""
+"""Progress bars with the remaining time, on standard error."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-ROW = "FEWSHOT_PROGRESS_ROW"  # the line below the cursor that a process draws on, of several on one terminal
+ROW = "FEWSHOT_PROGRESS_ROW"  # terminal line below the cursor for this process, if several share a terminal
 
 
 class Progress:
-    """A bar that counts up to a total."""
+    """A progress bar that counts up to a total."""
 
     def __init__(self, bar: tqdm[Any]) -> None:
         self._bar = bar
 
     def update(self, count: int = 1) -> None:
-        """Count `count` more as done."""
+        """Advance the bar by `count`."""
         self._bar.update(count)
 
     def note(self, text: str) -> None:
-        """Show `text` after the bar, from its next drawing on."""
+        """Show `text` after the bar when it is next drawn."""
         self._bar.set_postfix_str(text, refresh=False)
 
 
@@ -32,7 +32,15 @@ class Progress:
 def progress(
     total: int, description: str, unit: str = "it", initial: int = 0, shown: bool = True
 ) -> Iterator[Progress]:
-    """Draw a bar while the block runs: often on a terminal, twice a minute in a log."""
+    """Draw a bar while the block runs: five times a second on a terminal, twice a minute elsewhere.
+
+    Args:
+        total: number of items.
+        description: text before the bar.
+        unit: name of an item.
+        initial: items that were finished before, as after a resume.
+        shown: False draws nothing.
+    """
     interval = 0.2 if sys.stderr.isatty() else 30.0
     bar = tqdm(
         total=total, desc=description, unit=unit, initial=initial, mininterval=interval, maxinterval=interval,

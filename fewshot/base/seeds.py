@@ -1,4 +1,4 @@
-"""Seeds from names: every random draw depends on what it is for, never on what ran before it."""
+"""Seeds from names: a random draw depends on its purpose, never on earlier draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 
 def seed_for(*names: str | int) -> int:
-    """Return a seed in [0, 2**63) that depends on `names` alone, in order and type.
+    """Return a seed in [0, 2**63) that depends only on `names`, their order and their types.
 
     >>> seed_for("episode", 0, 17) == seed_for("episode", 0, 17) != seed_for("episode", 0, "17")
     True

@@ -1,6 +1,7 @@
-"""The few types that travel between the packages; shapes are part of the type.
+"""Types that all packages share: slices, supports, episodes, tasks and scores, with their tensor shapes.
 
-S shots, Q query slices, B episodes, H x W image size in pixels.
+S shots, Q query slices, B episodes, H x W image size in pixels. Importing this module does not import torch:
+plans, stores and tables need no tensors and must start quickly.
 """
 
 from __future__ import annotations
@@ -8,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from fewshot.base.errors import UserError
-from fewshot.base.memory import to_device
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def checked_name(kind: str, name: str) -> str:
-    """Return `name` if it is safe as a file name and in a table, else raise `UserError`."""
+    """Return `name` if it can be a file name and a table entry, else raise `UserError`."""
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{kind} {name!r} is not a usable name: wanted a letter or digit, then up to 63 of letters, "
@@ -44,6 +45,8 @@ class Support:
     masks: Tensor
 
     def __post_init__(self) -> None:
+        import torch
+
         if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != torch.float32:
             raise ValueError(
                 f"support images are {tuple(self.images.shape)} {self.images.dtype}, wanted (S,1,H,W) float32"
@@ -57,11 +60,11 @@ class Support:
 
 @dataclass(frozen=True)
 class Episode:
-    """A training question with its answer.
+    """Annotated support and query slices of B training episodes.
 
     support_images (B,S,1,H,W) and query_images (B,Q,1,H,W) float32; support_masks (B,S,H,W) and
-    query_masks (B,Q,H,W) bool; `prepared`: what the learner's `prepare` returned for each of the B
-    support mask stacks, stacked along a new first axis; `label`: one line for the episode log.
+    query_masks (B,Q,H,W) bool; `prepared`: the result of the learner's `prepare` for the support masks of
+    each episode, stacked along a new first axis; `label`: one line for the episode log.
     """
 
     support_images: Tensor
@@ -72,7 +75,9 @@ class Episode:
     label: str = ""
 
     def to(self, device: torch.device) -> Episode:
-        """Return the episode with every tensor on `device`; a GPU's copies do not hold up the host."""
+        """Return the episode with every tensor on `device`; copies to a GPU do not block the host."""
+        from fewshot.base.memory import to_device
+
         return Episode(
             to_device(self.support_images, device),
             to_device(self.support_masks, device),
@@ -85,9 +90,9 @@ class Episode:
 
 @dataclass(frozen=True)
 class Task:
-    """One evaluation question: a class in one query scan, answered from one set of support slices.
+    """One evaluation task: segment a class in the slices of one query scan, from one set of support slices.
 
-    `queries` are the slices this support serves; `scored[i]` says whether `queries[i]` counts.
+    `queries`: the query slices that use this support; `scored[i]`: whether `queries[i]` counts in the Dice.
     """
 
     class_name: str
@@ -100,9 +105,9 @@ class Task:
 
 @dataclass(frozen=True)
 class ScanScore:
-    """Raw counts of one class in one query scan over the scored slices, in pixels; ratios come last.
+    """Pixel counts of one class in one query scan, summed over the scored slices.
 
-    `undefined` holds the reason where no Dice exists (then the counts are 0 and `dice` is None).
+    `undefined`: the reason why no Dice exists, or None; a reason sets the counts to 0 and `dice` to None.
     """
 
     class_name: str
@@ -116,7 +121,7 @@ class ScanScore:
 
     @property
     def dice(self) -> float | None:
-        """Dice = 2 tp / (2 tp + fp + fn) in [0, 1]; None where undefined."""
+        """Dice = 2 tp / (2 tp + fp + fn) in [0, 1]; None if it is undefined."""
         denominator = 2 * self.tp + self.fp + self.fn
         if self.undefined is not None or denominator == 0:
             return None

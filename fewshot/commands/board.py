@@ -1,4 +1,4 @@
-"""Arguments and reading that the commands over records share: which records, and what of bad ones."""
+"""Options that select records, and the functions that read them and leave out invalid ones."""
 
 from __future__ import annotations
 
@@ -8,48 +8,63 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup as ArgumentGroup
+
     from results.records.record import Record
     from results.summary.screening import ScreenedRecords
 
 
-def add_records(parser: argparse.ArgumentParser) -> None:
-    """Add where records lie and what to do about bad ones."""
-    parser.add_argument(
+def add_record_folders(parser: argparse.ArgumentParser) -> ArgumentGroup:
+    """Add where records lie."""
+    group = parser.add_argument_group("records")
+    group.add_argument(
         "--records", type=Path, nargs="+", metavar="DIR", help="folders of records (default: WORK/records)"
     )
-    parser.add_argument(
-        "--skip-invalid", action="store_true", help="exit with 0 though bad records were named and left out"
+    return group
+
+
+def add_records(parser: argparse.ArgumentParser) -> ArgumentGroup:
+    """Add where records lie and what to do about invalid ones."""
+    group = add_record_folders(parser)
+    group.add_argument(
+        "--skip-invalid", action="store_true", help="exit with 0 although invalid records were left out"
     )
+    return group
 
 
-def add_board(parser: argparse.ArgumentParser, *, measures: bool = True) -> None:
-    """Add which board: dataset, setting, protocol, measure."""
-    parser.add_argument("--dataset", required=True, metavar="D", help="a dataset of the records")
-    parser.add_argument("--setting", type=int, choices=(1, 2), default=1, help="default: 1")
-    parser.add_argument(
+def add_board(parser: argparse.ArgumentParser, *, measures: bool = True) -> ArgumentGroup:
+    """Add the options that select a board: dataset, setting, protocol and, with `measures`, the measure."""
+    group = parser.add_argument_group("board")
+    group.add_argument("--dataset", required=True, metavar="D", help="a dataset of the records")
+    group.add_argument("--setting", type=int, choices=(1, 2), default=1, help="setting of the records")
+    group.add_argument(
         "--protocol", metavar="P", help="a protocol of the records (default: alpnet-ep1, or the only one)"
     )
     if measures:
-        parser.add_argument(
-            "--measure", default="dice", metavar="M", help="dice, iou, precision or recall (default: dice)"
+        group.add_argument(
+            "--measure",
+            default="dice",
+            choices=("dice", "iou", "precision", "recall"),
+            help="what to compare",
         )
+    return group
 
 
 def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:
-    """Return the sound records and the exit status: 1 where bad ones were left out without leave."""
-    found, status = screened(args)
-    return found.records, status
+    """Return the valid records and the exit status: 1 if any was invalid without --skip-invalid."""
+    valid, status = screened(args)
+    return valid.records, status
 
 
 def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
-    """Return the screened records with their files, and the exit status; bad ones are named on stderr."""
+    """Return the screened records with their files, and the exit status; print invalid ones to stderr."""
     from results.summary.screening import screen_records
 
-    found = screen_records(args.records or [args.work / "records"])
-    for fault in found.faults:
+    records = screen_records(args.records or [args.work / "records"])
+    for fault in records.faults:
         sys.stderr.write(f"left out: {fault}\n")
-    if found.faults and not args.skip_invalid:
+    if records.faults and not args.skip_invalid:
         sys.stderr.write(
-            f"{len(found.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
+            f"{len(records.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
         )
-    return found, int(bool(found.faults) and not args.skip_invalid)
+    return records, int(bool(records.faults) and not args.skip_invalid)

@@ -1,6 +1,6 @@
-"""One command on several devices: a process on each takes the cells that no other process is at.
+"""One command on several devices: each device's process takes cells that no other process works on.
 
-They share nothing but the work folder, as processes on several machines do that were given the same command.
+The processes share only the work folder, like the same command typed on several machines.
 """
 
 from __future__ import annotations
@@ -13,15 +13,23 @@ from collections.abc import Sequence
 from fewshot.base.errors import UserError
 
 
-def work_side_by_side(typed: Sequence[str], devices: Sequence[str], redo: bool) -> None:
+def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: bool) -> None:
     """Run the command line `typed` once on each device, at the same time, and wait for all.
 
-    What they print is thrown away: the caller finds all done and prints. Processes on the CPU share its
-    cores. Raises `UserError` where a process failed; the others end their work first.
+    Their output is discarded, because the caller prints the finished cells. Processes on the CPU share its
+    cores.
+
+    Args:
+        typed: the command's name and options.
+        devices: one process runs on each.
+        overwrite: whether --overwrite is among the options, which is an error here.
+
+    Raises:
+        UserError: a process failed; the others finished their work first.
     """
     from fewshot.base.progress import ROW
 
-    if redo:
+    if overwrite:
         raise UserError("--overwrite with several devices: each would do every cell again; give one --device")
     processes = []
     try:
@@ -32,19 +40,19 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], redo: bool) 
         ended = [process.wait() for process in processes]
     finally:
         for process in processes:
-            process.terminate()  # one that has ended is left alone
+            process.terminate()  # does nothing to a process that has ended
         for process in processes:
             process.wait()
     failed = [f"{device} (status {status})" for device, status in zip(devices, ended, strict=True) if status]
     if failed:
         raise UserError(
-            f"of {len(devices)} processes {len(failed)} failed, as said above: {', '.join(failed)}; what is "
-            "done is kept, and the same command goes on from there"
+            f"{len(failed)} of {len(devices)} processes failed with the errors above: {', '.join(failed)}; "
+            "finished cells are kept, and the same command continues from there"
         )
 
 
 def _threads(devices: Sequence[str]) -> dict[str, str]:
-    """Return the setting by which processes on the CPU share its cores, unless the user chose one."""
+    """Return the environment in which CPU processes share the cores; empty if the user set one."""
     on_cpu = sum(device == "cpu" for device in devices)
     if on_cpu < 2 or "OMP_NUM_THREADS" in os.environ:
         return {}

@@ -1,4 +1,4 @@
-"""The masks of a board's rows, read from saved predictions and the store they were made on."""
+"""Masks of a board's rows, read from saved predictions and the store of the records."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Cell:
 
 
 def open_masks(args: argparse.Namespace, board: Board) -> Store:
-    """Return the store the board's records were made on; `UserError` where it is another or not there."""
+    """Return the store of the board's records; a missing or different store raises `UserError`."""
     store = shared.open_store(args.work, board.record.dataset.name)
-    wanted = board.record.dataset.hash
-    if store.hash != wanted:
+    expected = board.record.dataset.hash
+    if store.hash != expected:
         raise UserError(
-            f"the store in {store.path} has hash {store.hash}, the records are of {wanted}; prepare the "
+            f"the store in {store.path} has hash {store.hash}, the records are of {expected}; prepare the "
             "dataset as it was"
         )
     return store
@@ -45,19 +45,23 @@ def open_masks(args: argparse.Namespace, board: Board) -> Store:
 def saved_cells(
     work: Path, line: LeaderboardRow, paths: Mapping[str, Path], *, every_seed: bool = False
 ) -> list[Cell]:
-    """Return the cells of a row's first seed, or of all, that have predictions.
+    """Return the cells of a row that have saved predictions.
 
-    `paths`: canonical JSON of a record -> its file, whose name is the cell's key.
+    Args:
+        work: the work folder.
+        line: a row of the board.
+        paths: canonical JSON of a record -> its file, whose name is the cell's key.
+        every_seed: include every seed; else only the first.
     """
     from results.summary.screening import record_text
 
-    found = []
+    cells = []
     blocks = line.row.results if every_seed else line.row.results[:1]
     for record in (record for block in blocks for record in block.cells.values()):
         path = paths.get(record_text(record))
         if path is not None and (folder := work / "predictions" / path.stem).is_dir():
-            found.append(Cell(record, folder))
-    return found
+            cells.append(Cell(record, folder))
+    return cells
 
 
 def defined_scores(cell: Cell) -> Iterator[Score]:
@@ -70,16 +74,16 @@ def defined_scores(cell: Cell) -> Iterator[Score]:
 
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
-    """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file is a `UserError`."""
+    """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file raises `UserError`."""
     from episodes.io.nifti import read_nifti
 
     path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
     if not path.is_file():
         raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
     mask: NDArray[np.bool_] = read_nifti(path).array > 0
-    wanted = store.scan(scan).labels.shape
-    if mask.shape != wanted:
-        raise UserError(f"{path} is {mask.shape}, wanted {wanted}; run the cell again with --overwrite")
+    shape = store.scan(scan).labels.shape
+    if mask.shape != shape:
+        raise UserError(f"{path} is {mask.shape}, wanted {shape}; run the cell again with --overwrite")
     return mask
 
 
@@ -95,40 +99,43 @@ def organ_curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dic
 
     from results.figures.slice_figures import dice_along_organ
 
-    found: dict[str, dict[str, list[Any]]] = {}
-    for label, some in cells.items():
-        for cell in some:
+    curves: dict[str, dict[str, list[Any]]] = {}
+    for label, of_method in cells.items():
+        for cell in of_method:
             for score in defined_scores(cell):
                 true = truth(store, score.class_name, score.scan)
                 places = np.flatnonzero(true.any(axis=(1, 2)))
                 points = dice_along_organ(
                     prediction(cell, store, score.class_name, score.scan), true, places[0], places[-1]
                 )
-                found.setdefault(label, {}).setdefault(score.class_name, []).append(points)
-    return found
+                curves.setdefault(label, {}).setdefault(score.class_name, []).append(points)
+    return curves
 
 
 def slice_masks(cells: Mapping[str, list[Cell]], store: Store, group: str) -> list[SliceMasks]:
-    """Return best, median and worst scan of a group by its mean Dice over methods and classes.
+    """Return a slice per class of a group's best, median and worst scan.
 
-    Only scans that every method answered with saved masks are ranked; [] where there is none.
+    Scans are ranked by mean Dice over methods and classes, if every method has saved masks of them. Without
+    such a scan the list is empty.
     """
     by_scan: dict[tuple[int, str], dict[str, Cell]] = {}
-    for label, some in cells.items():
-        for cell in some:
+    for label, of_method in cells.items():
+        for cell in of_method:
             if cell.record.group == group:
                 for score in defined_scores(cell):
                     by_scan.setdefault((cell.record.fold, score.scan), {})[label] = cell
-    whole = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
-    order = sorted(whole, key=lambda scan: (-_mean(whole[scan].values(), scan[1]), scan))
+    complete = {scan: of for scan, of in by_scan.items() if of.keys() == cells.keys()}
+    order = sorted(complete, key=lambda scan: (-_mean(complete[scan].values(), scan[1]), scan))
     if not order:
         return []
     places = dict.fromkeys((0, len(order) // 2, len(order) - 1))
     names = {0: "best", len(order) - 1: "worst"}
     return [
-        _answers(f"{names.get(place, 'median')}: {name}", name, order[place][1], whole[order[place]], store)
+        _slice_of(
+            f"{names.get(place, 'median')}: {name}", name, order[place][1], complete[order[place]], store
+        )
         for place in sorted(places)
-        for name in _classes(whole[order[place]], order[place][1])
+        for name in _classes(complete[order[place]], order[place][1])
     ]
 
 
@@ -144,8 +151,8 @@ def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
     return [score.class_name for score in defined_scores(first) if score.scan == scan]
 
 
-def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> SliceMasks:
-    """Return the slice that shows most of the class among those scored, with every method's mask on it."""
+def _slice_of(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> SliceMasks:
+    """Return the scored slice with the largest area of the class, with every method's mask on it."""
     import numpy as np
 
     from protocols.cells.recorded_plan import recorded_plan
@@ -160,7 +167,7 @@ def _answers(title: str, name: str, scan: str, cells: Mapping[str, Cell], store:
         for ref, counts in zip(task.queries, task.scored, strict=True)
         if counts
     ]
-    _size, place, task = max(tasks, key=lambda one: one[:2])
+    _size, place, task = max(tasks, key=lambda item: item[:2])
     support, z = store.scan(task.support[0].scan), task.support[0].z
     dices = {
         label: score.dice

@@ -1,4 +1,4 @@
-"""Phantoms as commands make them: with progress, and not again where they are there already."""
+"""Make the phantoms that a command needs, with a progress bar, unless they exist."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ def ensure_phantoms(
     overwrite: bool = False,
     workers: int = 0,
 ) -> tuple[Store, bool]:
-    """Return the store of a phantom dataset under `work`, and whether it was made just now.
+    """Return the store of a phantom dataset under `work`, and whether this call made it.
 
-    A store of the same phantoms is left as it is; one of another size or number of slices is a `UserError`
-    unless `overwrite`.
+    A store of the same phantoms is reused.
+
+    Args:
+        work: the work folder.
+        name: a phantom dataset.
+        size: pixels a side; None for the dataset's default.
+        slices: mean number of slices of a scan; None for the dataset's default.
+        overwrite: replace phantoms of another size or number of slices.
+        workers: threads; 0 for one per core.
+
+    Raises:
+        UserError: the store holds other phantoms and `overwrite` is false.
     """
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.phantoms.generate import phantom_spec, prepare_phantom, same_phantoms
@@ -37,13 +47,13 @@ def ensure_phantoms(
         if not same_phantoms(store, spec, slices):
             raise UserError(
                 f"{destination} holds other phantoms (size {store.spec.image_size}), wanted size "
-                f"{spec.image_size} and the slices asked for; use --overwrite to replace them, or another "
-                "--work folder"
+                f"{spec.image_size} and --phantom-slices as typed; use --overwrite to replace them, or "
+                "another --work folder"
             )
         return store, False
     with progress(len(spec.scans), f"{name}: making phantoms", "scan") as bar:
         store = prepare_phantom(
-            spec, destination, slices=slices, overwrite=overwrite, workers=workers, done=bar.update
+            spec, destination, slices=slices, overwrite=overwrite, workers=workers, on_progress=bar.update
         )
     write_contact_sheet(store, destination / "contact.png")
     return store, True

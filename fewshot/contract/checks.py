@@ -1,8 +1,8 @@
-"""The learner contract as a list of checks that any method can be held to.
+"""The learner contract as a list of checks for any method.
 
-`check_method` builds the learner as the harness does, on a small encoder, asks it synthetic questions and
-returns one result a check. A check that stands on another (a batch is compared with single slices only where
-equal questions get equal answers) is not run where that one failed: one fault, one failure.
+`check_method` builds the learner as the harness does, on a small encoder. It calls the learner on synthetic
+slices and returns one result per check. Some checks need others: a batch is compared with single slices only
+if equal inputs give equal predictions. A check whose needs failed does not run: one fault, one failure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 from fewshot.base.errors import UserError
-from fewshot.contract import inference as contract_answers
+from fewshot.contract import inference as contract_inference
 from fewshot.contract import training as contract_training
 from fewshot.contract.device import check_device
 from fewshot.contract.subject import ContractError, Encoder, NotApplicableError, Subject
@@ -21,7 +21,7 @@ from fewshot.learners.learner import encoder_for
 
 Status = Literal["ok", "FAIL", "n/a"]
 
-# What a learner's code may raise; whatever else it raises is shown with its trace.
+# Errors in a learner's code that fail a check; any other exception ends the command with its traceback.
 LEARNERS_ERRORS = (
     UserError, ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
     ValueError,
@@ -30,7 +30,7 @@ LEARNERS_ERRORS = (
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check: its name, what it came to, and why, in one line ("" where it is ok)."""
+    """Outcome of one check: name, status, and the reason in one line ("" if ok)."""
 
     name: str
     status: Status
@@ -39,7 +39,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """A check by name; `needs` names the checks without which it would report another's fault."""
+    """A check; `needs` names the checks that must pass first, else it would report their fault again."""
 
     name: str
     run: Callable[[Subject], None]
@@ -47,23 +47,23 @@ class Check:
 
 
 SOUND = ("build", "shape", "dtype", "finite", "range")
-SAME = (*SOUND, "repeatable answer", "inputs")
+SAME = (*SOUND, "repeatable prediction", "inputs")
 TRAINED = ("build", "empty prediction")
 CHECKS = (
-    Check("build", contract_answers.build),
-    Check("shape", contract_answers.shape, ("build",)),
-    Check("dtype", contract_answers.dtype, ("build",)),
-    Check("finite", contract_answers.finite, ("build",)),
-    Check("range", contract_answers.in_range, ("build",)),
-    Check("inputs", contract_answers.inputs, ("build",)),
-    Check("repeatable answer", contract_answers.repeatable, ("build", "shape")),
-    Check("stateless", contract_answers.stateless, SAME),
-    Check("batch", contract_answers.batch, (*SAME, "stateless")),
-    Check("support order", contract_answers.support_order, (*SAME, "stateless")),
-    Check("one-pixel mask", contract_answers.odd_mask("one-pixel mask"), SOUND),
-    Check("full mask", contract_answers.odd_mask("full mask"), SOUND),
-    Check("no background", contract_answers.odd_mask("no background"), SOUND),
-    Check("non-square", contract_answers.non_square, SOUND),
+    Check("build", contract_inference.build),
+    Check("shape", contract_inference.shape, ("build",)),
+    Check("dtype", contract_inference.dtype, ("build",)),
+    Check("finite", contract_inference.finite, ("build",)),
+    Check("range", contract_inference.in_range, ("build",)),
+    Check("inputs", contract_inference.unchanged_inputs, ("build",)),
+    Check("repeatable prediction", contract_inference.repeatable, ("build", "shape")),
+    Check("stateless", contract_inference.stateless, SAME),
+    Check("batch", contract_inference.batch, (*SAME, "stateless")),
+    Check("support order", contract_inference.support_order, (*SAME, "stateless")),
+    Check("one-pixel mask", contract_inference.odd_mask("one-pixel mask"), SOUND),
+    Check("full mask", contract_inference.odd_mask("full mask"), SOUND),
+    Check("no background", contract_inference.odd_mask("no background"), SOUND),
+    Check("non-square", contract_inference.non_square, SOUND),
     Check("device", check_device, SOUND),
     Check("empty prediction", contract_training.empty_prediction, SOUND),
     Check("loss", contract_training.loss, TRAINED),
@@ -74,18 +74,23 @@ CHECKS = (
 
 
 def check_method(method: type[Any], encoder: Encoder | None = None) -> list[CheckResult]:
-    """Hold a learner class to the contract; return one result a check, in the order of `CHECKS`.
+    """Check a learner class against the contract, on the CPU with slices of 64 x 64 pixels.
 
-    `encoder` makes the encoder from a seed (default: the method's own, ResNet-18 with random weights).
-    Everything runs on the CPU with slices of 64 x 64; a method that trains takes 16 training steps.
-    Nothing is written.
+    A method that trains takes 16 training steps. No file stays behind.
+
+    Args:
+        method: the learner class.
+        encoder: builds the encoder from a seed; default: the method's own ResNet-18 with random weights.
+
+    Returns:
+        One result per check, in the order of `CHECKS`.
     """
     subject = Subject(method, encoder or partial(encoder_for, method, "resnet18"))
     results: dict[str, CheckResult] = {}
     for check in CHECKS:
         missing = [name for name in check.needs if results[name].status == "FAIL"]
         results[check.name] = (
-            CheckResult(check.name, "n/a", f"not looked at while these fail: {', '.join(missing)}")
+            CheckResult(check.name, "n/a", f"not run while these fail: {', '.join(missing)}")
             if missing
             else _result(check, subject)
         )
@@ -101,8 +106,8 @@ def _result(check: Check, subject: Subject) -> CheckResult:
         return CheckResult(check.name, "FAIL", str(finding))
     except LEARNERS_ERRORS as error:
         text = " ".join(str(error).split())
-        asked = " ".join((check.run.__doc__ or "").split())
+        given = " ".join((check.run.__doc__ or "").split())
         return CheckResult(
-            check.name, "FAIL", f"{asked} It raised {type(error).__name__}: {text}; allowed: an answer"
+            check.name, "FAIL", f"{given} It raised {type(error).__name__}: {text}; allowed: no exception"
         )
     return CheckResult(check.name, "ok", "")

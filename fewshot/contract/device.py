@@ -1,10 +1,10 @@
-"""Does a learner compute where its inputs are? Found out without a GPU, by tensors that only pretend.
+"""Check that a learner computes on the device of its inputs; fake tensors make this work without a GPU.
 
-Under torch's FakeTensorMode tensors carry a device, a shape and no values, and an operation that mixes
-devices raises as it would on a GPU. Weights, buffers and question are put on such a device ("meta", for which
-no driver is needed); a tensor that the learner makes on the CPU, or keeps as a plain attribute that `.to`
-does not reach, then meets them and is found. A learner that reads values on the host can't be followed this
-way, and the check says so. Where there is a GPU, the answer there is compared with the CPU's as well.
+Under torch's FakeTensorMode a tensor has a device and a shape but no values, and an operation on mixed
+devices raises as on a GPU. The check puts weights, buffers and inputs on the device "meta", which needs no
+driver. It so finds a tensor that the learner makes on the CPU, or keeps as a plain attribute that `.to` does
+not move. It cannot follow a learner that reads values on the host, and reports that. If a GPU exists, the
+check also compares the GPU's prediction with the CPU's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import (
 
 from fewshot.base.types import Episode, Support
 from fewshot.contract.subject import ContractError, NotApplicableError, Subject, gap
-from fewshot.contract.synthetic_inputs import Question, episode, question
+from fewshot.contract.synthetic_inputs import Inputs, episode, segment_inputs
 
 ELSEWHERE = torch.device("meta")
 GPU_TOLERANCE = 1e-2  # of a probability: convolutions of a GPU may round to 10 bits
@@ -36,14 +36,14 @@ def check_device(subject: Subject) -> None:
     if torch.cuda.is_available():
         _on_the_gpu(subject)
     learner = subject.build()
-    asked, example = question("device"), episode("device")
+    inputs, example = segment_inputs("device"), episode("device")
     prepared = learner.prepare(example.support_masks[0]) if hasattr(learner, "prepare") else {}
     example = dataclasses.replace(example, prepared={name: one[None] for name, one in prepared.items()})
     with FakeTensorMode(allow_non_fake_inputs=True):
         if isinstance(learner, nn.Module):
             _move(learner)
         try:
-            _compute(subject, learner, asked, example)
+            _compute(subject, learner, inputs, example)
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise NotApplicableError(_unfollowed(error)) from None
         except (RuntimeError, TypeError, NotImplementedError) as error:
@@ -54,16 +54,16 @@ def check_device(subject: Subject) -> None:
             raise
 
 
-def _compute(subject: Subject, learner: Any, asked: Question, example: Episode) -> None:
-    """Answer and, where it trains, take the loss elsewhere."""
-    support, query = asked
+def _compute(subject: Subject, learner: Any, inputs: Inputs, example: Episode) -> None:
+    """Call `segment` on the fake device and, for a learner that trains, `loss`."""
+    support, query = inputs
     there = Support(_like(support.images), _like(support.masks))
     with torch.enable_grad() if subject.adapts else torch.no_grad():
-        answer = learner.segment(there, _like(query))
-    if answer.device.type != ELSEWHERE.type:
+        prediction = learner.segment(there, _like(query))
+    if prediction.device.type != ELSEWHERE.type:
         raise ContractError(
-            f"given weights, support and query on another device than the CPU; the answer came back on "
-            f"{answer.device}; allowed: the query's device (make tensors with device=query.device)"
+            f"given weights, support and query on another device than the CPU; the prediction is on "
+            f"{prediction.device}; allowed: the query's device (make tensors with device=query.device)"
         )
     if subject.trains:
         learner.train()
@@ -77,7 +77,7 @@ def _compute(subject: Subject, learner: Any, asked: Question, example: Episode) 
 
 
 def _move(learner: nn.Module) -> None:
-    """Put every parameter and buffer elsewhere, as `.to(device)` would."""
+    """Put every parameter and buffer on the fake device, as `.to(device)` does."""
     for module in learner.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -92,21 +92,21 @@ def _like(value: torch.Tensor) -> torch.Tensor:
 
 
 def _on_the_gpu(subject: Subject) -> None:
-    support, query = question("device")
+    support, query = segment_inputs("device")
     learner = subject.build()
     if isinstance(learner, nn.Module):
         learner.to("cuda")
     there = Support(support.images.cuda(), support.masks.cuda())
     try:
-        answer = subject.ask((there, query.cuda()), learner)
+        prediction = subject.segment((there, query.cuda()), learner)
     except RuntimeError as error:
         if _MIXED.search(str(error)):
             raise ContractError(_mixed(error)) from None
         raise
-    difference = gap(answer.cpu(), subject.ask((support, query)))
-    if answer.device.type != "cuda" or difference > GPU_TOLERANCE:
+    difference = gap(prediction.cpu(), subject.segment((support, query)))
+    if prediction.device.type != "cuda" or difference > GPU_TOLERANCE:
         raise ContractError(
-            f"given weights and question on the GPU; the answer came back on {answer.device}, up to "
+            f"given weights and inputs on the GPU; the prediction is on {prediction.device}, up to "
             f"{difference:.2g} from the CPU's; allowed: on the GPU, within {GPU_TOLERANCE:g}"
         )
 
@@ -114,7 +114,7 @@ def _on_the_gpu(subject: Subject) -> None:
 def _mixed(error: Exception) -> str:
     return (
         "given weights, support and query on another device than the CPU; a tensor of the learner stayed "
-        f"behind ({_line(error)}); allowed: device=query.device, and register_buffer for what is kept"
+        f"behind ({_line(error)}); allowed: device=query.device, and register_buffer for kept tensors"
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of what `segment` answers. Each docstring says what the learner was given."""
+"""Checks of the predictions of `segment`. Each check's docstring states the inputs of the learner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fewshot.contract.subject import (
     ContractError,
     NotApplicableError,
     Subject,
-    described,
+    describe,
     fault,
     gap,
     not_finite,
@@ -26,15 +26,15 @@ from fewshot.contract.subject import (
 )
 from fewshot.contract.synthetic_inputs import (
     WIDE,
-    Question,
+    Inputs,
     odd_masks,
-    question,
+    segment_inputs,
     with_mask,
     with_unlike_queries,
 )
 
 TOLERANCE = 1e-4  # of a probability: the order of sums in float32, after logits of up to 20
-QUESTIONS = ((1, 1), (1, 3), (2, 3))  # shots, query slices
+SHOTS_AND_QUERIES = ((1, 1), (1, 3), (2, 3))  # shots, query slices
 
 
 def build(subject: Subject) -> None:
@@ -66,43 +66,43 @@ def shape(subject: Subject) -> None:
 
 def dtype(subject: Subject) -> None:
     """Given float32 slices."""
-    _each(subject, lambda answer, _asked: wrong_dtype(answer))
+    _each(subject, lambda prediction, _inputs: wrong_dtype(prediction))
 
 
 def finite(subject: Subject) -> None:
     """Given ordinary discs on noise."""
-    _each(subject, lambda answer, _asked: not_finite(answer))
+    _each(subject, lambda prediction, _inputs: not_finite(prediction))
     if not subject.has_logits:
         return
-    for shots, queries in QUESTIONS:
-        asked = question("ordinary", shots=shots, queries=queries)
-        logits = subject.logits(asked)
+    for shots, queries in SHOTS_AND_QUERIES:
+        inputs = segment_inputs("ordinary", shots=shots, queries=queries)
+        logits = subject.logits(inputs)
         count = int((~logits.isfinite()).sum())
         if count:
             raise ContractError(
-                f"given {described(asked)}; logits gave {count} of {logits.numel()} values NaN or infinite, "
+                f"given {describe(inputs)}; logits gave {count} of {logits.numel()} values NaN or infinite, "
                 "which probabilities hide and evaluation refuses; allowed: finite values"
             )
 
 
 def in_range(subject: Subject) -> None:
     """Given ordinary discs on noise."""
-    _each(subject, lambda answer, _asked: out_of_range(answer))
+    _each(subject, lambda prediction, _inputs: out_of_range(prediction))
 
 
-def _each(subject: Subject, find: Callable[[Tensor, Question], str | None]) -> None:
-    """Ask several questions; the first fault that `find` finds is the finding."""
-    for shots, queries in QUESTIONS:
-        asked = question("ordinary", shots=shots, queries=queries)
-        found = find(subject.ask(asked), asked)
-        if found:
-            raise ContractError(f"given {described(asked)}; {found}")
+def _each(subject: Subject, fault_in: Callable[[Tensor, Inputs], str | None]) -> None:
+    """Call `segment` on inputs of several sizes; raise `ContractError` for the first fault."""
+    for shots, queries in SHOTS_AND_QUERIES:
+        inputs = segment_inputs("ordinary", shots=shots, queries=queries)
+        reason = fault_in(subject.segment(inputs), inputs)
+        if reason:
+            raise ContractError(f"given {describe(inputs)}; {reason}")
 
 
-def inputs(subject: Subject) -> None:
-    """Given tensors that are compared with copies afterwards."""
-    (support, query), (same_support, same_query) = question("inputs"), question("inputs")
-    subject.ask((support, query))
+def unchanged_inputs(subject: Subject) -> None:
+    """Given tensors that must equal their copies afterwards."""
+    (support, query), (same_support, same_query) = segment_inputs("inputs"), segment_inputs("inputs")
+    subject.segment((support, query))
     pairs = {
         "support.images": (support.images, same_support.images),
         "support.masks": (support.masks, same_support.masks),
@@ -111,53 +111,53 @@ def inputs(subject: Subject) -> None:
     changed = [name for name, (now, then) in pairs.items() if not torch.equal(now, then)]
     if changed:
         raise ContractError(
-            f"given {described((support, query))}; {' and '.join(changed)} came back changed; "
+            f"given {describe((support, query))}; {' and '.join(changed)} came back changed; "
             "allowed: inputs left as they are (no in-place operation on them)"
         )
 
 
 def repeatable(subject: Subject) -> None:
-    """Given the same question under two global random states."""
-    one, other = (subject.ask(question("repeat"), draws=draws) for draws in (1, 2))
+    """Given the same inputs under two global random states."""
+    one, other = (subject.segment(segment_inputs("repeat"), draws=draws) for draws in (1, 2))
     if gap(one, other) > 0:
         raise ContractError(
-            f"given {described(question('repeat'))} under two global random states; answers differ by up to "
-            f"{gap(one, other):.2g}; allowed: draws from torch.Generator().manual_seed(seed_for(...)) alone"
+            f"given {describe(segment_inputs('repeat'))} under two global random states; predictions differ "
+            f"by up to {gap(one, other):.2g}; allowed: draws from a generator seeded with seed_for alone"
         )
-    learner, asked = subject.build(), question("repeat")
+    learner, inputs = subject.build(), segment_inputs("repeat")
     with random_state(3):
         before = (torch.get_rng_state(), random.getstate(), str(np.random.get_state()))  # noqa: NPY002
         with torch.no_grad() if not subject.adapts else torch.enable_grad():
-            learner.segment(*asked)
+            learner.segment(*inputs)
         after = (torch.get_rng_state(), random.getstate(), str(np.random.get_state()))  # noqa: NPY002
     if not torch.equal(before[0], after[0]) or before[1:] != after[1:]:
         raise ContractError(
-            f"given {described(asked)}; the global random state came back changed; allowed: draws from a "
-            "generator of its own"
+            f"given {describe(inputs)}; the global random state changed; allowed: draws from a generator of "
+            "the learner's own"
         )
 
 
 def stateless(subject: Subject) -> None:
-    """Given question A, then B, then A again, and B first to a new learner."""
+    """Given inputs A, then B, then A again, and B first to a new learner."""
     learner = subject.build()
-    a, b, again = (subject.ask(question(name, shots=2), learner) for name in ("A", "B", "A"))
-    fresh = subject.ask(question("B", shots=2))
+    a, b, again = (subject.segment(segment_inputs(name, shots=2), learner) for name in ("A", "B", "A"))
+    fresh = subject.segment(segment_inputs("B", shots=2))
     worst = max(gap(a, again), gap(b, fresh))
     if worst > 0:
         raise ContractError(
-            f"given question A, then B, then A again, and B to a new learner; answers to one question differ "
-            f"by up to {worst:.2g}; allowed: 0 (no earlier call may change an answer)"
+            f"given inputs A, then B, then A again, and B to a new learner; predictions for the same inputs "
+            f"differ by up to {worst:.2g}; allowed: 0 (no earlier call may change a prediction)"
         )
 
 
 def batch(subject: Subject) -> None:
     """Given three query slices of unlike brightness at once and one by one."""
     if subject.query_mode == "alone":
-        support, query = with_unlike_queries(question("batch"))
-        together = subject.ask((support, query.clone()))
-        single = torch.cat([subject.ask((support, one[None].clone())) for one in query])
+        support, query = with_unlike_queries(segment_inputs("batch"))
+        together = subject.segment((support, query.clone()))
+        single = torch.cat([subject.segment((support, one[None].clone())) for one in query])
         if gap(together, single) > TOLERANCE:
-            raise _depends_on_batch("answers", "", gap(together, single))
+            raise _depends_on_batch("predictions", "", gap(together, single))
     if subject.has_logits:
         _logits_of_batch(subject)
     elif subject.query_mode == "together":
@@ -167,9 +167,10 @@ def batch(subject: Subject) -> None:
 def _logits_of_batch(subject: Subject) -> None:
     """Compare logits of three query slices in one batch with those of each slice by itself.
 
-    A transductive learner gets all three in one call of `logits` both times, encoded at once and one by one.
+    A transductive learner gets all three in one call of `logits` both times; only `encode` gets them at once
+    or one by one.
     """
-    support, query = with_unlike_queries(question("batch"))
+    support, query = with_unlike_queries(segment_inputs("batch"))
     together = subject.logits((support, query), encode_alone=False)
     if subject.query_mode == "together":
         single, how = subject.logits((support, query)), ", each encoded alone"
@@ -190,25 +191,25 @@ def _depends_on_batch(values: str, how: str, difference: float) -> ContractError
 
 
 def support_order(subject: Subject) -> None:
-    """Given two shots, and the same two shots the other way round."""
-    support, query = question("order", shots=2)
+    """Given two shots, and the same two shots in the other order."""
+    support, query = segment_inputs("order", shots=2)
     turned = Support(support.images.flip(0), support.masks.flip(0))
-    difference = gap(subject.ask((support, query)), subject.ask((turned, query.clone())))
+    difference = gap(subject.segment((support, query)), subject.segment((turned, query.clone())))
     if difference > TOLERANCE and not subject.order_matters:
         raise ContractError(
-            f"given two shots and then the same two the other way round; answers differ by up to "
+            f"given two shots and then the same two the other way round; predictions differ by up to "
             f"{difference:.2g}; allowed: {TOLERANCE:g}, or the class attribute support_order_matters = True"
         )
 
 
 def odd_mask(name: str) -> Callable[[Subject], None]:
-    """Return the check that a support mask of this kind gets a sound answer."""
+    """Return the check that a prediction from a support mask of this kind has no fault."""
 
     def check(subject: Subject) -> None:
-        asked = with_mask(question("odd"), odd_masks()[name])
-        found = fault(subject.ask(asked), asked)
-        if found:
-            raise ContractError(f"given a {name} in {described(asked)}; {found}")
+        inputs = with_mask(segment_inputs("odd"), odd_masks()[name])
+        reason = fault(subject.segment(inputs), inputs)
+        if reason:
+            raise ContractError(f"given a {name} in {describe(inputs)}; {reason}")
 
     check.__doc__ = f"Given a support mask of this kind: {name}."
     return check
@@ -216,7 +217,7 @@ def odd_mask(name: str) -> Callable[[Subject], None]:
 
 def non_square(subject: Subject) -> None:
     """Given slices of 64 x 96 pixels."""
-    asked = question("wide", size=WIDE)
-    found = fault(subject.ask(asked), asked)
-    if found:
-        raise ContractError(f"given {described(asked)}; {found}")
+    inputs = segment_inputs("wide", size=WIDE)
+    reason = fault(subject.segment(inputs), inputs)
+    if reason:
+        raise ContractError(f"given {describe(inputs)}; {reason}")

@@ -1,7 +1,7 @@
-"""The learner under check: how it is built and asked, so that each check finds one fault and not another's.
+"""The learner under check: builds it and calls it so that each check finds one fault, not another check's.
 
-Every question gets a learner as new and tensors as new, under a global random state of its own: what a
-learner keeps, changes or draws in one check then can't reach another.
+Every call gets a new learner, new tensors and a global random state of its own. State that a learner keeps,
+changes or draws in one check so cannot reach another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.seeds import seed_for
-from fewshot.contract.synthetic_inputs import Question
+from fewshot.contract.synthetic_inputs import Inputs
 from fewshot.learners.learner import PrototypeLearner, call_logits
 from fewshot.learners.query_mode import query_mode
 from fewshot.learners.registry import trains
@@ -27,11 +27,11 @@ Encoder = Callable[[int], nn.Module]  # a seed -> (N,1,H,W) -> features, one map
 
 
 class ContractError(Exception):
-    """What a check found wrong: what was given, what came back, what is allowed."""
+    """A fault that a check found: the inputs, the result, and what is allowed."""
 
 
 class NotApplicableError(Exception):
-    """Why a check has nothing to say of this learner."""
+    """Why a check does not apply to this learner."""
 
 
 class Subject:
@@ -47,9 +47,11 @@ class Subject:
         self.trained: nn.Module | None = None  # set by the first check that trains
 
     def build(self, seed: int = 0, *, draws: int = 0) -> Any:
-        """Return a new learner in evaluation mode; `draws` seeds the global random state meanwhile.
+        """Return a new learner in evaluation mode.
 
-        torch's own generator is seeded by `seed`, as the harness does: a layer may draw its first weights.
+        Args:
+            seed: seeds the encoder and, as the harness does, torch's generator for a layer's first weights.
+            draws: seeds the other global random states during the build.
         """
         if seed not in self._encoders and self.trains:
             self._encoders[seed] = self._encoder(seed)
@@ -62,24 +64,38 @@ class Subject:
                 learner = self.method(options)
         return learner.eval() if isinstance(learner, nn.Module) else learner
 
-    def ask(self, asked: Question, learner: Any = None, *, draws: int = 0) -> Tensor:
-        """Return `segment`'s answer of `learner` (default: a new one), as evaluation asks for it."""
+    def segment(self, inputs: Inputs, learner: Any = None, *, draws: int = 0) -> Tensor:
+        """Call `segment` as evaluation does.
+
+        Args:
+            inputs: support and query slices.
+            learner: the learner to call; default: a new one.
+            draws: seeds the global random state during the call.
+
+        Returns:
+            The learner's probabilities, (Q,H,W) if it keeps the contract.
+
+        Raises:
+            ContractError: `segment` returned no tensor.
+        """
         learner = self.build() if learner is None else learner
         grading = contextlib.nullcontext() if self.adapts else torch.inference_mode()
         with random_state(draws), grading:
-            answer = learner.segment(*asked)
-        if not isinstance(answer, Tensor):
-            raise ContractError(f"segment gave a {type(answer).__name__}; allowed: a Tensor (Q,H,W) float32")
-        return answer.detach()
+            prediction = learner.segment(*inputs)
+        if not isinstance(prediction, Tensor):
+            raise ContractError(
+                f"segment gave a {type(prediction).__name__}; allowed: a Tensor (Q,H,W) float32"
+            )
+        return prediction.detach()
 
-    def logits(self, asked: Question, *, encode_alone: bool = True) -> Tensor:
+    def logits(self, inputs: Inputs, *, encode_alone: bool = True) -> Tensor:
         """Return the logits (Q,2,h,w) of a new prototype learner, as evaluation calls it.
 
         Args:
-            asked: support and query slices.
-            encode_alone: whether `encode` gets one slice per call, or support and query in one.
+            inputs: support and query slices.
+            encode_alone: True gives `encode` one slice per call; False gives it support and query at once.
         """
-        learner, (support, query) = self.build(), asked
+        learner, (support, query) = self.build(), inputs
         shots = len(support.images)
         images = torch.cat([support.images, query])
         grading = contextlib.nullcontext() if self.adapts else torch.inference_mode()
@@ -96,13 +112,13 @@ class Subject:
 
     @property
     def has_logits(self) -> bool:
-        """Return whether evaluation calls `logits` of this learner, not `segment`."""
+        """Whether evaluation calls `logits` of this learner instead of `segment`."""
         return issubclass(self.method, PrototypeLearner)
 
 
 @contextlib.contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python inside, and put them back afterwards."""
+    """Seed the global generators of torch, numpy and Python inside the block and restore them after it."""
     python, array = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -115,48 +131,57 @@ def random_state(seed: int) -> Iterator[None]:
             np.random.set_state(array)  # noqa: NPY002
 
 
-def described(asked: Question) -> str:
-    """Return a question in words, for messages."""
-    support, query = asked
+def describe(inputs: Inputs) -> str:
+    """Return the shapes of inputs in words, for messages."""
+    support, query = inputs
     return f"support masks {tuple(support.masks.shape)} and query slices {tuple(query.shape)}"
 
 
-def gap(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference of two answers of one shape; values that are NaN in both are equal."""
-    both = torch.isnan(one) & torch.isnan(other)
-    difference = torch.where(both, 0.0, (one.float() - other.float()).abs())
+def gap(first: Tensor, second: Tensor) -> float:
+    """Return the largest difference of two predictions of one shape; NaN in both is no difference."""
+    both = torch.isnan(first) & torch.isnan(second)
+    difference = torch.where(both, 0.0, (first.float() - second.float()).abs())
     return float("inf") if bool(torch.isnan(difference).any()) else float(difference.max())
 
 
-def fault(answer: Tensor, asked: Question) -> str | None:
-    """Return what is wrong with the shape, dtype, values or range of an answer; None if nothing is."""
-    return wrong_shape(answer, asked) or wrong_dtype(answer) or not_finite(answer) or out_of_range(answer)
+def fault(prediction: Tensor, inputs: Inputs) -> str | None:
+    """Return the first fault in the shape, dtype, values or range of a prediction; None without one."""
+    return (
+        wrong_shape(prediction, inputs)
+        or wrong_dtype(prediction)
+        or not_finite(prediction)
+        or out_of_range(prediction)
+    )
 
 
-def wrong_shape(answer: Tensor, asked: Question) -> str | None:
-    """Say whether the answer is not (Q,H,W)."""
-    wanted = (len(asked[1]), *asked[1].shape[-2:])
-    if tuple(answer.shape) == wanted:
+def wrong_shape(prediction: Tensor, inputs: Inputs) -> str | None:
+    """Return the fault if a prediction is not (Q,H,W), else None."""
+    wanted = (len(inputs[1]), *inputs[1].shape[-2:])
+    if tuple(prediction.shape) == wanted:
         return None
-    return f"segment gave shape {tuple(answer.shape)}; allowed: {wanted}, that is (Q,H,W)"
+    return f"segment gave shape {tuple(prediction.shape)}; allowed: {wanted}, that is (Q,H,W)"
 
 
-def wrong_dtype(answer: Tensor) -> str | None:
-    """Say whether the answer is not float32."""
-    return None if answer.dtype == torch.float32 else f"segment gave {answer.dtype}; allowed: torch.float32"
+def wrong_dtype(prediction: Tensor) -> str | None:
+    """Return the fault if a prediction is not float32, else None."""
+    return (
+        None
+        if prediction.dtype == torch.float32
+        else f"segment gave {prediction.dtype}; allowed: torch.float32"
+    )
 
 
-def not_finite(answer: Tensor) -> str | None:
-    """Say whether the answer has NaN or infinite values."""
-    count = int((~torch.isfinite(answer)).sum())
+def not_finite(prediction: Tensor) -> str | None:
+    """Return the fault if a prediction has NaN or infinite values, else None."""
+    count = int((~torch.isfinite(prediction)).sum())
     if not count:
         return None
-    return f"segment gave {count} of {answer.numel()} values NaN or infinite; allowed: finite values"
+    return f"segment gave {count} of {prediction.numel()} values NaN or infinite; allowed: finite values"
 
 
-def out_of_range(answer: Tensor) -> str | None:
-    """Say whether finite values lie outside [0,1]."""
-    values = answer[torch.isfinite(answer)]
+def out_of_range(prediction: Tensor) -> str | None:
+    """Return the fault if finite values lie outside [0,1], else None."""
+    values = prediction[torch.isfinite(prediction)]
     if not values.numel() or (values.min() >= 0 and values.max() <= 1):
         return None
     return (
@@ -165,7 +190,7 @@ def out_of_range(answer: Tensor) -> str | None:
 
 
 def takes_options(method: type[Any]) -> bool:
-    """Say whether the class nests the options that commands read."""
+    """Whether the class nests the dataclass `Options` that commands read."""
     return inspect.isclass(getattr(method, "Options", None)) and hasattr(
         method.Options, "__dataclass_fields__"
     )

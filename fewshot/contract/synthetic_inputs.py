@@ -1,4 +1,4 @@
-"""Synthetic questions for the contract's checks: bright discs on noise, drawn from named seeds."""
+"""Synthetic inputs for the contract's checks: bright discs on noise, drawn from named seeds."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from fewshot.base.types import Episode, Support
 Size = tuple[int, int]
 SQUARE: Size = (64, 64)
 WIDE: Size = (64, 96)
-Question = tuple[Support, Tensor]
+Inputs = tuple[Support, Tensor]
 
 
-def question(name: str, *, shots: int = 1, queries: int = 3, size: Size = SQUARE) -> Question:
+def segment_inputs(name: str, *, shots: int = 1, queries: int = 3, size: Size = SQUARE) -> Inputs:
     """Return a support of `shots` discs (S,1,H,W) and query slices (Q,1,H,W); new tensors at each call."""
     images, masks = _discs(name, shots + queries, size)
     return Support(images[:shots].clone(), masks[:shots].clone()), images[shots:].clone()
 
 
-def with_mask(asked: Question, mask: Tensor) -> Question:
-    """Return the question with `mask` (H,W) for every shot."""
-    support, query = asked
+def with_mask(inputs: Inputs, mask: Tensor) -> Inputs:
+    """Return the inputs with `mask` (H,W) for every shot."""
+    support, query = inputs
     return Support(support.images, mask.expand(support.masks.shape).clone()), query
 
 
-def with_unlike_queries(asked: Question) -> Question:
-    """Return the question with query slices of unlike brightness and contrast.
+def with_unlike_queries(inputs: Inputs) -> Inputs:
+    """Return the inputs with query slices of unlike brightness and contrast.
 
     The statistics of the query batch then differ from those of each slice.
     """
-    support, query = asked
+    support, query = inputs
     numbers = torch.arange(len(query)).reshape(-1, 1, 1, 1)
     return support, query * 2.0 ** (1 - numbers) + 0.5 * numbers
 
 
 def odd_masks(size: Size = SQUARE) -> dict[str, Tensor]:
-    """Return the masks (H,W) bool that break careless methods, by the name of their check."""
-    one, holes = torch.zeros(size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)
-    one[size[0] // 2, size[1] // 2] = True
+    """Return name of the check -> mask (H,W) bool that breaks careless methods."""
+    pixel, holes = torch.zeros(size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)
+    pixel[size[0] // 2, size[1] // 2] = True
     holes[4::16, 4::16] = False  # background, but far too little to fill any cell of a feature map
-    return {"one-pixel mask": one, "full mask": torch.ones(size, dtype=torch.bool), "no background": holes}
+    return {"one-pixel mask": pixel, "full mask": torch.ones(size, dtype=torch.bool), "no background": holes}
 
 
 def episode(name: str, mask: Tensor | None = None) -> Episode:
-    """Return a training question of one shot and one query slice (B = 1), `mask` (H,W) as both masks."""
+    """Return an episode of one shot and one query slice (B = 1); `mask` (H,W) replaces both masks."""
     images, masks = _discs(name, 2, SQUARE)
     if mask is not None:
         masks = mask.expand(masks.shape).clone()

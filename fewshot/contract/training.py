@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fewshot.base.types import Episode
 from fewshot.contract.subject import ContractError, NotApplicableError, Subject, gap, random_state
-from fewshot.contract.synthetic_inputs import episode, odd_masks, question
+from fewshot.contract.synthetic_inputs import episode, odd_masks, segment_inputs
 from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe, call_logits
 from fewshot.training.loop import train
 
@@ -30,9 +30,9 @@ def empty_prediction(subject: Subject) -> None:
     learner = subject.build().train()
     if not isinstance(learner, PrototypeLearner):
         raise NotApplicableError("not a PrototypeLearner: no alignment branch")
-    asked = question("empty", queries=1)
+    inputs = segment_inputs("empty", queries=1)
     with torch.no_grad():
-        maps = learner.encode(torch.cat([asked[0].images, asked[1]]))
+        maps = learner.encode(torch.cat([inputs[0].images, inputs[1]]))
     several = [maps] if isinstance(maps, Tensor) else list(maps)
     leaves = [one.detach().requires_grad_() for one in several]
     halves = [tuple(one[part] for one in leaves) for part in (slice(0, 1), slice(1, 2))]
@@ -48,7 +48,7 @@ def empty_prediction(subject: Subject) -> None:
         if not all(bool(torch.isfinite(one).all()) for one in tensors):
             raise ContractError(
                 f"given an empty mask {tuple(mask.shape)} in the alignment branch; {kind} came back NaN or "
-                "infinite; allowed: finite ones (with defined = False where there is no answer)"
+                "infinite; allowed: finite ones (with defined = False for an episode without a prediction)"
             )
 
 
@@ -56,12 +56,12 @@ def loss(subject: Subject) -> None:
     """Given episodes with an ordinary, a one-pixel and a full mask, and one without background."""
     _trained_only(subject)
     for name, mask in {"ordinary mask": None, **odd_masks()}.items():
-        learner, asked, kept = subject.build().train(), episode("loss", mask), episode("loss", mask)
+        learner, example, kept = subject.build().train(), episode("loss", mask), episode("loss", mask)
         with random_state(0):
-            result = learner.loss(_prepared(learner, asked))
+            result = learner.loss(_prepared(learner, example))
         _check_members(name, result)
-        if not torch.equal(asked.query_images, kept.query_images) or not torch.equal(
-            asked.support_images, kept.support_images
+        if not torch.equal(example.query_images, kept.query_images) or not torch.equal(
+            example.support_images, kept.support_images
         ):
             raise ContractError(
                 f"given an episode with a {name}; loss changed its images; allowed: left as they are"
@@ -127,11 +127,12 @@ def save_and_load(subject: Subject) -> None:
     other = subject.build(seed=1)
     other.load_state_dict(torch.load(stream, weights_only=True))
     difference = gap(
-        subject.ask(question("saved"), copy.deepcopy(learner).eval()), subject.ask(question("saved"), other)
+        subject.segment(segment_inputs("saved"), copy.deepcopy(learner).eval()),
+        subject.segment(segment_inputs("saved"), other),
     )
     if difference > 0:
         raise ContractError(
-            f"given the state_dict of a trained learner; the learner it was loaded into answers otherwise, "
+            f"given the state_dict of a trained learner; the learner that loaded it predicts otherwise, "
             f"by up to {difference:.2g}; allowed: 0 (keep what training changes in parameters and buffers)"
         )
 
@@ -142,7 +143,7 @@ def _trained_only(subject: Subject) -> None:
 
 
 def _trained(subject: Subject) -> nn.Module:
-    """Return the learner after its training, which is done once."""
+    """Return the trained learner; the first call trains it."""
     if subject.trained is None:
         subject.trained = _train(subject, draws=1)
     return subject.trained
@@ -166,7 +167,7 @@ def _train(subject: Subject, draws: int) -> nn.Module:
 
 
 def _own_loss(learner: nn.Module) -> float:
-    """Return the mean loss on the training episodes in training mode; the learner stays as it is."""
+    """Return the mean loss on the training episodes in training mode; the learner stays unchanged."""
     copied: Any = copy.deepcopy(learner).train()
     with torch.no_grad(), random_state(0):
         return sum(float(copied.loss(_prepared(copied, episode(name))).total) for name in EPISODES) / len(
@@ -174,7 +175,7 @@ def _own_loss(learner: nn.Module) -> float:
         )
 
 
-def _prepared(learner: Any, asked: Episode) -> Episode:
-    """Return the episode with what the learner's `prepare` works out, as the sampler adds it."""
-    values = learner.prepare(asked.support_masks[0]) if hasattr(learner, "prepare") else {}
-    return dataclasses.replace(asked, prepared={name: value[None] for name, value in values.items()})
+def _prepared(learner: Any, example: Episode) -> Episode:
+    """Return the episode with the tensors of the learner's `prepare`, as the sampler adds them."""
+    values = learner.prepare(example.support_masks[0]) if hasattr(learner, "prepare") else {}
+    return dataclasses.replace(example, prepared={name: value[None] for name, value in values.items()})

@@ -1,7 +1,7 @@
-"""The file between pre-training a backbone and training on it: weights, and which images made them.
+"""Backbone files: weights of a pre-trained backbone, and the hashes of the images it was trained on.
 
-One dictionary written by `torch.save`: `state_dict` under torchvision's names, and `pretraining`, plain
-values. The hashes of the images are what lets a run refuse a backbone that saw a query.
+A file is one dictionary written by `torch.save`: `state_dict` under torchvision's names, and `pretraining`,
+plain values. From the image hashes a run recognises, and refuses, a backbone that saw a query.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from fewshot.encoders.checkpoints import read_checkpoint
 
 @dataclass(frozen=True)
 class Pretraining:
-    """How a backbone was made.
+    """Provenance of a backbone.
 
-    `kind`: "densecl"; `key`: names its recipe and data by hash; `encoder`: which ResNet; `source`: a store's
+    `kind`: "densecl"; `key`: hash of its recipe and data; `encoder`: name of the ResNet; `source`: a store's
     name or a folder's base name; `images`: hashes of the images it saw (`image_hash`, or of picture files);
-    `steps`: optimiser steps. `source` and `images` are also those of the backbones it was made from.
+    `steps`: optimiser steps. `source` and `images` include those of the backbones it was initialised from.
     """
 
     kind: str
@@ -40,9 +40,9 @@ class Pretraining:
     steps: int
 
     def after(self, earlier: Pretraining) -> Pretraining:
-        """Return what is to be told of a backbone that began as an earlier one: it saw the images of both.
+        """Merge provenance: a backbone initialised from `earlier` has seen both image sets.
 
-        No image stands twice; the earlier ones come first.
+        Each image is listed once, those of `earlier` first.
         """
         sources = dict.fromkeys((*earlier.source.split("+"), *self.source.split("+")))
         images = tuple(dict.fromkeys((*earlier.images, *self.images)))
@@ -52,14 +52,14 @@ class Pretraining:
 def image_hash(array: NDArray[Any]) -> str:
     """Return 16 hex digits of the sha256 over dtype, shape and bytes (C order).
 
-    Of a store's slice it is taken as stored, uncut and before normalisation. A picture file goes by the
-    first 16 hex digits of the sha256 of its bytes instead.
+    Hash a store's slice as stored, uncropped and before normalisation. For a picture file use the first 16
+    hex digits of the sha256 of its bytes instead.
     """
     return hashlib.sha256(f"{array.dtype.str}{array.shape}".encode() + array.tobytes()).hexdigest()[:16]
 
 
 def write_backbone(path: Path, state: Mapping[str, Tensor], about: Pretraining) -> None:
-    """Write the backbone's weights, on the CPU, and what is known of them, whole or not at all.
+    """Write a backbone's weights (`state`, copied to the CPU) and provenance (`about`) to `path`, atomically.
 
     Equal weights in equal order give equal bytes.
     """
@@ -71,21 +71,21 @@ def write_backbone(path: Path, state: Mapping[str, Tensor], about: Pretraining) 
 
 
 def read_pretraining(path: Path) -> Pretraining | None:
-    """Return how the backbone in a file was made; None for a file without the entry, such as torchvision's.
+    """Return the provenance in a backbone file; None for a file without it, such as torchvision's.
 
-    Raises `UserError` for a file that can't be read, or whose entry lacks something.
+    Raises `UserError` for a file that cannot be read and for an incomplete entry.
     """
     content = read_checkpoint(path)
     return None if "pretraining" not in content else from_json(content["pretraining"], path)
 
 
 def to_json(about: Pretraining) -> dict[str, Any]:
-    """Return it as plain JSON values."""
+    """Return the provenance as plain JSON values."""
     return {**dataclasses.asdict(about), "images": list(about.images)}
 
 
 def from_json(entry: Any, where: Path) -> Pretraining:
-    """Return the checked entry of a file; `UserError` naming the file where it is none."""
+    """Return the provenance in the entry of the file `where`; raise `UserError` if it is malformed."""
     texts = ("kind", "key", "encoder", "source")
     names = {field.name for field in dataclasses.fields(Pretraining)}
     if (
@@ -93,7 +93,7 @@ def from_json(entry: Any, where: Path) -> Pretraining:
         or set(entry) != names
         or not all(isinstance(entry[name], str) for name in texts)
         or not isinstance(entry["images"], list)
-        or not all(isinstance(one, str) for one in entry["images"])
+        or not all(isinstance(digest, str) for digest in entry["images"])
         or not isinstance(entry["steps"], int)
     ):
         raise UserError(

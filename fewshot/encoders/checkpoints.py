@@ -1,7 +1,7 @@
 """Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
 
-Files are read with `weights_only=True`, so no pickled object is ever built. What a file must hold is
-checked by name, shape and finite values; nothing is guessed, skipped or replaced by random weights.
+Files are read with `weights_only=True`, which never builds a pickled object. Every weight is checked by name,
+shape and finite values; nothing is guessed, skipped or replaced by random weights.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.encoders.encoder import ARCHITECTURES
 
-NAMED = ("random", "imagenet", "coco")  # initial weights that are no file of the user's
+NAMED = ("random", "imagenet", "coco")  # names of initial weights; every other value is the path of a file
 URL = "https://download.pytorch.org/models/"
-# encoder -> what `--weights` calls it -> torchvision's file; the name ends with the sha256's first digits
+# encoder -> name for `--weights` -> torchvision's file, whose name ends with the first digits of its sha256
 FILES = {
     "resnet18": {"imagenet": "resnet18-f37072fd.pth"},
     "resnet50": {
@@ -33,12 +33,12 @@ FILES = {
         "coco": "deeplabv3_resnet101_coco-586e9e4e.pth",
     },
 }
-# Parts of torchvision's files that no encoder here takes.
+# Parameters of torchvision's files that no encoder here has.
 HEADS = ("fc.", "classifier.", "aux_classifier.")
-# Parts of released checkpoints that their programs never use, and how many parameters those hold.
+# Parameters of released checkpoints that their programs never use, and their number.
 UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 UNUSED_PARAMETERS = 16_190_464
-# What torch.nn.DataParallel puts before every name; ADNet's released files have it.
+# Prefix that torch.nn.DataParallel adds to every name; ADNet's released files have it.
 WRAPPER = "module."
 # A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
 COUNTER = ".num_batches_tracked"
@@ -46,28 +46,32 @@ COUNTER = ".num_batches_tracked"
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What training started from: random, imagenet, coco or a file's name; sha256 None for random."""
+    """Initial weights of a training: random, imagenet, coco or a file's name; random has no `sha256`."""
 
     name: str
     sha256: str | None
 
 
 def default_weights(encoder: str) -> str:
-    """Return the published start of an encoder: coco where torchvision has it, else imagenet."""
+    """Return the published initial weights of an encoder: coco if torchvision has them, else imagenet."""
     if encoder not in FILES:
         raise unknown_name("encoder", encoder, ARCHITECTURES)
     return "coco" if "coco" in FILES[encoder] else "imagenet"
 
 
 def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeights:
-    """Load random | imagenet | coco | FILE into the encoder's backbone; return what was loaded.
+    """Load the initial weights of an encoder's backbone and return their name and sha256; no fallback.
 
-    `random` leaves the encoder as it was built. Known files are looked for in `folder` and checked
-    against the sha256 prefix in their names. FILE holds a backbone under torchvision's names, with or
-    without `backbone.` before them, alone or as `state_dict` (fewshot/encoders/backbone_file.py). The 1x1
-    convolutions after it and the classifier of Q-Net's backbone always start random. Raises `UserError` for a
-    missing, damaged or wrong file, for a backbone of another encoder, and for an encoder of a method's own
-    without `name` or `backbone`; there is no fallback.
+    The 1x1 convolutions after the backbone and the classifier of Q-Net's backbone always start random.
+
+    Args:
+        weights: random (leave the encoder unchanged), imagenet, coco or the path of a file with a backbone
+            under torchvision's names, with or without `backbone.` before them, alone or as `state_dict`.
+        encoder: module with attributes `name` and `backbone`.
+        folder: folder of torchvision's files; each is checked against the sha256 prefix in its name.
+
+    Raises:
+        UserError: the file is missing, damaged or of another encoder, or the encoder lacks an attribute.
     """
     if weights == "random":
         return InitialWeights("random", None)
@@ -91,10 +95,7 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
 
 
 def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
-    """Return the file that random | imagenet | coco | FILE means for an encoder; None: there is none to read.
-
-    Raises `UserError` where the file is not there; nothing of it is read.
-    """
+    """Return the file of the initial weights, unread; None for random; `UserError` if it is missing."""
     if weights == "random":
         return None
     if weights not in ("imagenet", "coco"):
@@ -120,12 +121,12 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
 
 
 def load_released(path: Path, learner: nn.Module) -> None:
-    """Load a whole learner from a released checkpoint, or from one of ours, strictly.
+    """Load all weights of a learner from a released checkpoint, or from one of ours.
 
-    Released files name parameters as the learner does (`encoder.backbone.*`, `encoder.localconv.weight`),
-    with `module.` before every name or before none, and some carry two prefixes more that are never used;
-    ours hold the same under `model`. Every name of the learner must be there in its shape, and nothing
-    else. Raises `UserError` naming up to three that differ.
+    Released files have the learner's parameter names (`encoder.backbone.*`, `encoder.localconv.weight`), all
+    or none with the prefix `module.`; parameters under the prefixes `UNUSED` are ignored. Our files hold the
+    same names under `model`. The file must have every name of the learner in its shape, and no other.
+    Raises `UserError` with up to three names that differ.
     """
     content = read_checkpoint(path)
     if isinstance(content.get("model"), Mapping):
@@ -146,15 +147,15 @@ def load_state(learner: nn.Module, state: Mapping[str, Any], path: Path) -> None
         path: the file, for messages.
 
     Raises:
-        UserError: a name or shape differs, or a weight is NaN or infinite. The learner is then unchanged.
+        UserError: a name or shape differs, or a weight is NaN or infinite. The learner stays unchanged.
     """
     _load_strictly(learner, _tensors(state, path), path, optional_counters=False)
 
 
 def weights_are_finite(learner: object) -> bool:
-    """Return whether every parameter and saved buffer is finite; True for a learner that is no module.
+    """Return whether every parameter and saved buffer is finite; True for a learner that is not a module.
 
-    The host waits for the device once.
+    The host synchronises with the device once.
     """
     return not isinstance(learner, nn.Module) or _all_finite(learner.state_dict().values())
 
@@ -178,20 +179,20 @@ def check_finite(state: Mapping[str, Tensor], name: str, remedy: str) -> None:
 
 
 def _all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether all values of the tensors are finite; the host waits for their device once."""
+    """Return whether all values of the tensors are finite; the host synchronises with the device once."""
     flags = [tensor.isfinite().all() for tensor in tensors if _may_be_nan(tensor)]
     return not flags or bool(torch.stack(flags).all())
 
 
 def _may_be_nan(value: object) -> bool:
-    """Return whether an entry of a `state_dict` is a tensor of a type that has NaN."""
+    """Return whether an entry of a `state_dict` is a tensor whose dtype has NaN."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the dictionary in a file written by `torch.save`, on the CPU; only tensors and plain values.
+    """Return the dictionary of tensors (on the CPU) and plain values in a file written by `torch.save`.
 
-    Raises `UserError` where the file is missing, damaged, no checkpoint, or has a pickled object in it.
+    Raises `UserError` if the file is missing, damaged, not a checkpoint, or holds a pickled object.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give the path of a file")
@@ -222,7 +223,7 @@ def _not_a_checkpoint(path: Path) -> UserError:
 
 
 def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str, Any]:
-    """Return the `state_dict` in a file's content, or the content; `UserError` if of another encoder."""
+    """Return the entry `state_dict`, else the content; `UserError` for a backbone of another encoder."""
     about = content.get("pretraining")
     made_for = about.get("encoder") if isinstance(about, Mapping) else None
     if made_for not in (None, encoder):
@@ -235,7 +236,7 @@ def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str,
 
 
 def _check_known(path: Path, sha256: str) -> None:
-    """Raise `UserError` where a file of torchvision's has not the sha256 that its name tells."""
+    """Raise `UserError` if the sha256 of a torchvision file does not start with the digits in its name."""
     prefix = path.stem.rpartition("-")[2]
     if not sha256.startswith(prefix):
         raise UserError(
@@ -245,16 +246,16 @@ def _check_known(path: Path, sha256: str) -> None:
 
 
 def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a file's content, alone or as its `state_dict`, without a wrapper's prefix.
+    """Return the weights in a file, from `state_dict` or the top level, without the prefix `module.`.
 
-    `UserError` where a value is no tensor.
+    Raises `UserError` if a value is not a tensor.
     """
     inner = content.get("state_dict")
     content = inner if isinstance(inner, Mapping) else content
     others = [name for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
         raise UserError(
-            f"checkpoint {path} is no plain state_dict: {_some(others)} hold no tensor; "
+            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
             "save a dictionary of names and tensors"
         )
     wrapped = all(name.startswith(WRAPPER) for name in content)
@@ -262,7 +263,7 @@ def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 
 def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the heads of torchvision's files by name, and `backbone.` before the names of the rest."""
+    """Drop the heads of torchvision's files, and remove the prefix `backbone.` from the other names."""
     kept = {name: value for name, value in state.items() if not name.startswith(HEADS)}
     return {name.removeprefix("backbone."): value for name, value in kept.items()}
 
@@ -270,7 +271,7 @@ def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _load_strictly(
     module: nn.Module, state: dict[str, Tensor], path: Path, *, optional_counters: bool
 ) -> None:
-    """Load `state` if it has the module's names and shapes and is finite, else change nothing and raise."""
+    """Load `state`; raise `UserError` and change nothing if a name, a shape or a value is wrong."""
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in state]
     if optional_counters:
@@ -293,6 +294,6 @@ def _load_strictly(
 
 
 def _some(names: Iterable[object], most: int = 3) -> str:
-    """Return up to three names, and say if there are more."""
+    """Return up to `most` names as text, with an ellipsis if there are more."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")

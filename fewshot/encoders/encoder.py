@@ -1,9 +1,9 @@
-"""Dilated ResNets with torchvision's parameter names: slices become one feature map, or maps of two scales.
+"""Encoders: dilated ResNets with torchvision's parameter names, with one feature map or maps of two scales.
 
-One map: stride 8. ResNet-50 and -101 are the backbones of torchvision's DeepLabV3 (layer3 and layer4
-dilated). ResNet-18 is ours: the same dilation put into its basic blocks, for quick runs; no published
-result uses it (docs/methods.md, M-ENC-1). Two scales (Q-Net family, M-ENC-3): layer2 and layer3 dilated
-and layer4 strided, so that layer3 gives a map of stride 4 and layer4 one of stride 8.
+One map has stride 8. ResNet-50 and -101 are the backbones of torchvision's DeepLabV3 (layer3 and layer4
+dilated). ResNet-18 is our own, with the same dilation in its basic blocks, for quick runs; no published
+result uses it (docs/methods.md, M-ENC-1). For two scales (Q-Net family, M-ENC-3) layer2 and layer3 are
+dilated and layer4 is strided: layer3 gives a map of stride 4 and layer4 one of stride 8.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 
 STRIDE = 8
-DILATED = (False, True, True)  # which of layer2, layer3 and layer4 have dilation in place of stride
+DILATED = (False, True, True)  # whether layer2, layer3 and layer4 have dilation in place of stride
 DILATED_FOR_TWO_SCALES = (True, True, False)
-PLAIN = (False, False, False)  # stride 32, as pre-training on whole pictures has it
-CLASSES = 1000  # of ImageNet: the outputs of `backbone.fc`
-NORMAL = ("backbone.", "reduce1", "reduce2")  # where a convolution starts Kaiming normal, fan out
+PLAIN = (False, False, False)  # stride 32, for pre-training on whole pictures
+CLASSES = 1000  # ImageNet classes, the outputs of `backbone.fc`
+NORMAL = ("backbone.", "reduce1", "reduce2")  # convolutions initialised Kaiming normal, fan out
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the dilation is that of both convolutions."""
+    """Two 3x3 convolutions, both with the dilation, and a shortcut."""
 
     expansion = 1
 
@@ -78,7 +78,7 @@ class Bottleneck(nn.Module):
 
 @dataclass(frozen=True)
 class Architecture:
-    """What tells one ResNet from another: its block and the number of blocks in each of four layers."""
+    """A ResNet's kind of block, and the number of blocks in each of its four layers."""
 
     block: type[BasicBlock] | type[Bottleneck]
     blocks: tuple[int, int, int, int]
@@ -94,9 +94,9 @@ ARCHITECTURES = {
 class Backbone(nn.Module):
     """A ResNet without its classifier, stride 8: (N,3,H,W) -> (N,512 or 2048,H/8,W/8).
 
-    `fc` is Q-Net's alone, set by `TwoScaleEncoder`. `dilated` says of layer2, layer3 and layer4 whether
-    dilation takes the place of stride, as torchvision's `replace_stride_with_dilation` does; each that
-    keeps its stride of 2 halves the map.
+    Only `TwoScaleEncoder` sets `fc`, which Q-Net uses. `dilated` says for layer2, layer3 and layer4 whether
+    dilation replaces stride, as in torchvision's `replace_stride_with_dilation`; a layer that keeps its
+    stride of 2 halves the map.
     """
 
     fc: nn.Linear
@@ -132,9 +132,9 @@ class Backbone(nn.Module):
 class ResNetEncoder(nn.Module):
     """Grey slices (N,1,H,W) float32 -> features (N,out_channels,H/8,W/8).
 
-    The slice is repeated to three channels (no ImageNet mean or standard deviation), goes through the
-    backbone and a bias-free 1x1 convolution. Initial weights are random and depend on `name`, `seed`
-    and the parameter's name alone. Raises `UserError` for an unknown name.
+    The encoder repeats a slice to three channels (no ImageNet mean or standard deviation) and applies the
+    backbone and a bias-free 1x1 convolution. Initial weights are random and depend only on `name`, `seed`
+    and the parameter's name. Raises `UserError` for an unknown name.
     """
 
     def __init__(self, name: str, out_channels: int = 256, seed: int = 0) -> None:
@@ -157,13 +157,13 @@ class ResNetEncoder(nn.Module):
 class TwoScaleEncoder(nn.Module):
     """Q-Net's encoder: grey slices (N,1,H,W) float32 -> a fine map, a coarse map and a threshold.
 
-    As `ResNetEncoder`, but layer2 and layer3 are dilated (by 2 and 4) and layer4, in which the dilation of
-    layer3 goes on, keeps its stride, as torchvision's `replace_stride_with_dilation=[True, True, False]`
-    gives it. Two bias-free 1x1 convolutions follow: `reduce1` on layer3, `reduce2` on layer4. The threshold
-    is `reduce1d` of the classifier `backbone.fc` of layer4's mean over positions, with no activation
-    between. Parameters have the released names (`docs/methods.md`, QNET-1 and QNET-2). Initial backbone
-    weights equal those of a `ResNetEncoder` of the same name and seed. Raises `UserError` for an unknown
-    name.
+    It differs from `ResNetEncoder` in its layers: layer2 and layer3 are dilated (by 2 and 4); layer4 inherits
+    the dilation of layer3 and keeps its stride, as with torchvision's
+    `replace_stride_with_dilation=[True, True, False]`. Two bias-free 1x1 convolutions follow: `reduce1` on
+    layer3, `reduce2` on layer4. The threshold is reduce1d(backbone.fc(mean of layer4 over positions)), with
+    no activation between. Parameters have the released names (`docs/methods.md`, QNET-1 and QNET-2). Initial
+    backbone weights equal those of a `ResNetEncoder` of the same name and seed. Raises `UserError` for an
+    unknown name.
     """
 
     def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:
@@ -184,7 +184,7 @@ class TwoScaleEncoder(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1).
 
-        The threshold is float32 whatever precision the maps have: a step of bf16 near -20 is 1/8.
+        The threshold is float32 in every precision of the maps: bf16 values near -20 are 1/8 apart.
         """
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
         with in_float32(images.device):
@@ -194,12 +194,12 @@ class TwoScaleEncoder(nn.Module):
 
 
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:
-    """Return the encoder `resnet18|resnet50|resnet101` with random weights that `name` and `seed` fix."""
+    """Return the encoder resnet18, resnet50 or resnet101 with random weights fixed by `name` and `seed`."""
     return ResNetEncoder(name, seed=seed)
 
 
 class _Bare(nn.Module):
-    """A backbone under the name it has in an encoder, so that its first weights are the same ones."""
+    """Holds a backbone under its name in an encoder, so that its initial weights are the same."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -209,8 +209,7 @@ class _Bare(nn.Module):
 def build_backbone(name: str, seed: int = 0) -> Backbone:
     """Return the plain backbone, stride 32: (N,3,H,W) -> (N,channels,H/32,W/32).
 
-    Its random weights equal those of `build_encoder` of the same name and seed. Raises `UserError` for an
-    unknown name.
+    Its random weights equal those of `build_encoder(name, seed)`. Raises `UserError` for an unknown name.
     """
     architecture = _architecture(name)
     with torch.device("meta"):
@@ -227,9 +226,9 @@ def _architecture(name: str) -> Architecture:
 
 
 def _initialise(encoder: nn.Module, encoder_name: str, seed: int) -> None:
-    """Backbone and Q-Net's 1x1 convolutions Kaiming normal (fan out), other layers as torch does (fan in).
+    """Draw initial weights: Kaiming normal (fan out) for the prefixes `NORMAL`, else torch's default.
 
-    Every layer has a generator of its own, so they are drawn side by side.
+    Every layer has its own generator, so threads draw the layers in parallel.
     """
     modules = list(encoder.named_modules())
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
@@ -262,7 +261,7 @@ def _layer(
     first: int,
     rest: int,
 ) -> nn.Sequential:
-    """Return `blocks` blocks; the first has the stride and dilation `first`, the others dilation `rest`."""
+    """Return `blocks` blocks: the first has `stride` and dilation `first`, the others dilation `rest`."""
     modules: list[nn.Module] = [block(inputs, width, stride, first)]
     modules += [block(width * block.expansion, width, 1, rest) for _ in range(blocks - 1)]
     return nn.Sequential(*modules)
@@ -273,7 +272,7 @@ def _conv3x3(inputs: int, outputs: int, stride: int, dilation: int) -> nn.Conv2d
 
 
 def _downsample(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
-    """Return the shortcut's projection where shape changes, else None."""
+    """Return the projection of the shortcut if the shape changes, else None."""
     if stride == 1 and inputs == outputs:
         return None
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs))

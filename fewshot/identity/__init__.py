@@ -1,1 +1,1 @@
-"""What results depend on: versions of shared parts, digests of code, parts of keys."""
+"""Identity of results: versions of shared parts, digests of code, parts of keys."""

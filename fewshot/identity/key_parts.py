@@ -1,4 +1,4 @@
-"""What keys and configuration ids hold of a method and of initial weights: content, never a file's name."""
+"""The parts of keys and configuration ids for a method and initial weights: content, never file names."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def method_key_part(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a key holds of a method, from the `method` part of a record or a spec.
+    """Return the part of a key for the `method` part of a record or a spec.
 
-    Names of files are left out: a user's method goes by class and digest, an option that names a file by the
-    file's content. So a file that moves leaves every key as it was.
+    It omits file names: a user's method is identified by class and digest, an option that names a file by the
+    file's content. So moving a file changes no key.
     """
     files = method.get("files", {})
     options = {name: value for name, value in method["options"].items() if name not in files}
@@ -27,7 +27,7 @@ def method_key_part(method: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights_key_part(initial: Mapping[str, Any] | None) -> Any:
-    """Return what a key holds of initial weights: the content of a file, else the name."""
+    """Return the part of a key for initial weights: the sha256 of their file, else their name."""
     if initial is None:
         return None
     rest = {name: value for name, value in initial.items() if name not in ("name", "sha256")}

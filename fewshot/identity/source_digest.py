@@ -1,7 +1,7 @@
-"""Digests of Python code: what a module computes, whatever its docstrings, comments, layout and place.
+"""Digests of Python code that do not depend on docstrings, comments, layout or the file's place.
 
-A digest is taken of the syntax tree without docstrings and bare texts. Fields that are empty are left out, so
-Python 3.11 to 3.13 give one digest.
+A digest hashes the syntax tree without docstrings and other bare strings. It omits empty fields, so Python
+3.11 to 3.13 give the same digest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DIGITS = 16
 def tree_digest(source: str, where: str = "code") -> str:
     """Return 64 hex digits of the sha256 of the syntax tree of `source` without docstrings.
 
-    Raises `UserError` naming `where` and the line for code that Python cannot parse.
+    Raises `UserError` with `where` and the line for code that Python cannot parse.
     """
     try:
         tree = ast.parse(source)
@@ -43,24 +43,24 @@ def file_digest(path: Path) -> str:
 
 
 def combined_digest(digests: Iterable[str]) -> str:
-    """Return 16 hex digits of a set of digests, whatever their order."""
+    """Return 16 hex digits that identify a set of digests; order and repetition do not matter."""
     return hashlib.sha256("\n".join(sorted(set(digests))).encode()).hexdigest()[:DIGITS]
 
 
 def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]) -> dict[str, Path]:
-    """Return name -> file of a module and of every module that it imports, directly or through others.
+    """Return name -> file of a module and of all modules that it imports, directly or indirectly.
+
+    Imports inside functions count, and so do literal names in calls of `importlib.import_module` and
+    `__import__`. A name computed at run time does not.
 
     Args:
         path: the module's file.
-        module: its dotted name; relative imports are resolved by it.
-        follows: says by name and file whether an imported module belongs to the result. Imports of a module
-            that does not belong are not followed.
-
-    Imports inside functions count, and so do literal names given to `importlib.import_module` and
-    `__import__`. A name computed at run time is not seen.
+        module: its dotted name, which resolves relative imports.
+        follows: returns, for the name and file of an imported module, whether the result includes it. The
+            imports of an excluded module are not followed.
     """
     levels = module.count(".") + (path.name == "__init__.py")
-    home = [path.parent, *path.parent.parents][levels]  # where `import` finds the module by its dotted name
+    home = [path.parent, *path.parent.parents][levels]  # folder in which `import` finds the module
     files = {module: path}
     queue = [(module, path)]
     while queue:
@@ -79,9 +79,9 @@ def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]
 
 
 def module_file(name: str, folder: Path | None = None) -> Path | None:
-    """Return the file of a module by its dotted name; None for a built-in one and for no module.
+    """Return the file of the module with the dotted name `name`; None if it is built in or does not exist.
 
-    Nothing is imported: loaded modules say where they lie, others are looked for in `sys.path` and, last, in
+    Nothing is imported: a loaded module gives its own file, others are searched in `sys.path` and then in
     `folder`.
     """
     loaded = sys.modules.get(name)
@@ -103,7 +103,7 @@ def module_file(name: str, folder: Path | None = None) -> Path | None:
 
 
 def is_installed(path: Path) -> bool:
-    """Tell whether a file belongs to Python's own library or to an installed package."""
+    """Return whether a file belongs to Python's standard library or to an installed package."""
     paths = sysconfig.get_paths()
     homes = {Path(paths[key]).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")}
     return any(path.is_relative_to(home) for home in homes) or "site-packages" in path.parts
@@ -141,7 +141,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _canonical(value: Any) -> Iterator[str]:
-    """Yield the text of a node: class, fields that hold something, no place, no docstring."""
+    """Yield the text of a node: its class and non-empty fields, without positions and docstrings."""
     if isinstance(value, ast.AST):
         yield f"({type(value).__name__}"
         for name, item in ast.iter_fields(value):

@@ -1,11 +1,11 @@
-"""Versions of the shared parts that move numbers. Raise a part's number when its numbers change.
+"""Versions of the shared parts that determine results. Raise a part's version when its numbers change.
 
-Keys and records hold these numbers in place of a hash of the source, so an edited docstring or a moved file
-changes no key. tests/test_digests.py compares every part's code with a recorded digest, and
-tests/test_fingerprint.py its numbers: after a change of code either the numbers are equal and the digest is
-recorded anew, or the version rises and CHANGELOG names the change under "Numbers change".
+Keys and records hold these versions instead of a hash of the source, so an edited docstring or a moved file
+changes no key. tests/test_digests.py compares the code of every part with a recorded digest, and
+tests/test_fingerprint.py its numbers. After a change of code with equal numbers, record the digest again.
+After a change of numbers, raise the version and name the change in CHANGELOG under "Numbers change".
 
-A method has a number of its own: the class attribute `version` in its file.
+A method has its own version: the class attribute `version` in its file.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 PARTS = {
-    "preparation": 1,  # volumes to stores, intensities and cuts of slices
+    "preparation": 1,  # volumes to stores, normalisation and cropping of slices
     "pseudo_labels": 2,  # superpixels, supervoxels
-    "sampling": 2,  # which episodes are drawn, and their augmentation
-    "encoder": 1,  # architectures, their random weights, how files are loaded
+    "sampling": 2,  # choice of training episodes, and their augmentation
+    "encoder": 1,  # architectures, their random weights, loading of files
     "prototypes": 1,  # the base class of prototype learners, pooling, similarity, clustering
     "training": 1,  # the loop, the loss's average, the optimiser step
     "pretraining": 1,  # dense contrastive learning and its views
     "evaluation": 1,  # plans, supports, predictions, counts
 }
-SEGMENTATION = ("preparation", "evaluation")  # parts behind a learner that has `segment` alone
-INFERENCE = (*SEGMENTATION, "encoder", "prototypes")  # parts behind a prototype learner with given weights
+SEGMENTATION = ("preparation", "evaluation")  # parts behind a learner that only has `segment`
+INFERENCE = (*SEGMENTATION, "encoder", "prototypes")  # parts behind a prototype learner with existing weights
 TRAINING = ("preparation", "pseudo_labels", "sampling", "encoder", "prototypes", "training")
 PRETRAINING = ("preparation", "encoder", "training", "pretraining")
 

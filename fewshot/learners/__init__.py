@@ -1,1 +1,1 @@
-"""The learner contract and what learners are made of: options, recipes, prototypes, the registry."""
+"""The learner contract and the parts of learners: options, recipes, prototypes, the registry."""

@@ -1,4 +1,4 @@
-"""Anomaly scores of ADNet and its descendants: one foreground prototype, a threshold, probabilities.
+"""Anomaly scores of ADNet and its descendants: one foreground prototype and a threshold.
 
 Hansen et al., Medical Image Analysis 78, 2022, arXiv 2203.02048. S shots, Q query slices, C channels on an
 h x w grid, H x W image size. Rule numbers (`ADNET-1`) are those of docs/methods.md.
@@ -13,7 +13,7 @@ from torch import Tensor
 from fewshot.learners.prototypes import AREA_FLOOR, masked_average, own_similarities, spread_masks
 
 EPSILON = torch.finfo(torch.float32).eps  # probabilities are clamped to [EPSILON, 1 - EPSILON]
-CLASS_WEIGHTS = (0.1, 1.0)  # background, foreground: of the query's loss
+CLASS_WEIGHTS = (0.1, 1.0)  # background and foreground in the query's loss
 
 
 def mean_prototype(features: Tensor, masks: Tensor) -> Tensor:
@@ -26,14 +26,14 @@ def mean_prototype(features: Tensor, masks: Tensor) -> Tensor:
 
 
 def pooled_prototype(features: Tensor, masks: Tensor) -> Tensor:
-    """Return the prototype (1,C) of all pixels of masks (Q,H,W) together, features (Q,C,h,w) (ADNET-5)."""
+    """Return the mean feature (1,C) over all pixels of masks (Q,H,W); features (Q,C,h,w) (ADNET-5)."""
     spread = spread_masks(masks, (features.shape[-2], features.shape[-1]))
     total = torch.einsum("qchw,qhw->c", features, spread)
     return (total / (spread.sum() + AREA_FLOOR))[None]
 
 
 def anomaly_scores(prototypes: Tensor, query: Tensor, alpha: float) -> Tensor:
-    """Return S = -alpha cos (Q,h,w) of prototypes (Q,C), or one (1,C) for all, and query (Q,C,h,w)."""
+    """Return S = -alpha cos (Q,h,w) of query (Q,C,h,w) and prototypes (Q,C), or (1,C) for every query."""
     each = prototypes.expand(len(query), -1)[:, None]
     return -own_similarities(each, query, alpha)[:, 0]
 
@@ -51,7 +51,7 @@ def resize_probabilities(values: Tensor, size: tuple[int, int], align_corners: b
 
 
 def log_probabilities(values: Tensor) -> Tensor:
-    """Return log (1 - P) and log P, (Q,2,H,W), of P (Q,H,W), each clamped; a clamped one has no gradient."""
+    """Return clamped log (1 - P) and log P, (Q,2,H,W), of P (Q,H,W); a clamped value has no gradient."""
     return torch.stack([1 - values, values], dim=1).clamp(EPSILON, 1 - EPSILON).log()
 
 
@@ -61,17 +61,18 @@ def query_loss(logs: Tensor, masks: Tensor) -> Tensor:
 
 
 def alignment_loss(logs: Tensor, masks: Tensor, predicted: Tensor) -> Tensor:
-    """Return the plain mean of -log P over shots and pixels, 0 where nothing was predicted (ADNET-5).
+    """Return the unweighted mean of -log P over shots and pixels; 0 if the prediction is empty (ADNET-5).
 
-    logs (S,2,H,W) of the support slices, scored by what `predicted` (Q,h,w) of the query shows.
+    logs (S,2,H,W) of the support slices, scored by the prototype of the query's prediction; `predicted`
+    (Q,h,w) bool is that prediction.
     """
     return torch.where(predicted.any(), F.nll_loss(logs, masks.long()), 0.0)
 
 
-def counted(support_masks: Tensor, skip_empty: bool) -> Tensor:
-    """Return whether an episode with support masks (S,H,W) is learned from, 0-dim bool (ADNET-6).
+def is_trained_on(support_masks: Tensor, skip_empty: bool) -> Tensor:
+    """Return whether training uses an episode with support masks (S,H,W), 0-dim bool (ADNET-6).
 
-    Always, as released; with `skip_empty` only if a support mask shows a pixel.
+    True as released; with `skip_empty`, whether a support mask shows a pixel.
     """
     if skip_empty:
         return support_masks.any()

@@ -1,8 +1,8 @@
-"""What a method is in keys and records: a version for the project's own, a digest for a user's file.
+"""Identity of a method in keys and records: a version for the project's own, a digest for a user's file.
 
-The project's methods have `version` in their file. A user's method has no version: its digest covers the
-syntax trees, without docstrings, of its file and of every module it imports that no installed package brings.
-Where such a file imports a method of the project, that method's version counts too.
+The project's methods have `version` in their file. A user's method has a digest. It covers the syntax trees,
+without docstrings, of its file and of every imported module outside installed packages. It also covers the
+versions of the project's methods that such a file imports.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fewshot.learners.registry import METHODS, resolve_method
 
 HOME = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("baselines", "episodes", "fewshot", "protocols", "results")
-MOST_FILES = 2000  # of a folder that an option names
+MOST_FILES = 2000  # files in a folder that an option names
 
 
 def built_in_name(learner: type[Any]) -> str | None:
@@ -33,9 +33,10 @@ def built_in_name(learner: type[Any]) -> str | None:
 
 
 def method_name(typed: str, learner: type[Any]) -> str:
-    """Return the name that records give a method.
+    """Return a method's name in records.
 
-    The project's methods go by the registry's name however they were typed, a user's file by its base name.
+    A method of the project has its registry name, however the user typed it. A method in a user's file has
+    the file's base name and the class name.
     """
     built_in = built_in_name(learner)
     if built_in is not None:
@@ -47,7 +48,8 @@ def method_name(typed: str, learner: type[Any]) -> str:
 def method_version(learner: type[Any]) -> int | None:
     """Return the version of one of the project's methods; None for a user's class.
 
-    Raises `TypeError` where a method of the project does not state an integer `version` itself.
+    Raises:
+        TypeError: a method of the project does not define an integer `version` itself.
     """
     if built_in_name(learner) is None:
         return None
@@ -58,9 +60,10 @@ def method_version(learner: type[Any]) -> int | None:
 
 
 def method_source(learner: type[Any]) -> str | None:
-    """Return 16 hex digits of the code behind a user's class; None for the project's methods.
+    """Return the digest, 16 hex digits, of a user's class; None for the project's methods.
 
-    Raises `UserError` where the class has no file, as one typed at a prompt.
+    Raises:
+        UserError: the class has no file, for example a class typed at a prompt.
     """
     return None if built_in_name(learner) is not None else _user_source(cast(Hashable, learner))
 
@@ -93,23 +96,26 @@ def _user_source(learner: Any) -> str:
 
 
 def _is_in(module: str, package: str) -> bool:
-    """Tell whether a module is `package` or lies in it; the package of all methods counts for none."""
+    """Whether a module is `package` or lies in it; `baselines` itself contains no method."""
     return module == package or (package != "baselines" and module.startswith(f"{package}."))
 
 
 def is_project_file(path: Path) -> bool:
-    """Tell whether a file lies in one of the project's packages."""
+    """Whether a file lies in one of the project's packages."""
     return any(path.is_relative_to(HOME / package) for package in PACKAGES)
 
 
 def option_files(options: Any) -> dict[str, str]:
-    """Return option -> sha256 of the content for every option whose text names an existing file or folder.
+    """Return option -> sha256 of the content, for every option whose text names an existing file or folder.
+
+    A `Literal` option never names a file. A text without a path separator never names a folder. A tuple of
+    texts has one digest, over its files in order.
 
     Args:
-        options: a dataclass of a method's options. A text that must be one of fixed words (`Literal`) is no
-            file. A folder counts where its text holds a path separator.
+        options: the dataclass of a method's options.
 
-    A tuple of texts counts as its files in order. Raises `UserError` for a folder of more than 2,000 files.
+    Raises:
+        UserError: a folder has more than 2,000 files.
     """
     if not is_dataclass(options) or isinstance(options, type):
         return {}
@@ -122,9 +128,9 @@ def option_files(options: Any) -> dict[str, str]:
         texts = [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
         contents = [content for text in texts if isinstance(text, str) and (content := _content_digest(text))]
         if contents:
-            whole = contents[0] if isinstance(value, str) else "".join(contents)
+            joined = contents[0] if isinstance(value, str) else "".join(contents)
             digests[field.name] = (
-                whole if isinstance(value, str) else hashlib.sha256(whole.encode()).hexdigest()
+                joined if isinstance(value, str) else hashlib.sha256(joined.encode()).hexdigest()
             )
     return digests
 
@@ -136,7 +142,7 @@ def _is_fixed_word(hint: Any) -> bool:
 
 
 def _content_digest(text: str) -> str | None:
-    """Return the sha256 of the file or folder that a text names; None where there is neither."""
+    """Return the sha256 of the file or folder that a text names; None if neither exists."""
     if not text or "\0" in text:
         return None
     path = Path(text)

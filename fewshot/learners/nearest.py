@@ -1,9 +1,9 @@
-"""Nearest neighbours and k-means by faiss: the one module that imports it, on use.
+"""Nearest neighbours and k-means by faiss; only this module imports faiss, on first use.
 
-faiss works on the host: features of a GPU are copied there and the answer is copied back, which makes the
-host wait for the device. `faiss.Kmeans` is not used: it reads its centres through a vector type that
-SimpleITK registers too, and fails where faiss was imported first. `faiss.Clustering` leaves them in an
-index, from which they are read by `reconstruct_n` whatever the order of imports.
+faiss works on the host. Features of a GPU are copied there and the result is copied back, so the host waits
+for the device. `faiss.Kmeans` is not used: it reads its centres through a vector type that SimpleITK
+registers too, and fails if faiss was imported first. `faiss.Clustering` stores the centres in an index, and
+`reconstruct_n` reads them from it in either order of imports.
 """
 
 from __future__ import annotations
@@ -20,14 +20,26 @@ from fewshot.base.errors import UserError
 def k_means(
     points: Tensor, k: int, *, iterations: int, seed: int, restarts: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return centres (K,C) float32 of points (N,C), and each point's centre (N,) int64; K = min(k, N).
+    """Cluster points by Lloyd's algorithm on squared Euclidean distance.
 
-    Lloyd's algorithm on squared Euclidean distance, run to its `iterations` on all points, from points
-    drawn with `seed`; of `restarts` draws the tightest result is kept. The answer is a function of the
-    arguments alone (and of the number of threads, as any sum of floats), both detached, on the device of
-    `points`. N <= k: every point is a centre, and the first of equal ones holds them all. N = 0: no
-    centre. A centre may be left without a point, above all where points are equal. Raises `ValueError`
-    for numbers below 1, `UserError` for points that are not finite and where faiss is not installed.
+    The result depends only on the arguments and, like any sum of floats, on the number of threads. With N <=
+    k every point is a centre, and equal points belong to the first of them. A centre may have no point,
+    mostly if points are equal.
+
+    Args:
+        points: (N,C).
+        k: the number of centres, at least 1.
+        iterations: the number of Lloyd iterations over all points.
+        seed: draws the first centres from the points.
+        restarts: the number of draws; the result with the smallest sum of squared distances wins.
+
+    Returns:
+        Centres (K,C) float32 with K = min(k, N), and each point's centre (N,) int64. Both are detached, on
+        the device of `points`.
+
+    Raises:
+        ValueError: `k`, `iterations` or `restarts` is below 1.
+        UserError: a point is not finite, or faiss is not installed.
     """
     if min(k, iterations, restarts) < 1:
         raise ValueError(f"k {k}, iterations {iterations}, restarts {restarts}: wanted 1 or more of each")
@@ -47,11 +59,22 @@ def k_means(
 
 
 def nearest(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k keys of largest inner product with each query: indices (N,k) int64 and products (N,k).
+    """Find the k keys with the largest inner product with each query, exactly.
 
-    Queries (N,C), keys (M,C), products float32 from the largest down; exact, no approximation. On unit
-    vectors the product is the cosine. Of equal products any may come first. The answer is detached, on
-    the device of `queries`. Raises `ValueError` where k is not in 1 .. M.
+    The product of unit vectors is their cosine. Equal products have no fixed order.
+
+    Args:
+        queries: (N,C).
+        keys: (M,C).
+        k: the number of keys, 1 .. M.
+
+    Returns:
+        Indices of keys (N,k) int64 and products (N,k) float32, largest first. Both are detached, on the
+        device of `queries`.
+
+    Raises:
+        ValueError: k is not in 1 .. M.
+        UserError: faiss is not installed.
     """
     if not 1 <= k <= len(keys):
         raise ValueError(f"k is {k}, wanted 1 to {len(keys)}, the number of keys")
@@ -68,8 +91,8 @@ def _lloyd(values: np.ndarray, k: int, iterations: int, seed: int, restarts: int
     parameters.niter = iterations
     parameters.nredo = restarts
     parameters.seed = seed & 0x7FFFFFFF  # a C int
-    parameters.min_points_per_centroid = 1  # below the number given it warns on stderr
-    parameters.max_points_per_centroid = len(values)  # above it, it would take a sample
+    parameters.min_points_per_centroid = 1  # with fewer points per centre faiss warns on stderr
+    parameters.max_points_per_centroid = len(values)  # with more points per centre faiss takes a sample
     index = faiss.IndexFlatL2(values.shape[1])
     faiss.Clustering(values.shape[1], k, parameters).train(values, index)
     centres: np.ndarray = index.reconstruct_n(0, k)

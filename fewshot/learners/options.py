@@ -1,4 +1,4 @@
-"""Options typed from text: what `--option name=value` gives becomes fields of a frozen dataclass."""
+"""Parse options: `--option name=value` texts become the fields of a frozen dataclass."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ T = TypeVar("T")
 
 
 def options_from(cls: type[T], values: Mapping[str, str], base: T | None = None) -> T:
-    """Return `cls` with `values` parsed by its type hints, the rest from `base` (default: its defaults).
+    """Return an instance of `cls` with `values` parsed by its type hints.
 
     Types: int, float (finite), bool (true/false), str, Literal, `X | None` (none) and tuple[X, ...]
-    (commas). Raises `UserError` for an unknown name or a value of another type.
+    (commas).
+
+    Args:
+        cls: a frozen dataclass.
+        values: option -> text.
+        base: gives the other fields; default: their defaults.
+
+    Raises:
+        UserError: an unknown name, or a text that does not match the type.
     """
     hints = get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -35,7 +43,7 @@ def options_from(cls: type[T], values: Mapping[str, str], base: T | None = None)
 
 
 def _parsed(kind: Any, text: str) -> Any:
-    """Return `text` as `kind`; ValueError where it is none."""
+    """Return `text` as `kind`; raise `ValueError` if it does not match."""
     if kind in _PARSERS:
         return _PARSERS[kind](text)
     arguments = get_args(kind)
@@ -44,8 +52,8 @@ def _parsed(kind: Any, text: str) -> Any:
             {str(choice): choice for choice in arguments}[text] if text in map(str, arguments) else _wrong()
         )
     if get_origin(kind) in (types.UnionType, Union) and type(None) in arguments:
-        wanted = next(one for one in arguments if one is not type(None))
-        return None if text.lower() == "none" else _parsed(wanted, text)
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if text.lower() == "none" else _parsed(inner, text)
     if get_origin(kind) is tuple:
         return tuple(_parsed(arguments[0], part.strip()) for part in text.split(",") if part.strip())
     raise TypeError(f"an option of type {kind} cannot be set from text; use int, float, bool, str or Literal")

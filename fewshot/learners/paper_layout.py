@@ -1,4 +1,4 @@
-"""The layout of a paper's tables, as data: which settings, datasets, classes and methods stand where."""
+"""The layout of a paper's tables as data: their settings, datasets, classes and methods, in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fewshot.base.errors import UserError
 
-SELF = "self"  # among `PaperLayout.methods`: the method that has the layout, under its name in records
+SELF = "self"  # in `PaperLayout.methods`: the method that defines the layout
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,14 @@ class PaperTable:
 class PaperLayout:
     """A paper's tables.
 
-    `paper`: what titles call it. `methods`: its name of a method -> the method's name in records, None for
-    one that is not here, SELF for the method that has the layout. `baseline`: the printed name of the method
-    that the others are compared with; None prints no differences. `source`: how `published.csv` begins to
-    name the paper; None for a paper without rows there.
+    Attributes:
+        paper: the paper's name in titles.
+        tables: the tables in order.
+        methods: the printed name of a method -> its name in records; None for a method that the project does
+            not have, SELF for the method that defines the layout.
+        baseline: the printed name of the method that the others are compared with; None prints no
+            differences.
+        source: the prefix of the paper's source in `published.csv`; None for a paper without rows there.
     """
 
     paper: str

@@ -1,7 +1,7 @@
 """Prototypes of fixed shape: masked averages, pooled grids with a validity mask, similarity scores.
 
-Nothing here picks by boolean index or asks the device for a number, so shapes never depend on the
-data: a set of prototypes is all P candidates and a row of P weights, 1 for a member and 0 for the rest.
+No function uses boolean indexing or reads a number of the device, so shapes never depend on the data. A set
+of prototypes is all P candidates and a row of P weights, 1 for a member and 0 for the others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AREA_FLOOR = 1e-5  # added to a mask's area before dividing
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
     """Return masks (S,H,W) bool or float resized bilinearly to `size`, float32 (S,h,w) in [0, 1].
 
-    Masks that have the size already come back with their values unchanged.
+    Masks of that size keep their values.
     """
     values = masks.float()
     if values.shape[-2:] == torch.Size(size):
@@ -26,11 +26,11 @@ def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def spread_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return masks (S,H,W) spread over a grid of `size`, float32 (S,h,w); the sum of each mask stays.
+    """Return masks (S,H,W) spread over a grid of `size`, float32 (S,h,w); each mask keeps its sum.
 
-    The transposed bilinear upsampling (`align_corners=False`): a pixel goes to the up to four cells that the
-    upsampled grid takes it from, with the same weights. A masked average of features (S,C,h,w) with these
-    masks equals that of the features upsampled to H x W with the masks as they are, and no mask is lost.
+    This is the transpose of bilinear upsampling (`align_corners=False`): a pixel goes to the cells, at most
+    four, that it is interpolated from, with the same weights. A masked average of features (S,C,h,w) with
+    these masks equals that of the features upsampled to H x W with the original masks. No mask becomes empty.
     """
     values = masks.float()
     if values.shape[-2:] == torch.Size(size):
@@ -42,7 +42,7 @@ def spread_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _shares(cells: int, pixels: int, device: torch.device) -> Tensor:
-    """Return the weights (cells, pixels) by which linear upsampling makes each pixel of the cells."""
+    """Return the weights (cells, pixels) of each cell in each pixel of a linear upsampling."""
     each = torch.eye(cells, device=device)[None]
     return F.interpolate(each, size=pixels, mode="linear", align_corners=False)[0]
 
@@ -62,25 +62,29 @@ def pooled_cells(maps: Tensor, window: tuple[int, int]) -> Tensor:
 
 
 def similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
-    """Return scale * cosine of prototypes (P,C) and every query position (Q,C,h,w): (Q,P,h,w)."""
+    """Return scale * cosine (Q,P,h,w) of prototypes (P,C) and every position of queries (Q,C,h,w)."""
     directions = F.normalize(prototypes, dim=1, eps=NORM_FLOOR)
     positions = F.normalize(query, dim=1, eps=NORM_FLOOR)
     return scale * torch.einsum("pc,qchw->qphw", directions, positions)
 
 
 def own_similarities(prototypes: Tensor, query: Tensor, scale: float) -> Tensor:
-    """Return scale * cosine of each query's own prototypes (Q,P,C) and its positions (Q,C,h,w): (Q,P,h,w)."""
+    """Return scale * cosine (Q,P,h,w) of each query's own prototypes (Q,P,C) and its positions (Q,C,h,w)."""
     directions = F.normalize(prototypes, dim=2, eps=NORM_FLOOR)
     positions = F.normalize(query, dim=1, eps=NORM_FLOOR)
     return scale * torch.einsum("qpc,qchw->qphw", directions, positions)
 
 
 def set_scores(distances: Tensor, members: Tensor, scale: float) -> Tensor:
-    """Return sum_k softmax(d)_k d_k over the members of each of K sets: (Q,K,h,w).
+    """Return sum_k softmax(d)_k d_k over the members of each of K sets (Q,K,h,w).
 
-    `distances` (Q,P,h,w) lie in [-scale, scale]; `members` (K,P) is 1 or 0 and no row may be all 0.
-    Since d <= scale, exp(d - scale) can't overflow, and at scale 20 its smallest value, 4e-18, is far
-    from underflow: the softmax needs neither a maximum nor -inf, and all sets share one matrix product.
+    Since d <= scale, exp(d - scale) can't overflow, and at scale 20 its smallest value, 4e-18, is far from
+    underflow. The softmax so needs neither a maximum nor -inf, and all sets share one matrix product.
+
+    Args:
+        distances: (Q,P,h,w) in [-scale, scale].
+        members: (K,P), 1 for a member and 0 for the others; no row may be all 0.
+        scale: the largest absolute distance.
     """
     weights = torch.exp(distances - scale)
     above = torch.einsum("kp,qphw->qkhw", members, weights * distances)

@@ -1,4 +1,4 @@
-"""How a method is trained: steps, rates, where episodes come from; every number is an option."""
+"""The recipe of a training: steps, rates and the source of episodes; every number is an option."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from fewshot.base.errors import UserError, unknown_name
 
-# "supervoxel": any two slices in a row that show one (ADNet); "supervoxel-run": adjacent ones (Q-Net)
+# "supervoxel": two consecutive of the slices that show a supervoxel (ADNet); "supervoxel-run": adjacent
+# (Q-Net)
 EPISODES = ("superpixel", "supervoxel", "supervoxel-run")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method is trained as published; every number is an option.
+    """The published training of a method; every number is an option.
 
-    `decay` multiplies the learning rate every `decay_every` steps; `batch` is episodes a step; `episode`
-    is where labels come from, one of `EPISODES`; `draw` is how a superpixel is drawn.
+    `decay` multiplies the learning rate every `decay_every` steps; `batch` is the number of episodes per
+    step; `episode` is the source of labels, one of `EPISODES`; `draw` is the rule that draws a superpixel.
     """
 
     steps: int = 100_100
@@ -33,7 +34,7 @@ class Recipe:
     weights: str = "coco"
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no training can have."""
+        """Raise `UserError` for a number that no training can have."""
         for name, least in (("steps", 0), ("batch", 1), ("decay_every", 1), ("snapshot_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
@@ -45,10 +46,10 @@ class Recipe:
             raise unknown_name("episode kind", self.episode, EPISODES)
         if self.episode != "superpixel" and self.draw != "present":
             raise UserError(
-                f"draw is {self.draw!r} but episode is {self.episode!r}, which takes what is there alone; "
-                "leave draw=present, or use episode=superpixel"
+                f"draw is {self.draw!r} but episode is {self.episode!r}, which draws only labels that are "
+                "present; leave draw=present, or use episode=superpixel"
             )
 
     def rate_after(self, moves: int) -> float:
-        """Return the learning rate after `moves` steps that moved the weights: x decay every decay_every."""
+        """Return the learning rate after `moves` steps that moved the weights."""
         return self.learning_rate * self.decay ** (moves // self.decay_every)

@@ -1,4 +1,4 @@
-"""Names of methods to import strings, resolved on use, so that this package never imports a method."""
+"""The registry of methods: name -> import string, imported on use, so that this package imports no method."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def known_methods() -> dict[str, str]:
 
 
 def resolve_method(name: str) -> type[Any]:
-    """Return the learner class for a name, `package.module:Class` or `file.py:Class`."""
+    """Return the learner class for a name, `package.module:Class` or `file.py:Class`.
+
+    Raises:
+        UserError: no such method, module, file or class.
+    """
     target = known_methods().get(name, name)
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
@@ -50,7 +54,7 @@ def resolve_method(name: str) -> type[Any]:
 
 
 def trains(learner: type[Any]) -> bool:
-    """Say whether the learner class is built on an encoder and trained; else `segment` is all it has."""
+    """Whether the learner class has an encoder and is trained; else it has only `segment`."""
     return bool(getattr(learner, "trainable", True)) and hasattr(learner, "recipe")
 
 

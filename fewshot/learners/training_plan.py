@@ -1,7 +1,7 @@
-"""A training plan: the named stages that a method is trained in, each beginning from the one before.
+"""A training plan: the named stages of a method's training, each starting from the weights of the last.
 
-The runner trains what a plan says and knows no method's name. Every stage is a training with a key of its
-own, so what is finished is reused, and a stage that is another method's whole training is shared with it.
+The runner trains the stages of a plan and knows no method's name. Every stage is a training with a key of its
+own: a finished stage is reused, and a stage that equals another method's training is shared with it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class BackboneStage:
     """Pre-training of the encoder's backbone on unlabelled images of the fold's training scans.
 
     Attributes:
-        name: names the stage in records, and the weights it makes for `--weights`.
+        name: the stage in records, and its weights in `--weights`.
         recipe: numbers of the pre-training, `fewshot.densecl.DenseCLRecipe`.
-        images: what the paper pre-trains on, for the mark of records that were pre-trained on other images.
+        images: the paper's pre-training images; records that used other images are marked.
     """
 
     name: str
@@ -33,12 +33,12 @@ class EpisodeStage:
     """Training on episodes by a recipe.
 
     Attributes:
-        name: names the stage in records.
-        recipe: steps, rates and where episodes come from. Encoder and weights are those of the first stage.
-        method: the registry name of the method whose own training this stage is; None for the method itself.
-        options: that method's options; None with `method` None.
-        annotated: share of episodes whose labels are manual ones of the training group, in [0, 1].
-        seed_name: names the stage's own seed; None for the training's seed.
+        name: the stage in records.
+        recipe: steps, rates and source of episodes. Encoder and weights are those of the first stage.
+        method: registry name of another method whose own training this stage is; None for the method itself.
+        options: that method's options; None without another method.
+        annotated: share of episodes with manual labels of the training group, in [0, 1].
+        seed_name: name of the stage's own seed; None for the training's seed.
     """
 
     name: str
@@ -65,37 +65,37 @@ class TrainingPlan:
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
-            raise ValueError(f"stages {', '.join(names)}: two have one name")
-        if not self.episode_stages or any(isinstance(one, BackboneStage) for one in self.stages[1:]):
+            raise ValueError(f"stages {', '.join(names)}: two have the same name")
+        if not self.episode_stages or any(isinstance(stage, BackboneStage) for stage in self.stages[1:]):
             raise ValueError("a plan holds at most one backbone stage, which comes first, and then episodes")
 
     @property
     def backbone_stage(self) -> BackboneStage | None:
-        """Return the stage that makes the first weights, if the plan has one."""
+        """The stage that makes the first weights; None for a plan without one."""
         first = self.stages[0]
         return first if isinstance(first, BackboneStage) else None
 
     @property
     def episode_stages(self) -> tuple[EpisodeStage, ...]:
-        """Return the stages that train on episodes."""
+        """The stages that train on episodes, in order."""
         return tuple(stage for stage in self.stages if isinstance(stage, EpisodeStage))
 
     @property
     def last(self) -> EpisodeStage:
-        """Return the stage whose weights are evaluated."""
+        """The stage whose weights are evaluated."""
         return self.episode_stages[-1]
 
     @property
     def has_stages(self) -> bool:
-        """Tell whether records describe the stages one by one: more than one, or another method's."""
+        """Whether records list the stages: the plan has several, or its stage is another method's."""
         return len(self.stages) > 1 or self.last.method is not None
 
     @property
     def reads_labels(self) -> bool:
-        """Tell whether a stage reads manual labels of the training group."""
+        """Whether a stage reads manual labels of the training group."""
         return any(stage.annotated > 0 for stage in self.episode_stages)
 
 
 def single_stage(recipe: Recipe) -> TrainingPlan:
-    """Return the plan of a method that is trained once, on the episodes of its recipe."""
+    """Return the plan with one stage: training on the episodes of `recipe`."""
     return TrainingPlan((EpisodeStage("episodes", recipe),))

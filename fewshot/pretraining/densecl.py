@@ -1,7 +1,8 @@
-"""DenseCL: contrast of whole pictures and of their positions, two encoders, two queues.
+"""DenseCL: contrastive learning of whole pictures and of their positions, with two encoders and two queues.
 
 Wang et al., CVPR 2021, as DenseMP's first stage uses it (Fan et al., 2023, arXiv 2307.09604): rules M-DCL-1
-to M-DCL-8 of docs/methods.md. No grid pooling: the dense branch has every position of the backbone's map.
+to M-DCL-8 of docs/methods.md. It has no grid pooling: the dense branch uses every position of the backbone's
+map.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from fewshot.base.seeds import seed_for
 from fewshot.learners.learner import LossResult
 from fewshot.pretraining.positive_matches import ViewPair, true_matches
 
-STRIDE = 32  # of a plain backbone's map
+STRIDE = 32  # pixels per position of a plain backbone's map
 
 
 @dataclass(frozen=True)
 class DenseCLRecipe:
-    """How stage 1 is trained as published; every number is an option.
+    """The published recipe of stage 1; every number is an option.
 
-    `batch` is pictures a step over all processes together, `queue` the number of keys in each queue,
-    `size` the side of a view in pixels, `dense_weight` the share of the dense loss (lambda).
+    `batch`: pictures per step over all processes; `queue`: keys in each queue; `size`: side of a view in
+    pixels; `dense_weight`: share of the dense loss (lambda).
     """
 
     epochs: int = 50
@@ -46,7 +47,7 @@ class DenseCLRecipe:
     out: int = 128
 
     def __post_init__(self) -> None:
-        """Refuse numbers that no training can have."""
+        """Raise `UserError` for a number that no training can have."""
         for name, least in (("epochs", 1), ("batch", 2), ("size", 32), ("hidden", 1), ("out", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
@@ -69,7 +70,7 @@ class DenseCLRecipe:
 
     @property
     def cells(self) -> int:
-        """Positions of a view's map: the backbone halves a side five times, and rounds up."""
+        """Number of positions of a view's map: the backbone halves each side five times and rounds up."""
         return math.ceil(self.size / STRIDE) ** 2
 
 
@@ -90,13 +91,13 @@ class Neck(nn.Module):
         )
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,C,h,w) -> (N,D), (N,D,h*w), (N,D); none is normalised."""
+        """(N,C,h,w) -> (N,D), (N,D,h*w), (N,D), not normalised."""
         dense = self.mlp2(maps)
         return self.mlp(maps.mean((2, 3))), dense.flatten(2), dense.mean((2, 3))
 
 
 class Projector(nn.Sequential):
-    """A backbone and its neck, `0` and `1` by name; every output L2-normalised over its channels."""
+    """A backbone (module `0`) and its neck (module `1`); every output is L2-normalised over its channels."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N,3,H,W) -> backbone (N,C,P), global (N,D), dense (N,D,P), pooled dense (N,D); P positions."""
@@ -108,24 +109,32 @@ class Projector(nn.Sequential):
 
 
 class ContrastLosses(NamedTuple):
-    """Both losses, weighted (0-dim); the keys to enqueue (N,D); what was matched, and how well it ranks."""
+    """Both weighted losses (0-dim), the keys to enqueue (N,D), the matches and the rank of the positives."""
 
     global_loss: Tensor
     dense_loss: Tensor
     keys: Tensor
     dense_keys: Tensor
-    matches: Tensor  # (N,P) int64: for each position of the query view its position of the key view
-    first: Tensor  # 0-dim: share of dense positives that are above every negative
+    matches: Tensor  # (N,P) int64: the matched position of the key view for each position of the query view
+    first: Tensor  # 0-dim: share of dense positives above every negative
 
 
 class DenseCL(nn.Module):
-    """Query and key encoder with their queues; `loss` is one step's, momentum and queues included.
+    """Query and key encoder with their queues; `loss` also moves the key encoder and fills the queues.
 
-    `encoder_q.0` and `encoder_k.0` are the backbone, `.1` the neck; `queue` (D,K) holds the global keys of
-    earlier pictures in columns, `queue2` the pooled dense ones, `*_ptr` is where the next go, `seen` counts
-    keys ever put in; the first keys are random. `channels` is how many the backbone's map has. With several
-    processes (`together`) each has its share of a batch; key batches are shuffled between them, so that
-    BatchNorm's statistics tell nothing, and every process keeps the same queues.
+    `encoder_q.0` and `encoder_k.0` are the backbone, `.1` the neck. `queue` (D,K) stores the global keys of
+    earlier pictures in columns, `queue2` the pooled dense keys; `*_ptr` is the column of the next key and
+    `seen` the number of keys ever stored. The first keys are random. With several processes each process has
+    its share of a batch and the same queues. Key batches are shuffled between the processes, so that
+    BatchNorm's statistics leak no information.
+
+    Args:
+        query: the backbone that is trained.
+        key: the backbone that follows by momentum.
+        channels: channels of the backbone's map.
+        recipe: the numbers of the training.
+        seed: of the neck, the first keys and the shuffle.
+        together: this process's place among several; default: one process.
     """
 
     queue: Tensor
@@ -157,16 +166,17 @@ class DenseCL(nn.Module):
         self.register_buffer("seen", torch.zeros(1, dtype=torch.int64))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the query encoder's parameters; the key encoder follows by momentum."""
+        """Return one group, the query encoder's parameters; the key encoder follows by momentum."""
         return [{"params": list(self.encoder_q.parameters()), "rate": 1.0}]
 
     def loss(self, pair: ViewPair) -> LossResult:
         """Return the loss of a step: the key encoder moves first, the keys are enqueued last.
 
-        Parts: the two losses, weighted; `match`, the share of positions seen in both views whose match is
-        the true one (NaN where no position is); `first`, the share of dense positives above all negatives;
-        `fill`, the share of the queues that holds keys of pictures. Of several processes each tells the same:
-        what the whole batch comes to. The gradient is that of the process's own share.
+        Parts: `global` and `dense`, the two weighted losses; `match`, the share of the positions visible in
+        both views whose match is the true one (NaN without such a position); `first`, the share of dense
+        positives above all negatives; `fill`, the share of the queues that stores keys of pictures. With
+        several processes every process reports the numbers of the whole batch, and the gradient is that of
+        its own share.
         """
         self.move_key_encoder()
         found = self.contrast(pair.views[:, 0], pair.views[:, 1])
@@ -178,7 +188,7 @@ class DenseCL(nn.Module):
             means = [found.global_loss, found.dense_loss, found.first, total]
             counts = [((found.matches == true) & shared).sum().float(), shared.sum().float()]
             if self._together.size > 1:
-                told = self._together.gathered(torch.stack([*means, *counts]).unsqueeze(0))
+                told = self._together.all_gather(torch.stack([*means, *counts]).unsqueeze(0))
                 means, counts = list(told[:, :4].mean(0)), list(told[:, 4:].sum(0))
             fill = (self.seen[0] / self.recipe.queue).clamp(max=1)
         parts = {
@@ -198,13 +208,13 @@ class DenseCL(nn.Module):
             key.mul_(m).add_(query.detach(), alpha=1 - m)
 
     def contrast(self, queries: Tensor, keys: Tensor) -> ContrastLosses:
-        """Return losses and keys of two views (N,3,H,W); no state changes but BatchNorm's statistics.
+        """Return losses and keys of two views (N,3,H,W); only BatchNorm's statistics change.
 
-        A position's positive is the key position whose backbone feature has the largest cosine with its own;
-        its negatives are the queue of pooled dense keys. Features are compared in float32 whatever precision
-        the encoders run in.
+        A position's positive is the key position whose backbone feature has the largest cosine with its own.
+        Its negatives are the queue of pooled dense keys. The comparison runs in float32, whatever the
+        encoders' precision.
         """
-        backbone_q, whole_q, dense_q, _ = self._together.gradients_averaged(self.encoder_q)(queries)
+        backbone_q, whole_q, dense_q, _ = self._together.average_gradients(self.encoder_q)(queries)
         with torch.no_grad():
             backbone_k, whole_k, dense_k, pooled_k = self._keys(keys)
         with in_float32(queries.device):
@@ -230,10 +240,10 @@ class DenseCL(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor, dense_keys: Tensor) -> None:
-        """Put keys (N,D) of all processes in the place of the oldest."""
+        """Replace the oldest keys of both queues with the keys (N,D) of all processes."""
         for name, new in (("queue", keys), ("queue2", dense_keys)):
             queue, pointer = getattr(self, name), getattr(self, f"{name}_ptr")
-            new = self._together.gathered(new)
+            new = self._together.all_gather(new)
             count = len(new)
             if queue.shape[1] % count:
                 raise ValueError(f"{count} keys for a queue of {queue.shape[1]}, wanted a divisor of it")
@@ -243,19 +253,19 @@ class DenseCL(nn.Module):
         self.seen.add_(count)
 
     def _keys(self, views: Tensor) -> list[Tensor]:
-        """Return the key encoder's outputs; between several processes the pictures are shuffled meanwhile."""
+        """Return the key encoder's outputs; several processes shuffle the pictures before the encoder."""
         if self._together.size == 1:
             return list(self.encoder_k(views))
-        everyones = self._together.gathered(views)
+        everyones = self._together.all_gather(views)
         generator = torch.Generator().manual_seed(seed_for("densecl-shuffle", self._seed, int(self.seen)))
         order = torch.randperm(len(everyones), generator=generator).to(views.device)
         mine = order.chunk(self._together.size)[self._together.rank]
         shuffled = self.encoder_k(everyones[mine])
         back = order.argsort().chunk(self._together.size)[self._together.rank]
-        return [self._together.gathered(one)[back] for one in shuffled]
+        return [self._together.all_gather(one)[back] for one in shuffled]
 
     def _loss_of_first(self, positive: Tensor, negatives: Tensor) -> Tensor:
-        """Return the mean InfoNCE of positives (M,1) against negatives (M,K) at the temperature."""
+        """Return the mean InfoNCE loss (0-dim) of positives (M,1) against negatives (M,K)."""
         logits = torch.cat((positive, negatives), dim=1) / self.recipe.temperature
         wanted = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
         return F.cross_entropy(logits, wanted)

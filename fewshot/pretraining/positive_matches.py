@@ -1,4 +1,4 @@
-"""Two views of each of some pictures, and which position of one shows what a position of the other shows."""
+"""Pairs of views of pictures, and the true matches between the positions of the two views."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from fewshot.base.memory import to_device
 class ViewPair:
     """Two views of B pictures.
 
-    views (B,2,3,size,size) float32, normalised by ImageNet's mean and std; boxes (B,2,5) int64: top, left,
-    height and width of the crop in pixels of the picture, and 1 where it was flipped left to right, else 0;
-    `label`: one line for the log.
+    Attributes:
+        views: (B,2,3,size,size) float32, normalised by ImageNet's mean and standard deviation.
+        boxes: (B,2,5) int64: top, left, height and width of the crop in pixels of the picture, and 1 if it is
+            flipped left to right, else 0.
+        label: one line for the log.
     """
 
     views: Tensor
@@ -24,16 +26,22 @@ class ViewPair:
     label: str = ""
 
     def to(self, device: torch.device) -> ViewPair:
-        """Return the same pair on `device`; a GPU's copies do not hold up the host."""
+        """Return the same pair on `device`; the host does not wait for copies to a GPU."""
         return ViewPair(to_device(self.views, device), to_device(self.boxes, device), self.label)
 
 
 def true_matches(boxes: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Tell where each cell of view 0 lies in view 1: (B,h*w) int64 cells, (B,h*w) bool whether inside.
+    """Match each cell of view 0 to the cell of view 1 that shows the picture's point at its centre.
 
-    `boxes` (B,2,5) as in `ViewPair`, `grid` the (h,w) cells of a view, numbered row by row. The cell of
-    view 1 is the one that holds the point of the picture at the centre of view 0's cell; where that point
-    lies outside view 1, it is the nearest cell. Whole numbers throughout, so equal on every device.
+    If the point lies outside view 1, the match is the nearest cell. The arithmetic is in integers, so every
+    device gives the same matches.
+
+    Args:
+        boxes: (B,2,5) int64, as in `ViewPair`.
+        grid: (h, w), cells of a view, numbered row by row.
+
+    Returns:
+        The matched cells (B,h*w) int64, and whether the point lies inside view 1 (B,h*w) bool.
     """
     height, width = grid
     (top0, left0, tall0, wide0, flip0), (top1, left1, tall1, wide1, flip1) = (
@@ -51,9 +59,9 @@ def true_matches(boxes: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _same_point(start0: Tensor, length0: Tensor, start1: Tensor, length1: Tensor, cells: int) -> Tensor:
-    """Return, (B,cells), which cell along view 1 each cell centre along view 0 falls into; may be outside.
+    """Return the cell along view 1 of each cell centre along view 0, (B,cells) int64; it may lie outside.
 
-    start0 + (c + 1/2) length0 / cells = start1 + x length1 / cells, solved for the whole part of x.
+    The function solves start0 + (c + 1/2) length0 / cells = start1 + x length1 / cells for the floor of x.
     """
     doubled = 2 * torch.arange(cells, device=start0.device) + 1
     offset = 2 * cells * (start0 - start1) + doubled * length0

@@ -1,1 +1,1 @@
-"""What a learner class may offer for studies: ablation rows, explanations, layouts of papers."""
+"""Optional members of a learner class for studies: ablation rows, an explanation, a paper's layout."""

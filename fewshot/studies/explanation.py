@@ -1,6 +1,7 @@
-"""An explanation: what stands behind one mask of a method, for `fewshot explain`.
+"""The explanation of one mask: variants, prototypes and their places, for `fewshot explain`.
 
-A method offers it by a method `explain(support, query)`, with the arguments of `segment` (`Explainer`).
+A learner offers it with a method `explain(support, query)`, which takes the arguments of `segment`
+(`Explainer`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from fewshot.base.types import Support
 
 @dataclass(frozen=True)
 class DetailPrototypes:
-    """Prototypes that grew from seeds: S shots, K of them at most, h x w positions of the feature map.
+    """Prototypes grown from seeds: S shots, at most K prototypes each, h x w positions of the feature map.
 
-    `seeds` (S,K,2) int64, row and column on the feature map, where `seeded` (S,K) bool. `places` (S,K,2)
-    float: where the prototypes lie, in rows and columns, and `weights` (S,K,h,w) float: each one's share of
-    every position (a map sums to 1), where `counts` (S,K) bool.
+    Attributes:
+        seeds: (S,K,2) int64, row and column of each seed on the feature map.
+        seeded: (S,K) bool, which seeds exist.
+        places: (S,K,2) float, row and column of each prototype.
+        weights: (S,K,h,w) float, the weight of every position in a prototype; each map sums to 1.
+        counts: (S,K) bool, which prototypes exist.
     """
 
     seeds: Tensor
@@ -34,15 +38,19 @@ class DetailPrototypes:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One mask of a method for one query slice of H x W pixels, taken apart.
+    """The explanation of one mask for one query slice of H x W pixels.
 
-    `answers`: name of a variant of the method, on the same weights -> mask (H,W) bool. `trained`: the variant
-    that the weights were trained as. `nearest` (h,w) int64: the kind, an index of `kinds`, of the prototype
-    that is nearest to a query position; None shows no such map. `kinds`: name of a kind -> its number of
-    prototypes. `details`: None for a method without them. `note`: why there are none, or "".
+    Attributes:
+        masks: name of a variant of the method, with the same weights -> its mask (H,W) bool.
+        trained: the variant that the weights were trained as.
+        nearest: (h,w) int64, the kind of the prototype nearest to each query position, an index of `kinds`;
+            None draws no map.
+        kinds: name of a kind -> its number of prototypes.
+        details: the detail prototypes; None for a method without them.
+        note: why no detail prototype exists, or "".
     """
 
-    answers: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor]
     trained: str
     nearest: Tensor | None = None
     kinds: Mapping[str, int] = field(default_factory=dict)
@@ -54,9 +62,10 @@ class Explainer(Protocol):
     """A learner that can explain a mask."""
 
     def explain(self, support: Support, query: Tensor) -> Explanation:
-        """Return what stands behind the mask of one query slice (1,1,H,W) float32.
+        """Return the explanation of the mask of one query slice (1,1,H,W) float32.
 
-        Evaluation mode, without gradients; support and query lie on the learner's device.
+        `fewshot explain` calls it in evaluation mode, without gradients; support and query lie on the
+        learner's device.
         """
         ...
 
@@ -65,8 +74,8 @@ def check_explanation(explanation: Explanation, method: str, shots: int, pixels:
     """Raise `UserError` unless an explanation has the form that `Explanation` describes.
 
     Args:
-        explanation: What the method's `explain` returned.
-        method: The method's name, for the error.
+        explanation: the result of the method's `explain`.
+        method: the method's name, for the error.
         shots: S, the number of support slices.
         pixels: (H, W) of the query slice.
     """
@@ -75,21 +84,22 @@ def check_explanation(explanation: Explanation, method: str, shots: int, pixels:
         raise UserError(f"explain of {method}: {fault}; see fewshot.explanation.Explanation")
 
 
-def _fault(one: Explanation, shots: int, pixels: tuple[int, int]) -> str | None:
-    if not isinstance(one, Explanation):
-        return f"returned {type(one).__name__}, expected an Explanation"
-    if one.trained not in one.answers:
-        return f"trained is {one.trained!r}, expected one of answers: {', '.join(one.answers) or 'none'}"
-    for name, mask in one.answers.items():
+def _fault(explanation: Explanation, shots: int, pixels: tuple[int, int]) -> str | None:
+    if not isinstance(explanation, Explanation):
+        return f"returned {type(explanation).__name__}, expected an Explanation"
+    masks, nearest, kinds = explanation.masks, explanation.nearest, explanation.kinds
+    if explanation.trained not in masks:
+        return f"trained is {explanation.trained!r}, expected one of masks: {', '.join(masks) or 'none'}"
+    for name, mask in masks.items():
         if mask.dtype != torch.bool or tuple(mask.shape) != pixels:
-            return f"answers[{name!r}] is {_form(mask)}, expected bool {pixels}"
-    if one.nearest is not None:
-        if one.nearest.dtype != torch.int64 or one.nearest.dim() != 2:
-            return f"nearest is {_form(one.nearest)}, expected int64 (h, w)"
-        low, high = int(one.nearest.min()), int(one.nearest.max())
-        if low < 0 or high >= len(one.kinds):
-            return f"nearest holds {low} to {high}, expected 0 to {len(one.kinds) - 1}, an index of kinds"
-    return None if one.details is None else _details_fault(one.details, one.nearest, shots)
+            return f"masks[{name!r}] is {_form(mask)}, expected bool {pixels}"
+    if nearest is not None:
+        if nearest.dtype != torch.int64 or nearest.dim() != 2:
+            return f"nearest is {_form(nearest)}, expected int64 (h, w)"
+        low, high = int(nearest.min()), int(nearest.max())
+        if low < 0 or high >= len(kinds):
+            return f"nearest holds {low} to {high}, expected 0 to {len(kinds) - 1}, an index of kinds"
+    return None if explanation.details is None else _details_fault(explanation.details, nearest, shots)
 
 
 def _details_fault(details: DetailPrototypes, nearest: Tensor | None, shots: int) -> str | None:

@@ -1,14 +1,14 @@
-"""What a method may offer besides its masks: ablation rows, an explanation, the layout of its paper.
+"""Read a method's optional offers: ablation rows, an explanation, the layout of its paper's tables.
 
-All three are optional members of the learner class, so a user's own file can have them:
+All three are members of the learner class, so a user's own file can have them:
 
 - `ablations`, label of a row -> option -> text as `--option` takes it: `fewshot ablate METHOD` trains the
   method once per row and seed, and compares every row with the first.
 - `explain(support, query)` -> `Explanation`: `fewshot explain` draws it (`fewshot.explanation`).
 - `paper_layout`, a `PaperLayout`: `fewshot paper METHOD` prints the paper's tables (`fewshot.paper_layout`).
 
-A class inherits them from the method that it derives from; `ablations = {}`, `explain = None` and
-`paper_layout = None` withdraw them.
+A class inherits them from its base method; `ablations = {}`, `explain = None` and `paper_layout = None`
+withdraw them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ def ablation_rows(name: str) -> dict[str, dict[str, str]]:
     """Return label -> options of a method's ablation rows, in the method's order.
 
     Raises:
-        UserError: No such method, a method without ablations, or a row that is not text to text.
+        UserError: no such method, a method without ablations, or a row that does not map text to text.
     """
     rows = getattr(resolve_method(name), "ablations", None)
     if not rows:
-        raise UserError(f"method {name!r} has no ablations; built-in methods that have: {_with('ablations')}")
+        known = _methods_with("ablations")
+        raise UserError(f"method {name!r} has no ablations; built-in methods that have: {known}")
     if not isinstance(rows, Mapping):
         raise UserError(f"ablations of {name} are a {type(rows).__name__}, expected label -> options")
     for label, options in rows.items():
@@ -49,27 +50,27 @@ def check_explainer(learner: type[Any], name: str) -> None:
     """Raise `UserError` unless a learner class has a method `explain`."""
     if not callable(getattr(learner, "explain", None)):
         raise UserError(
-            f"method {name!r} has no explanation; built-in methods that have: {_with('explain')}; "
+            f"method {name!r} has no explanation; built-in methods that have: {_methods_with('explain')}; "
             "overlay draws the masks of any method"
         )
 
 
 def paper_layout_of(name: str) -> PaperLayout:
-    """Return the layout of the tables in a method's paper; SELF becomes the name in records.
+    """Return the layout of the tables in a method's paper; SELF becomes the method's name in records.
 
     Raises:
-        UserError: No such method, or a method without a layout.
+        UserError: no such method, or a method without a layout.
     """
     learner = resolve_method(name)
     layout = getattr(learner, "paper_layout", None)
     if layout is None:
-        known = _with("paper_layout")
+        known = _methods_with("paper_layout")
         raise UserError(f"method {name!r} has no paper layout; built-in methods that have: {known}")
     if not isinstance(layout, PaperLayout):
         raise UserError(f"paper_layout of {name} is a {type(layout).__name__}, expected a PaperLayout")
     return layout.named(method_name(name, learner))
 
 
-def _with(member: str) -> str:
-    """Return the built-in methods whose class has a member, by name."""
+def _methods_with(member: str) -> str:
+    """Return the names of the built-in methods whose class has a member, sorted and joined by commas."""
     return ", ".join(sorted(name for name in METHODS if getattr(resolve_method(name), member, None)))

@@ -1,4 +1,4 @@
-"""What a training writes down step by step: losses.csv and episodes.jsonl, which can be cut back."""
+"""The log of a training, one line per step: losses.csv and episodes.jsonl, truncated when it resumes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ EPISODES = "episodes.jsonl"
 
 
 class TrainingLog:
-    """Appends one line a step to `folder`/losses.csv and `folder`/episodes.jsonl.
+    """Append one line per step to `folder`/losses.csv and `folder`/episodes.jsonl.
 
-    losses.csv has the columns step, the parts of the loss, total, rate (learning rate of the step) and
-    defined (1, or 0 for a step that was skipped, whose losses are blank, as is a part that is no number).
-    episodes.jsonl has the step and the episode's label. `marks` are both files' sizes in bytes when the last
-    checkpoint was written: what was appended after it is cut off, so a training that was killed leaves no
-    line twice.
+    losses.csv has the columns step, the parts of the loss, total, rate (the step's learning rate) and defined
+    (1, or 0 for a skipped step). The losses of a skipped step are blank, and so is a part that is NaN.
+    episodes.jsonl has the step and the episode's label. `marks` are both files' sizes in bytes at the last
+    checkpoint. Later lines are removed first, so a resumed training writes no line twice.
     """
 
     def __init__(self, folder: Path, marks: Mapping[str, int]) -> None:
@@ -47,7 +46,7 @@ class TrainingLog:
     def add(
         self, step: int, parts: Mapping[str, float], total: float, rate: float, defined: bool, label: str
     ) -> None:
-        """Append the line of a step; `step` counts from 1."""
+        """Append the line of a step; `step` counts from 1. Raises `UserError` if the disk is full."""
         if self._streams[LOSSES].tell() == 0:
             self._write(LOSSES, ",".join(["step", *parts, "total", "rate", "defined"]))
         losses = [
@@ -57,13 +56,13 @@ class TrainingLog:
         self._write(EPISODES, json.dumps({"step": step, "episode": label}))
 
     def marks(self) -> dict[str, int]:
-        """Bring every line to the disk and return the files' sizes in bytes."""
+        """Flush every line to the disk and return the files' sizes in bytes."""
         for stream in self._streams.values():
             os.fsync(stream.fileno())
         return {name: stream.tell() for name, stream in self._streams.items()}
 
     def _write(self, name: str, line: str) -> None:
-        """Append a line; a part of one, left by a full disk, is cut off when training resumes."""
+        """Append a line; a resumed training removes the partial line that a full disk leaves."""
         try:
             text = line.encode() + b"\n"
             if self._streams[name].write(text) != len(text):

@@ -1,8 +1,8 @@
-"""The episodic training loop: one optimiser step an episode, resumable, byte-repeatable on the CPU.
+"""The episodic training loop: one optimiser step per batch, resumable, byte-repeatable on the CPU.
 
-Rules M-OPT-1 to M-OPT-6 of docs/methods.md. A step whose episode has no defined loss counts as a step
-but moves neither optimiser nor schedule. Its forward pass has been run by then, so BatchNorm's running
-statistics do move, as they do in the released programs.
+Rules M-OPT-1 to M-OPT-6 of docs/methods.md. A step whose episodes have no defined loss counts as a step but
+moves neither optimiser nor schedule. Its forward pass has run by then, so BatchNorm's running statistics do
+move, as in the released programs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser",
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where a training stands: steps done, and how many episodes among them had no defined loss."""
+    """Position of a training: steps done, and the number of their episodes without a defined loss."""
 
     steps: int
     skipped: int
@@ -41,7 +41,7 @@ class TrainingResult:
 
 @dataclass
 class _Position:
-    """Steps done, steps that moved the weights (the schedule's clock), episodes skipped."""
+    """Steps done, steps that moved the weights (they drive the schedule), episodes skipped."""
 
     step: int = 0
     moves: int = 0
@@ -59,25 +59,38 @@ def train(
     precision: str = "float32",
     checkpoint_every: int = 1000,
     channels_last: bool = False,
-    whole: bool = False,
+    compiled: bool = False,
     title: str = "training",
     writes: bool = True,
 ) -> TrainingResult:
-    """Train `learner` to `recipe.steps`, from `folder`/last.pt on if it is there; it ends up trained.
+    """Train `learner` in place to `recipe.steps`, from `folder`/last.pt if it exists.
 
-    `episodes(range(a, b))` yields the episodes of steps a .. b-1; an iterator with a `close` method is
-    closed. Written to `folder`: last.pt every `checkpoint_every` steps and at the end (model, optimiser,
-    schedule, step, random state, all as tensors and plain numbers), step_N.pt (model, step, skipped) every
-    `recipe.snapshot_every` steps, losses.csv and episodes.jsonl. The same call after a kill continues from
-    last.pt to the same weights and the same losses.csv (CPU). A finished folder is only read. `precision`
-    "bf16" runs the loss under autocast; `whole` compiles it (`fewshot/training/compile_step.py`). The random
-    state of the caller stays as it was. Of several processes that train together one alone `writes`; all
-    continue from what it wrote.
+    The same call after a kill continues from last.pt to the same weights and the same losses.csv (CPU). A
+    finished folder is only read. The learner's own draws come from torch's default generator, which is seeded
+    here and saved in last.pt; the caller's random state stays. On a GPU the host reads a step's scalars one
+    step later (`Stepper`), so a skipped episode acts on the schedule one step late.
 
-    The learner's own draws come from torch's default generator, seeded here and kept in last.pt. On a GPU
-    the numbers of a step are read one step later (`Stepper`), so a skipped episode moves the schedule's
-    clock one step late. Raises `UserError` for a loss or weights that are not finite, and for a last.pt that
-    is damaged or of another training.
+    Args:
+        learner: has `loss` and `parameter_groups`; moves to `device`.
+        recipe: steps, rates and `snapshot_every`.
+        folder: receives last.pt (model, optimiser, schedule, step, random state, as tensors and plain
+            numbers), step_N.pt (model, step, skipped), losses.csv and episodes.jsonl.
+        seed: of the training.
+        device: the device to train on.
+        episodes: `episodes(range(a, b))` yields the episodes of steps a .. b-1. If the iterator has `close`,
+            it is called.
+        precision: "bf16" runs the loss under autocast.
+        checkpoint_every: steps between two writes of last.pt, which is also written at the end.
+        channels_last: whether weights have torch's channels-last memory format.
+        compiled: whether torch compiles the loss (`fewshot/training/compile_step.py`).
+        title: text of the progress bar.
+        writes: whether this process writes; with several processes only one does, and all resume from it.
+
+    Returns:
+        Steps done and episodes skipped.
+
+    Raises:
+        UserError: a loss or weights are not finite; last.pt is damaged or of another training.
     """
     check_precision(precision)
     if checkpoint_every < 1:
@@ -88,24 +101,24 @@ def train(
         cast(Any, learner).to(memory_format=torch.channels_last)
     settings = dataclasses.asdict(cast(Any, recipe))
     same = {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
-    identity = canonical_json(same | ({"compiled": True} if whole else {}))
+    identity = canonical_json(same | ({"compiled": True} if compiled else {}))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_for("training", seed))
-        stepper = Stepper(learner, recipe, device, precision, reads_later(device), whole)
+        stepper = Stepper(learner, recipe, device, precision, uses_async_readback(device), compiled)
         run = _Run(learner, recipe, folder, identity, device, stepper, writes)
         marks = run.resume()
         if marks is None or run.at.step < recipe.steps:
-            run.go(episodes, marks or {}, checkpoint_every, title)
+            run.train(episodes, marks or {}, checkpoint_every, title)
     return TrainingResult(run.at.step, run.at.skipped)
 
 
-def reads_later(device: torch.device) -> bool:
-    """Say whether steps are queued and read later: worth it where host and device run side by side."""
+def uses_async_readback(device: torch.device) -> bool:
+    """Whether the host reads a step's scalars one step later; True where host and device run in parallel."""
     return device.type == "cuda"
 
 
 class _Run:
-    """One training: learner, optimiser and position, and the checkpoints that hold them."""
+    """One training: learner, optimiser and position, and the checkpoints that store them."""
 
     def __init__(
         self,
@@ -126,17 +139,17 @@ class _Run:
         self._stepper = stepper
         self.at = _Position()
 
-    def go(
+    def train(
         self,
         episodes: Callable[[range], Iterator[Example]],
         marks: dict[str, int],
         checkpoint_every: int,
         title: str,
     ) -> None:
-        """Train from the position reached to the last step, writing log and checkpoints."""
+        """Train from the current position to the last step; write log and checkpoints."""
         steps = self._recipe.steps
         self._learner.train()
-        self._stepper.settle()
+        self._stepper.prepare_optimizer()
         with ExitStack() as stack:
             log = stack.enter_context(TrainingLog(self._folder, marks)) if self._writes else None
             bar = stack.enter_context(
@@ -152,7 +165,7 @@ class _Run:
                 save = step % checkpoint_every == 0 and step < steps
                 snapshot = every > 0 and step % every == 0
                 if save or snapshot or step == steps:
-                    self._note(self._stepper.rest(), log, bar)
+                    self._note(self._stepper.read_all(), log, bar)
                     remedy = "lower learning_rate, or look at the episodes of the last steps"
                     check_finite(self._learner.state_dict(), f"the learner after step {step}", remedy)
                 if save and log is not None:
@@ -170,18 +183,18 @@ class _Run:
         self._note(self._stepper.take(episode, self.at.step + unread + 1, rate), log, bar)
 
     def _note(self, steps: Sequence[StepResult], log: TrainingLog | None, bar: Progress) -> None:
-        for told in steps:
-            self.at.step = told.step
-            self.at.skipped += told.skipped
-            self.at.moves += told.defined
+        for result in steps:
+            self.at.step = result.step
+            self.at.skipped += result.skipped
+            self.at.moves += result.defined
             if log is not None:
-                log.add(told.step, told.parts, told.total, told.rate, told.defined, told.label)
-            shown = " ".join(f"{name} {value:.3f}" for name, value in told.parts.items())
-            bar.note(f"{shown} rate {told.rate:.2e} skipped {self.at.skipped}")
+                log.add(result.step, result.parts, result.total, result.rate, result.defined, result.label)
+            losses = " ".join(f"{name} {value:.3f}" for name, value in result.parts.items())
+            bar.note(f"{losses} rate {result.rate:.2e} skipped {self.at.skipped}")
             bar.update(1)
 
     def _save(self, log: TrainingLog) -> None:
-        """Write last.pt; the log reaches the disk first, so that it is never behind the checkpoint."""
+        """Write last.pt after the log has reached the disk, so that the log is never behind it."""
         random = {"cpu": torch.get_rng_state()}
         if self._device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self._device)
@@ -202,7 +215,11 @@ class _Run:
         _write(self._folder / f"step_{self.at.step}.pt", state)
 
     def resume(self) -> dict[str, int] | None:
-        """Take up last.pt and return the log's sizes at that step; None where there is no last.pt."""
+        """Load last.pt and return the log's sizes in bytes at its step; None without a last.pt.
+
+        Raises:
+            UserError: last.pt is damaged, of another training, of another learner, or not finite.
+        """
         path = self._folder / "last.pt"
         if not path.exists():
             return None
@@ -232,7 +249,7 @@ class _Run:
 
 
 def _write(path: Path, state: dict[str, Any]) -> None:
-    """Save to memory first: torch turns a full disk into an error that says nothing of it."""
+    """Save to memory first: torch's own error for a full disk does not mention the disk."""
     content = io.BytesIO()
     torch.save(state, content)
     with atomic_write(path, "wb") as stream:
@@ -240,7 +257,7 @@ def _write(path: Path, state: dict[str, Any]) -> None:
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    """Read last.pt safely; `UserError` where it is damaged, holds objects or lacks an entry."""
+    """Read last.pt without unpickling objects; raise `UserError` if it is damaged or lacks an entry."""
     try:
         state = read_checkpoint(path)
     except UserError as error:

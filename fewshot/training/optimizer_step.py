@@ -1,4 +1,4 @@
-"""One optimiser step: on the CPU its numbers are read before the weights move, on a GPU one step later."""
+"""One optimiser step. The CPU reads its scalars before the weights move, a GPU one step later."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from fewshot.base.errors import UserError
 from fewshot.base.precision import autocast_to
 from fewshot.learners.learner import LossResult
-from fewshot.training.compile_step import compiled
+from fewshot.training.compile_step import compile_loss
 
-UNREAD = 1  # steps whose numbers a GPU may still be computing while the next one is queued
+UNREAD = 1  # steps that a GPU may still compute while the host queues the next one
 
 
 class Example(Protocol):
-    """What a step learns from: an episode, or the views of some pictures."""
+    """The input of a step: an episode, or two views of a batch of pictures."""
 
     @property
     def label(self) -> str: ...
@@ -27,14 +27,14 @@ class Example(Protocol):
 
 
 class Trainable(Protocol):
-    """What training asks of a learner, which is a `torch.nn.Module` as well."""
+    """A learner that can be trained; it is a `torch.nn.Module` as well."""
 
     def loss(self, episode: Any) -> LossResult: ...
     def parameter_groups(self) -> list[dict[str, Any]]: ...
 
 
 class Schedule(Protocol):
-    """What training asks of a recipe, which is a dataclass as well: `fewshot.recipe.Recipe` has it."""
+    """A recipe that training can use, such as `fewshot.learner.Recipe`; it is a dataclass as well."""
 
     @property
     def steps(self) -> int: ...
@@ -49,7 +49,11 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step came to; `skipped`: episodes of it without a loss, `defined`: whether the weights moved."""
+    """Scalars of one optimiser step.
+
+    `defined`: whether the weights moved; `skipped`: the step's episodes without a loss; `rate`: the learning
+    rate.
+    """
 
     step: int
     rate: float
@@ -62,7 +66,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class _Queued:
-    """A step whose numbers are on their way from the device; `there`: when they have come."""
+    """A step whose scalars the device may still compute; `there` is the event of their arrival."""
 
     step: int
     rate: float
@@ -71,8 +75,8 @@ class _Queued:
     numbers: Tensor
     there: Any  # torch.cuda.Event; None on the CPU
 
-    def told(self) -> StepResult:
-        """Wait for the numbers and return them; `UserError` where a loss that counts is not finite."""
+    def read(self) -> StepResult:
+        """Wait for the scalars and return them; raise `UserError` if a defined loss is not finite."""
         if self.there is not None:
             self.there.synchronize()
         total, *values, defined, skipped = self.numbers.tolist()
@@ -87,60 +91,71 @@ class _Queued:
 
 
 class Stepper:
-    """A learner and its optimiser, moved episode by episode.
+    """Take optimiser steps of a learner, one example each.
 
-    With `ahead` the host never waits inside a step: an update that must not happen (no defined loss, or
-    none that is finite) is held back on the device, by the flag that fused SGD reads, and the numbers of
-    a step are read when the next one has been queued. Without, they are read before the weights move.
-    `whole`: the loss is compiled.
+    With `async_readback` the host never waits inside a step. A flag that fused SGD reads on the device holds
+    back an update whose loss is undefined or not finite, and the host reads a step's scalars after it has
+    queued the next step. Without it the host reads them before the weights move.
+
+    Args:
+        learner: the learner, on `device`; it has `loss` and `parameter_groups` (`Trainable`).
+        recipe: learning rate, momentum and weight decay.
+        device: the device of the learner.
+        precision: "float32" or "bf16", of the loss.
+        async_readback: whether the host reads the scalars one step later.
+        compiled: whether torch compiles the loss.
     """
 
     def __init__(
-        self, learner: nn.Module, recipe: Schedule, device: torch.device, precision: str, ahead: bool,
-        whole: bool = False,
+        self, learner: nn.Module, recipe: Schedule, device: torch.device, precision: str,
+        async_readback: bool, compiled: bool = False,
     ) -> None:  # fmt: skip
         self._trainable = cast(Trainable, learner)
-        self._whole = compiled(self._trainable.loss, device) if whole else None
+        self._compiled_loss = compile_loss(self._trainable.loss, device) if compiled else None
         self._device = device
         self._precision = precision
-        self._ahead = ahead
+        self._async_readback = async_readback
         self._queue: deque[_Queued] = deque()
         self.optimiser = torch.optim.SGD(
             self._trainable.parameter_groups(),
             lr=recipe.rate_after(0),
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
-            fused=True,  # one pass over weight, gradient and momentum; it reads the flag that holds it back
+            fused=True,  # one pass over weight, gradient and momentum; it reads the flag `found_inf`
         )
 
     @property
     def unread(self) -> int:
-        """Steps that were queued and not yet told."""
+        """Number of queued steps whose scalars the host has not read."""
         return len(self._queue)
 
-    def settle(self) -> None:
-        """Make the optimiser ready, after its state was loaded: a checkpoint may be of another device."""
+    def prepare_optimizer(self) -> None:
+        """Prepare the optimiser after a load of its state, which may be of another kind of device."""
         for group in self.optimiser.param_groups:
             group["fused"] = True
-            for parameter in group["params"] if self._ahead else ():
-                # what SGD takes from the first step; it must be there, since that step may be held back
+            for parameter in group["params"] if self._async_readback else ():
+                # SGD makes this buffer at its first step; it must exist if the flag holds that step back
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
     def take(self, episode: Example, step: int, rate: float) -> list[StepResult]:
-        """Take a step with this learning rate; return what was told by now, in order of steps."""
+        """Take a step with this learning rate; return the steps read by now, in order.
+
+        Raises:
+            UserError: the defined loss of a step that was read is not finite.
+        """
         begin_step = getattr(self._trainable, "begin_step", None)
         if begin_step is not None:
             begin_step(step - 1)
-        loss = self._trainable.loss if self._whole is None else self._whole
+        loss = self._trainable.loss if self._compiled_loss is None else self._compiled_loss
         with autocast_to(self._precision, self._device):
             result = loss(episode.to(self._device))
-        numbers = _together(result)
+        numbers = _stack_scalars(result)
         names = tuple(result.parts)
-        if not self._ahead:
-            told = _Queued(step, rate, episode.label, names, numbers, None).told()
-            if told.defined:
+        if not self._async_readback:
+            step_result = _Queued(step, rate, episode.label, names, numbers, None).read()
+            if step_result.defined:
                 self._move(result.total, rate)
-            return [told]
+            return [step_result]
         finite = torch.isfinite(numbers[0]) & result.defined
         self.optimiser.found_inf = (~finite).float()  # type: ignore[attr-defined]
         self._move(result.total, rate)
@@ -152,22 +167,22 @@ class Stepper:
         self._queue.append(_Queued(step, rate, episode.label, names, numbers, there))
         return self._read(UNREAD)
 
-    def rest(self) -> list[StepResult]:
-        """Wait for all that was queued and return it."""
+    def read_all(self) -> list[StepResult]:
+        """Wait for every queued step and return them in order; raises as `take` does."""
         return self._read(0)
 
     def _read(self, left: int) -> list[StepResult]:
-        return [self._queue.popleft().told() for _ in range(len(self._queue) - left)]
+        return [self._queue.popleft().read() for _ in range(len(self._queue) - left)]
 
     def _move(self, total: Tensor, rate: float) -> None:
         total.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)  # now: a compiled loss has them where it writes next
+        self.optimiser.zero_grad(set_to_none=True)  # now: the next compiled loss overwrites their memory
 
 
-def _together(result: LossResult) -> Tensor:
-    """Return total, parts, defined and skipped as one tensor, so that one copy brings them."""
+def _stack_scalars(result: LossResult) -> Tensor:
+    """Return total, parts, defined and skipped as one tensor, so that one copy moves them to the host."""
     numbers = [result.total, *result.parts.values(), result.defined, result.skipped]
     return torch.stack([number.detach().to(torch.float32) for number in numbers])

@@ -1,4 +1,4 @@
-"""One cell on disk: its key, its record, and the log of what its inputs do not determine."""
+"""One cell on disk: its key, its record, and its log (time, host, Sacred run)."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from results.records.record_parts import (
 
 
 def cell_identity(request: Request, method: MethodConfig, model: Model, plan: Plan) -> dict[str, Any]:
-    """Return what tells this cell from all others, as plain JSON values.
+    """Return the facts that identify this cell, as plain JSON values.
 
-    The model's key covers what its training depended on. Names of files are left out: their content counts.
+    The model's key stands for its training. File names are left out; the hashes of their contents count.
     """
     protocol = request.protocol
     home = request.train_store
@@ -85,19 +85,19 @@ def shared_versions(method: MethodConfig, model: Model) -> dict[str, int]:
 
 
 def evaluation_precision(request: Request) -> dict[str, str]:
-    """Return how the model answered, for key and record; nothing where that is in float32, as usual."""
+    """Return the encoder precision of the evaluation for key and record; empty for float32, the default."""
     precision = request.eval_precision
     return {} if precision == "float32" else {"answer_precision": precision}
 
 
 def checkpoint_name(model: Model) -> dict[str, str]:
-    """Return the name of a model's checkpoint, for the key; nothing where it has none."""
+    """Return the name of a model's checkpoint for the key; empty for a checkpoint without a name."""
     name = model.description.get("name")
     return {} if name is None else {"checkpoint_name": name}
 
 
 def key_of_cell(request: Request, method: MethodConfig, model: Model, plan: Plan) -> str:
-    """Return the key under which the cell's record, predictions and log lie."""
+    """Return the key that names the cell's record, predictions and log."""
     return cell_key(cell_identity(request, method, model, plan))
 
 
@@ -112,11 +112,18 @@ def cell_record(
     trained: tuple[tuple[str, ...], int, int] | None = None,
     excluded_seen: int = 0,
 ) -> Record:
-    """Return the checked record of a cell: only what its inputs determine.
+    """Return the checked record of a cell: only facts that its inputs determine.
 
-    `marks` join those of the protocol; `checks`: audits that passed; `trained`: (scans, slices, slices
-    excluded) of the model's training where they are not the plan's; `excluded_seen`: slices excluded that
-    pre-training saw all the same.
+    Args:
+        request: store, protocol and device.
+        method: the method with its options and recipe.
+        model: the evaluated model.
+        plan: the plan of the cell.
+        evaluation: the scores of the plan.
+        marks: stand before the marks of the protocol.
+        checks: names of the audits that passed.
+        trained: (scans, slices, excluded slices) of the model's training; None: those of the plan.
+        excluded_seen: number of excluded slices that the pre-training saw.
     """
     ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
     scans, slices, excluded = ours if trained is None else trained
@@ -134,7 +141,7 @@ def cell_record(
 def unscored_record(
     request: Request, method: MethodConfig, model: Model, plan: Plan, marks: Sequence[str]
 ) -> Record:
-    """Return a cell's record as far as it is known before anything is evaluated; it has no scores yet."""
+    """Return a cell's record before its evaluation: without scores, checks and fallback slices."""
     protocol, train_store = request.protocol, request.train_store
     return Record(
         schema=SCHEMA,
@@ -167,21 +174,21 @@ def _dataset_part(store: Store) -> DatasetPart:
 
 
 def _grid_part(request: Request) -> GridPart:
-    """Return the cells of a complete table: the number of folds, and every group with its classes."""
+    """Return the grid of a complete table: the number of folds, and every group with its classes."""
     groups = request.protocol.groups_for(request.store.spec)
     folds = len(request.protocol.fold_borders_for(request.store.spec)) - 1
     return GridPart(folds, {name: tuple(classes) for name, classes in groups.items()})
 
 
 def _model_part(model: Model, more: Mapping[str, Any]) -> ModelPart:
-    """Return the model's description, completed by what is known of every model, and `more`."""
+    """Return the model's description with the fields that every model has, and with `more`."""
     known: dict[str, Any] = {"finite": _is_finite(model.learner), "trained_on": [], "name": None}
     text = canonical_json({**known, **model.description, **more})
     return read_part(ModelPart, json.loads(text))
 
 
 def _is_finite(learner: Any) -> bool | None:
-    """Tell whether all weights of a learner are finite; None for a learner without weights."""
+    """Return whether all weights of a learner are finite; None for a learner without weights."""
     has_weights = isinstance(learner, torch.nn.Module) and bool(learner.state_dict())
     return weights_are_finite(learner) if has_weights else None
 
@@ -194,7 +201,7 @@ def _score(score: ScanScore) -> Score:
 
 
 def log_cell(request: Request, key: str, model: Model, record: Record, seconds: float, path: Path) -> None:
-    """Keep what the inputs do not determine (time, host, Sacred's run id) beside the record, not in it."""
+    """Write the cell's log: time, host and Sacred's run id, which the inputs do not determine."""
     dices = [score.dice for score in record.scores if score.dice is not None]
     losses = model.folder / "losses.csv" if model.folder is not None else None
     parts = ("protocol", "dataset", "setting", "fold", "group", "method", "model")

@@ -1,7 +1,7 @@
 """Evaluation: one learner and the plans of one fold give scores. It writes no files.
 
-Released programs encode support and query again for each query slice and class; here the distinct
-slices of all plans that share a model go through the encoder one time each. A learner that has `segment`
+Released programs encode support and query again for each query slice and class. Here the encoder gets each
+distinct slice of all plans that share a model once. A learner that has `segment`
 alone gets one query slice per call. A transductive learner gets all query slices of a part in one call.
 """
 
@@ -24,7 +24,7 @@ from fewshot.base.types import ScanScore, SliceRef, Task
 from protocols.cells.predictors import gradient_mode, predictor_for
 from results.metrics.counts import count
 
-Keep = Callable[[Plan, Task, NDArray[np.bool_]], None]  # called with the masks (Q,H,W) of a task's slices
+MaskCallback = Callable[[Plan, Task, NDArray[np.bool_]], None]  # gets the masks (Q,H,W) of a task's slices
 ScoreKey = tuple[str, str, tuple[str, ...]]  # class, query scan, support scans
 
 
@@ -54,33 +54,36 @@ def evaluate(
     device: torch.device,
     batch: int = 8,
     precision: str = "float32",
-    keep: Keep | None = None,
-    done: Callable[[int], None] = lambda _count: None,
+    on_masks: MaskCallback | None = None,
+    on_progress: Callable[[int], None] = lambda _count: None,
 ) -> list[Evaluation]:
     """Predict every task of `plans` with one learner and count pixels.
 
     Args:
         learner: in evaluation mode, on `device`. With `adapts = True` it keeps gradients, else it runs in
             inference mode.
-        plans: all of one fold. One evaluation comes back for each.
+        plans: all of one fold.
         reader: of the store that holds the slices.
         device: where the learner is and pixels are counted.
-        batch: most slices in one call of the encoder or of `logits`. It changes no score: where memory does
-            not hold a batch, it is halved.
+        batch: most slices in one call of the encoder or of `logits`. It changes no score and is halved
+            when memory runs out.
         precision: of the encoder and of its features, "float32" or "bf16".
-        keep: receives the masks of every query slice, unscored ones too; those count nowhere.
-        done: receives 1 after each query scan.
+        on_masks: receives the masks of every query slice, also of unscored slices, which no score counts.
+        on_progress: receives 1 after each query scan.
+
+    Returns:
+        One evaluation per plan, in order.
 
     Raises:
-        UserError: a weight or a score is NaN or infinite, memory does not hold one slice, or memory does
-            not hold the query slices of a part for a transductive learner.
+        UserError: a weight or a score is NaN or infinite; or memory is too small for one slice, or, for a
+            transductive learner, for all query slices of a part.
     """
     with gradient_mode(learner):
         predictor = predictor_for(learner, reader, device, batch, precision)
         predictor.load_supports(
             tuple(dict.fromkeys(ref for plan in plans for task in plan.tasks for ref in task.support))
         )
-        whole_parts = predictor.mode == "together" or keep is not None
+        whole_parts = predictor.mode == "together" or on_masks is not None
         sums: list[dict[ScoreKey, Tensor]] = [{} for _ in plans]
         slices: list[dict[ScoreKey, int]] = [{} for _ in plans]
         fallbacks = [torch.zeros((), dtype=torch.int64, device=device) for _ in plans]
@@ -89,7 +92,9 @@ def evaluate(
                 (number, task, *_query_slices(task, whole_parts))
                 for number, plan in enumerate(plans)
                 for task in plan.tasks
-                if task.queries and task.queries[0].scan == scan and (any(task.scored) or keep is not None)
+                if task.queries
+                and task.queries[0].scan == scan
+                and (any(task.scored) or on_masks is not None)
             ]
             predictor.load_scan(tuple(sorted({ref for _, _, refs, _ in tasks for ref in refs})))
             faults = []
@@ -98,14 +103,14 @@ def evaluate(
                 faults.append(_SliceFaults(plans[number], task, refs, prediction.nonfinite))
                 masks, key = prediction.masks, _score_key(task)
                 truth = np.stack([reader.mask(ref, task.class_value) for ref in refs])
-                counts = _counted(masks, to_device(torch.from_numpy(truth), device), scored)
+                counts = _count_pixels(masks, to_device(torch.from_numpy(truth), device), scored)
                 sums[number][key] = sums[number].get(key, torch.zeros_like(counts)) + counts
                 slices[number][key] = slices[number].get(key, 0) + sum(scored)
                 fallbacks[number] += (~prediction.defined).to(torch.int64) * sum(scored)
-                if keep is not None:
-                    keep(plans[number], task, masks.cpu().numpy())
+                if on_masks is not None:
+                    on_masks(plans[number], task, masks.cpu().numpy())
             _check_scores(faults)
-            done(1)
+            on_progress(1)
     return [
         Evaluation(_scores(plan, sums[n], slices[n]), int(fallbacks[n].item()))
         for n, plan in enumerate(plans)
@@ -113,7 +118,7 @@ def evaluate(
 
 
 def _query_slices(task: Task, whole_part: bool) -> tuple[tuple[SliceRef, ...], tuple[bool, ...]]:
-    """Return the slices of a task to predict, all or the scored ones, and which of them are scored."""
+    """Return the slices of a task to predict (all or only the scored ones), and a scored flag for each."""
     if whole_part:
         return task.queries, task.scored
     refs = tuple(ref for ref, scored in zip(task.queries, task.scored, strict=True) if scored)
@@ -135,10 +140,11 @@ def _check_scores(faults: Sequence[_SliceFaults]) -> None:
             )
 
 
-def _counted(masks: Tensor, truth: Tensor, scored: Sequence[bool]) -> Tensor:
-    """Return true positives, false positives and false negatives (3,) of the scored slices, (Q,H,W) bool.
+def _count_pixels(masks: Tensor, truth: Tensor, scored: Sequence[bool]) -> Tensor:
+    """Return true positives, false positives and false negatives, (3,) int64, of the scored slices.
 
-    Slices that do not count are emptied, not picked out: picking would make the host wait for the device.
+    `masks` and `truth` are (Q,H,W) bool. Unscored slices are emptied, because indexing would make the host
+    wait for the device.
     """
     if not all(scored):
         counts = to_device(torch.tensor(scored), masks.device)[:, None, None]
@@ -152,7 +158,7 @@ def _score_key(task: Task) -> ScoreKey:
 
 
 def _scores(plan: Plan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int]) -> tuple[ScanScore, ...]:
-    """Return one score for everything the plan says must exist, in its order."""
+    """Return one score per (class, query scan, support scans) of the plan, in the plan's order."""
     scores = []
     for key in dict.fromkeys(_score_key(task) for task in plan.tasks if task.queries):
         tp, fp, fn = (int(value) for value in sums[key].tolist()) if key in sums else (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Asking one model: cells of one fold, of any protocols, each slice encoded once, one record per cell."""
+"""Evaluation of one model on cells of one fold: each slice encoded once, one record per cell."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ TOGETHER = "transductive: all query slices of a part are segmented together"
 
 @dataclass(frozen=True)
 class EvaluationCell:
-    """One cell: whose question it is, the plan, and what its record says beside the scores.
+    """One cell: its request, its plan, and the facts that its record holds beside the scores.
 
-    `marks`: what a reader must see; `checks`: audits that passed; `trained`: (scans, slices, slices
-    excluded) of a model that was trained otherwise than the plan says, else None; `excluded_seen`: how many
-    excluded slices the backbone's pre-training saw.
+    `marks`: notes that tables print; `checks`: audits that passed; `trained`: (scans, slices, excluded
+    slices) of the model's training, None if the plan names them; `excluded_seen`: number of excluded slices
+    that the backbone's pre-training saw.
     """
 
     request: Request
@@ -47,8 +47,8 @@ def evaluate_cells(
 ) -> list[Path]:
     """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
 
-    Returns the records' paths, in order. A cell whose record exists is left as it is unless `redo` (or
-    predictions are wanted and missing).
+    Returns the records' paths, in order. An existing record stays, unless the request has `overwrite`, or
+    has `save_predictions` and the predictions are missing.
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan) for cell in cells]
     paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
@@ -74,7 +74,7 @@ def evaluate_cells(
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,
             precision=first.eval_precision,
-            keep=writer.keep if writer is not None else None, done=bar.update,
+            on_masks=writer.add if writer is not None else None, on_progress=bar.update,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     for n, evaluation in zip(missing, evaluations, strict=True):
@@ -92,7 +92,7 @@ def evaluate_cells(
 
 
 def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tuple[str, ...]:
-    """Return the marks of a cell, of its method's constants and of another recipe than the published one."""
+    """Return all marks of a cell: its own, the query mode's, the constants' and the recipe's."""
     request = cell.request
     constants = with_dataset_constants(method, request.store.spec.region, request.setting).marks
     part, options = model.description | evaluation_precision(request), method.description["options"]

@@ -15,28 +15,28 @@ from fewshot.base.types import Task
 
 
 class PredictionWriter:
-    """Collects masks while a plan is evaluated; one uint8 volume per class and scan, 1 = the class."""
+    """Collects the masks of an evaluation: one uint8 volume (Z,Y,X) per class, scan and support set."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._volumes: dict[str, dict[tuple[str, int, str], NDArray[np.uint8]]] = {}
 
-    def keep(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
-        """Take the masks (Q,H,W) of a task; what the model's square cut off stays 0."""
+    def add(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+        """Add the masks (Q,H,W) of a task; voxels outside of the model's square stay 0."""
         volumes = self._volumes.setdefault(plan.hash, {})
         scan = task.queries[0].scan
         shape = self._store.scan(scan).image.shape
-        key = scan, task.class_value, support_of(plan, task)
+        key = scan, task.class_value, support_suffix(plan, task)
         volume = volumes.setdefault(key, np.zeros(shape, dtype=np.uint8))
         height, width = masks.shape[1:]
         for ref, mask in zip(task.queries, masks, strict=True):
             volume[ref.z, :height, :width] = mask
 
     def write(self, plan: Plan, folder: Path) -> None:
-        """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for everything kept of `plan`.
+        """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for every volume of `plan`.
 
-        Where supports take turns there is one for each, `scan_ID_label_K_support_S.nii.gz`.
-        The files are written to a temporary folder that takes the place of `folder` when all are there.
+        A plan with several supports in turn gives one file per support, `scan_ID_label_K_support_S.nii.gz`.
+        The files are written to a temporary folder, which then replaces `folder`.
         """
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
@@ -53,7 +53,7 @@ class PredictionWriter:
         partial.rename(folder)
 
 
-def support_of(plan: Plan, task: Task) -> str:
-    """Return what tells a task's file from those of other supports: nothing where a plan has one set."""
+def support_suffix(plan: Plan, task: Task) -> str:
+    """Return the part of a file name that names the support scans; empty for a plan with one support set."""
     scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
     return "_support_" + "-".join(scans) if scans != plan.support_scans else ""

@@ -84,7 +84,7 @@ class Predictor(ABC):
         """Return the scores of the query slices `refs` of `task`, in the learner's query mode.
 
         Raises:
-            UserError: memory does not hold one slice, or all slices of a part for a transductive learner.
+            UserError: out of memory for one slice or, with a transductive learner, for all slices of a part.
         """
         if self.mode == "alone":
             return join_predictions(list(self.batches.over(refs, partial(self.predict_in_one_call, task))))
@@ -140,8 +140,8 @@ class PrototypePredictor(Predictor):
         self._prepared: dict[tuple[tuple[SliceRef, ...], int], tuple[Tensor, Any]] = {}
 
     def load_scan(self, refs: Sequence[SliceRef]) -> None:
-        """Encode the query slices that are no support slices."""
-        self._query: dict[SliceRef, Features] = {}  # the scan before goes before the next one comes
+        """Encode the query slices that are not support slices."""
+        self._query: dict[SliceRef, Features] = {}  # free the scan before, then encode the next
         new = self._encode([ref for ref in refs if ref not in self._support])
         self._query = {ref: self._support.get(ref) or new[ref] for ref in refs}
 
@@ -153,19 +153,19 @@ class PrototypePredictor(Predictor):
             prepared = {k: to_device(v, self.device) for k, v in self.learner.prepare(masks.cpu()).items()}
             self._prepared[key] = (masks, prepared)
         support_masks, prepared = self._prepared[key]
-        support = _stacked([self._support[ref] for ref in task.support])
-        query = _stacked([self._query[ref] for ref in refs])
+        support = _stack_maps([self._support[ref] for ref in task.support])
+        query = _stack_maps([self._query[ref] for ref in refs])
         logits, defined = call_logits(self.learner, support, support_masks, query, prepared, "query")
         size = (support_masks.shape[-2], support_masks.shape[-1])
         return Prediction(logit_difference(logits, size), logits.abs().flatten(1).amax(dim=1), defined)
 
     def _encode(self, refs: Sequence[SliceRef]) -> dict[SliceRef, Features]:
-        def encode(some: Sequence[SliceRef]) -> list[Features]:
-            images = to_device(self.reader.images(some), self.device)
+        def encode(chunk: Sequence[SliceRef]) -> list[Features]:
+            images = to_device(self.reader.images(chunk), self.device)
             with autocast_to(self.precision, self.device):
                 maps = self.learner.encode(images)
             maps = (maps,) if isinstance(maps, Tensor) else tuple(maps)
-            return [tuple(one[position] for one in maps) for position in range(len(some))]
+            return [tuple(one[position] for one in maps) for position in range(len(chunk))]
 
         features = (one for batch in self.batches.over(refs, encode) for one in batch)
         return dict(zip(refs, features, strict=True))
@@ -174,7 +174,7 @@ class PrototypePredictor(Predictor):
 def predictor_for(
     learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
 ) -> Predictor:
-    """Return the predictor for a kind of learner; a learner with `segment` alone has no use for `batch`.
+    """Return the predictor for a kind of learner; `batch` has no effect on a learner with `segment` alone.
 
     Raises:
         UserError: a weight is NaN or infinite.
@@ -187,11 +187,11 @@ def predictor_for(
 
 
 def gradient_mode(learner: Any) -> AbstractContextManager[object]:
-    """Return inference mode, or nothing for a learner that adapts at test time and needs gradients."""
+    """Return inference mode, or an empty context for a learner that needs gradients at test time."""
     return contextlib.nullcontext() if getattr(learner, "adapts", False) else torch.inference_mode()
 
 
-def _stacked(features: Sequence[Features]) -> Tensor | Features:
-    """Return (N,C,h,w) for one map a slice, else a tuple of such maps, as `encode` gave them."""
+def _stack_maps(features: Sequence[Features]) -> Tensor | Features:
+    """Return (N,C,h,w) if slices have one map, else a tuple of such maps."""
     maps = tuple(torch.stack(level) for level in zip(*features, strict=True))
     return maps[0] if len(maps) == 1 else maps

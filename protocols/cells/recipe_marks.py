@@ -1,7 +1,6 @@
-"""The mark of a record whose training is not its method's published recipe: one line that names what differs.
+"""Recipe marks: one line in a record that names how its training differs from the published recipe.
 
-The comparison reads the `model` part of a record alone, so it serves a cell that is being written and a
-record of an older program alike.
+The comparison reads only the `model` part of a record, so it works for a new cell and for an old record.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from fewshot.learners.registry import resolve_method, trains
 from fewshot.learners.training_plan import TrainingPlan
 from results.summary.comparability import RECIPE_MARK
 
-Difference = tuple[str, object]  # what the record has, in words, and what is published
+Difference = tuple[str, object]  # the record's value as text, and the published value
 FLOAT32 = "float32"
 NAMED_APART = ("steps", "batch", "encoder", "weights", "snapshot_every")  # a snapshot moves no weight
 
 
 def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the one mark that names how a training differs from the published recipe; () where it does not.
+    """Return one mark that names how a training differs from the published recipe; () if it does not differ.
 
-    Encoder, steps, initial weights, batch and precisions are compared, then every other number of the recipe.
-    For a method in stages, the options that it adds to its base method's say how the stages are trained, so
-    they are compared too. A record cannot prove which images a pre-trained file saw, so a pre-trained start
-    always differs.
+    The comparison covers encoder, steps, initial weights, batch and precisions, then every other number of
+    the recipe. For a method in stages it also covers the options beyond those of the base method, because
+    they decide how the stages are trained. A record cannot prove which images a pre-trained file saw, so a
+    pre-trained start always differs.
 
     Args:
         learner: the learner class, whose `recipe()` is the published one.
@@ -50,10 +49,9 @@ def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[s
 def recipe_differences(
     model: Mapping[str, Any], published: Recipe, images: str | None = None
 ) -> Iterator[Difference]:
-    """Yield what a `model` part has otherwise than the published recipe, in a fixed order.
+    """Yield every difference between a `model` part and the published recipe, in a fixed order.
 
-    Nothing is known of the training of an external checkpoint, so its encoder and precisions alone are
-    compared.
+    The training of an external checkpoint is unknown, so only its encoder and precisions are compared.
     """
     trained = model.get("recipe") or {}
     if model["encoder"] != published.encoder:
@@ -74,7 +72,7 @@ def recipe_differences(
 
 
 def _weights_difference(model: Mapping[str, Any], published: str, images: str | None) -> Iterator[Difference]:
-    """Yield the initial weights where neither their name nor their file's hash is the published one.
+    """Yield the initial weights if neither their name nor their file's hash is the published one.
 
     The text names no fold's file or images, so that all cells of a table carry one mark.
     """
@@ -97,14 +95,14 @@ def _published_plan(learner: type[Any]) -> TrainingPlan | None:
 
 
 def _pretraining_images(learner: type[Any]) -> str | None:
-    """Return what the paper pre-trains a method's backbone on; None where no stage makes one."""
+    """Return the images of the published pre-training of a backbone; None for a method without that stage."""
     plan = _published_plan(learner)
     stage = None if plan is None else plan.backbone_stage
     return None if stage is None else stage.images
 
 
 def is_file_of(sha256: str | None, encoder: str, published: str) -> bool:
-    """Say whether a file's hash is that of the published weights: the same file under another name."""
+    """Return whether a file's hash is that of the published weights (the same file under another name)."""
     file = FILES.get(encoder, {}).get(published)
     if sha256 is None or file is None:
         return False

@@ -1,4 +1,4 @@
-"""The plan behind a record, made again from its store and protocol."""
+"""The plan of a record, rebuilt from its store and protocol."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from results.records.record import Record
 
 
 def recorded_plan(record: Record, store: Store) -> Plan:
-    """Return the plan that a record was made under.
+    """Return the plan of a record.
 
-    Raises `UserError` where the store or the protocol here is another one.
+    Raises:
+        UserError: the present store or protocol gives a plan with another hash.
     """
-    protocol = load_protocol(record.protocol.name).asked_with(record.shots, record.parts)
+    protocol = load_protocol(record.protocol.name).with_shots_and_parts(record.shots, record.parts)
     classes = protocol.groups_for(store.spec)[record.group]
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,

@@ -1,7 +1,7 @@
-"""Sacred keeps the provenance of each cell: configuration, host, losses, artefacts. Tables never read it.
+"""Sacred runs: the provenance of each cell (configuration, host, losses, artefacts). Tables never read it.
 
-Its own seeding and configuration checks are not relied on: seeds come from names and configuration is
-parsed by us (Sacred lets type changes and nested typos pass).
+Sacred neither seeds nor checks anything here: seeds come from names, and our own code parses the
+configuration, because Sacred accepts type changes and nested typos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def record_run(
     """Write one Sacred run into `folder` and return its id.
 
     `result` is the cell's mean Dice in [0,1]; `losses` is the model's losses.csv, logged as metrics. Sacred
-    is imported here: it takes half a second, which no training need wait for.
+    is imported here because its import takes half a second.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)

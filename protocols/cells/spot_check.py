@@ -1,13 +1,13 @@
 """Spot check: one part of a fold, its query slices alone and in a batch, must give equal masks.
 
 A learner that uses statistics of its query batch gives scores that depend on `--batch`. Rounding depends on
-it too, because other batch sizes choose other kernels. Rounding is a share of the largest absolute logit of
-the slice (of 1 for probabilities): `ROUNDING`, or `DEVICE_ROUNDING` where convolutions run again on a GPU
-(TF32) or in bf16. Two rules follow:
+the batch size too, because other batch sizes choose other kernels. The tolerated rounding is a share of the
+largest absolute logit of the slice (of 1 for probabilities): `ROUNDING`, or `DEVICE_ROUNDING` if convolutions
+run again on a GPU (TF32) or in bf16. Two rules follow:
 
 - A pixel may change its mask only if its two scores differ by at most rounding, so both are near zero.
-- Scores may change without a change of the mask, but no `SHIFTED` share of a slice's pixels by ten times
-  rounding: statistics of the batch move all scores, and another part's masks would show it.
+- Scores may change without a change of the mask. But at most a `SHIFTED` share of a slice's pixels may change
+  by more than ten times rounding, because batch statistics would move all scores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHECK = "query slices alone and in a batch: equal masks"
 ROUNDING = 1e-4  # of the largest logit
 DEVICE_ROUNDING = 1e-2  # of the largest logit
 SHIFTED = 1e-2  # share of a slice's pixels
-HARD_PIXELS = 1e-4  # share of a slice's pixels that may differ where all scores are equally large
+HARD_PIXELS = 1e-4  # share of a slice's pixels that may differ if all scores have one absolute value
 SCORED, ENCODED = "same features", "encoded again"
 BATCH = 4  # fewest slices in a batch that is compared
 
@@ -48,15 +48,15 @@ def spot_check(
 ) -> Task | None:
     """Compare the masks of one part's query slices, each alone, with those from batches.
 
-    The scores of a learner that is not transductive are compared. Of a prototype learner, transductive or
-    not, the slices are also encoded alone and in batches. The part is a function of the plan alone.
+    The check compares the scores of a learner that is not transductive. For every prototype learner it also
+    encodes the slices alone and in batches. The plan alone decides which part is compared.
 
     Args:
         learner: in evaluation mode, on `device`.
-        plan: of the fold. One of its tasks is taken.
+        plan: of the fold. The check draws one of its tasks.
         reader: of the store that holds the slices.
         device: where the learner is.
-        batch: most slices in a batch, at least `BATCH`; halved where memory does not hold them.
+        batch: most slices in a batch, at least `BATCH`; halved when memory runs out.
         precision: of the encoder.
 
     Returns:
@@ -92,7 +92,7 @@ def spot_check(
 
 
 def spot_task(plan: Plan) -> Task | None:
-    """Return the task of a plan to compare, drawn from the plan's hash among those of two slices or more."""
+    """Return the task to compare: drawn, by the plan's hash, among tasks with two query slices or more."""
     tasks = [task for task in plan.tasks if len(task.queries) > 1]
     return tasks[seed_for("spot check", plan.hash) % len(tasks)] if tasks else None
 
@@ -127,31 +127,32 @@ def _error(learner: Any, task: Task, ref: SliceRef, step: str, difference: str) 
     )
 
 
-def changed_pixels(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+def changed_pixels(first: Prediction, second: Prediction, rounding: float) -> Tensor:
     """Return how many pixels of each slice change their mask by more than rounding: (Q,) int64.
 
     If the learner gives hard scores (one absolute value in the whole slice, such as probabilities of 0 and
-    1), no score shows how near it was to zero; then up to `HARD_PIXELS` of the slice's pixels may change.
+    1), the scores do not show how near they were to zero; then up to `HARD_PIXELS` of the slice's pixels may
+    change.
     """
-    counts = ((one.masks != other.masks) & _apart(one, other, rounding)).flatten(1).sum(dim=1)
-    hard = _is_hard(one.scores) & _is_hard(other.scores)
-    few = counts <= HARD_PIXELS * one.scores[0].numel()
+    counts = ((first.masks != second.masks) & _apart(first, second, rounding)).flatten(1).sum(dim=1)
+    hard = _is_hard(first.scores) & _is_hard(second.scores)
+    few = counts <= HARD_PIXELS * first.scores[0].numel()
     return torch.where(hard & few, 0, counts)
 
 
-def shifted_pixels(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+def shifted_pixels(first: Prediction, second: Prediction, rounding: float) -> Tensor:
     """Return how many pixels of each slice change their score by ten times rounding: (Q,) int64.
 
-    0 where it is at most a `SHIFTED` share of the slice.
+    The count is 0 if it is at most a `SHIFTED` share of the slice.
     """
-    counts = _apart(one, other, 10 * rounding).flatten(1).sum(dim=1)
-    return torch.where(counts > SHIFTED * one.scores[0].numel(), counts, 0)
+    counts = _apart(first, second, 10 * rounding).flatten(1).sum(dim=1)
+    return torch.where(counts > SHIFTED * first.scores[0].numel(), counts, 0)
 
 
-def _apart(one: Prediction, other: Prediction, rounding: float) -> Tensor:
+def _apart(first: Prediction, second: Prediction, rounding: float) -> Tensor:
     """Return where scores differ by more than `rounding` times the slice's largest logit: (Q,H,W) bool."""
-    largest = torch.maximum(one.largest, other.largest)[:, None, None]
-    return (one.scores - other.scores).abs() > rounding * largest
+    largest = torch.maximum(first.largest, second.largest)[:, None, None]
+    return (first.scores - second.scores).abs() > rounding * largest
 
 
 def _is_hard(scores: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Reference vectors of the released programs, replayed family by family."""
+"""Replays of the released programs' reference vectors, family by family."""

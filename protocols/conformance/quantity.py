@@ -1,4 +1,4 @@
-"""One line of `fewshot verify`: a quantity that a reference vector fixes, and how far ours is from it."""
+"""One line of `fewshot verify`: a quantity of the reference vectors, and the error of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Quantity:
-    """The largest error of one quantity and the error that is tolerated."""
+    """The largest error of one quantity and its tolerance."""
 
     name: str
     error: float
@@ -15,5 +15,5 @@ class Quantity:
 
     @property
     def ok(self) -> bool:
-        """True if the error is within tolerance; an error that is not a number is not."""
+        """Whether the error is at most the tolerance; False for NaN."""
         return self.error <= self.tolerance

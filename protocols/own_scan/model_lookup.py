@@ -1,4 +1,4 @@
-"""A model found by key, folder or file, and what it says of the scans it may be asked about."""
+"""Models found by key, folder or file, with the facts that preparing a user's scan needs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RELEASED_SIZE = 256  # the input of every released checkpoint, pixels
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A learner ready to answer.
+    """A learner in evaluation mode, and the facts of its training.
 
-    `dataset` it was trained on and its `modality`, None where not known; `image_size` of its input in
-    pixels; `rule`: its normalisation, None where not known; `mean_std`: the intensities of its training
-    scans, None where the rule needs none or they are not known (`reason` then says why, in words).
+    `dataset` and `modality` of the training, None if unknown; `image_size` of its input in pixels; `rule` of
+    its normalisation, None if unknown; `mean_std` of the intensities of its training scans, None if the rule
+    does not use them or they are unknown (`reason` then says why).
     """
 
     learner: Any
@@ -49,9 +49,16 @@ def find_model(
 ) -> FoundModel:
     """Return the model of a checkpoint file, a model folder, or the beginning of a key under WORK/models.
 
-    `method` and `image_size` are for files, which do not say what they were made for; `last.pt` of a model
-    folder stands for the folder. `typed`: the method as the user named it, without which no user's code is
-    run (`open_model`). Raises `UserError` where nothing or more than one thing is meant.
+    Args:
+        name: path of a file or folder, or the beginning of a key; a folder's `last.pt` means the folder.
+        work: holds `models` and `stores`.
+        method: loads a checkpoint file, which does not name its method.
+        device: where the learner is put.
+        image_size: pixels a side for a checkpoint file, which does not hold its input size.
+        typed: the method as the user named it; without it no user's code runs (`open_model`).
+
+    Raises:
+        UserError: no model or more than one model fits the name.
     """
     path = Path(name)
     if path.is_file() and not (path.name == "last.pt" and (path.parent / "spec.json").is_file()):
@@ -90,7 +97,7 @@ def _folder(path: Path, name: str, work: Path) -> Path:
 
 
 def _with_facts(model: Model, spec: Mapping[str, Any], folder: Path, work: Path) -> FoundModel:
-    """Add modality and intensities, which the dataset's store knows while it is the one of the training."""
+    """Return the model with modality and intensities, from the store of its training if it still exists."""
     store = _store(spec, work)
     modality = store.spec.modality if store is not None else None
     if modality is None and spec["dataset"] in known_datasets():

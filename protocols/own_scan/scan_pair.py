@@ -1,4 +1,4 @@
-"""One's own scans: read and checked from files, and held in memory as a dataset of two."""
+"""A user's support and query scans: read from files, checked, held in memory as a dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SUPPORT, QUERY = "support", "query"
 
 
 @dataclass(frozen=True)
-class Question:
-    """Three volumes as their files hold them, and the value of the class in the support's mask.
+class SegmentationInput:
+    """Three volumes as stored in their files, and the value of the class in the support's mask.
 
-    `slices`: first and last slice of the query file between which the organ lies, both included, or None.
+    `slices`: the first and the last slice of the query file that show the organ, or None.
     """
 
     support: NiftiImage
@@ -32,37 +32,44 @@ class Question:
     slices: tuple[int, int] | None = None
 
 
-def read_question(
+def read_segmentation_input(
     support: Path, mask: Path, query: Path, value: int | None = None, slices: tuple[int, int] | None = None
-) -> Question:
-    """Read and check the three files; `value` None takes the mask's only value besides 0.
+) -> SegmentationInput:
+    """Return the three volumes, checked.
 
-    Raises `UserError` for a missing, broken or four-dimensional file, for support image and mask that
-    differ in shape or geometry, voxels that are not finite, a mask without the class, and slices that the
-    query does not have.
+    Args:
+        support: image file of the annotated scan.
+        mask: its mask file.
+        query: image file of the scan to segment.
+        value: of the class in the mask; None: the mask's only value besides 0.
+        slices: the first and the last slice of the query that show the organ; None: unknown.
+
+    Raises:
+        UserError: a file is missing, broken or four-dimensional; support image and mask differ in shape or
+            geometry; a voxel is not finite; the mask has no voxel of the class; the query lacks a slice.
     """
-    image, label, asked = read_nifti(support), read_nifti(mask), read_nifti(query)
-    if not np.isfinite(asked.array).all():
+    image, label, scan = read_nifti(support), read_nifti(mask), read_nifti(query)
+    if not np.isfinite(scan.array).all():
         raise UserError(f"{query} has voxels that are NaN or infinite; wanted finite values")
     values = [found for found in np.unique(label.array).tolist() if found != 0]
     check_pair(SUPPORT, image, label, {f"value-{found:g}": found for found in values})
     chosen = _class_value(mask, values, value)
-    if slices is not None and not 0 <= slices[0] <= slices[1] < len(asked.array):
+    if slices is not None and not 0 <= slices[0] <= slices[1] < len(scan.array):
         raise UserError(
-            f"slices {slices[0]}:{slices[1]} of {query}: it has slices 0 to {len(asked.array) - 1}; give the "
+            f"slices {slices[0]}:{slices[1]} of {query}: it has slices 0 to {len(scan.array) - 1}; give the "
             "first and the last that show the organ"
         )
-    return Question(image, label, asked, chosen, slices)
+    return SegmentationInput(image, label, scan, chosen, slices)
 
 
-def _class_value(path: Path, values: Iterable[float], asked: int | None) -> int:
+def _class_value(path: Path, values: Iterable[float], value: int | None) -> int:
     listed = list(values)
     if not listed:
         raise UserError(f"{path} holds only 0, wanted voxels of the class; annotate at least one slice")
     names = ", ".join(f"{found:g}" for found in listed)
-    if asked is None and len(listed) > 1:
-        raise UserError(f"{path} holds the values {names}; say with --value which one is the class")
-    chosen = listed[0] if asked is None else asked
+    if value is None and len(listed) > 1:
+        raise UserError(f"{path} holds the values {names}; say with --label which one is the class")
+    chosen = listed[0] if value is None else value
     if chosen not in listed:
         raise UserError(f"{path} holds no voxel of value {chosen}, only {names}; give one of these")
     if chosen != int(chosen):
@@ -96,11 +103,13 @@ class MemoryScan:
 
 @dataclass(frozen=True)
 class PairFacts:
+    """The dataset facts that `SliceReader` reads: `image_size` in pixels."""
+
     image_size: int
 
 
 class ScanPair:
-    """Support and query as the two scans of a dataset in memory."""
+    """A dataset in memory of two scans, the support and the query."""
 
     def __init__(self, support: MemoryScan, query: MemoryScan, image_size: int) -> None:
         self.spec = PairFacts(image_size)
@@ -113,5 +122,5 @@ class ScanPair:
         )
 
     def scan(self, scan_id: str, /) -> MemoryScan:
-        """Return one of the two."""
+        """Return the scan of id `SUPPORT` or `QUERY`."""
         return self._scans[scan_id]

@@ -1,6 +1,6 @@
-"""Audits of a cell before anything is trained or asked: what must hold for its number to mean anything.
+"""Audits of a cell before training and evaluation: conditions without which its number means nothing.
 
-A failed audit stops the run with one line; passed ones are written into the record as `checks`.
+A failed audit stops the run with one line. The record lists the passed audits as `checks`.
 """
 
 from __future__ import annotations
@@ -31,30 +31,32 @@ class AuditError(UserError):
     """An audit failed: the cell is not run."""
 
 
-def audit_question(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, ...]:
-    """Return the names of the passed audits of what is asked; raise `AuditError` for the first that fails."""
+def audit_evaluation(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, ...]:
+    """Return the passed audits of folds, supports and scans; raise `AuditError` for a failed one."""
     folds = _folds(store, protocol)
     seen: dict[str, int] = {}
     for number, fold in enumerate(folds):
         for scan in fold:
             if seen.setdefault(scan, number) != number:
-                raise _failed(
+                raise _audit_error(
                     FOLDS, plan, f"scan {scan} is in folds {seen[scan]} and {number}", "mend the folds"
                 )
     both = sorted(set(plan.support_scans) & set(plan.query_scans))
     if both:
-        raise _failed(SUPPORT, plan, f"{_names(both)} support and are asked", "mend the protocol's supports")
+        raise _audit_error(
+            SUPPORT, plan, f"{_names(both)} support and are queries", "mend the protocol's supports"
+        )
     for patient, scans in store.spec.patients.items():
         held = {seen[scan] for scan in scans if scan in seen}
         if len(held) > 1:
-            raise _failed(
+            raise _audit_error(
                 PATIENTS, plan, f"patient {patient} is in folds {_names(sorted(held))}",
                 "move the fold borders so that a patient's scans stay together",
             )  # fmt: skip
     by_image: dict[str, str] = {}
     for scan, sha256 in store.image_hashes().items():
         if by_image.setdefault(sha256, scan) != scan:
-            raise _failed(
+            raise _audit_error(
                 IMAGES, plan, f"scans {by_image[sha256]} and {scan} hold the same image",
                 "prepare the dataset without the copy",
             )  # fmt: skip
@@ -64,28 +66,29 @@ def audit_question(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, .
 def audit_training(
     plan: Plan, store: Store, training_scans: Sequence[str], intensities: Normalisation
 ) -> tuple[str, ...]:
-    """Return the names of the passed audits of a training; raise `AuditError` for the first that fails.
+    """Return the names of the passed audits of a training; raise `AuditError` for a failed one.
 
-    `training_scans` are those of the model, `intensities` what it is trained and asked with. A protocol
-    whose exclusion lets tested classes be seen (intersection) is marked by its flag, not refused.
+    `training_scans` are those of the model. `intensities` normalise its training and its evaluation. A
+    protocol with the exclusion rule `intersection` shows tested classes to the training; its own flag marks
+    it, no audit refuses it.
     """
     inside = sorted(set(training_scans) & set(plan.query_scans))
     if inside:
-        raise _failed(
-            SCANS, plan, f"{_names(inside)} are trained on and asked", "train a model for this fold"
+        raise _audit_error(
+            SCANS, plan, f"{_names(inside)} are training scans and queries", "train a model for this fold"
         )
     return (SCANS, *check_slices(plan, store), *check_intensities(plan, store, training_scans, intensities))
 
 
 def check_slices(plan: Plan, store: Store) -> tuple[str, ...]:
-    """Audit the training slices of setting 2 on the store they are of."""
+    """Check, in setting 2, that no training slice shows a tested class; `store` holds the training slices."""
     if plan.setting == 1 or plan.rules.exclusion != "union":
         return ()
     for class_name in plan.classes:
         shown = {scan: set(store.index.slices_of(class_name, scan)) for scan in plan.training_scans}
         for ref in plan.training_slices:
             if ref.z in shown[ref.scan]:
-                raise _failed(
+                raise _audit_error(
                     SLICES, plan, f"slice {ref.z} of training scan {ref.scan} shows {class_name}",
                     "the plan is wrong: report it",
                 )  # fmt: skip
@@ -95,7 +98,7 @@ def check_slices(plan: Plan, store: Store) -> tuple[str, ...]:
 def check_intensities(
     plan: Plan, store: Store, training_scans: Sequence[str], intensities: Normalisation
 ) -> tuple[str, ...]:
-    """Pool the training scans' statistics by exact sums, another way than the reader's, and compare."""
+    """Check CT intensities against statistics that exact sums pool independently of the reader."""
     if intensities.rule != "training-scans":
         return ()
     scans = [store.scan(scan) for scan in training_scans]
@@ -105,7 +108,7 @@ def check_intensities(
     std = math.sqrt(m2 / count)
     for scan, (own_mean, own_std) in intensities.mean_std.items():
         if abs(own_mean - mean) > TOLERANCE * std or abs(own_std - std) > TOLERANCE * std:
-            raise _failed(
+            raise _audit_error(
                 INTENSITIES, plan,
                 f"scan {scan} is normalised by {own_mean:.6g} and {own_std:.6g}, the training scans have "
                 f"{mean:.6g} and {std:.6g}", "the program is wrong: report it",
@@ -113,20 +116,20 @@ def check_intensities(
     return (INTENSITIES,)
 
 
-def audit_backbone(plan: Plan, asked: Store, about: Pretraining) -> None:
-    """Raise `AuditError` where one of the images is a slice of a query scan of the plan, in store `asked`."""
-    audit_images(plan.query_scans, asked, about, f"fold {plan.fold} of {plan.dataset} asks")
+def audit_backbone(plan: Plan, store: Store, about: Pretraining) -> None:
+    """Raise `AuditError` if a pre-training image is a slice of a query scan of the plan, in `store`."""
+    audit_images(plan.query_scans, store, about, f"is a query of fold {plan.fold} of {plan.dataset}")
 
 
-def audit_images(scans: Sequence[str], asked: Store, about: Pretraining, why: str) -> None:
-    """Raise `AuditError` where one of the images is a slice of `scans` in store `asked`.
+def audit_images(scans: Sequence[str], store: Store, about: Pretraining, why: str) -> None:
+    """Raise `AuditError` if a pre-training image is a slice of `scans` in `store`.
 
-    `why` says who needs such a scan unseen. A slice of one value shows nothing and looks like every other
-    such slice, so it is not compared.
+    `why` completes the message "scan ID, which ...". Slices of one constant value are not compared, because
+    all of them look alike.
     """
     seen = frozenset(about.images)
     for scan in scans:
-        for z, stored in enumerate(asked.scan(scan).image):
+        for z, stored in enumerate(store.scan(scan).image):
             if image_hash(stored) in seen and stored.min() != stored.max():
                 raise AuditError(
                     f"audit failed, {BACKBONE}: the backbone of {about.kind} {about.key} ({about.source}) "
@@ -139,9 +142,9 @@ def _folds(store: Store, protocol: Protocol) -> list[tuple[str, ...]]:
     return [scans[start:stop] for start, stop in pairwise(protocol.fold_borders_for(store.spec))]
 
 
-def _failed(audit: str, plan: Plan, found: str, remedy: str) -> AuditError:
+def _audit_error(audit: str, plan: Plan, fault: str, remedy: str) -> AuditError:
     return AuditError(
-        f"audit failed, {audit}: {found} (fold {plan.fold}, group {plan.group} of {plan.dataset}); {remedy}"
+        f"audit failed, {audit}: {fault} (fold {plan.fold}, group {plan.group} of {plan.dataset}); {remedy}"
     )
 
 

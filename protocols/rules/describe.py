@@ -1,4 +1,4 @@
-"""Protocols in plain words, for people: what every rule means and what the whole comes to."""
+"""Protocols in plain words: the meaning of every rule, and a protocol's text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MEANINGS = {
     (
         "support_scan",
         "last-joined",
-    ): "of the fold and the scan after it (circular), sorted by id, the last "
+    ): "the last of the fold and the scan after it (circular), sorted by id, "
     "is the support, the others are queries; training drops all",
     (
         "support_scan",
         "third-joined",
-    ): "of the fold and the scan after it (circular), sorted by id, the 3rd "
+    ): "the 3rd of the fold and the scan after it (circular), sorted by id, "
     "is the support, the others are queries; some scans are queried twice, some never; training drops all",
     (
         "support_scan",
         "fourth-joined",
-    ): "of the fold and the scan after it (circular), sorted by id, the 4th "
+    ): "the 4th of the fold and the scan after it (circular), sorted by id, "
     "is the support, the others are queries; training drops all",
     (
         "support_scan",
@@ -33,17 +33,17 @@ MEANINGS = {
     ("support_scan", "listed"): "queries are the fold's scans; the file lists the support scans; training "
     "drops both",
     ("part_rule", "range-thirds"): "the range from a query's first to its last class slice is cut into equal "
-    "parts, each answered from one support slice",
-    ("part_rule", "list-thirds"): "the list of a query's class slices is cut into equal parts, each answered "
-    "from one support slice",
-    ("part_rule", "whole-scan"): "one support slice answers for the whole query",
+    "parts; one support slice serves each part",
+    ("part_rule", "list-thirds"): "the list of a query's class slices is cut into equal parts; one support "
+    "slice serves each part",
+    ("part_rule", "whole-scan"): "one support slice serves the whole query",
     ("scored", "class-range"): "every slice between the first and the last that show the class counts: the "
-    "method is told where the organ begins and ends",
+    "method knows where the organ begins and ends",
     (
         "scored",
         "class-slices",
-    ): "only slices that show the class count: the method is told where the organ is",
-    ("scored", "all"): "every slice counts: the method is not told where the organ is",
+    ): "only slices that show the class count: the method knows where the organ is",
+    ("scored", "all"): "every slice counts: the method does not know where the organ is",
     ("exclusion", "union"): "setting 2 drops training slices that show any tested class of the group",
     ("exclusion", "intersection"): "setting 2 drops only training slices that show all tested classes of "
     "the group, so training still sees them",
@@ -58,7 +58,7 @@ MEANINGS = {
 
 
 def protocol_text(protocol: Protocol) -> str:
-    """Return what a protocol asks, rule by rule, in plain words."""
+    """Return the rules of a protocol, one a line, in plain words."""
     rules, training = protocol.evaluation, protocol.training
     places = ", ".join(f"{fraction:.3g}" for fraction in rules.support_fractions)
     parts = len(rules.support_fractions)
@@ -66,14 +66,14 @@ def protocol_text(protocol: Protocol) -> str:
         f"{protocol.name} version {protocol.version}   hash {protocol.hash[:16]}",
         f"  {protocol.summary}",
         *([] if protocol.main_board else ["  FLAGGED: off the main board"]),
-        "asked",
+        "evaluation",
         *_lines("support_scan", rules.support_scan),
         f"  support slices: {parts}, at {places} of the list of class slices; "
         f"{rules.shots} shot{'s' * (rules.shots > 1)}",
         *_lines("part_rule", rules.part_rule),
         *_lines("scored", rules.scored),
         *(f"  own folds of {name}: borders {', '.join(map(str, own))}" for name, own in rules.fold_borders),
-        "trained",
+        "training",
         *_lines("exclusion", training.exclusion),
         *(
             f"  intensities of {modality.upper()}, {rule}: {MEANINGS['normalisation', rule]}"
@@ -111,6 +111,6 @@ def _groups(protocol: Protocol) -> Iterable[str]:
         settings = protocol.published.get(name)
         numbers = f"setting {' and '.join(map(str, settings))}" if settings else "no setting"
         published = "" if settings is None else f"; published in {numbers} only, the rest is marked"
-        foreign = [one for one in classes if one not in known]
+        foreign = [name for name in classes if name not in known]
         note = f"; no shipped dataset has {', '.join(foreign)}" if foreign else ""
         yield f"  {name}: {', '.join(classes)}{published}{note}"

@@ -1,7 +1,7 @@
-"""Two protocols side by side on a prepared dataset: every rule that differs, and what that changes in counts.
+"""The difference of two protocols on a prepared dataset: every rule that differs, and its effect in counts.
 
-Each count isolates one rule where it can: parts and scored slices are counted on every class slice of every
-scan once, excluded slices on the whole dataset; support scans and queries fold by fold.
+Each count isolates one rule if possible. Parts and scored slices count every class slice of every scan once,
+excluded slices count the whole dataset, support scans and queries count fold by fold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class PlanPair:
-    """Two protocols and what they are asked on."""
+    """Two protocols and the prepared dataset on which they are compared."""
 
     a: Protocol
     b: Protocol
@@ -30,13 +30,13 @@ class PlanPair:
 
     @property
     def index(self) -> ClassSliceIndex:
-        """Return which slices show what."""
+        """Return the slices that show each class."""
         return self.store.index
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Return every class that one of the two tests on the dataset."""
-        both = (classes for one in (self.a, self.b) for classes in one.groups_for(self.store.spec).values())
+        """Return every class of the dataset that at least one of the two protocols tests."""
+        both = (classes for side in (self.a, self.b) for classes in side.groups_for(self.store.spec).values())
         return tuple(dict.fromkeys(name for classes in both for name in classes))
 
     def both(self, what: Callable[[Protocol], Any]) -> Json:
@@ -45,7 +45,7 @@ class PlanPair:
 
 
 def diff_protocols(a: Protocol, b: Protocol, store: Store) -> Json:
-    """Return as plain JSON values the rules that differ, each with what it changes, and every count."""
+    """Return the rules that differ, each with the counts that it changes, and every count, as JSON values."""
     pair = PlanPair(a, b, store)
     counts: Json = {
         "support_scans": support_scans(pair),
@@ -75,7 +75,7 @@ def diff_protocols(a: Protocol, b: Protocol, store: Store) -> Json:
     return {**about, "dataset": dataset, "rules": rules, "counts": counts}
 
 
-# rule -> the counts it moves; what no count shows is said in words
+# rule -> the counts that it changes, or a text if no count shows the change
 CHANGES = {
     "evaluation.support_scan": ["support_scans", "queries"],
     "evaluation.support_fractions": ["part_assignments"],
@@ -124,60 +124,65 @@ def _roles(protocol: Protocol, store: Store) -> list[ScanRoles]:
 
 
 def support_scans(pair: PlanPair) -> Json:
-    """Return the supports of every fold and how many folds differ; with several in turn, all of them."""
-    found = pair.both(lambda one: [[list(scans) for scans in r.supports] for r in _roles(one, pair.store)])
-    return {**found, "folds_that_differ": _unequal(found["a"], found["b"])}
+    """Return the support sets of every fold, and in how many folds they differ."""
+    supports = pair.both(
+        lambda rules: [[list(scans) for scans in r.supports] for r in _roles(rules, pair.store)]
+    )
+    return {**supports, "folds_that_differ": _count_unequal(supports["a"], supports["b"])}
 
 
 def queries(pair: PlanPair) -> Json:
-    """Return how often a scan is queried over all folds, and how many (fold, scan) only one of them asks."""
-    asked = pair.both(lambda one: {(n, q) for n, r in enumerate(_roles(one, pair.store)) for q in r.queries})
+    """Return the scans that are a query twice or never, and how many queries only one protocol has."""
+    scans = pair.both(
+        lambda rules: {(n, q) for n, r in enumerate(_roles(rules, pair.store)) for q in r.queries}
+    )
     times = pair.both(
-        lambda one: {
-            scan: sum(scan in roles.queries for roles in _roles(one, pair.store))
+        lambda rules: {
+            scan: sum(scan in roles.queries for roles in _roles(rules, pair.store))
             for scan in integer_sorted(pair.index.scans)
         }
     )
     sides: Json = {
         side: {
-            "asked": len(asked[side]),
+            "asked": len(scans[side]),
             "twice_or_more": [scan for scan, number in times[side].items() if number > 1],
             "never": [scan for scan, number in times[side].items() if number == 0],
         }
         for side in ("a", "b")
     }
-    only = {"only_a": len(asked["a"] - asked["b"]), "only_b": len(asked["b"] - asked["a"])}
+    only = {"only_a": len(scans["a"] - scans["b"]), "only_b": len(scans["b"] - scans["a"])}
     return {**sides, **only}
 
 
 def excluded_slices(pair: PlanPair) -> Json:
     """Return how many of the dataset's slices setting 2 drops, for each protocol and by every rule and group.
 
-    `by_rule`: every rule on every group that one of the two tests, so that rule and group are told apart.
+    `by_rule` applies every rule to every group of either protocol, which separates the effect of the rule
+    from that of the groups.
     """
     groups = {**pair.a.groups_for(pair.store.spec), **pair.b.groups_for(pair.store.spec)}
     by_rule = {
-        rule: {name: _dropped(rule, classes, pair.index) for name, classes in groups.items()}
+        rule: {name: _count_dropped(rule, classes, pair.index) for name, classes in groups.items()}
         for rule in EXCLUSIONS
     }
     own = pair.both(
-        lambda one: {
-            name: _dropped(one.training.exclusion, classes, pair.index)
-            for name, classes in one.groups_for(pair.store.spec).items()
+        lambda rules: {
+            name: _count_dropped(rules.training.exclusion, classes, pair.index)
+            for name, classes in rules.groups_for(pair.store.spec).items()
         }
     )
     return {"of": sum(pair.index.depths.values()), **own, "by_rule": by_rule}
 
 
-def _dropped(rule: str, classes: tuple[str, ...], index: ClassSliceIndex) -> int:
+def _count_dropped(rule: str, classes: tuple[str, ...], index: ClassSliceIndex) -> int:
     drop: Callable[[list[tuple[int, ...]]], frozenset[int]] = EXCLUSIONS[rule]
     return sum(len(drop([index.slices_of(name, scan) for name in classes])) for scan in index.scans)
 
 
 def scored_slices(pair: PlanPair) -> Json:
-    """Return how many (class, scan, slice) count, every scan being asked once about every class it shows."""
+    """Return how many (class, scan, slice) are scored, with every scan as a query once per class it shows."""
 
-    def scored(protocol: Protocol) -> set[tuple[str, str, int]]:
+    def list_scored(protocol: Protocol) -> set[tuple[str, str, int]]:
         counts = SCORED[protocol.evaluation.scored]
         return {
             (name, scan, z)
@@ -188,15 +193,15 @@ def scored_slices(pair: PlanPair) -> Json:
             if counts(z, shown)
         }
 
-    found = pair.both(scored)
+    found = pair.both(list_scored)
     only = {"only_a": len(found["a"] - found["b"]), "only_b": len(found["b"] - found["a"])}
     return {"a": len(found["a"]), "b": len(found["b"]), **only}
 
 
 def part_assignments(pair: PlanPair) -> Json:
-    """Return how many class slices another support slice serves: another place in the support's list."""
+    """Return for how many class slices the two protocols take the support slice from different places."""
 
-    def served(protocol: Protocol, z: int, shown: tuple[int, ...]) -> float:
+    def support_place(protocol: Protocol, z: int, shown: tuple[int, ...]) -> float:
         rules = protocol.evaluation
         part = PART_RULES[rules.part_rule](z, shown, len(rules.support_fractions))
         return rules.support_fractions[part]
@@ -208,17 +213,17 @@ def part_assignments(pair: PlanPair) -> Json:
         for shown in [pair.index.slices_of(name, scan)]
         for z in shown
     ]
-    differ = sum(served(pair.a, z, shown) != served(pair.b, z, shown) for z, shown in every)
+    differ = sum(support_place(pair.a, z, shown) != support_place(pair.b, z, shown) for z, shown in every)
     return {"of": len(every), "differ": differ}
 
 
 def normalised_scans(pair: PlanPair) -> Json:
-    """Return how many scans have their intensities normalised by another rule."""
+    """Return for how many scans the two normalisation rules differ."""
     modality = pair.store.spec.modality
-    rules = pair.both(lambda one: one.training.normalisation[modality])
+    rules = pair.both(lambda protocol: protocol.training.normalisation[modality])
     scans = len(pair.index.scans)
     return {"of": scans, "differ": scans if rules["a"] != rules["b"] else 0}
 
 
-def _unequal(one: list[list[list[str]]], other: list[list[list[str]]]) -> int:
-    return sum(a != b for a, b in zip(one, other, strict=False)) + abs(len(one) - len(other))
+def _count_unequal(first: list[list[list[str]]], second: list[list[list[str]]]) -> int:
+    return sum(a != b for a, b in zip(first, second, strict=False)) + abs(len(first) - len(second))

@@ -1,4 +1,4 @@
-"""Protocols are data: a TOML file of rules with a version, parsed strictly, checked and hashed."""
+"""Protocol files: versioned TOML rules, parsed strictly, checked and hashed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TRAINING = ("exclusion", "pseudo_labels", "steps", "normalisation")
 
 @dataclass(frozen=True)
 class TrainingRules:
-    """What a protocol asks of training; a model fits a protocol only if these are equal.
+    """A protocol's rules of training; a model fits a protocol only if these are equal.
 
     `normalisation`: modality -> "per-scan" or "training-scans"; `steps`: the published number.
     """
@@ -54,7 +54,7 @@ class TrainingRules:
 
 
 class Dataset(Shape):
-    """What a protocol needs of a dataset; `episodes.dataset.DatasetSpec` has it."""
+    """The dataset facts that a protocol needs; `episodes.store.dataset.DatasetSpec` has them."""
 
     @property
     def name(self) -> str: ...
@@ -68,10 +68,10 @@ class Dataset(Shape):
 
 @dataclass(frozen=True)
 class Protocol:
-    """A checked protocol file. `hash` covers the rules, name and version, not the prose around them.
+    """A checked protocol file. `hash` covers the rules, name and version, not the prose.
 
-    `main_board`: False for rules that no number of a main table should follow; `published`: group -> the
-    settings in which the field publishes numbers of it, where not in both.
+    `main_board`: False for rules whose numbers belong outside of the main table; `published`: group -> the
+    settings in which papers report the group, for a group that they do not report in both.
     """
 
     name: str
@@ -88,16 +88,16 @@ class Protocol:
     published: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def groups_for(self, dataset: Dataset) -> dict[str, tuple[str, ...]]:
-        """Return the groups whose classes the dataset lets protocols test, then those it brings itself.
+        """Return the protocol's groups whose classes the dataset tests, then the dataset's own groups.
 
-        Both in their file's order. Raises `UserError` where the two give one name to different classes, and
-        for a class that neither the dataset nor any shipped one has.
+        Both in their file's order. Raises `UserError` if protocol and dataset give one name to different
+        classes, or if neither the dataset nor a shipped one has a class of the protocol.
         """
         known = known_classes() | set(dataset.tested)
         for group, classes in self.groups.items():
-            for one in classes:
-                if one not in known:
-                    raise UserError(f"{self.where}: key groups.{group}: {unknown_name('class', one, known)}")
+            for name in classes:
+                if name not in known:
+                    raise UserError(f"{self.where}: key groups.{group}: {unknown_name('class', name, known)}")
         own = {name: classes for name, classes in self.groups.items() if set(classes) <= set(dataset.tested)}
         for name, classes in dataset.groups.items():
             if set(own.get(name, classes)) != set(classes):
@@ -108,9 +108,9 @@ class Protocol:
         return own | {name: classes for name, classes in dataset.groups.items() if name not in own}
 
     def fold_borders_for(self, dataset: Dataset) -> tuple[int, ...]:
-        """Return the protocol's own fold borders for the dataset where it has some, else the dataset's.
+        """Return the protocol's own fold borders for the dataset if it has some, else the dataset's.
 
-        Raises `UserError` where the protocol lists a support scan inside its own fold.
+        Raises `UserError` if the protocol lists a support scan inside its own fold.
         """
         borders = dict(self.evaluation.fold_borders).get(dataset.name, dataset.fold_borders)
         listed = dict(self.evaluation.listed_supports).get(dataset.name, ())
@@ -124,11 +124,11 @@ class Protocol:
                     )
         return borders
 
-    def asked_with(self, shots: int | None = None, parts: int | None = None) -> Protocol:
-        """Return the protocol with other shots or parts; its hash stays, a record says both beside it.
+    def with_shots_and_parts(self, shots: int | None = None, parts: int | None = None) -> Protocol:
+        """Return the protocol with other numbers of shots or parts; its hash stays; records hold both.
 
-        Parts are answered from the middles of as many equal parts of the support's list. Raises `UserError`
-        for a number that the part rule can't have.
+        The support slice of a part is the middle of the same part of the support's class slices. Raises
+        `UserError` for a number that the part rule does not allow.
         """
         rules = self.evaluation
         if shots is not None and shots < 1:
@@ -141,7 +141,7 @@ class Protocol:
         return replace(self, evaluation=replace(rules, shots=shots or rules.shots))
 
     def marks(self, setting: int, group: str) -> tuple[str, ...]:
-        """Return what a reader of the group's numbers must see: off the main board, setting unpublished."""
+        """Return the marks of the group's numbers: off the main board, setting unpublished."""
         found = []
         if not self.main_board:
             found.append(f"off the main board: {self.name}")
@@ -156,18 +156,19 @@ def known_classes() -> set[str]:
 
 
 def known_protocols() -> tuple[str, ...]:
-    """Return the names of the protocols that come with the project."""
+    """Return the names of the shipped protocols."""
     return tuple(sorted(path.stem for path in HOME.glob("*.toml")))
 
 
 def load_protocol(name_or_path: str | Path) -> Protocol:
     """Return the protocol of a shipped name or of a `.toml` file.
 
-    Raises `UserError` with near names for an unknown name, and with file, key and reason for a bad file.
+    Raises:
+        UserError: unknown name (the message lists similar names), or a bad file (with key and reason).
     """
     text = str(name_or_path)
     if text in known_protocols():
-        return _parsed(HOME / f"{text}.toml")
+        return _parse(HOME / f"{text}.toml")
     path = Path(text)
     if not text.endswith(".toml"):
         raise unknown_name("protocol", text, known_protocols())
@@ -175,11 +176,11 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
         raise UserError(
             f"protocol file {text!r} does not exist; give a file or one of: {', '.join(known_protocols())}"
         )
-    return _parsed(path)
+    return _parse(path)
 
 
 def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
-    """Return the folds named by `all` or by numbers with commas, checked against the fold borders."""
+    """Return the folds that `all` or a list such as `0,1` names; `UserError` for an unknown fold."""
     count = len(borders) - 1
     if text == "all":
         return tuple(range(count))
@@ -193,7 +194,7 @@ def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
     return folds
 
 
-def _parsed(path: Path) -> Protocol:
+def _parse(path: Path) -> Protocol:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Tables of a protocol file, read key by key: every wrong value is refused with file, key and reason."""
+"""Tables of a protocol file, read key by key; a wrong value raises `UserError` with file, key and reason."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RuleTable:
         return value
 
     def flag(self, key: str, usual: bool) -> bool:
-        """Return true or false, `usual` where the key is left out."""
+        """Return true or false; `usual` if the key is missing."""
         value = self.content.get(key, usual)
         if not isinstance(value, bool):
             self.fail(key, f"is {value!r}, wanted true or false")
@@ -62,9 +62,13 @@ class RuleTable:
         return checked_name(f"{self.path}: key {self.prefix}{key}", self.text(key))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of at least one text, none twice."""
+        """Return a list of one or more different texts."""
         value = self.content[key]
-        if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(text, str) and text for text in value)
+        ):
             self.fail(key, f"is {value!r}, wanted a list of texts")
         if len(set(value)) != len(value):
             self.fail(key, f"is {value!r}, wanted every entry once")
@@ -85,11 +89,11 @@ class RuleTable:
         return RuleTable(self.path, f"{self.prefix}{key}.", value)
 
     def _full(self, *keys: Sequence[str]) -> list[str]:
-        return [self.prefix + key for some in keys for key in some]
+        return [self.prefix + key for names in keys for key in names]
 
 
 def read_fractions(table: RuleTable) -> tuple[float, ...]:
-    """Return fractions written as texts such as "1/6", ascending in 0..1: one part each."""
+    """Return one fraction per part, ascending in [0,1), from texts such as "1/6"."""
     found = []
     for text in table.texts("support_fractions"):
         try:
@@ -113,7 +117,7 @@ def read_normalisation(table: RuleTable) -> dict[str, str]:
 
 
 def read_groups(table: RuleTable) -> dict[str, tuple[str, ...]]:
-    """Return group name -> its classes, names checked."""
+    """Return group name -> its classes; check all names."""
     for name in table.content:
         checked_name(f"{table.path}: group", name)
     groups = {name: table.texts(name) for name in table.content}
@@ -124,21 +128,21 @@ def read_groups(table: RuleTable) -> dict[str, tuple[str, ...]]:
 
 
 def read_published(table: RuleTable) -> dict[str, tuple[int, ...]]:
-    """Return group -> the settings in which the field publishes it."""
+    """Return group -> the settings in which papers report it."""
     for group, settings in table.content.items():
         if not isinstance(settings, list) or any(
-            type(one) is not int or one not in (1, 2) for one in settings
+            type(setting) is not int or setting not in (1, 2) for setting in settings
         ):
             table.fail(group, f"is {settings!r}, wanted a list of settings such as [1]")
     return {group: tuple(settings) for group, settings in table.content.items()}
 
 
 def read_supports(table: RuleTable) -> tuple[tuple[str, tuple[tuple[int, ...], ...]], ...]:
-    """Return (dataset, positions of every fold's support scans) of lists of lists of positions."""
+    """Return (dataset, positions of every fold's support scans); the file has one list per fold."""
     for dataset, folds in table.content.items():
         if not isinstance(folds, list) or not all(
             isinstance(positions, list) and positions and len(set(map(repr, positions))) == len(positions)
-            and all(type(one) is int and one >= 0 for one in positions)
+            and all(type(place) is int and place >= 0 for place in positions)
             for positions in folds
         ):  # fmt: skip
             table.fail(dataset, f"is {folds!r}, wanted for every fold a list of positions, each once")
@@ -146,7 +150,7 @@ def read_supports(table: RuleTable) -> tuple[tuple[str, tuple[tuple[int, ...], .
 
 
 def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return (dataset, fold borders) of lists of [start, stop) positions, which must join without overlap."""
+    """Return (dataset, fold borders); the file has [start, stop) positions, without gap or overlap."""
     found = []
     for dataset, folds in table.content.items():
         pairs = isinstance(folds, list) and all(

@@ -1,4 +1,4 @@
-"""What the record of a cell says of the images that its model's backbone was pre-trained on."""
+"""Audit of the images on which a model's backbone was pre-trained."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ DROPPED = "pre-training saw (without labels) slices that setting 2 drops"
 
 
 def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> EvaluationCell:
-    """Return the cell with what its record must say of the backbone that the model in `folder` began with.
+    """Return the cell with the mark and the check of the backbone's pre-training; `folder`: of the model.
 
-    A model without a known pre-training leaves it as it is. Raises `AuditError` as `audit_backbone` does.
+    A cell whose model has no known pre-training stays as it is. Raises `AuditError` if the pre-training saw a
+    query slice.
     """
     if folder is None or not (folder / PRETRAINING).is_file():
         return cell
@@ -27,6 +28,6 @@ def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> Evaluation
     seen = frozenset(about.images)
     home = request.train_store or request.store
     dropped = sum(image_hash(home.scan(ref.scan).image[ref.z]) in seen for ref in plan.excluded)
-    # the mark is the same for every cell, lest a table fall into as many as there are counts
+    # equal in every cell: a mark with the count would split a table into one table per count
     marks = (*cell.marks, DROPPED) if dropped else cell.marks
     return dataclasses.replace(cell, marks=marks, checks=(*cell.checks, BACKBONE), excluded_seen=dropped)

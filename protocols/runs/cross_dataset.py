@@ -1,6 +1,6 @@
-"""Trained on one dataset, asked on another: all scans of the one, none of the other, classes by name.
+"""Training on all scans of one dataset and testing on another; classes correspond by name.
 
-Every fold has the same training, so one model serves all; in setting 2 there is one per group.
+Every fold has the same training, so one model serves all folds (in setting 2, one model per group).
 """
 
 from __future__ import annotations
@@ -19,69 +19,71 @@ UNSEEN = "no tested scan in the training dataset"
 OWN_CT = "CT intensities per volume: no CT was trained on"
 
 
-def check_pair(trained: Store, asked: Store) -> None:
-    """Refuse two datasets that can't be crossed: one and the same, or slices of unequal size."""
-    if trained.hash == asked.hash or trained.spec.name == asked.spec.name:
+def check_pair(train_store: Store, test_store: Store) -> None:
+    """Raise `UserError` if the two datasets are the same, or if their slices differ in size."""
+    if train_store.hash == test_store.hash or train_store.spec.name == test_store.spec.name:
         raise UserError(
-            f"--train-dataset {trained.spec.name} is the dataset that is asked; leave it out, or name another"
+            f"--train-dataset {train_store.spec.name} is the tested dataset; leave it out, or name another"
         )
-    if trained.spec.image_size != asked.spec.image_size:
+    if train_store.spec.image_size != test_store.spec.image_size:
         raise UserError(
-            f"--train-dataset {trained.spec.name} has slices of {trained.spec.image_size} pixels a side, "
-            f"{asked.spec.name} of {asked.spec.image_size}; prepare both in one size"
+            f"--train-dataset {train_store.spec.name} has slices of {train_store.spec.image_size} pixels "
+            f"a side, {test_store.spec.name} of {test_store.spec.image_size}; prepare both in one size"
         )
 
 
-def cross_dataset_plan(plan: Plan, trained: Store) -> Plan:
-    """Return a plan whose training is all of another dataset; what is asked stays, and so the plan's hash.
+def cross_dataset_plan(plan: Plan, train_store: Store) -> Plan:
+    """Return the plan with all scans of another dataset as training scans; its tasks and its hash stay.
 
-    Slices refer to `trained`. In setting 2 a class that it does not annotate is a `UserError`: nobody knows
-    which of its slices show it.
+    Training slices refer to `train_store`. Raises `UserError` in setting 2 if the training dataset does not
+    annotate a tested class, because the slices to drop are then unknown.
     """
     if plan.setting == 2:
         for name in plan.classes:
-            if name not in trained.spec.classes:
+            if name not in train_store.spec.classes:
                 raise UserError(
-                    f"class {name!r} is not annotated in {trained.spec.name}, so setting 2 can't drop slices "
-                    f"that show it (annotated: {', '.join(trained.spec.classes)}); use setting 1"
+                    f"class {name!r} is not annotated in {train_store.spec.name}, so setting 2 can't drop "
+                    f"slices that show it (annotated: {', '.join(train_store.spec.classes)}); use setting 1"
                 )
-    scans = integer_sorted(trained.index.scans)
-    kept, dropped = training_slices(trained.index, plan.rules, plan.setting, scans, plan.classes)
+    scans = integer_sorted(train_store.index.scans)
+    kept, dropped = training_slices(train_store.index, plan.rules, plan.setting, scans, plan.classes)
     return dataclasses.replace(plan, training_scans=scans, training_slices=kept, excluded=dropped)
 
 
 def cross_dataset_intensities(
-    protocol: Protocol, trained: Store, asked: Store
+    protocol: Protocol, train_store: Store, test_store: Store
 ) -> tuple[Normalisation, Normalisation, tuple[str, ...]]:
-    """Return the intensities of the training, those of the asked scans, and marks.
+    """Return the intensities of the training scans, the intensities of the test scans, and marks.
 
-    A rule that takes the training scans' statistics takes them to the asked scans where the modality is the
-    same. Where it is not they mean nothing: each asked volume then goes by its own, and that is marked.
+    Training-set statistics are reused only within a modality; otherwise each test volume uses its own and the
+    record is marked.
     """
     rules = protocol.training.normalisation
-    ours = normalisation(trained, rules[trained.spec.modality], integer_sorted(trained.index.scans))
-    if rules[asked.spec.modality] == "per-scan":
-        return ours, normalisation(asked, "per-scan", ()), ()
-    if trained.spec.modality != asked.spec.modality:
-        return ours, normalisation(asked, "per-scan", ()), (OWN_CT,)
-    shared = ours.mean_std[trained.index.scans[0]]
-    every = MappingProxyType(dict.fromkeys(asked.index.scans, shared))
+    ours = normalisation(
+        train_store, rules[train_store.spec.modality], integer_sorted(train_store.index.scans)
+    )
+    if rules[test_store.spec.modality] == "per-scan":
+        return ours, normalisation(test_store, "per-scan", ()), ()
+    if train_store.spec.modality != test_store.spec.modality:
+        return ours, normalisation(test_store, "per-scan", ()), (OWN_CT,)
+    shared = ours.mean_std[train_store.index.scans[0]]
+    every = MappingProxyType(dict.fromkeys(test_store.index.scans, shared))
     return ours, Normalisation("training-scans", every), ()
 
 
 def audit_cross_dataset(
-    plan: Plan, trained: Store, asked: Store, intensities: Normalisation
+    plan: Plan, train_store: Store, test_store: Store, intensities: Normalisation
 ) -> tuple[str, ...]:
-    """Return the passed audits of a training on another dataset; raise `AuditError` for the first that fails.
+    """Return the passed audits of a training on another dataset; raise `AuditError` for a failed one.
 
-    Ids of two datasets may coincide, so scans are told apart by their prepared images.
+    Two datasets may use the same ids, so the audit compares hashes of the prepared images.
     """
-    known = {sha256: scan for scan, sha256 in trained.image_hashes().items()}
-    for scan, sha256 in asked.image_hashes().items():
+    known = {sha256: scan for scan, sha256 in train_store.image_hashes().items()}
+    for scan, sha256 in test_store.image_hashes().items():
         if sha256 in known:
             raise AuditError(
-                f"audit failed, {UNSEEN}: scan {known[sha256]} of {trained.spec.name} and {scan} of "
-                f"{asked.spec.name} hold the same image; train on a dataset without it"
+                f"audit failed, {UNSEEN}: scan {known[sha256]} of {train_store.spec.name} and {scan} of "
+                f"{test_store.spec.name} hold the same image; train on a dataset without it"
             )
-    of_scans = check_intensities(plan, trained, plan.training_scans, intensities)
-    return (UNSEEN, *check_slices(plan, trained), *of_scans)
+    of_scans = check_intensities(plan, train_store, plan.training_scans, intensities)
+    return (UNSEEN, *check_slices(plan, train_store), *of_scans)

@@ -1,4 +1,4 @@
-"""A model trained here, asked under protocols whose training rules it fits; under others marked as hybrid."""
+"""Evaluation of a trained model under every protocol that it fits, or under others as a marked hybrid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
-from protocols.rules.audits import SLICES, audit_question, audit_training
+from protocols.rules.audits import SLICES, audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
     audit_cross_dataset,
@@ -33,12 +33,12 @@ STORE = "prepared dataset"
 
 
 class DoesNotFitError(UserError):
-    """A trained model was asked a question that its training does not allow."""
+    """The training of a model allows none of the requested cells."""
 
 
 @dataclass
 class ExistingEvaluation:
-    """What a model was asked: records' paths, and for every protocol refused the rules that differ."""
+    """Paths of the written records, and protocol -> message for every refused protocol."""
 
     paths: list[Path] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -51,12 +51,23 @@ def evaluate_existing(
     spec: Mapping[str, Any],
     allow_mismatch: bool = False,
 ) -> ExistingEvaluation:
-    """Ask a model under every protocol and setting of `requests`, on the folds and groups that it fits.
+    """Evaluate a model under every protocol and setting of `requests`, on the folds and groups that it fits.
 
-    Each slice is encoded once for all of them, with the intensities of the training. With `allow_mismatch`
-    other cells are asked too and marked as hybrid, but never one whose queries were trained on. A protocol
-    that no cell fits is refused, naming the rules; `DoesNotFitError` where all are. Requests with a
-    `train_store` are for a model that was trained on all of another dataset.
+    Each slice is encoded once for all requests, with the intensities of the training.
+
+    Args:
+        requests: of one dataset. With a `train_store`, the model was trained on all of that dataset.
+        method: the method with its options and recipe.
+        model: the trained model.
+        spec: its `spec.json`.
+        allow_mismatch: also evaluate cells that the model does not fit, and mark them as hybrid. Cells whose
+            queries the training saw stay excluded.
+
+    Returns:
+        The records' paths and, for every protocol without a fitting cell, the rules that differ.
+
+    Raises:
+        DoesNotFitError: the model fits no cell, or was trained on another prepared dataset.
     """
     home = requests[0].train_store or requests[0].store
     if spec["store"] != home.hash:
@@ -86,26 +97,26 @@ def evaluate_existing(
                 reasons.setdefault(request.protocol.name, {}).update(dict.fromkeys(differing))
     refused = {
         name: f"model {model.description['key']} fits no fold and group of "
-        f"setting {', '.join(sorted({str(one.setting) for one in requests}))} under {name}: other "
-        f"{', '.join(found)}" + ("; all of its queries were trained on" if allow_mismatch else "")
-        for name, found in reasons.items()
+        f"setting {', '.join(sorted({str(request.setting) for request in requests}))} under {name}: other "
+        f"{', '.join(rules)}" + ("; all of its queries were trained on" if allow_mismatch else "")
+        for name, rules in reasons.items()
         if name not in fitting
     }
     if not cells:
-        remedy = "ask a protocol, setting and fold it was made for" + (
+        remedy = "choose a protocol, setting and fold that it was trained for" + (
             "" if allow_mismatch else ", or add --allow-mismatch to have the records marked"
         )
         raise DoesNotFitError("; ".join([*refused.values(), remedy]))
-    for setting in sorted({cell.request.setting for some in cells.values() for cell in some}):
+    for setting in sorted({cell.request.setting for of_fold in cells.values() for cell in of_fold}):
         with_logged_constants(method, requests[0].store.spec.region, setting)
     method = with_labels_of_start(method, model)
-    answers = ExistingEvaluation(refused=refused)
+    evaluation = ExistingEvaluation(refused=refused)
     first = next(iter(cells.values()))[0].request
     if first.train_store is not None:  # equal for all that fit: they agree on the training's modality
         intensities = cross_dataset_intensities(first.protocol, home, first.store)[1]
     for fold in sorted(cells):
-        answers.paths += evaluate_cells(cells[fold], method, model, intensities)
-    return answers
+        evaluation.paths += evaluate_cells(cells[fold], method, model, intensities)
+    return evaluation
 
 
 def _differences(spec: Mapping[str, Any], plan: Plan, request: Request, home: Store) -> list[str]:
@@ -120,7 +131,7 @@ def _evaluation_cell(
     differing: Sequence[str],
     intensities: Normalisation,
 ) -> EvaluationCell:
-    checks = audit_question(plan, request.store, request.protocol)
+    checks = audit_evaluation(plan, request.store, request.protocol)
     if request.train_store is not None:
         marks = cross_dataset_intensities(request.protocol, request.train_store, request.store)[2]
         checks += audit_cross_dataset(plan, request.train_store, request.store, intensities)
@@ -139,7 +150,7 @@ def _evaluation_cell(
 def _training_audits(
     plan: Plan, request: Request, scans: tuple[str, ...], differing: Sequence[str], intensities: Normalisation
 ) -> Iterator[str]:
-    """Yield the audits of the training; a hybrid's slices are not the plan's, so it has no such check."""
+    """Yield the passed audits of the training, without that of the slices for a hybrid."""
     for name in audit_training(plan, request.store, scans, intensities):
         if name != SLICES or not differing:
             yield name

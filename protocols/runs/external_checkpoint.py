@@ -1,4 +1,4 @@
-"""Weights that were not trained here: checkpoint files, strictly loaded, and the labels behind them."""
+"""External checkpoint files: strict loading, model descriptions, and the labels that their training used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAKAGE = "leakage possible: one checkpoint for several folds"
 
 @dataclass(frozen=True)
 class ExternallyTrained(MethodConfig):
-    """A method whose weights come from elsewhere, so that the labels behind them are not known."""
+    """A method with external weights; the labels of their training are unknown."""
 
     @property
     def description(self) -> dict[str, Any]:
@@ -40,7 +40,7 @@ class ExternallyTrained(MethodConfig):
 
 
 def with_external_labels(method: MethodConfig) -> MethodConfig:
-    """Return the method with `labels_used` "external" in its records; labels that its class declares stay."""
+    """Return the method with `labels_used` "external" in its records, unless its class declares a use."""
     if method.description["labels_used"] != "none":
         return method
     fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(MethodConfig)}
@@ -48,9 +48,9 @@ def with_external_labels(method: MethodConfig) -> MethodConfig:
 
 
 def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
-    """Return the method with `labels_used` "external" where a model began from a file of unknown training.
+    """Return the method with `labels_used` "external" if the training of the initial weights is unknown.
 
-    A file of torchvision's, by its hash, and a backbone that says how it was pre-trained are known.
+    Known are torchvision's files, by their hash, and backbone files that hold their pre-training.
     """
     weights, folder = model.description["initial_weights"], model.folder
     if weights is None or weights["name"] in NAMED or folder is None or (folder / PRETRAINING).is_file():
@@ -61,9 +61,10 @@ def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
 
 
 def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:
-    """Return the file of every (fold, group); `{fold}` and `{group}` in `pattern` are filled in.
+    """Return the file of every (fold, group); `{fold}` and `{group}` in `pattern` are replaced.
 
-    One file for several folds is refused unless `same_for_all`: it has seen the queries of some fold.
+    Raises `UserError` for a missing file, and for one file of several folds unless `same_for_all`, because
+    its training may have seen queries.
     """
     files = {}
     for plan in plans:
@@ -92,7 +93,7 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
 
 @dataclass(frozen=True)
 class ExternalCells:
-    """Cells of one fold that one checkpoint file answers, and how their query scans are normalised."""
+    """Cells of one fold that share a checkpoint file, and the intensities of their query scans."""
 
     path: Path
     description: dict[str, Any]  # `external_description` of the file
@@ -114,7 +115,7 @@ def external_model(
 
 
 def external_description(method: MethodConfig, path: Path, name: str | None = None) -> dict[str, Any]:
-    """Return the `model` part of a checkpoint file's records: "external", the file's sha256 and its name."""
+    """Return the `model` part of a checkpoint file's records, with the file's sha256 and `name`."""
     assert method.recipe is not None
     sha256 = sha256_of(path)
     description: dict[str, Any] = {
@@ -131,19 +132,19 @@ def external_description(method: MethodConfig, path: Path, name: str | None = No
 
 
 def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> None:
-    """Raise `UserError` where a work folder holds a record of another file that tables could not tell apart.
+    """Raise `UserError` if a record of another file would share a table cell with a new record.
 
     Args:
-        work: What is to be evaluated, all in one work folder.
-        method: The method that the files are loaded into.
+        work: the cells to evaluate, all in one work folder.
+        method: the method that loads the files.
     """
     keys: dict[str, str] = {}
-    for some in work:
-        model = Model(None, some.description, None)
-        for cell in some.cells:
+    for external in work:
+        model = Model(None, external.description, None)
+        for cell in external.cells:
             marks = cell_marks(cell, method, model)
             record = unscored_record(cell.request, method, model, cell.plan, marks)
-            keys[_cell_of(record)] = some.description["key"]
+            keys[_cell_of(record)] = external.description["key"]
     for source, record in _sound_records(work[0].cells[0].request.work / "records"):
         if keys.get(_cell_of(record), record.model.key) != record.model.key:
             name = record.model.name
@@ -156,7 +157,7 @@ def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> No
 
 
 def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
-    """Yield the place and the record of every sound record in a folder; warn of the others."""
+    """Yield (source, record) for every valid record in a folder; log a warning for the others."""
     for path in record_files(folder) if folder.is_dir() else ():
         for source, text in record_texts(path):
             try:
@@ -168,5 +169,5 @@ def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _cell_of(record: Record) -> str:
-    """Return what two records share if tables put them into one cell."""
+    """Return the identity of a record's table cell, as canonical JSON."""
     return canonical_json([configuration(record), record.fold, record.group])

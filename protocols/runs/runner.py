@@ -1,4 +1,4 @@
-"""Cells: plan everything, train what is missing, evaluate each model once, write one record per cell."""
+"""Runs: plan all cells, train missing models, evaluate each model once, write one record per cell."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request as Request
-from protocols.rules.audits import audit_question, audit_training
+from protocols.rules.audits import audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
     audit_cross_dataset,
@@ -63,7 +63,7 @@ LOG = logging.getLogger("fewshot")
 
 
 def plan_cells(request: Request) -> dict[int, list[Plan]]:
-    """Return the plans of every fold asked for; what is missing shows here, before any work."""
+    """Return the plans of every requested fold, one per group; `UserError` for an unknown group."""
     groups = request.protocol.groups_for(request.store.spec)
     for group in request.groups:
         if group not in groups:
@@ -81,30 +81,29 @@ def plan_cells(request: Request) -> dict[int, list[Plan]]:
 
 
 def run(request: Request, method: MethodConfig) -> list[Path]:
-    """Train what is missing and evaluate every fold and group; return the records' paths, fold by fold.
+    """Train missing models, evaluate every fold and group, and return the records' paths, fold by fold.
 
-    A cell whose record exists is left as it is unless `redo` (or predictions are wanted and missing).
-    Cells that another process is at are left to it and looked at again at the end, so that the same run
-    started several times, on other devices or machines that share the work folder, is done together.
+    Existing records stay as in `evaluate_cells`. Processes that share a work folder share the work: cells
+    that another process has locked are skipped first and waited for at the end.
     """
     cells = validate_and_plan(request, method)
     method = with_logged_constants(method, request.store.spec.region, request.setting)
-    parcels = [shared for plans in cells.values() for shared in _group_by_training(plans, method)]
+    units = [shared for plans in cells.values() for shared in _group_by_training(plans, method)]
     found: dict[int, list[Path]] = {}
     for lock in (if_free, locked):
-        for number in _schedule(parcels, method):
+        for number in _schedule(units, method):
             if number not in found:
-                shared = parcels[number]
+                shared = units[number]
                 with lock(request.work / "locks" / f"{_work_unit_id(method, shared)}.lock") as ours:
                     if ours:
                         found[number] = _run_work_unit(request, method, shared)
-    return [path for number in range(len(parcels)) for path in found[number]]
+    return [path for number in range(len(units)) for path in found[number]]
 
 
 def validate_and_plan(request: Request, method: MethodConfig) -> dict[int, list[EvaluationCell]]:
     """Return the cells of a run, fold by fold, after every check that needs no training.
 
-    Raises `UserError` for what can't be: a file that is missing, labels that are not there, a failed audit.
+    Raises `UserError` for a missing file, missing labels or a failed audit.
     """
     _check_request(request, method)
     method = with_dataset_constants(method, request.store.spec.region, request.setting)
@@ -117,17 +116,13 @@ def validate_and_plan(request: Request, method: MethodConfig) -> dict[int, list[
 
 
 def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[EvaluationCell]) -> list[Path]:
-    """Return the records of cells of one fold that share a training, after whatever of it was missing."""
+    """Train the model of cells that share a training if it is missing; return the paths of their records."""
     model = _model(request, method, shared[0].plan)
     method = with_labels_of_start(method, model)
-    asked = [with_backbone_audit(cell, model.folder) for cell in shared]
-    answer = evaluate_cells if request.checkpoint_policy == "last" else evaluate_selected
-    paths = answer(
-        asked,
-        with_last_recipe(method, request.checkpoint_policy),
-        model,
-        _intensities(request, shared[0].plan),
-    )
+    cells = [with_backbone_audit(cell, model.folder) for cell in shared]
+    evaluate = evaluate_cells if request.checkpoint_policy == "last" else evaluate_selected
+    last = with_last_recipe(method, request.checkpoint_policy)
+    paths = evaluate(cells, last, model, _intensities(request, shared[0].plan))
     fold = shared[0].plan.fold
     LOG.info(
         "fold %d %s done",
@@ -138,13 +133,13 @@ def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[Eval
 
 
 def _work_unit_id(method: MethodConfig, shared: Sequence[EvaluationCell]) -> str:
-    """Return a name for cells that one process works at: equal in every process that is asked the same."""
+    """Return the name of a work unit's lock file; equal in every process with the same request."""
     request = shared[0].request
     recipe = None if method.recipe is None else dataclasses.asdict(method.recipe)
     other = None if request.train_store is None else request.train_store.hash
     plans = [cell.plan.hash for cell in shared]
-    asked = [request.protocol.hash, request.setting, request.checkpoint_policy, other, plans]
-    return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *asked])[:16]
+    evaluation = [request.protocol.hash, request.setting, request.checkpoint_policy, other, plans]
+    return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *evaluation])[:16]
 
 
 def run_external(
@@ -154,19 +149,24 @@ def run_external(
     same_for_all: bool,
     name: str | None = None,
 ) -> list[Path]:
-    """Evaluate checkpoint files that were not trained here, one per fold and group as `pattern` says.
+    """Evaluate external checkpoint files and return the records' paths.
 
-    `name` tells several checkpoints of one method apart: it stands in records, keys and labels. Raises
-    `UserError` where a record of another file has the same name, before anything is evaluated.
+    Protocols with equal intensities share the encoded slices. The unknown training is not audited.
 
-    `requests` may ask several protocols of one dataset and setting: those whose intensities agree share what
-    is encoded. Nothing is known of the training, so no protocol is refused and no training audited.
+    Args:
+        requests: one or more protocols of one dataset and setting.
+        method: loads the files.
+        pattern: path of the files; `{fold}` and `{group}` in it are replaced.
+        same_for_all: whether one file may serve several folds; its records are marked.
+        name: distinguishes several checkpoints of one method in records, keys and labels.
+
+    Raises `UserError`, before any evaluation, if a record of another file has the same name.
     """
     if method.recipe is None:
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
     method = with_external_labels(method)
     folds_of: dict[Path, set[int]] = {}
-    asked: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
+    pairs_of: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
     for request in requests:
         plans = [plan for plans in plan_cells(request).values() for plan in plans]
         rule = request.protocol.training.normalisation[request.store.spec.modality]
@@ -174,32 +174,32 @@ def run_external(
             folds_of.setdefault(path.resolve(), set()).add(fold)
             plan = next(plan for plan in plans if (plan.fold, plan.group) == (fold, group))
             scans = plan.training_scans if rule == "training-scans" else ()
-            asked.setdefault((fold, path, rule, scans), []).append((request, plan))
+            pairs_of.setdefault((fold, path, rule, scans), []).append((request, plan))
     if name is not None:
         checked_name("--name", name)
     work = []
-    for (_fold, path, _rule, _scans), pairs in sorted(asked.items(), key=lambda item: item[0][0]):
+    for (_fold, path, _rule, _scans), pairs in sorted(pairs_of.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
         cells = tuple(
-            EvaluationCell(request, plan, marks, audit_question(plan, request.store, request.protocol))
+            EvaluationCell(request, plan, marks, audit_evaluation(plan, request.store, request.protocol))
             for request, plan in pairs
         )
         description = external_description(method, path, name)
         work.append(ExternalCells(path, description, cells, _intensities(*pairs[0])))
     check_other_files(work, method)
     paths = []
-    for some in work:
-        model = external_model(method, some.path, some.cells[0].request.device, some.description)
-        paths += evaluate_cells(some.cells, method, model, some.intensities)
+    for unit in work:
+        model = external_model(method, unit.path, unit.cells[0].request.device, unit.description)
+        paths += evaluate_cells(unit.cells, method, model, unit.intensities)
     return paths
 
 
 def _audit_cell(
     request: Request, method: MethodConfig, about: Pretraining | None, plan: Plan
 ) -> EvaluationCell:
-    """Return a cell whose audits passed; those of the training where there is one.
+    """Return the audited cell; the training's audits apply only to a method that trains.
 
-    `about`: how the backbone of `--weights` was made, where that is known.
+    `about`: the pre-training of the `--weights` backbone, None if unknown.
     """
     held_out: tuple[str, ...] = ()
     if request.checkpoint_policy == "validation":
@@ -207,20 +207,20 @@ def _audit_cell(
     check_labels(method, plan, request.store)
     if about is not None:
         audit_unseen(request, plan, about)
-    checks = (*audit_question(plan, request.store, request.protocol), *held_out)
+    checks = (*audit_evaluation(plan, request.store, request.protocol), *held_out)
     marks = MARKS[request.checkpoint_policy]
     if request.train_store is not None:
-        ours, _theirs, told = cross_dataset_intensities(request.protocol, request.train_store, request.store)
+        ours, _theirs, notes = cross_dataset_intensities(request.protocol, request.train_store, request.store)
         plan = cross_dataset_plan(plan, request.train_store)
         checks += audit_cross_dataset(plan, request.train_store, request.store, ours)
-        return EvaluationCell(request, plan, (*marks, *told), checks)
+        return EvaluationCell(request, plan, (*marks, *notes), checks)
     if method.recipe is not None:
         checks += audit_training(plan, request.store, plan.training_scans, _intensities(request, plan))
     return EvaluationCell(request, plan, marks, checks)
 
 
 def _check_request(request: Request, method: MethodConfig) -> None:
-    """Refuse what can't be, before anything is planned."""
+    """Raise `UserError` for options that contradict each other or the method, before planning."""
     if request.checkpoint_policy not in POLICIES:
         raise unknown_name("checkpoint policy", request.checkpoint_policy, POLICIES)
     if method.recipe is None:
@@ -234,12 +234,12 @@ def _check_request(request: Request, method: MethodConfig) -> None:
         recipe = with_last_recipe(method, request.checkpoint_policy).recipe
         assert recipe is not None
         candidates(recipe, " (which trains the earlier stages anew too)" if reads_labels(method) else "")
-    for one in per_fold_variants(method, request.folds):
-        if one.recipe is None:
+    for variant in per_fold_variants(method, request.folds):
+        if variant.recipe is None:
             continue
-        check_stages(request, one)
-        if not makes_backbone(one):
-            weights_file(one.recipe.weights, one.recipe.encoder, request.work / "weights")
+        check_stages(request, variant)
+        if not makes_backbone(variant):
+            weights_file(variant.recipe.weights, variant.recipe.encoder, request.work / "weights")
     if request.train_store is not None:
         check_pair(request.train_store, request.store)
         if request.checkpoint_policy == "validation":
@@ -250,9 +250,9 @@ def _check_request(request: Request, method: MethodConfig) -> None:
 
 
 def _group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) -> list[list[EvaluationCell]]:
-    """Return cells grouped by what they train on: in setting 1 all groups of a fold are together.
+    """Return cells grouped by their training: in setting 1 all groups of a fold share one.
 
-    What learns from labels of the training group has a training for every group.
+    A method that reads labels of the training group has one training per group.
     """
     if method.recipe is None:
         return [list(cells)]
@@ -264,21 +264,21 @@ def _group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) ->
     return list(groups.values())
 
 
-def _schedule(parcels: Sequence[Sequence[EvaluationCell]], method: MethodConfig) -> list[int]:
-    """Return the numbers of the parcels in the order in which they are taken.
+def _schedule(units: Sequence[Sequence[EvaluationCell]], method: MethodConfig) -> list[int]:
+    """Return the positions of the work units in their order of execution.
 
-    Parcels of a fold share stages of a training, for which a second process would only wait: of a method in
-    stages every fold's first comes first, then every fold's second.
+    Units of a fold share training stages, so a method in stages runs the first unit of every fold, then the
+    second of every fold: another process need not wait.
     """
     if not has_stages(method):
-        return list(range(len(parcels)))
-    folds = [shared[0].plan.fold for shared in parcels]
+        return list(range(len(units)))
+    folds = [shared[0].plan.fold for shared in units]
     turns = [folds[:number].count(fold) for number, fold in enumerate(folds)]
-    return sorted(range(len(parcels)), key=lambda number: turns[number])
+    return sorted(range(len(units)), key=lambda number: turns[number])
 
 
 def _intensities(request: Request, plan: Plan) -> Normalisation:
-    """Return what the asked scans are normalised by."""
+    """Return the intensities of the query scans."""
     if request.train_store is not None:
         return cross_dataset_intensities(request.protocol, request.train_store, request.store)[1]
     rule = request.protocol.training.normalisation[request.store.spec.modality]

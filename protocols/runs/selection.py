@@ -1,9 +1,9 @@
-"""Which checkpoint answers: the last, the best on a held-out training scan, or the best on the test fold.
+"""Checkpoint policies: the last step, the best on a held-out training scan, or the best on the test fold.
 
-`validation` takes the scan before the fold (circular) out of training and asks it as a query, from the fold's
-own support; its labels of the tested classes choose the step, and every record says so. `oracle` looks at the
-answers on the test fold, as some released scripts do: its numbers are off the main board. Candidates are the
-recipe's snapshots and the last step.
+`validation` holds the scan before the fold (circular) out of training and segments it as a query, from the
+fold's own support. Its labels of the tested classes choose the step, and every record says so. `oracle`
+chooses the step by the Dice on the test fold, as some released scripts do; its numbers are off the main
+board. Candidates are the recipe's snapshots and the last step.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ def scan_before(request: Request, plan: Plan) -> str:
 
 
 def without_validation(request: Request, plan: Plan) -> Plan:
-    """Return the plan without the scan before its fold in training; `UserError` where it can't be spared."""
+    """Return the plan without the scan before its fold in training; `UserError` if training needs it."""
     scan = scan_before(request, plan)
     if scan not in plan.training_scans or len(plan.training_scans) < 2:
         raise UserError(
             f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training "
             "scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
         )
-    return held_out(plan, scan)
+    return without_scan(plan, scan)
 
 
-def held_out(plan: Plan, scan: str) -> Plan:
-    """Return the plan without a scan in its training; what is asked stays, and so the plan's hash."""
+def without_scan(plan: Plan, scan: str) -> Plan:
+    """Return the plan without a scan in its training; its tasks and its hash stay."""
     return dataclasses.replace(
         plan,
-        training_scans=tuple(one for one in plan.training_scans if one != scan),
+        training_scans=tuple(other for other in plan.training_scans if other != scan),
         training_slices=tuple(ref for ref in plan.training_slices if ref.scan != scan),
         excluded=tuple(ref for ref in plan.excluded if ref.scan != scan),
     )
 
 
 def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
-    """Raise `AuditError` where a backbone saw a query of the plan, or of the scan that chooses the step."""
+    """Raise `AuditError` if a backbone saw a query of the plan or the scan that chooses the step."""
     audit_backbone(plan, request.store, about)
     if request.checkpoint_policy == "validation":
         scan = scan_before(request, plan)
@@ -76,13 +76,13 @@ def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
 
 
 def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
-    """Return the plan that asks the group's classes of `scan`, from the first support set of the fold."""
+    """Return the plan with `scan` as its query, the group's classes and the fold's first support set."""
     scans = integer_sorted(store.index.scans)
     place = scans.index(scan)
     borders = tuple(sorted({0, place, place + 1, len(scans)}))
     fold = borders.index(place)
     first = next(task for task in plan.tasks if task.queries).support
-    listed = tuple(scans.index(one) for one in dict.fromkeys(ref.scan for ref in first))
+    listed = tuple(scans.index(support) for support in dict.fromkeys(ref.scan for ref in first))
     rules = dataclasses.replace(
         plan.rules,
         support_scan="listed",
@@ -95,9 +95,10 @@ def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
 def evaluate_selected(
     cells: Sequence[EvaluationCell], method: MethodConfig, model: Model, intensities: Normalisation
 ) -> list[Path]:
-    """Choose for every cell the step that its policy prefers, ask that, and return the records' paths.
+    """Choose the best step for every cell, evaluate it, and return the records' paths.
 
-    The earliest of equally good steps is taken. Cells whose records exist are not asked again (`redo`).
+    The policy names the scans that choose; the earliest of equally good steps wins. If all records exist,
+    nothing is evaluated, unless the request has `overwrite` or `save_predictions`.
     """
     request = cells[0].request
     policy = request.checkpoint_policy
@@ -108,7 +109,7 @@ def evaluate_selected(
     ]
     if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
         return paths
-    asked = [
+    plans = [
         cell.plan
         if policy == "oracle"
         else validation_plan(cell.plan, scan_before(cell.request, cell.plan), request.store)
@@ -121,10 +122,10 @@ def evaluate_selected(
     for step in steps:
         _load(model, step, method)
         found = evaluate(
-            model.learner, asked, reader, device=request.device, batch=request.batch,
+            model.learner, plans, reader, device=request.device, batch=request.batch,
             precision=request.eval_precision,
         )  # fmt: skip
-        dices.append([_mean(one.scores, plan) for one, plan in zip(found, asked, strict=True)])
+        dices.append([_mean(result.scores, plan) for result, plan in zip(found, plans, strict=True)])
     for number, cell in enumerate(cells):
         own = [of_step[number] for of_step in dices]
         best = own.index(max(own))
@@ -141,9 +142,9 @@ def evaluate_selected(
 
 
 def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
-    """Return the steps to choose from, the last one included; `UserError` where it is alone.
+    """Return the steps to choose from, with the last step; `UserError` if there is no other.
 
-    `cost`: what the remedy costs beside a training.
+    `cost`: text for the message, the further cost of more snapshots.
     """
     every, last = recipe.snapshot_every, recipe.steps
     steps = tuple(range(every, last, every)) if every else ()
@@ -157,7 +158,7 @@ def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
 
 
 def _load(model: Model, step: int, method: MethodConfig) -> int:
-    """Put the weights of a step into the learner; return the episodes skipped by then."""
+    """Load the weights of a step into the learner; return the number of episodes skipped until that step."""
     assert model.folder is not None and method.recipe is not None
     path = model.folder / ("last.pt" if step == method.recipe.steps else f"step_{step}.pt")
     if not path.is_file():
@@ -170,7 +171,7 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
 
 
 def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:
-    """Return the mean over classes of the mean over scans, in [0, 1]; `UserError` where none is defined."""
+    """Return the mean over classes of the mean Dice over scans, in [0,1]; `UserError` if it is undefined."""
     mean = mean_dice(scores)
     if math.isnan(mean):
         raise UserError(

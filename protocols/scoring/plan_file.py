@@ -1,4 +1,4 @@
-"""Plans on disk: what `fewshot plan --out` wrote, read back and made anew from store and protocol."""
+"""Plan files that `fewshot plan --out` wrote: read, and rebuilt from store and protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from protocols.rules.spec import Protocol
 
 @dataclass(frozen=True)
 class PlanFile:
-    """What a file of `fewshot plan --out` asks: one setting of one dataset and protocol.
+    """The content of a plan file: one setting of one dataset and protocol.
 
     `cells`: (fold, group) -> plan hash, in the file's order.
     """
@@ -33,7 +33,7 @@ class PlanFile:
 
 
 def read_plan_file(path: Path) -> PlanFile:
-    """Return what a plan file asks; `UserError` where it is none, is empty or was edited."""
+    """Return the content of a plan file; `UserError` if the file is missing, not a plan, empty or edited."""
     if not path.is_file():
         raise UserError(f"plan file {path} does not exist; write one with: fewshot plan --out {path}")
     try:
@@ -60,7 +60,7 @@ def read_plan_file(path: Path) -> PlanFile:
         protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path} is no plan file ({error!r}); wanted what fewshot plan --out writes"
+            f"{path} is not a plan file ({error!r}); expected a file that fewshot plan --out wrote"
         ) from None
     if len(about) != 1:
         raise UserError(
@@ -71,8 +71,8 @@ def read_plan_file(path: Path) -> PlanFile:
     return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
-def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
-    """Return the plans of a file, made anew from store and protocol; refuse where these ask otherwise."""
+def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+    """Return the plans of a file, rebuilt from store and protocol; `UserError` if a hash differs."""
     if protocol.hash != file.protocol_hash:
         raise UserError(
             f"{file.path} was made under {file.protocol} with hash {file.protocol_hash[:16]}, "
@@ -93,18 +93,18 @@ def plans_of(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
         for fold, group in file.cells
     ]  # fmt: skip
     for plan in plans:
-        asked = file.cells[plan.fold, plan.group]
-        if plan.hash != asked:
+        expected = file.cells[plan.fold, plan.group]
+        if plan.hash != expected:
             raise UserError(
-                f"{file.path}: fold {plan.fold}, group {plan.group} has plan {asked}, store and protocol "
+                f"{file.path}: fold {plan.fold}, group {plan.group} has plan {expected}, store and protocol "
                 f"here give {plan.hash}; write the plan again with this program, or use the one that wrote it"
             )
-        check_one_answer(file.path, plan)
+        check_one_support(file.path, plan)
     return plans
 
 
-def check_one_answer(path: Path, plan: Plan) -> None:
-    """Refuse a plan that asks for one class of one scan from several supports: a file holds one answer."""
+def check_one_support(path: Path, plan: Plan) -> None:
+    """Raise `UserError` for a plan with several supports for one class of one scan: a file holds one mask."""
     supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for task in plan.tasks:
         if task.queries:
@@ -113,6 +113,6 @@ def check_one_answer(path: Path, plan: Plan) -> None:
     for (class_name, scan), found in supports.items():
         if len(found) > 1:
             raise UserError(
-                f"{path}: asks {class_name} of scan {scan} from {len(found)} supports in turn, but a file "
-                "holds one answer; use a protocol with one support, e.g. alpnet-ep1"
+                f"{path}: queries {class_name} of scan {scan} from {len(found)} supports in turn, but a file "
+                "holds one mask; use a protocol with one support, e.g. alpnet-ep1"
             )

@@ -1,4 +1,4 @@
-"""Masks that another program wrote become scores under a plan: counted as our own answers are."""
+"""Scores of masks that another program wrote: counted under a plan, as a run counts its own masks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.request import Request
-from protocols.rules.audits import audit_question
+from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
-from protocols.scoring.plan_file import PlanFile, plans_of
+from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
@@ -33,7 +33,7 @@ AUDIT = "scored from files"
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
 
 
-EXTERNAL = Model(  # nothing is known of what made the masks
+EXTERNAL = Model(  # the model behind the masks is unknown
     None,
     {
         "key": None,
@@ -51,7 +51,7 @@ EXTERNAL = Model(  # nothing is known of what made the masks
 
 @dataclass(frozen=True)
 class ExternalMethod(MethodConfig):
-    """A method known by name alone; `files_hash` (hex) stands for the source that is not here."""
+    """A method known by name alone; `files_hash` (hex) stands in for its unknown source."""
 
     files_hash: str = ""
     labels_used: str = ""
@@ -79,26 +79,37 @@ def score_files(
     work: Path,
     *,
     labels_used: str,
-    redo: bool = False,
+    overwrite: bool = False,
 ) -> list[Path]:
-    """Score every cell of a plan file and return the records' paths; a record that exists is left as it is.
+    """Score every cell of a plan file and return the records' paths.
 
-    `pattern` as in `prediction_files`; `name`: what tables call the method; `labels_used`: the labels its
-    training saw, a key of `results.notes.LABELS`. Raises `UserError` where plan, store, protocol and files do
-    not belong together; no record is written before all are scored.
+    Records are written after all cells are scored.
+
+    Args:
+        file: the plan file.
+        store: the prepared dataset.
+        protocol: the rules of the plan.
+        pattern: folder of the masks, as in `prediction_files`.
+        name: of the method in tables.
+        work: holds the folder `records`.
+        labels_used: the labels that the method's training saw, a key of `results.summary.notes.LABELS`.
+        overwrite: whether existing records are replaced.
+
+    Raises:
+        UserError: plan, store, protocol and files do not belong together.
     """
     started = time.perf_counter()
-    plans = plans_of(file, store, protocol)
+    plans = rebuild_plans(file, store, protocol)
     files = prediction_files(pattern, plans)
     method = ExternalMethod(
         checked_name("method", name), object, None, None, 0,
         files_hash=hash_of_files(list(files.values())), labels_used=labels_used,
     )  # fmt: skip
-    folds, groups = (tuple(dict.fromkeys(some)) for some in zip(*file.cells, strict=True))
+    folds, groups = (tuple(dict.fromkeys(names)) for names in zip(*file.cells, strict=True))
     request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
     made = []
     for plan in plans:
-        checks = audit_question(plan, store, protocol)
+        checks = audit_evaluation(plan, store, protocol)
         scores = score_plan(plan, store, files)
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
         made.append((key_of_cell(request, method, EXTERNAL, plan), record))
@@ -106,17 +117,17 @@ def score_files(
     paths = []
     for key, record in made:
         paths.append(work / "records" / f"{key}.json")
-        if redo or not paths[-1].exists():
+        if overwrite or not paths[-1].exists():
             write_record(paths[-1], record)
             log_cell(request, key, EXTERNAL, record, seconds, paths[-1])
     return paths
 
 
 def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]:
-    """Return (fold, group, class, scan) -> `scan_ID_label_K.nii.gz` for every answer the plans ask for.
+    """Return (fold, group, class, scan) -> `scan_ID_label_K.nii.gz` for every mask that the plans need.
 
-    `pattern` is a folder, in which `{fold}` and `{group}` are filled in. Raises `UserError` naming the
-    first file that is missing and how many are, and for one file that would answer two folds.
+    `pattern` is a folder; `{fold}` and `{group}` in it are replaced. Raises `UserError` for missing files
+    (with the first file and their number), and for one file that would serve two folds.
     """
     files: dict[FileKey, Path] = {}
     for plan in plans:
@@ -135,28 +146,28 @@ def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]
     if missing:
         more = f" and {len(missing) - 1} more are missing" if len(missing) > 1 else " is missing"
         raise UserError(
-            f"predictions: {missing[0]}{more} of {len(set(files.values()))} files the plan asks for; "
-            "write one for every query scan and class, empty where nothing was found"
+            f"predictions: {missing[0]}{more} of {len(set(files.values()))} files that the plan needs; "
+            "write one for every query scan and class, also if its mask is empty"
         )
     fold_of: dict[Path, int] = {}
     for (fold, _group, _class, _scan), path in files.items():
         if fold_of.setdefault(path, fold) != fold:
             raise UserError(
-                f"predictions: {path} would answer folds {fold_of[path]} and {fold}, which differ in their "
+                f"predictions: {path} would serve folds {fold_of[path]} and {fold}, which differ in their "
                 "support; give a folder per fold, with {fold} in its name"
             )
     return files
 
 
 def hash_of_files(paths: Sequence[Path]) -> str:
-    """Return 16 hex digits that stand for the names and bytes of prediction files."""
+    """Return 16 hex digits of a hash over the names and bytes of prediction files."""
     return hash_of(sorted([path.name, sha256_of(path)] for path in paths))[:16]
 
 
 def score_plan(plan: Plan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
-    """Return the scores of a plan's files, in the order and with the counts that a run would give.
+    """Return the scores of a plan's files, with the order and the counts of a run.
 
-    Only scored slices count, cut to volume[:, :size, :size] as a model would see them.
+    Only scored slices count, cropped to volume[:, :size, :size], the input of a model.
     """
     undefined = {(class_name, scan): reason for class_name, scan, reason in plan.undefined}
     scores = []
@@ -177,7 +188,7 @@ def score_plan(plan: Plan, store: Store, files: Mapping[FileKey, Path]) -> Evalu
 
 
 def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
-    """Return a predicted mask (Z,Y,X) in the prepared geometry of `scan`; anything else is a `UserError`."""
+    """Return a predicted mask (Z,Y,X) bool of `scan`; `UserError` for another shape or value than 0 and 1."""
     array = read_nifti(path).array
     wanted = store.scan(scan).image.shape
     if array.shape != wanted:

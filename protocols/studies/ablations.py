@@ -1,4 +1,4 @@
-"""What each module of a method is worth: the method trained with and without it, under several seeds."""
+"""Ablations: a method trained with and without each of its modules, under several seeds."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def build_ablation(
     steps: int | None,
     precision: str,
 ) -> dict[str, list[MethodConfig]]:
-    """Return label -> the method of every seed, for the ablation rows that a learner class offers.
+    """Return label -> the method under every seed, for the ablation rows that a learner class offers.
 
-    A row's options replace `settings` (from `--option`). Raises `UserError` for a method without ablations
-    and for a setting that a row chooses.
+    A row's options replace `settings` (from `--option`). Raises `UserError` for a method without ablations,
+    and for a setting that a row sets.
     """
     rows = ablation_rows(name)
     for key in settings:
@@ -58,9 +58,9 @@ def build_ablation(
 
 
 def run_ablation(request: Request, methods: Mapping[str, Sequence[MethodConfig]]) -> list[AblationRow]:
-    """Train what is missing, ask every row and seed on the cells of `request`, and return their records.
+    """Train missing models, evaluate every row and seed on the cells of `request`, and return their records.
 
-    Rows may begin from different weights, so each is checked before the first is trained.
+    Rows may start from different weights, so all rows are checked before the first training.
     """
     for seeds in methods.values():
         for method in seeds:

@@ -1,7 +1,7 @@
-"""Cells of dense feature maps: the class each shows by the labels, a seeded draw, features of those drawn.
+"""Cells of dense feature maps: their classes by the labels, a seeded draw, and the features of drawn cells.
 
-A cell is one position of an encoder's map. Classes of cells are small (a byte each) and kept; features are
-kept of drawn cells alone, so that no more than a batch of whole maps is ever in memory.
+A cell is one position of an encoder's map. The classes of all cells stay in memory (a byte each). Features
+stay in memory for drawn cells only, so memory holds at most one batch of full maps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Encode = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class DrawnCells:
-    """Drawn cells: positions (N,) int64, ascending, in all cells of `refs` in turn; their classes (N,)."""
+    """Drawn cells: ascending positions (N,) int64 in the concatenated cells of `refs`; classes (N,) int8."""
 
     refs: tuple[SliceRef, ...]
     positions: NDArray[np.int64]
@@ -36,17 +36,16 @@ class DrawnCells:
 
 
 def grid_of(image_size: int) -> tuple[int, int]:
-    """Return rows and columns of the map of a square slice: a cell for every 8 pixels begun."""
+    """Return rows and columns of the map of a square slice: its side over 8, rounded up."""
     side = -(-image_size // STRIDE)
     return side, side
 
 
 def cell_classes(labels: NDArray[np.uint8], values: Sequence[int], grid: tuple[int, int]) -> Classes:
-    """Return what each cell of a slice shows, (h*w,) int8: a position in `values`, background or `NO_CLASS`.
+    """Return the class of each cell of a slice, (h*w,) int8: index in `values`, background or `NO_CLASS`.
 
-    Labels (H,W), 0 = no class. A cell shows the class that covers more than half of its pixels, background
-    (`len(values)`) where it has no labelled pixel at all, and nothing else: a cell with some organ and no
-    such majority, or with that of a class not in `values`, is `NO_CLASS`.
+    Labels (H,W) uint8, 0 = no class. A cell has the class that covers more than half of its pixels. A cell
+    without labelled pixels is background (`len(values)`). Every other cell is `NO_CLASS`.
     """
     masks = np.stack([*(labels == value for value in values), labels > 0])
     areas = F.adaptive_avg_pool2d(torch.from_numpy(masks).double(), grid).flatten(1).numpy()
@@ -59,23 +58,22 @@ def cell_classes(labels: NDArray[np.uint8], values: Sequence[int], grid: tuple[i
 
 
 def scan_classes(reader: SliceReader, refs: Sequence[SliceRef], values: Sequence[int]) -> Classes:
-    """Return the classes of all cells of slices, (slices, h*w) int8, as `cell_classes` gives them."""
+    """Return `cell_classes` of every slice: (slices, h*w) int8."""
     grid = grid_of(reader.image_size)
     return np.stack([cell_classes(reader.labels(ref), values, grid) for ref in refs])
 
 
 def count_hits(classes: Classes, number: int) -> tuple[int, ...]:
-    """Return how many cells show each of classes 0 .. number-1."""
-    return tuple(int(np.count_nonzero(classes == one)) for one in range(number))
+    """Return the number of cells of each class 0 .. number-1."""
+    return tuple(int(np.count_nonzero(classes == value)) for value in range(number))
 
 
 def draw_cells(
     refs: tuple[SliceRef, ...], classes: Classes, counts: Sequence[int], *names: str | int
 ) -> DrawnCells:
-    """Return `counts[c]` cells of each class c of slices whose cells' classes are (slices, h*w).
+    """Return `counts[c]` cells of each class c, drawn without replacement; `classes` (slices, h*w) int8.
 
-    Drawn without replacement; each class's draw follows from `names` and the class. Raises `ValueError`
-    where a class has fewer cells than asked for.
+    `names` and the class seed the draw. Raises `ValueError` if a class has too few cells.
     """
     flat = classes.reshape(-1)
     some = [
@@ -94,9 +92,18 @@ def features_at(
 ) -> Tensor:
     """Return the features of drawn cells, in order: (N,C) float32 of length 1, on the CPU.
 
-    `encode`: (n,1,H,W) -> (n,C,h,w). Slices without a drawn cell are not read. A feature of zeros stays
-    zeros. Raises `UserError` for features that are not finite, `ValueError` for a map of another size than
-    `grid_of` gives.
+    Slices without a drawn cell are not read. A feature of zeros stays zero.
+
+    Args:
+        encode: (n,1,H,W) -> (n,C,h,w).
+        reader: of the store that holds the slices.
+        drawn: the cells.
+        batch: slices in one call of `encode`.
+        device: where `encode` runs.
+
+    Raises:
+        UserError: a feature is not finite.
+        ValueError: a map has another size than `grid_of` gives.
     """
     rows, columns = grid_of(reader.image_size)
     of_slice, cell = np.divmod(drawn.positions, rows * columns)

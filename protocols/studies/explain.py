@@ -1,4 +1,4 @@
-"""The explanation of one mask: which slice of a protocol, and what a model's `explain` says of it."""
+"""Explanation of one mask: the query slice of a protocol, and the output of a model's `explain` for it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_target(
 
     Args:
         store: The dataset of the scan.
-        protocol: Says which slices support; of several supports in turn, the first is taken.
+        protocol: Names the support slices; the first of several supports in turn is used.
         scan: The query scan's id.
         class_name: A tested class.
         group: The group of the class; None: the first that tests it.
@@ -80,21 +80,22 @@ def find_target(
         for ref, scored in zip(task.queries, task.scored, strict=True)
     ]
     if z is not None:
-        return next(one for one in targets if one.query.z == z)
+        return next(target for target in targets if target.query.z == z)
     value, labels = store.spec.classes[class_name], store.scan(scan).labels
     return max(
-        (one for one in targets if one.scored),
-        key=lambda one: (int((labels[one.query.z] == value).sum()), -one.query.z),
+        (target for target in targets if target.scored),
+        key=lambda target: (int((labels[target.query.z] == value).sum()), -target.query.z),
     )
 
 
 def intensities_for(
     spec: Mapping[str, Any], name: str, protocol: Protocol, home: Store, store: Store, scan: str
 ) -> Normalisation:
-    """Return how the scans of `store` are normalised for a model trained on scans of `home`.
+    """Return the intensities of the scans of `store` for a model that was trained on scans of `home`.
 
-    Raises `UserError` where `home` is not what it was, where the model was trained on `scan`, and where the
-    two stores differ but the model was not trained on all of `home`.
+    Raises:
+        UserError: `home` is not the store of the training; the model was trained on `scan`; or the stores
+            differ and the model was not trained on all scans of `home`.
     """
     if spec["store"] != home.hash:
         raise UserError(
@@ -104,7 +105,7 @@ def intensities_for(
     trained = spec["training_scans"]
     if home.spec.name == store.spec.name:
         if scan in trained:
-            unseen = ", ".join(one for one in store.index.scans if one not in trained)
+            unseen = ", ".join(other for other in store.index.scans if other not in trained)
             raise UserError(
                 f"model {name} was trained on scan {scan}; choose one it has not seen: {unseen or 'none'}"
             )
@@ -123,8 +124,8 @@ def explain_slice(
 ) -> SliceExplanation:
     """Return the method's explanation of its mask for one query slice, as host arrays of the first shot.
 
-    The method has `explain` (`fewshot.studies.check_explainer`). Raises `UserError` where what it returns has
-    another form than `Explanation`.
+    The method must have `explain` (`fewshot.studies.offers.check_explainer`). Raises `UserError` if the
+    result of `explain` does not have the form of `Explanation`.
     """
     task = target.task
     shots = len(task.support)
@@ -137,13 +138,13 @@ def explain_slice(
     return SliceExplanation(
         support_image=reader.image(support),
         support_mask=masks[0].numpy(),
-        **_of_first_shot(found.details),
+        **_first_shot_arrays(found.details),
         note=found.note,
         query_image=reader.image(target.query),
         truth=reader.mask(target.query, task.class_value),
         nearest=None if found.nearest is None else found.nearest.cpu().numpy(),
         kinds=dict(found.kinds),
-        answers={name: mask.cpu().numpy() for name, mask in found.answers.items()},
+        answers={name: mask.cpu().numpy() for name, mask in found.masks.items()},
         trained=found.trained,
         support_name=f"scan {support.scan}, slice {support.z}" + (f", shot 1 of {shots}" * (shots > 1)),
         query_name=f"scan {target.query.scan}, slice {target.query.z}"
@@ -151,7 +152,7 @@ def explain_slice(
     )
 
 
-def _of_first_shot(details: DetailPrototypes | None) -> dict[str, Any]:
+def _first_shot_arrays(details: DetailPrototypes | None) -> dict[str, Any]:
     """Return the first shot's seeds and detail prototypes, empty for a method without them."""
     if details is None:
         none = torch.zeros(0, 2)

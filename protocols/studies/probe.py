@@ -1,11 +1,10 @@
-"""What pre-training did to dense features: nearest neighbours of cells, before stage 1 and after it.
+"""Probe of dense features before and after pre-training, by nearest neighbours of cells.
 
-The features are those of the dilated backbone that every learner of one map uses, in eval mode, before the
-1x1 convolution. Keys are cells of the fold's training scans, equally many of every class; queries are cells
-of its query scans. A query is answered by its k nearest keys: each votes for its class with its cosine
-(features after a ReLU have none below 0), the largest sum wins, the first class of equal sums. Labels are
-read for the probe alone, to know the classes of cells: no training here sees one, and nothing is chosen by
-the answer.
+The features are the maps of the dilated backbone that every learner with one map uses, in eval mode, before
+the 1x1 convolution. Keys are cells of the fold's training scans, an equal number per class. Queries are
+cells of its query scans. The k nearest keys of a query vote for their classes with their cosines (never
+negative, because features follow a ReLU); the largest sum wins, and of equal sums the first class. Labels
+serve only to know the classes of cells: no training sees them, and no choice depends on the result.
 """
 
 from __future__ import annotations
@@ -50,13 +49,13 @@ from protocols.training.models import find_pretraining
 from protocols.training.pretraining import ensure_backbone
 from results.comparison.probe import BACKGROUND, Probe, ScanRecall, Trial
 
-# encoder, store, training scans, intensities, work folder, device, seed -> the backbone's file
+# (encoder, store, training scans, intensities, work folder, device, seed) -> the backbone's file
 MakeBackbone = Callable[[str, Store, tuple[str, ...], Normalisation, Path, torch.device, int], Path]
 
 
 @dataclass(frozen=True)
 class StageOne:
-    """How a backbone is pre-trained: its options for the reader, and what makes the file or finds it."""
+    """Stage 1: `recipe`, its options for the report; `backbone` returns the file and trains it if missing."""
 
     recipe: Mapping[str, Any]
     backbone: MakeBackbone
@@ -64,9 +63,9 @@ class StageOne:
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What is probed, names resolved.
+    """The request of one probe, names resolved.
 
-    `weights`: what "before" has, `{fold}` filled in; `cells`: most cells of a class drawn.
+    `weights`: of the backbone before stage 1, may hold `{fold}`; `cells`: most cells drawn per class.
     """
 
     store: Store
@@ -84,7 +83,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class FoldCells:
-    """One fold: who is trained on and asked, the slices of both, and the classes of all their cells."""
+    """One fold: training and query scans, their slices, and the classes of all their cells."""
 
     fold: int
     training: tuple[str, ...]
@@ -101,11 +100,13 @@ def densecl(settings: Mapping[str, str]) -> StageOne:
 
 
 def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
-    """Return how many cells of every query scan are found again, before and after stage 1, for every seed.
+    """Return the correctly classified cells of every query scan, before and after stage 1, per seed.
 
-    Which cells are drawn depends on seed, fold and scan, and is the same before and after. Everything is
-    checked before stage 1 begins: raises `UserError` for numbers below 1, a tested class that no cell of
-    the training scans shows, more neighbours than keys, and a file that is missing or saw a query.
+    Seed, fold and scan decide the drawn cells, which are the same before and after.
+
+    Raises:
+        UserError: a number is below 1, no cell of the training scans shows a tested class, there are more
+            neighbours than keys, or a file is missing or saw a query. All are checked before stage 1.
     """
     for flag, value in (("--neighbours", request.neighbours), ("--cells", request.cells)):
         if value < 1:
@@ -144,9 +145,9 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
 
 
 def votes(keys: Tensor, key_classes: Tensor, queries: Tensor, classes: int, neighbours: int) -> Tensor:
-    """Return the class (N,) int64 that the nearest keys of each query vote for.
+    """Return the class (N,) int64 with the most votes of each query's nearest keys.
 
-    Keys (M,C) and queries (N,C) float32 of length 1, `key_classes` (M,) int64 of 0 .. classes-1.
+    Keys (M,C) and queries (N,C) are float32 of length 1; `key_classes` (M,) int64 in 0 .. classes-1.
     """
     indices, cosines = nearest(queries, keys, neighbours)
     sums = torch.zeros(len(queries), classes, dtype=torch.float64)
@@ -154,7 +155,7 @@ def votes(keys: Tensor, key_classes: Tensor, queries: Tensor, classes: int, neig
     return sums.argmax(1)
 
 
-def probed(
+def count_correct_cells(
     encode: Encode,
     reader: SliceReader,
     keys: DrawnCells,
@@ -165,21 +166,21 @@ def probed(
     batch: int,
     device: torch.device,
 ) -> list[tuple[int, ...]]:
-    """Return for each of `queries` how many of its drawn cells of each class are answered with it."""
+    """Return, for each of `queries`, the number of correctly classified cells of each class."""
     take = partial(features_at, encode, reader, batch=batch, device=device)
     known, known_classes = take(keys), torch.from_numpy(keys.classes).long()
     found = []
     for side in queries:
         right = np.zeros(0, dtype=np.int8)
         if len(side.positions):
-            answers = votes(known, known_classes, take(side), classes, neighbours).numpy()
-            right = side.classes[answers == side.classes]
+            classified = votes(known, known_classes, take(side), classes, neighbours).numpy()
+            right = side.classes[classified == side.classes]
         found.append(count_hits(right, classes))
     return found
 
 
 def _fold_cells(request: ProbeRequest, fold: int, known: dict[str, Classes]) -> FoldCells:
-    """Return a fold's scans and their cells; classes of scans read already are in `known`, new ones join."""
+    """Return a fold's scans and their cells; `known` caches the classes of scans and gets new ones."""
     store, protocol = request.store, request.protocol
     roles = scan_roles(store.index.scans, store.spec, protocol.evaluation, fold)
     training = training_scans(store.index.scans, roles)
@@ -195,7 +196,7 @@ def _fold_cells(request: ProbeRequest, fold: int, known: dict[str, Classes]) -> 
 
 
 def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
-    """Return how many keys each class has: as many as the rarest class of the training scans, or the most."""
+    """Return the number of keys per class: the cells of the rarest training class, at most `cells`."""
     names = (*request.store.spec.tested, BACKGROUND)
     counts = count_hits(np.concatenate([cells.classes[scan] for scan in cells.training]), len(names))
     if not all(counts):
@@ -208,45 +209,45 @@ def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
     if request.neighbours > each * len(names):
         raise UserError(
             f"--neighbours {request.neighbours}: fold {cells.fold} has {each * len(names)} keys, {each} of "
-            "each class; ask for no more neighbours than that"
+            "each class; give at most that number"
         )
     return each
 
 
 def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageOne) -> Trial:
-    """Return the answers of one seed and fold, before and after; the backbone is made where it is missing."""
+    """Return the hits of one seed and fold before and after stage 1; train the backbone if it is missing."""
     classes = len(request.store.spec.tested) + 1
     each = _keys_per_class(request, cells)
-    keys = _drawn(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
-    asked = {
+    keys = _draw(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
+    drawn = {
         scan: tuple(min(count, request.cells) for count in count_hits(cells.classes[scan], classes))
         for scan in cells.queries
     }
     queries = [
-        _drawn(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in asked.items()
+        _draw(cells, (scan,), counts, seed, cells.fold, "queries", scan) for scan, counts in drawn.items()
     ]
     begin = fill_fold(request.weights, cells.fold)
-    before, before_hash = _answered(request, cells, seed, begin, keys, queries)
+    before, before_hash = _encoder_hits(request, cells, seed, begin, keys, queries)
     path = stage_one.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
     _audit(request, cells, find_pretraining(str(path)))
-    after, after_hash = _answered(request, cells, seed, str(path), keys, queries)
+    after, after_hash = _encoder_hits(request, cells, seed, str(path), keys, queries)
     scans = tuple(
         ScanRecall(scan, counts, *hits)
-        for (scan, counts), *hits in zip(asked.items(), before, after, strict=True)
+        for (scan, counts), *hits in zip(drawn.items(), before, after, strict=True)
     )
     return Trial(seed, cells.fold, each, before_hash, str(after_hash), scans)
 
 
 def _audit(request: ProbeRequest, cells: FoldCells, about: Pretraining | None) -> None:
-    """Raise `AuditError` where a backbone whose making is known saw a slice that the fold asks."""
+    """Raise `AuditError` if a backbone with a known pre-training saw a query slice of the fold."""
     if about is not None:
-        why = f"fold {cells.fold} of {request.store.spec.name} asks"
+        why = f"is a query of fold {cells.fold} of {request.store.spec.name}"
         audit_images(cells.queries, request.store, about, why)
 
 
-def _answered(
+def _encoder_hits(
     request: ProbeRequest,
     cells: FoldCells,
     seed: int,
@@ -254,18 +255,18 @@ def _answered(
     keys: DrawnCells,
     queries: Sequence[DrawnCells],
 ) -> tuple[list[tuple[int, ...]], str | None]:
-    """Return the hits of an encoder with these weights on every query scan, and its file's sha256."""
+    """Return the hits of an encoder with these weights on every query scan, and the file's sha256."""
     encoder = build_encoder(request.encoder, seed)
     sha256 = load_weights(weights, encoder, request.work / "weights").sha256
     encoder.to(request.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    found = probed(
+    found = count_correct_cells(
         partial(_dense, encoder.backbone), SliceReader(request.store, cells.intensities), keys, queries,
         len(request.store.spec.tested) + 1, request.neighbours, batch=request.batch, device=request.device,
     )  # fmt: skip
     return found, sha256
 
 
-def _drawn(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> DrawnCells:
+def _draw(cells: FoldCells, scans: Sequence[str], counts: Sequence[int], *names: str | int) -> DrawnCells:
     """Return a draw of `counts[c]` cells of each class c from all slices of `scans`."""
     refs = tuple(ref for scan in scans for ref in cells.refs[scan])
     return draw_cells(refs, np.concatenate([cells.classes[scan] for scan in scans]), counts, *names)

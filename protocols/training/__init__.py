@@ -1,1 +1,1 @@
-"""Models by what they depend on: specs, stages, pre-training, what is missing is trained."""
+"""Trained models, keyed by their training inputs: specs, stages, pre-training."""

@@ -12,7 +12,7 @@ from fewshot.learners.method_identity import method_name, method_source, method_
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """A method with its options and recipe settled: what `--method`, `--option` and `--steps` came to."""
+    """A method with its options and recipe, built from `--method`, `--option`, `--steps` and the like."""
 
     name: str
     learner: type[Any]
@@ -20,7 +20,9 @@ class MethodConfig:
     recipe: Recipe | None  # None: nothing to train
     seed: int
     precision: str = "float32"
-    compiled: bool = False  # whether the training step is: last bits differ, so it is another model
+    compiled: bool = (
+        False  # whether torch compiles the training step; last bits differ, so the model has another key
+    )
     marks: tuple[str, ...] = ()  # audits of every record made with it
 
     @property

@@ -1,4 +1,4 @@
-"""A method settled from its name and the options typed: learner class, options, recipe."""
+"""Building a `MethodConfig` from a method's name and the user's options."""
 
 from __future__ import annotations
 
@@ -27,10 +27,20 @@ def build_method_config(
     precision: str = "float32",
     compiled: bool = False,
 ) -> MethodConfig:
-    """Return the method with every number settled: typed options over the method's published ones.
+    """Return the method with every number fixed: the user's values, else the published ones.
 
-    `settings` (from `--option`) may name the method's own options and, for what those don't name, the
-    recipe's (learning_rate, decay, ...). Raises `UserError` for unknown names and wrong types.
+    Args:
+        name: of the method, or its file and class.
+        settings: from `--option`; the method's options or, if it has no such option, recipe fields.
+        encoder: None: the published one, as for `weights` and `steps`.
+        weights: initial weights, a name or a file.
+        steps: training steps.
+        seed: of training and initial weights.
+        precision: of the training, "float32" or "bf16".
+        compiled: whether torch compiles the training step.
+
+    Raises:
+        UserError: unknown name, wrong type, or a training option of a method that does not train.
     """
     learner = resolve_method(name)
     own = {field.name for field in dataclasses.fields(learner.Options)}
@@ -71,18 +81,18 @@ def build_method_config(
 def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
     """Return the method with the constants that its authors give for a region and a setting.
 
-    Most methods have one set of constants and come back as they are; see `PrototypeLearner.settled_options`.
-    What a reader must know of the choice becomes the method's `marks`.
+    A method with one set of constants comes back unchanged; see `PrototypeLearner.constants_for`. Notes
+    on the choice become the method's `marks`.
     """
-    if not hasattr(method.learner, "settled_options"):
+    if not hasattr(method.learner, "constants_for"):
         return method
-    options, marks = method.learner.settled_options(method.options, region, setting)
+    options, marks = method.learner.constants_for(method.options, region, setting)
     return dataclasses.replace(method, options=options, marks=marks)
 
 
 def with_logged_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:
-    """Return the method as `settled_for` does, and warn of a choice that is no row of the authors'."""
-    settled = with_dataset_constants(method, region, setting)
-    for mark in settled.marks:
+    """Return `with_dataset_constants`; log a warning for a choice that the authors do not give."""
+    config = with_dataset_constants(method, region, setting)
+    for mark in config.marks:
         LOG.warning("%s", mark)
-    return settled
+    return config

@@ -1,7 +1,7 @@
-"""What a trained model depends on: its spec, the key made of it, and how a spec fits a plan.
+"""Specs of trained models: their training inputs, their key, and their differences from a plan.
 
-A spec names no protocol, setting or group. Equal training inputs give equal keys, so setting 1, which
-excludes nothing, trains one model per fold that every group shares, with no special case.
+A spec names no protocol, setting or group. Equal training inputs give equal keys. Setting 1 excludes
+nothing, so all groups of a fold share one model without a special case.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
 
 SPEC_SCHEMA = 2
-SPEC_METHOD = ("name", "version", "source", "options", "files")  # what a spec holds of a method
+SPEC_METHOD = ("name", "version", "source", "options", "files")  # the fields of a method in a spec
 
 
 def model_spec(
@@ -63,8 +63,8 @@ def model_spec(
 def model_key(spec: dict[str, Any]) -> str:
     """Return the first 16 hex digits of the sha256 of a spec's canonical content.
 
-    Names of files are no content (`method_key_part`), and what the spec says of earlier stages follows from
-    their keys.
+    The key leaves out file names (`method_key_part`) and the description of earlier stages, which follows
+    from their keys.
     """
     content = {name: value for name, value in spec.items() if name != "told"}
     content["method"] = method_key_part(spec["method"])
@@ -73,15 +73,15 @@ def model_key(spec: dict[str, Any]) -> str:
 
 
 def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
-    """Return in words what a model's training had otherwise than `plan` asks for; empty: it fits."""
+    """Return the differences between a model's training and `plan`, as texts; empty if the model fits."""
     slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
     dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
     drops = f"training slices ({dropped})"
     labelled = labels_seen(spec, plan)
     supported = sorted(set(plan.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
     return [
-        words
-        for words, same in (
+        text
+        for text, same in (
             ("prepared dataset", spec["store"] == store.hash),
             ("training scans", spec["training_scans"] == list(plan.training_scans)),
             (drops, spec["training_slices_hash"] == slices),
@@ -94,7 +94,7 @@ def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule
 
 
 def labels_seen(spec: Mapping[str, Any], plan: Plan) -> list[str]:
-    """Return the classes that `plan` tests and a training saw labels of."""
+    """Return the tested classes of `plan` whose labels a training saw."""
     return sorted(set(plan.classes) & set(spec.get("labels", {}).get("classes", ())))
 
 

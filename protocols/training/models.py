@@ -1,4 +1,4 @@
-"""Trained models under WORK/models: found by the key of their spec, trained where they are missing."""
+"""Trained models under WORK/models: found by the key of their spec, trained if they are missing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders
 
 @dataclass(frozen=True)
 class Model:
-    """A learner ready to answer, and the `model` part of its records."""
+    """A learner in evaluation mode, and the `model` part of its records."""
 
     learner: Any
     description: dict[str, Any]
-    folder: Path | None  # None: not one of ours
+    folder: Path | None  # None: not under WORK/models
 
 
 def build_yardstick(method: MethodConfig) -> Model:
@@ -59,7 +59,7 @@ def build_yardstick(method: MethodConfig) -> Model:
 
 
 def new_learner(method: MethodConfig, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
-    """Build the method on its encoder with its initial weights; return it and {"name", "sha256"} of them."""
+    """Return the method on its encoder with its initial weights, and the weights' {"name", "sha256"}."""
     assert method.recipe is not None
     learner = build_learner(method)
     initial = load_weights(method.recipe.weights, learner.encoder, weights_folder)
@@ -67,7 +67,7 @@ def new_learner(method: MethodConfig, weights_folder: Path) -> tuple[PrototypeLe
 
 
 def build_learner(method: MethodConfig) -> PrototypeLearner:
-    """Return the method on its encoder, random by the seed, in the memory layout that is fastest."""
+    """Return the method on its encoder with random weights by the seed, in channels-last layout."""
     assert method.recipe is not None
     encoder = encoder_for(method.learner, method.recipe.encoder, method.seed)
     with torch.random.fork_rng(devices=[]):  # a method's own layers draw their first weights here
@@ -86,10 +86,10 @@ def ensure_model(
     device: torch.device,
     checkpoint_every: int,
 ) -> Model:
-    """Return the model that `plan`'s training rules ask for, trained to its last step.
+    """Return the model of `plan`'s training scans and slices, trained to its last step.
 
-    Trains what is missing (from the last checkpoint on) and reuses what is there. Two processes that
-    want the same model take turns, so it is trained once.
+    A finished model is reused; an unfinished training resumes from its last checkpoint. A lock lets only one
+    process train a model.
     """
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
@@ -103,7 +103,7 @@ def ensure_model(
 
 
 def host_preparation(learner: PrototypeLearner) -> Prepare | None:
-    """Return what the learner works out on the host when an episode is built; None where that is nothing."""
+    """Return the learner's own `prepare`, which runs on the host for each episode; None without one."""
     return None if type(learner).prepare is PrototypeLearner.prepare else learner.prepare
 
 
@@ -113,12 +113,12 @@ def train_model(
 ) -> Model:  # fmt: skip
     """Return the model of a spec, its learner trained on the episodes of `source` to the recipe's last step.
 
-    `about`: how the backbone was made, where that is known; it is kept beside the spec.
+    `about`: the pre-training of the backbone, None if unknown; it is saved beside the spec.
     """
     assert method.recipe is not None
     key = model_key(spec)
     folder = work / "models" / key
-    # by content: the same file under another name is the same training
+    # by its hash: the same file under another name is the same training
     start = spec["initial_weights"]
     recipe = dataclasses.replace(method.recipe, weights=start["sha256"] or start["name"])
     with locked(work / "locks" / f"{key}.lock"):
@@ -130,7 +130,7 @@ def train_model(
             add_machine(folder, device)
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
-            checkpoint_every=checkpoint_every, channels_last=True, whole=method.compiled,
+            checkpoint_every=checkpoint_every, channels_last=True, compiled=method.compiled,
             title=f"{title} {key}",
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
@@ -140,13 +140,13 @@ def train_model(
 
 
 def is_finished(folder: Path, steps: int) -> bool:
-    """Tell whether the training in `folder` has reached its last step."""
+    """Return whether the training in `folder` has reached its last step."""
     path = folder / "last.pt"
     return path.exists() and int(read_checkpoint(path)["step"]) == steps
 
 
 def find_pretraining(weights: str) -> Pretraining | None:
-    """Return how the backbone of `--weights` was made: known of a file that says so, else None."""
+    """Return the pre-training that the file of `--weights` holds; None for a name or another file."""
     path = Path(weights)
     return None if weights in NAMED or not path.is_file() else read_pretraining(path)
 
@@ -159,11 +159,12 @@ def open_model(
     Args:
         folder: holds `spec.json` and `last.pt`.
         device: where the learner is put.
-        typed: the method as the user named it. A user's own file is run only where it is named so; the
-            project's and installed methods need no name.
+        typed: the method as the user named it. A user's own file runs only if the user names it; built-in
+            and installed methods need no name.
 
-    Raises `UserError` for an unfinished training, and where the method, its version or code, or a file
-    that its options name is not the one of the training.
+    Raises:
+        UserError: unfinished training; or the method, its version, its code or a file that its options name
+            differs from the training.
     """
     spec = json.loads((folder / "spec.json").read_text())
     cls = _spec_learner(folder, spec, typed)
@@ -189,7 +190,7 @@ def open_model(
 
 
 def _spec_learner(folder: Path, spec: Mapping[str, Any], typed: str | None) -> type[Any]:
-    """Return the class of a spec's method; a file's code runs only where the user named the file."""
+    """Return the class of a spec's method; a file's code runs only if the user named the file."""
     name = spec["method"]["name"]
     if typed is None and name not in known_methods():
         raise UserError(
@@ -200,7 +201,7 @@ def _spec_learner(folder: Path, spec: Mapping[str, Any], typed: str | None) -> t
 
 
 def _check_same_method(folder: Path, method: MethodConfig, spec: Mapping[str, Any]) -> None:
-    """Raise `UserError` naming what of a method differs from the one that a model was trained with."""
+    """Raise `UserError` if the method differs from that of the training; the message names the difference."""
     now, then = (method_key_part(part) for part in (method.description, spec["method"]))
     texts = {
         "name": "method", "version": "version", "source": "code", "options": "options",
@@ -215,7 +216,7 @@ def _check_same_method(folder: Path, method: MethodConfig, spec: Mapping[str, An
 
 
 def with_record_extras(model: Model, extras: Mapping[str, Any]) -> Model:
-    """Return the model with `extras` in the `model` part of its records, those of `fewshot evaluate` too."""
+    """Return the model with `extras` in the `model` part of its records; save them for later runs."""
     assert model.folder is not None
     save_record_extras(model.folder, extras)
     return dataclasses.replace(model, description=model.description | dict(extras))
@@ -237,7 +238,7 @@ def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]
         "recipe": spec["recipe"],
         "precision": spec["precision"],
         **({"compiled": True} if _compiled(spec) else {}),
-        **spec.get("told", {}),  # of the stages before this one: protocols/training/stages.py
+        **spec.get("told", {}),  # earlier stages: protocols/training/stages.py
     }
 
 

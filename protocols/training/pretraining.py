@@ -1,8 +1,8 @@
-"""Backbones by what they were pre-trained from, trained where they are missing.
+"""Pre-trained backbones under WORK/backbones: found by the key of their spec, trained if they are missing.
 
-DenseCL (docs/methods.md, M-DCL-1 to M-DCL-8) on pictures of a folder, or on the slices of a fold's training
-scans. A backbone is named by its spec, as a model is; the images in it are content hashes, so that a run can
-tell what it saw.
+DenseCL (docs/methods.md, M-DCL-1 to M-DCL-8) trains on pictures of a folder or on the slices of a fold's
+training scans. A backbone file holds the content hashes of its images, so a run can check which images it
+saw.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SPEC_SCHEMA = 2
 
 @dataclass(frozen=True)
 class Cosine:
-    """SGD under a learning rate that falls to 0 on a half cosine, moved every step."""
+    """SGD with a learning rate that falls to 0 on a half cosine, updated every step."""
 
     steps: int
     learning_rate: float
@@ -52,13 +52,13 @@ class Cosine:
     snapshot_every: int = 0
 
     def rate_after(self, moves: int) -> float:
-        """Return the learning rate after `moves` steps that moved the weights."""
+        """Return the learning rate after `moves` optimiser steps."""
         return self.learning_rate * (1 + math.cos(math.pi * moves / self.steps)) / 2
 
 
 @dataclass(frozen=True)
 class Stage1:
-    """How a backbone is pre-trained, and on what machine; `weights` is where it begins."""
+    """The settings of one pre-training: recipe, encoder, seed, device; `weights` are the initial weights."""
 
     recipe: DenseCLRecipe
     encoder: str
@@ -73,7 +73,7 @@ def ensure_backbone(
     recipe: DenseCLRecipe, encoder: str, store: Store, scans: Sequence[str], intensities: Normalisation,
     work: Path, device: torch.device, seed: int, *, precision: str = "float32", checkpoint_every: int = 200,
 ) -> Path:  # fmt: skip
-    """Return the backbone file that pre-training makes of the slices of `scans`, trained if it is missing."""
+    """Return the backbone file of a pre-training on the slices of `scans`; train it if it is missing."""
     pictures = open_slices(store, scans, intensities)
     log_reusable_backbones(work, recipe, encoder, pictures, intensities.rule, seed, precision)
     stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
@@ -87,11 +87,20 @@ def ensure_pretrained(
     work: Path,
     together: DistributedContext | None = None,
 ) -> Path:
-    """Return WORK/backbones/KEY/backbone.pt, trained from the last checkpoint on where it is missing.
+    """Return WORK/backbones/KEY/backbone.pt; if it is missing, train it from its last checkpoint.
 
-    `normalisation` names the rule of a store's intensities, None for picture files. A backbone that begins
-    as another saw what that one saw, too. Of several processes the first writes. Two commands that want the
-    same backbone take turns.
+    A backbone that starts from an earlier one has seen both image sets. Rank 0 writes all files. A lock lets
+    only one command train a backbone.
+
+    Args:
+        stage: recipe, encoder, seed, device and initial weights.
+        pictures: the images of the training.
+        normalisation: rule of a store's intensities; None for picture files.
+        work: holds `backbones`, `locks` and `weights`.
+        together: the processes of a distributed training; None: one process.
+
+    Raises:
+        UserError: the batch does not suit the number of processes or BatchNorm, or the weights do not load.
     """
     together = DistributedContext() if together is None else together
     recipe = stage.recipe
@@ -121,7 +130,7 @@ def ensure_pretrained(
         "count": len(pictures),
         "hash": hash_of(list(pictures.hashes))[:16],
     }
-    if any(cut is not None for cut in pictures.cuts):  # a hash is of the whole slice
+    if any(cut is not None for cut in pictures.cuts):  # the hash covers the whole slice
         images["cuts"] = list(pictures.cuts)
     spec = {
         "schema": SPEC_SCHEMA,
@@ -142,7 +151,7 @@ def ensure_pretrained(
     own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
     about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
-    with together.holding(work / "locks" / f"{key}.lock"):
+    with together.lock_on_rank0(work / "locks" / f"{key}.lock"):
         if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
         if not path.exists():
@@ -165,8 +174,8 @@ def backbone_key(spec: Mapping[str, Any]) -> str:
 def summarise_losses(folder: Path) -> dict[str, tuple[float, float]]:
     """Return name -> mean over the first and over the last tenth of a training's steps, from its losses.csv.
 
-    Steps before the queues are full count for nothing: random keys are easily told from pictures'. Nor do
-    steps at which a figure has no value; NaN where none has.
+    Steps before the queues are full are left out, because random keys are easy negatives. Steps without a
+    value of a figure are left out of its mean; the mean of no values is NaN.
     """
     with (folder / "losses.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -184,17 +193,19 @@ def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
 def _learner(
     stage: Stage1, work: Path, together: DistributedContext
 ) -> tuple[DenseCL, dict[str, Any], Pretraining | None]:
-    """Return both encoders with their first weights, what these are called, and how they were made."""
+    """Return both encoders with initial weights, the weights' name and hash, and their pre-training."""
     query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
-    carrier = ResNetEncoder(stage.encoder, seed=stage.seed)  # weights are loaded by an encoder's name
+    carrier = ResNetEncoder(
+        stage.encoder, seed=stage.seed
+    )  # `load_weights` expects an encoder's parameter names
     initial = load_weights(stage.weights, carrier, work / "weights")
     query.load_state_dict(carrier.backbone.state_dict())
     learner = DenseCL(query, key, query.channels, stage.recipe, stage.seed, together)
-    told: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
+    description: dict[str, Any] = {"name": initial.name, "sha256": initial.sha256}
     earlier = find_pretraining(stage.weights)
-    if earlier is not None:  # in the name, since the file to be made has it
-        told["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
-    return learner, told, earlier
+    if earlier is not None:  # part of the key, because the new file holds these images too
+        description["images"] = {"count": len(earlier.images), "hash": hash_of(list(earlier.images))[:16]}
+    return learner, description, earlier
 
 
 def _train(
@@ -210,7 +221,7 @@ def _train(
 
     train(
         learner, schedule, folder, seed=stage.seed, device=stage.device,
-        episodes=lambda wanted: prefetch(batches.batch, wanted, depth=4),
+        episodes=lambda numbers: prefetch(batches.batch, numbers, depth=4),
         precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,
         title=f"densecl {folder.name}", writes=together.rank == 0,
     )  # fmt: skip

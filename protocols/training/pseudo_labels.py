@@ -1,4 +1,4 @@
-"""Where a recipe's training episodes come from: what a model's spec says of them, and their sampler."""
+"""Pseudo-labels of a training: their description in a model's spec, and their episode sampler."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PseudoLabels:
 
 
 def superpixels(store: Store) -> PseudoLabels:
-    """Return the superpixels that the store holds."""
+    """Return the pseudo-labels of the store's superpixels."""
 
     def episodes(
         reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
@@ -40,16 +40,16 @@ def superpixels(store: Store) -> PseudoLabels:
 
 
 def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
-    """Return the supervoxels of the store, computed (with a bar) unless they lie beside its arrays.
+    """Return the pseudo-labels of the store's supervoxels; compute the maps (with a progress bar) if missing.
 
-    `pairs`: the rule by which two slices are drawn, one of `episodes.supervoxel_sampler.PAIRS`.
+    `pairs`: the rule that draws two slices, one of `episodes.sampling.supervoxel.PAIRS`.
     """
     from episodes.pseudo_labels.supervoxels import ensure_supervoxels, stored_supervoxels
 
     found = stored_supervoxels(store)
     if found is None:
         with progress(len(store.index.scans), f"{store.spec.name}: supervoxels", "scan") as bar:
-            found = ensure_supervoxels(store, done=bar.update)
+            found = ensure_supervoxels(store, on_progress=bar.update)
     maps = found
 
     def episodes(
@@ -64,7 +64,7 @@ def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
     return PseudoLabels(description, episodes)
 
 
-# By `Recipe.episode`; the kinds are those of `fewshot.recipe.EPISODES`.
+# `Recipe.episode` -> pseudo-labels of a store
 KINDS: dict[str, Callable[[Store], PseudoLabels]] = {
     "superpixel": superpixels,
     "supervoxel": supervoxels,

@@ -1,7 +1,6 @@
-"""What records say of a model and its key does not depend on, kept beside the model for later records.
+"""Record extras: facts of a training that its key leaves out, in one JSON file beside the model.
 
-`trained_on` lists the machines of a training; the rest is what its stages counted. One JSON file in the
-model's folder holds all of it.
+`trained_on` lists the machines of a training; the other fields describe its stages.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ FILE = "record_extras.json"
 
 
 def read_record_extras(folder: Path) -> dict[str, Any]:
-    """Return what is kept beside the model in `folder`; nothing where no file is there."""
+    """Return the extras of the model in `folder`; empty if the file is missing."""
     path = folder / FILE
     extras: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return extras
 
 
 def save_record_extras(folder: Path, extras: Mapping[str, Any]) -> None:
-    """Keep `extras` beside the model, over what was kept under the same names."""
+    """Save `extras` beside the model; they replace earlier extras of the same names."""
     before = read_record_extras(folder)
     after = before | dict(extras)
     if after != before:
@@ -35,14 +34,14 @@ def save_record_extras(folder: Path, extras: Mapping[str, Any]) -> None:
 
 
 def add_machine(folder: Path, device: torch.device) -> None:
-    """Note that a training in `folder` ran on this machine; an equal machine stands there once."""
+    """Add this machine to the `trained_on` of the training in `folder`, without duplicates."""
     machines = list(read_record_extras(folder).get("trained_on", []))
     save_record_extras(folder, {"trained_on": merge_machines(machines, [machine(device)])})
 
 
 def merge_machines(*lists: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return all machines of some lists in order, each once."""
+    """Return the machines of all lists in order, without duplicates."""
     merged: list[dict[str, Any]] = []
     for machines in lists:
-        merged += [one for one in machines if one not in merged]
+        merged += [entry for entry in machines if entry not in merged]
     return merged

@@ -1,4 +1,4 @@
-"""Backbones in a work folder that are what stage 1 is about to make, but for how they were computed."""
+"""Finished backbones with equal recipe, images and seed, but another process count or precision."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOG = logging.getLogger("fewshot")
 def log_reusable_backbones(
     work: Path, recipe: DenseCLRecipe, encoder: str, pictures: Pictures, rule: str, seed: int, precision: str
 ) -> None:
-    """Log the finished backbones of the same numbers, images and seed that differ in processes or precision.
+    """Log finished backbones that differ from the requested one only in process count or precision.
 
-    Nothing is said where the one asked for, of one process and `precision`, is there itself.
+    If the requested backbone (one process, `precision`) is itself finished, nothing is logged.
     """
-    wanted: dict[str, Any] = {
+    expected: dict[str, Any] = {
         "kind": "densecl",
         "encoder": encoder,
         "recipe": dataclasses.asdict(recipe),
@@ -33,7 +33,7 @@ def log_reusable_backbones(
     others = []
     for path in sorted((work / "backbones").glob("*/spec.json")):
         file, spec = path.with_name("backbone.pt"), json.loads(path.read_text())
-        same = all(spec.get(name) == value for name, value in wanted.items())
+        same = all(spec.get(name) == value for name, value in expected.items())
         if not (same and spec["images"]["hash"] == images and spec["initial_weights"]["name"] == "random"):
             continue
         if file.is_file():

@@ -1,8 +1,8 @@
-"""Stages: a method's training plan carried out, each stage a training with a key of its own.
+"""Stages of a method's training plan: each is a training with its own key; finished ones are reused.
 
-What is finished is reused. A first stage that is another method's own training is that training and nothing
-else, so `fewshot run --method BASE --weights FILE` shares it. A stage that reads labels of the training group
-is trained once per group, in setting 1 too.
+A first stage that is another method's own training has that method's key, so
+`fewshot run --method BASE --weights FILE` shares it. A stage that reads labels of the training group is
+trained once per group, in setting 1 too.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def plan_training(method: MethodConfig) -> TrainingPlan:
 
 
 def has_stages(method: MethodConfig) -> bool:
-    """Tell whether a method is trained in several stages."""
+    """Return whether a method is trained in several stages."""
     return method.recipe is not None and plan_training(method).has_stages
 
 
 def reads_labels(method: MethodConfig) -> bool:
-    """Tell whether a training reads labels of the training group."""
+    """Return whether a training reads labels of the training group."""
     return method.recipe is not None and plan_training(method).reads_labels
 
 
 def makes_backbone(method: MethodConfig) -> bool:
-    """Tell whether the initial weights are those that the plan's first stage makes here."""
+    """Return whether the plan's first stage trains the initial weights."""
     if method.recipe is None:
         return False
     first = plan_training(method).backbone_stage
@@ -73,7 +73,7 @@ def makes_backbone(method: MethodConfig) -> bool:
 
 
 def check_stages(request: Request, method: MethodConfig) -> None:
-    """Raise `UserError` for a plan that cannot be trained, before anything is."""
+    """Raise `UserError`, before any training, for a plan that cannot be trained."""
     assert method.recipe is not None
     plan, weights = plan_training(method), method.recipe.weights
     if request.train_store is not None and plan.reads_labels:
@@ -85,7 +85,7 @@ def check_stages(request: Request, method: MethodConfig) -> None:
     if makes_backbone(method) or weights in NAMED or not plan.has_stages:
         return
     if not Path(weights).is_file():
-        raise UserError(f"--weights {weights!r} is no file; give one of `fewshot pretrain`")
+        raise UserError(f"--weights {weights!r} is no file; give a file of `fewshot pretrain`")
     about, stage = find_pretraining(weights), plan.backbone_stage
     if stage is None and about is not None:
         raise UserError(
@@ -100,16 +100,17 @@ def check_stages(request: Request, method: MethodConfig) -> None:
 
 
 def check_labels(method: MethodConfig, plan: Plan, store: Store) -> None:
-    """Raise `UserError` where a stage would find no label of a training group, before anything is trained."""
+    """Raise `UserError`, before any training, if a stage would find no label of the training group."""
     if reads_labels(method):
         annotated_pairs(store.index, store.spec, plan)
 
 
 def with_last_recipe(method: MethodConfig, select: str) -> MethodConfig:
-    """Return the method with the recipe of its last stage, which a model's snapshots and steps follow.
+    """Return the method with the recipe of its last stage, which decides the model's snapshots and steps.
 
-    Where a checkpoint is selected and the recipe's snapshots are too far apart for the last stage to keep
-    any, it keeps one whenever the rate decays; other snapshots of a shared stage would be another training.
+    A policy (`select`) other than "last" needs snapshots. If the recipe's interval gives the last stage
+    none, the last stage saves one at every decay of the rate. A stage shared with another method keeps its
+    interval, because another one would change its key.
     """
     if not has_stages(method):
         return method
@@ -123,7 +124,7 @@ def with_last_recipe(method: MethodConfig, select: str) -> MethodConfig:
 def ensure_trained(
     request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
 ) -> Model:
-    """Return the model at the end of the method's stages; train those that are missing.
+    """Return the model after the method's last stage; train missing stages.
 
     Args:
         request: work folder, device and checkpoint policy.
@@ -133,7 +134,7 @@ def ensure_trained(
         intensities: of the training scans.
 
     Raises:
-        UserError: a backbone saw a query, or a stage finds no label of a training group.
+        UserError: a backbone saw a query, or a stage finds no label of the training group.
     """
     assert method.recipe is not None
     training = plan_training(method)
@@ -166,7 +167,7 @@ def ensure_trained(
 
 
 def first_method(method: MethodConfig, weights: str) -> MethodConfig:
-    """Return the method whose training the first episodes are: its own or another's, from `weights`."""
+    """Return the method of the first episode stage, itself or its base method, with `weights`."""
     first = plan_training(method).episode_stages[0]
     recipe = dataclasses.replace(first.recipe, weights=weights)
     if first.method is None:
@@ -180,7 +181,7 @@ def first_method(method: MethodConfig, weights: str) -> MethodConfig:
 def _backbone(
     request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
 ) -> Path:
-    """Return the backbone file that the first stage makes of a plan's training scans."""
+    """Return the backbone file that the first stage trains on a plan's training scans."""
     from protocols.training.pretraining import ensure_backbone
 
     assert method.recipe is not None
@@ -196,7 +197,7 @@ def _next_stage(
     request: Request, method: MethodConfig, stage: EpisodeStage, plan: Plan, store: Store,
     intensities: Normalisation, before: Model, about: Pretraining | None,
 ) -> Model:  # fmt: skip
-    """Return the model before, trained on by a later stage of the method."""
+    """Return the model `before` after training it in a later stage of the method."""
     last = stage == plan_training(method).last
     recipe = with_last_recipe(method, request.checkpoint_policy).recipe if last else stage.recipe
     own = dataclasses.replace(method, recipe=recipe)
@@ -232,10 +233,10 @@ def _with_labels(
     method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
     intensities: Normalisation, pseudo: EpisodeSource, seed: int,
 ) -> tuple[dict[str, Any], EpisodeSource]:  # fmt: skip
-    """Return which labels a stage reads, and its episodes: pseudo-labels, with those labels among them."""
+    """Return the description of the labels that a stage reads, and its mixed episodes."""
     assert method.recipe is not None
     pairs = annotated_pairs(store.index, store.spec, plan)
-    every = [(name, *pair) for name, some in pairs.items() for pair in some]
+    every = [(name, *pair) for name, chosen in pairs.items() for pair in chosen]
     labels: dict[str, Any] = {
         "classes": list(pairs),
         "support_scans": sorted({support.scan for _, _, supports in every for support in supports}),
@@ -244,7 +245,7 @@ def _with_labels(
     }
     supports = fold_supports(store.index, store.spec, plan)
     if not set(labels["support_scans"]) & set(supports):
-        labels["in_place_of"] = list(supports)  # tables say so: results/summary/notes.py
+        labels["in_place_of"] = list(supports)  # a note in tables: results/summary/notes.py
     annotated = AnnotatedEpisodes(
         SliceReader(store, intensities), pairs, store.spec.classes, seed=seed,
         augmentation=method.recipe.augmentation, batch=method.recipe.batch, prepare=learner.prepare,
@@ -253,7 +254,7 @@ def _with_labels(
 
 
 def _backbone_entry(training: TrainingPlan, about: Pretraining | None) -> Stages:
-    """Return what records say of the stage that made the backbone, if the plan has one."""
+    """Return the record's entry of the backbone stage, as a list; empty if the plan has none."""
     if training.backbone_stage is None or about is None:
         return []
     return [
@@ -268,7 +269,7 @@ def _backbone_entry(training: TrainingPlan, about: Pretraining | None) -> Stages
 
 
 def _stage_entry(stage: EpisodeStage, model: Model) -> dict[str, Any]:
-    """Return what records say of a stage of episodes: its training's key, steps and skipped episodes."""
+    """Return the record's entry of an episode stage: its training's key, steps and skipped episodes."""
     return {
         "name": stage.name,
         "key": model.description["key"],
@@ -281,10 +282,10 @@ def _description(
     model: Model, start: dict[str, Any], training: TrainingPlan, stages: Stages,
     machines: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the `model` part of a record says of the first episodes of a training in stages.
+    """Return the fields of a record's `model` part after the first episode stage of a training in stages.
 
-    Every fold's backbone differs, so its weights go by the stage's name and its key stands among the stages;
-    files of a pattern go by the pattern's name.
+    Every fold has its own backbone, so `start` names the stage or the file pattern; the entry of the stage
+    holds the backbone's key.
     """
     return {
         "initial_weights": start,

@@ -59,23 +59,29 @@ def commands(board: Board) -> Prose:
 
 
 def _command(line: LeaderboardRow, seed: int) -> str:
-    """Return the `fewshot run` command of one row and seed, quoted for a shell."""
+    """Return the `run` command of a row and seed, or the `evaluate` command of its checkpoint files.
+
+    The command is quoted for a shell.
+    """
     record = line.row.first.record
     model, method = record.model, record.method
-    words = ["fewshot", "run", "--dataset", record.dataset.name, "--setting", str(record.setting)]
+    is_external = model.checkpoint == "external"
+    words = ["fewshot", "evaluate" if is_external else "run"]
+    words += ["--dataset", record.dataset.name, "--setting", str(record.setting)]
     words += ["--protocol", record.protocol.name, "--method", method.name]
     if model.encoder is not None:
         words += ["--encoder", model.encoder]
-    if model.initial_weights is not None and model.checkpoint != "external":
+    if model.initial_weights is not None and not is_external:
         words += ["--weights", model.initial_weights.name]
     steps = _typed_steps(record)
-    if steps is not None:
+    if steps is not None and not is_external:
         words += ["--steps", str(steps)]
-    words += ["--seed", str(seed)]
-    if model.checkpoint == "external":
+    if is_external:
         words += ["--checkpoint", "PATTERN"]
         if model.name is not None:
             words += ["--name", model.name]
+    else:
+        words += ["--seed", str(seed)]
     if model.checkpoint in ("validation", "oracle"):
         words += ["--checkpoint-policy", model.checkpoint]
     if model.precision not in (None, "float32"):

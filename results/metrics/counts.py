@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
-
-from fewshot.base.types import ScanScore
 
 
 def count(pred: Any, truth: Any) -> tuple[Any, Any, Any]:
@@ -46,27 +43,6 @@ def precision(tp: int, fp: int) -> float | None:
 def recall(tp: int, fn: int) -> float | None:
     """Return tp / (tp + fn) in [0, 1]; None if the truth is empty."""
     return _ratio(tp, tp + fn)
-
-
-def add(scores: Sequence[ScanScore]) -> ScanScore:
-    """Return the sum of the slices and counts of scores of one class, scan and support set.
-
-    Raises `ValueError` for an empty sequence, for different classes, scans or supports, and for an undefined
-    score.
-    """
-    questions = {(score.class_name, score.scan, score.supports) for score in scores}
-    if len(questions) != 1:
-        raise ValueError(f"scores of {len(questions)} questions given, wanted parts of one")
-    if any(score.undefined is not None for score in scores):
-        raise ValueError("an undefined score can't be added to")
-    (question,) = questions
-    return ScanScore(
-        *question,
-        slices=sum(score.slices for score in scores),
-        tp=sum(score.tp for score in scores),
-        fp=sum(score.fp for score in scores),
-        fn=sum(score.fn for score in scores),
-    )
 
 
 def _ratio(numerator: int, denominator: int) -> float | None:

@@ -1,7 +1,7 @@
-"""The parts of a record as frozen dataclasses: protocol, dataset, method, model, training, scores, machines.
+"""The parts of a record: frozen dataclasses whose annotations are the schema of their JSON.
 
-The annotations are the schema of the JSON (`results/records/record_json.py`). Ratios are in [0, 1], counts in
-pixels.
+Ratios are in [0, 1], counts in pixels. The JSON must hold every field without a default, with null for None.
+It leaves out a field that equals its default.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The layouts of original downloads, one file each."""
+"""Layouts of the original downloads, one module per dataset."""

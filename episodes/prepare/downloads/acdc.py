@@ -1,4 +1,4 @@
-"""The ACDC download, `patientNNN/patientNNN_frameXX.nii.gz` beside `_gt.nii.gz`: end-diastolic frames."""
+"""The ACDC download: end-diastolic `patientNNN/patientNNN_frameXX.nii.gz` beside `_gt.nii.gz`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PERCENTILE = 99.0
 
 
 def detect(folder: Path) -> bool:
-    """Return whether the folder, or one that the download has below it, holds patients' folders."""
+    """Return whether the folder, or a known folder below it, holds patients' folders."""
     return any(_patients(folder / place) for place in PLACES)
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
-    """Return one scan for each patient that the dataset has, under the patient's number.
+    """Return one scan for each patient of the dataset, under the patient's number.
 
-    The scan is the end-diastolic frame that the patient's Info.cfg names; no other frame is used, so no
-    patient can be on two sides of a split. Patients that the dataset lacks are left out. Raises `UserError`
-    for a missing patient, Info.cfg, frame number or file.
+    The scan is the end-diastolic frame that the patient's Info.cfg names. No other frame is used, so no
+    patient is on both sides of a split. Patients outside the dataset are ignored. Raises `UserError` for a
+    missing patient, Info.cfg, frame number or file.
     """
     found = next((patients for place in PLACES if (patients := _patients(folder / place))), {})
     missing = [scan for scan in spec.scans if scan not in found]
@@ -44,13 +44,13 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
 
 def end_diastolic_frame(info: Path) -> int:
-    """Return the number of the end-diastolic frame that an Info.cfg gives as `ED: number`."""
+    """Return the number of the end-diastolic frame from the line `ED: number` of an Info.cfg."""
     try:
         text = info.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{info}: no such file, wanted one with a line `ED: number`; add it") from None
     except UnicodeDecodeError:
-        raise UserError(f"{info} is no text, wanted a line `ED: number`; fetch it again") from None
+        raise UserError(f"{info} is not text, wanted a line `ED: number`; fetch it again") from None
     frames = [match[1] for line in text.splitlines() if (match := FRAME.fullmatch(line.strip()))]
     if len(frames) != 1:
         raise UserError(f"{info} has {len(frames)} lines `ED: number`, wanted one; fetch it again")
@@ -58,9 +58,9 @@ def end_diastolic_frame(info: Path) -> int:
 
 
 def rescaled(image: NiftiImage) -> NiftiImage:
-    """Return the image with its minimum at 0 and its 99th percentile, and all above, at 4095; uint16.
+    """Return the image scaled from 0 (minimum) to 4095 (99th percentile) and clipped there; uint16.
 
-    Scanners' scales differ between patients by far; the published layout's files are stored so.
+    Scanners' scales differ widely between patients; the published layout's files are scaled this way.
     """
     low, high = float(image.array.min()), float(np.percentile(image.array, PERCENTILE))
     if not low < high:
@@ -79,7 +79,7 @@ def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) 
 
 
 def _patients(folder: Path) -> dict[str, Path]:
-    """Return number -> folder of the patients' folders that lie in `folder`."""
+    """Return patient number -> patient's folder in `folder`."""
     if not folder.is_dir():
         return {}
     found: dict[str, Path] = {}

@@ -1,7 +1,7 @@
-"""The CHAOS download of abdominal MR: T2-SPIR as DICOM slices, the organs as PNG masks.
+"""The CHAOS download of abdominal MR: T2-SPIR images as DICOM slices, organs as PNG masks.
 
-`MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`. DICOM rows run from front to back; the
-published volumes, which all results are on, have them from back to front, so rows are flipped here.
+`MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`. DICOM rows run from front to back. The rows
+of the published volumes, on which all results were computed, run from back to front; this module flips them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LAST_NUMBER = re.compile(r"(\d+)\D*")
 
 
 def detect(folder: Path) -> bool:
-    """Return whether the folder is the download, its Train_Sets or its MR."""
+    """Return whether the folder is the download, its folder Train_Sets or its folder MR."""
     return _home(folder) is not None
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
-    """Return the scans by the download's numbers, in integer order.
+    """Return the scans under the numbers of the download, in integer order.
 
     Raises `UserError` for ids that are not the dataset's, for missing ones, and for folders without files.
     """
@@ -85,10 +85,17 @@ def _raw_scan(scan: str, images: tuple[Path, ...], labels: tuple[Path, ...], spe
 def read_pair(
     scan: str, images: Sequence[Path], labels: Sequence[Path], spec: DatasetSpec
 ) -> tuple[NiftiImage, NiftiImage]:
-    """Return the image as in the series, back to front and upward, and its label in the dataset's values.
+    """Return the image, rows from back to front and slices upwards, and its label in the dataset's values.
 
-    Raises `UserError` for what `read_series` refuses, a slice without a mask or a mask without a slice,
-    a mask of another size, and a value that is no organ's.
+    Args:
+        scan: id of the scan, for messages.
+        images: DICOM slices.
+        labels: PNG masks.
+        spec: facts of the dataset.
+
+    Raises:
+        UserError: as `read_series`; a slice or a mask without its partner, a mask of another size, or a value
+            that is not an organ's.
     """
     series, order = read_series(images)
     masks = {_number(path): path for path in labels}

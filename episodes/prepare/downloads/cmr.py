@@ -1,4 +1,4 @@
-"""The MS-CMRSeg 2019 files of bSSFP scans, `patientN_C0.nii.gz` beside `patientN_C0_manual.nii.gz`."""
+"""The MS-CMRSeg 2019 download of bSSFP scans: `patientN_C0.nii.gz`, `patientN_C0_manual.nii.gz`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
 
 FILE = re.compile(r"patient(\d+)_C0(_manual)?\.nii(\.gz)?")
-VALUES = {200: "lv-myo", 500: "lv-bp", 600: "rv"}  # in the files
+VALUES = {200: "lv-myo", 500: "lv-bp", 600: "rv"}  # values in the files
 
 
 def detect(folder: Path) -> bool:
-    """Return whether the folder, or one below it, holds such files: the download parts them."""
+    """Return whether the folder or one below it holds such files; the download spreads them over folders."""
     return any(FILE.fullmatch(path.name) for path in folder.rglob("patient*_C0*.nii*"))
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
-    """Return the scans of the patients that the dataset has, in the order of their numbers.
+    """Return the scans of the dataset's patients, in the order of their numbers.
 
-    Image and label may lie in different folders below `folder`; other sequences and other patients are
-    left out. Raises `UserError` where a patient lacks either file or has one twice.
+    Image and label may lie in different folders below `folder`; other sequences and patients are ignored.
+    Raises `UserError` if a patient lacks a file or has one twice.
     """
     found: dict[bool, dict[str, Path]] = {False: {}, True: {}}
     for path in sorted(folder.rglob("patient*_C0*.nii*")):
@@ -58,9 +58,9 @@ def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) 
 
 
 def remapped(label: NiftiImage, spec: DatasetSpec) -> NiftiImage:
-    """Return the label, uint8, with 200, 500 and 600 become the dataset's values of their classes.
+    """Return the label, uint8, with 200, 500 and 600 replaced by the dataset's values of their classes.
 
-    Raises `UserError` that lists what was found if there is another value.
+    Raises `UserError` with all values of the file if it holds another one.
     """
     values = np.unique(label.array).tolist()
     if not set(values) <= {0, *VALUES}:

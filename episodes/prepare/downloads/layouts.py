@@ -1,6 +1,6 @@
-"""Which layout a folder has: the published one, or that of a dataset's download.
+"""Layouts of folders: the published layout and those of the datasets' downloads.
 
-A layout is one entry of `LAYOUTS`: how it is recognised, and how its scans are found.
+An entry of `LAYOUTS` recognises a layout and finds its scans.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from fewshot.base.errors import UserError
 
 @dataclass(frozen=True)
 class DownloadLayout:
-    """`detect(folder)` says whether the folder looks like it; `scans` returns its scans by id, complete.
+    """One layout of a folder.
 
-    `files`: what it is made of, for errors; `datasets`: those that come in it, () for any; `strict`: a
-    label that fits its image worse than its mirror image does is an error, not a warning. `prepared_by`: who
-    made the volumes that the store will hold, one of `episodes.store.PREPARED_BY`.
+    `files`: its file names, for errors; `datasets`: datasets that have it, () for any; `detect`: returns
+    whether a folder has it; `scans`: returns all scans of a folder by id; `strict`: a label whose mirror
+    image fits better is an error, not a warning; `prepared_by`: origin of the volumes, one of
+    `episodes.store.store.PREPARED_BY`.
     """
 
     files: str
@@ -54,9 +55,9 @@ LAYOUTS: dict[str, DownloadLayout] = {
 
 
 def detect(folder: Path, spec: DatasetSpec) -> tuple[str, DownloadLayout]:
-    """Return the name and the layout of a folder for a dataset.
+    """Return the name of the layout of `folder` for a dataset, and the layout.
 
-    Raises `UserError` for a missing folder, one of no known layout, and one that has two.
+    Raises `UserError` if the folder is missing, or has no known layout or several.
     """
     possible = {
         name: layout
@@ -66,7 +67,7 @@ def detect(folder: Path, spec: DatasetSpec) -> tuple[str, DownloadLayout]:
     wanted = " and no ".join(f"{layout.files} ({name})" for name, layout in possible.items())
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is no folder; give the one that holds {wanted.replace(' and no ', ' or ')}"
+            f"{folder} is not a folder; give the one that holds {wanted.replace(' and no ', ' or ')}"
         )
     found = [name for name, layout in possible.items() if layout.detect(folder)]
     if not found:

@@ -1,4 +1,4 @@
-"""The Synapse download of abdominal CT, `img/imgNNNN.nii.gz` beside `label/labelNNNN.nii.gz`."""
+"""The Synapse download of abdominal CT: `img/imgNNNN.nii.gz` and `label/labelNNNN.nii.gz`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FILE = re.compile(r"(img|label)(\d+)\.nii(\.gz)?")
 
 
 def detect(folder: Path) -> bool:
-    """Return whether the folder, or one that the download has below it, holds `img` or `label` files."""
+    """Return whether the folder, or a known folder below it, holds `img` or `label` files."""
     return _home(folder) is not None
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     """Return the scans, renumbered from 0 in the order of the numbers in their names.
 
-    Raises `UserError` for files that don't pair and for another number of scans than the folds need.
+    Raises `UserError` for a file without its partner, and if the number of scans does not fit the folds.
     """
     home = _home(folder)
     if home is None:

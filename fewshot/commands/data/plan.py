@@ -1,27 +1,36 @@
-"""Print what an evaluation will ask: folds, supports, queries, parts, scored and excluded slices."""
+"""Print the plan of an evaluation: folds, supports, queries, parts, scored and excluded slices.
+
+Examples:
+  fewshot plan --dataset chaost2 --setting 2
+  fewshot plan --dataset chaost2 --folds 0 --groups upper --out plan.json
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared.add_question(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write every plan, whole, as JSON")
+    options.add_evaluation(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", type=Path, metavar="FILE",
+        help="also write the complete plans to FILE as JSON, for fewshot score (default: print only)",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plans and their hashes; write them where `--out` says."""
+    """Print the plans and their hashes; write them to `--out`."""
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
     from fewshot.base.atomic_io import hash_of, write_json
     from protocols.rules.spec import choose_folds, load_protocol
 
-    protocol = load_protocol(args.protocol).asked_with(args.shots, args.parts)
+    protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)
     store = shared.open_store(args.work, args.dataset)
     groups = protocol.groups_for(store.spec)
     names = shared.choose_groups(args.groups, tuple(groups), args.dataset)

@@ -1,10 +1,14 @@
-"""Make a store from a folder of volumes: a dataset's download, or the published layout.
+"""Make a store from a folder of volumes: a dataset's download, or image_ID.nii.gz beside label_ID.nii.gz.
 
-The published layout is image_ID.nii.gz beside label_ID.nii.gz; downloads are prepared by the rules of the
-published results. What was found is printed, with warnings; what can't be right stops the command. The
-store lies in WORK/stores/DATASET, with contact.png, a picture of every scan (of the first 50; contact-2.png
-and so on show the others). A store that was made of the same files by the same facts is left as it is; of
-others, it is replaced with --overwrite alone.
+Downloads are prepared by the rules of the published results. The command prints what it found, with warnings;
+an impossible input stops it. The store is WORK/stores/DATASET. Its contact.png shows every scan (the first
+50; contact-2.png and so on show the others). A store made of the same files by the same facts is left as it
+is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE.
+
+Examples:
+  fewshot prepare chaost2 downloads/CHAOS
+  fewshot prepare my-mri scans --spec my-mri.toml
+  fewshot prepare phantom-mri --size 64
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +33,7 @@ NAME = "prepare"
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """What a folder's layout says of its scans: a name in words, and two fields of a `Layout`."""
+    """How a folder holds its scans: a name to print, and two fields of its `Layout`."""
 
     name: str
     strict: bool
@@ -38,23 +42,34 @@ class FolderLayout:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("dataset", metavar="DATASET", help="a known dataset, e.g. chaost2 or sabs")
     parser.add_argument(
-        "folder", type=Path, nargs="?", metavar="FOLDER", help="folder of the volumes; phantoms need none"
+        "dataset", metavar="DATASET", help="a known dataset (fewshot list datasets), or your own with --spec"
     )
     parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="FOLDER",
+        help="folder of the volumes; phantoms need no folder",
+    )
+    group = parser.add_argument_group("volumes")
+    group.add_argument(
         "--spec", type=Path, metavar="FILE", help="TOML file of your own dataset's facts: docs/your-data.md"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a store of other files")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
-    parser.add_argument("--size", type=int, metavar="N", help="of phantoms: pixels a side (default: 96)")
-    parser.add_argument(
-        "--phantom-slices", type=int, metavar="N", help="of phantoms: slices a scan, on average"
-    )
+    group = parser.add_argument_group("phantoms")
+    group.add_argument("--size", type=int, metavar="N", help="pixels a side of a phantom (default: 96)")
+    group.add_argument(
+        "--phantom-slices", type=int, metavar="N",
+        help="mean number of slices of a phantom (default: that of its kind)",
+    )  # fmt: skip
+    group = parser.add_argument_group("machine")
+    group.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    group = parser.add_argument_group("store")
+    group.add_argument("--overwrite", action="store_true", help="replace a store of other files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare the dataset and print what was found; status 0."""
+    """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
     from episodes.phantoms.generate import KINDS
 
@@ -87,12 +102,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
-    """Return the facts, the scans and what the folder's layout says of them."""
+    """Return the dataset's facts, its raw scans and the layout of its folder."""
     from episodes.prepare.downloads.layouts import detect
     from episodes.prepare.folder import own_scans, read_own_facts
-    from episodes.prepare.spacing import settle_spacing
-    from episodes.store.dataset import load_dataset_spec
+    from episodes.prepare.spacing import mark_unknown_spacing
+    from episodes.store.dataset import known_datasets, load_dataset_spec
 
+    if args.spec is None and args.dataset not in known_datasets():
+        error = unknown_name("dataset", args.dataset, known_datasets())
+        raise UserError(f"{error}; give the facts of your own dataset with --spec FILE (docs/your-data.md)")
     own = None if args.spec is None else read_own_facts(args.spec, args.dataset)
     spec = load_dataset_spec(args.dataset) if own is None else own.spec
     if args.folder is None:
@@ -102,7 +120,7 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
         return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
     name, layout = detect(args.folder, spec)
     scans = layout.scans(args.folder, spec)
-    facts = settle_spacing(spec, scans) if name == "published" else spec
+    facts = mark_unknown_spacing(spec, scans) if name == "published" else spec
     return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
 
 
@@ -127,24 +145,24 @@ def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
     from results.summary.comparability import PREPARED_BY
 
     index = store.index
-    slices = sum(index.depths.values())
-    drawable = sum(len(found) for found in index.superpixel_slices.values())
+    depth = sum(index.depths.values())
+    drawable = sum(len(slices) for slices in index.superpixel_slices.values())
     lines = [
-        f"{store.spec.title}: {len(index.scans)} scans, {slices} slices, {drawable} of them with superpixels",
+        f"{store.spec.title}: {len(index.scans)} scans, {depth} slices, {drawable} of them with superpixels",
         f"store {store.path}, hash {store.hash}, prepared by: {PREPARED_BY[store.prepared_by]}",
     ]
-    raw = [(found.raw_shape, found.raw_spacing_mm) for found in facts]
-    prepared = [(found.shape, found.spacing_mm) for found in facts]
+    raw = [(scan.raw_shape, scan.raw_spacing_mm) for scan in facts]
+    prepared = [(scan.shape, scan.spacing_mm) for scan in facts]
     if raw != prepared:
         lines.append(_grids("files", raw, store.spec.spacing_known))
     lines.append(_grids("store", prepared, store.spec.spacing_known))
-    inside = [(found.in_body, found.scan) for found in facts if found.in_body is not None]
-    share, scan = min(inside)
-    lines.append(f"labelled voxels that lie in the body: {100 * share:.1f} % or more (least in scan {scan})")
+    inside = [(scan.in_body, scan.scan) for scan in facts if scan.in_body is not None]
+    share, worst = min(inside)
+    lines.append(f"labelled voxels that lie in the body: {100 * share:.1f} % or more (least in scan {worst})")
     lines.append(f"{'class':<22}{'value':>6}{'scans':>7}{'slices':>8}{'voxels':>12}")
     for name, value in store.spec.classes.items():
         shown = [len(index.slices_of(name, scan)) for scan in index.scans]
-        voxels = sum(found.voxels[name] for found in facts)
+        voxels = sum(scan.voxels[name] for scan in facts)
         mark = "  tested" if name in store.spec.tested else ""
         lines.append(f"{name:<22}{value:>6}{sum(map(bool, shown)):>7}{sum(shown):>8}{voxels:>12}{mark}")
     lines += [f"warning: {text}" for text in _grouped(store.warnings)]
@@ -152,7 +170,7 @@ def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
 
 
 def _grouped(warnings: Sequence[str]) -> list[str]:
-    """Say once what holds of several scans: "scan 1: X" and "scan 2: X" become "scans 1, 2: X"."""
+    """Merge equal warnings of several scans: "scan 1: X" and "scan 2: X" become "scans 1, 2: X"."""
     scans: dict[str, list[str]] = {}
     for text in warnings:
         scan, separator, rest = text.removeprefix("scan ").partition(": ")
@@ -166,10 +184,10 @@ def _grouped(warnings: Sequence[str]) -> list[str]:
 
 
 def _grids(what: str, grids: Sequence[tuple[tuple[int, ...], tuple[float, ...]]], known: bool) -> str:
-    """Return the range of sizes and, where they are `known`, of spacings, per axis."""
+    """Return the range of sizes and, if `known`, of spacings in mm, per axis."""
     sizes = [_range([f"{size}" for size in sorted({shape[axis] for shape, _ in grids})]) for axis in range(3)]
     if not known:
-        return f"{what}: {' x '.join(sizes)} voxels (z, y, x), spacing unknown: nothing is told in mm"
+        return f"{what}: {' x '.join(sizes)} voxels (z, y, x), spacing unknown: nothing is given in mm"
     spacings = [
         _range([f"{value:.4g}" for value in sorted({spacing[axis] for _, spacing in grids})])
         for axis in range(3)
@@ -191,7 +209,7 @@ def _facts(store: Store) -> list[ScanFacts]:
 def _already_prepared(
     folder: Path, scans: Mapping[str, RawScan], spec: DatasetSpec, destination: Path
 ) -> Store | None:
-    """Return the store at `destination` if it was made of `folder`'s files; one of others is an error."""
+    """Return the store at `destination`, None without one; a store of other files raises `UserError`."""
     from episodes.prepare.build import same_sources
     from episodes.store.store import Store
 
@@ -223,12 +241,12 @@ def _prepare(
     with ExitStack() as stack:
         bars = [stack.enter_context(progress(len(scans), f"{spec.name}: checking pairs", "scan"))]
 
-        def checked(found: ScanFacts) -> None:
+        def add_facts(scan: ScanFacts) -> None:
             bars[-1].update(1)
-            facts.append(found)
+            facts.append(scan)
             if len(facts) == len(scans):
                 stack.close()
-                total = sum(found.shape[0] for found in facts)
+                total = sum(each.shape[0] for each in facts)
                 bars.append(stack.enter_context(progress(total, f"{spec.name}: superpixels", "slice")))
 
         store = build_store(
@@ -239,7 +257,7 @@ def _prepare(
             strict=layout.strict,
             prepared_by=layout.prepared_by,
             workers=workers,
-            checked=checked,
-            sliced=lambda count: bars[-1].update(count),
+            on_scan=add_facts,
+            on_progress=lambda count: bars[-1].update(count),
         )
     return store, facts

@@ -1,6 +1,10 @@
-"""Draw a prepared scan as one PNG: its slices with the classes outlined, and again with its superpixels.
+"""Draw a prepared scan as one PNG: its slices with outlined classes, and again with their superpixels.
 
-Slices count from 0 in stored order; of more than 24 an even choice is drawn, which --slices narrows down.
+Slices count from 0 in stored order. At most 24 are drawn, evenly spaced; --slices narrows the range.
+
+Examples:
+  fewshot view chaost2 1
+  fewshot view chaost2 1 --slices 10:20 --out scan-1.png
 """
 
 from __future__ import annotations
@@ -16,14 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", metavar="STORE", help="a dataset under WORK/stores, or the path of a store")
     parser.add_argument("scan", metavar="SCAN", help="a scan's id")
-    parser.add_argument("--slices", metavar="A:B", help="from slice A to slice B, both included")
-    parser.add_argument(
+    group = parser.add_argument_group("picture")
+    group.add_argument(
+        "--slices", metavar="A:B", help="from slice A to slice B, both included (default: all)"
+    )
+    group.add_argument(
         "--out", type=Path, metavar="FILE", help="PNG (default: WORK/figures/<dataset>_<scan>.png)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the picture; print the slices it shows and where it is."""
+    """Draw the picture; print its slices and its path."""
     from episodes.figures.scan_sheet import spread_out, write_scan_sheet
     from episodes.store.store import Store
 

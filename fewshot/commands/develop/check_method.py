@@ -1,22 +1,29 @@
-"""Hold a method to the learner contract: one line a check, exit status 1 where one fails.
+"""Test a method against the learner contract: one line a check, exit status 1 if one fails.
 
-The method is built with its default options on a random ResNet-18 and asked synthetic slices of 64 x 64 on
-the CPU; one that trains is trained for a few steps, twice. `n/a` says why a check has nothing to ask.
+The method is built with its default options on a random ResNet-18 and run on synthetic slices of 64 x 64 on
+the CPU. A trainable method is trained for a few steps, twice. `n/a` gives the reason why a check does not
+apply.
+
+Examples:
+  fewshot check-method my_method.py:MyMethod
+  fewshot check-method panet --format json
 """
 
 from __future__ import annotations
 
 import argparse
 
+from fewshot.commands import options
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("method", metavar="METHOD", help="a name, package.module:Class or file.py:Class")
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    options.add_format(parser.add_argument_group("output"), ("text", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the results; status 1 if a check failed."""
+    """Print the results; return 1 if a check failed."""
     import dataclasses
     import json
 
@@ -25,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     results = check_method(resolve_method(args.method))
     failed = sum(result.status == "FAIL" for result in results)
-    if args.json:
+    if args.format == "json":
         print(json.dumps([dataclasses.asdict(result) for result in results], indent=1))
     else:
         for result in results:

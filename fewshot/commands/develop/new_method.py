@@ -1,4 +1,9 @@
-"""Write a working method and its test: NAME.py and test_NAME.py, to be changed into your own."""
+"""Write a working method and its test, NAME.py and test_NAME.py, for you to change into your own.
+
+Examples:
+  fewshot new-method my_method
+  fewshot new-method my_method --out methods
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,7 @@ class {title}(PrototypeLearner):
         return similarities(torch.stack(prototypes), query_features, scale=20.0)
 '''
 
-TEST = '''"""{title}: an answer worked out by hand, and the contract that every method keeps."""
+TEST = '''"""{title}: a mask worked out by hand, and the learner contract."""
 
 from pathlib import Path
 
@@ -57,7 +62,8 @@ def test_the_contract() -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="file name without .py, e.g. my_method")
-    parser.add_argument(
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="folder to write to (default: this one)"
     )
 

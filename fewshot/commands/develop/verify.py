@@ -1,4 +1,9 @@
-"""Replay reference vectors of the released programs; exit 1 if any fails or nothing was found."""
+"""Replay reference vectors of the released programs; exit with 1 if one fails or there is no vector.
+
+Examples:
+  fewshot verify conformance
+  fewshot verify conformance/dspnet --format json
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
+from fewshot.commands import options
 
 if TYPE_CHECKING:
     from protocols.conformance.quantity import Quantity
@@ -45,26 +51,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", type=Path, metavar="DIR", help="folder of families of reference vectors, or one family"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    options.add_format(parser.add_argument_group("output"), ("text", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line per quantity as it is known; return 0 if every one is within tolerance."""
+    """Print a line per quantity once it is computed; return 0 if all are within tolerance."""
     covered, others = families(args.folder)
+    as_json = args.format == "json"
     quantities = []
     empty = []
     for family in covered:
-        found = 0
+        count = 0
         for quantity in _quantities(family):
-            found += 1
+            count += 1
             quantities.append(quantity)
-            if not args.json:
+            if not as_json:
                 print(line(quantity), flush=True)
-        if not found:
+        if not count:
             empty.append(family.name)
     failed = [quantity for quantity in quantities if not quantity.ok]
     passed = bool(quantities) and not failed and not empty
-    if args.json:
+    if as_json:
         print(json.dumps(_report(quantities, empty, others, passed), indent=1, allow_nan=False))
         return 0 if passed else 1
     for name in others:
@@ -105,7 +112,7 @@ def _quantities(family: Path) -> Iterator[Quantity]:
 def _report(
     quantities: list[Quantity], empty: list[str], others: list[str], passed: bool
 ) -> dict[str, object]:
-    """Return what `--json` prints; an error that is no finite number is null."""
+    """Return the object that `--format json` prints; a non-finite error becomes null."""
     return {
         "ok": passed,
         "quantities": [

@@ -1,15 +1,19 @@
 """Train a method without each of its modules, under several seeds, and print what each module is worth.
 
-The rows are the `ablations` of the learner class. Every row is trained and evaluated as `fewshot run` does,
-with its records; existing models and records are reused. The table has the mean over seeds, the spread over
-seeds, and a bootstrap interval of the difference to the first row, which draws scans within their folds.
+The rows are the `ablations` of the learner class. Every row is trained and evaluated like `fewshot run`, with
+records; existing models and records are reused. The table shows the mean over seeds, the spread over seeds
+and a bootstrap interval of the difference to the first row, which draws scans within their folds.
+
+Examples:
+  fewshot ablate dspnet --dataset chaost2
+  fewshot ablate densemp --dataset chaost2 --setting 2 --seeds 0 --folds 0,1
 """
 
 from __future__ import annotations
 
 import argparse
 
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "method", metavar="METHOD", help="a method that has ablations: densemp, dspnet, or file.py:Class"
     )
-    shared.add_question(parser)
-    parser.add_argument("--seeds", default="0,1,2", metavar="N,N", help="of training (default: 0,1,2)")
-    shared.add_training(parser)
-    shared.add_machine(parser, several=True)
+    options.add_evaluation(parser)
+    options.add_seeds(options.add_training(parser))
+    options.add_machine(parser, several=True)
 
 
 def run(args: argparse.Namespace) -> int:

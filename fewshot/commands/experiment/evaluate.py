@@ -1,8 +1,12 @@
 """Evaluate without training: a model key (or its beginning), or checkpoint files by --checkpoint PATTERN.
 
-Several checkpoints of one method stand side by side in a work folder if each has a --name.
-A model may be asked under several protocols at once, --protocol A,B,C: each slice is encoded once, and every
-protocol whose training rules a model trained here fits gives records. Status 1 where some were refused.
+Give each of several checkpoints of one method in a work folder a --name. --protocol A,B,C evaluates a model
+under several protocols at once and encodes each slice once. A model trained here gives records only under
+protocols whose training rules it fits; the status is 1 if one was refused.
+
+Examples:
+  fewshot evaluate 3fa2 --protocol alpnet-ep1,open-ep
+  fewshot evaluate --checkpoint released_{fold}.pth --method ssl-alpnet --dataset chaost2 --setting 1
 """
 
 from __future__ import annotations
@@ -11,33 +15,35 @@ import argparse
 from pathlib import Path
 
 from fewshot.base.errors import UserError
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="beginning of a key under WORK/models")
-    parser.add_argument(
-        "--checkpoint", metavar="PATTERN", help="checkpoint files; {fold} and {group} are filled in"
+    group = parser.add_argument_group("checkpoint files")
+    group.add_argument(
+        "--checkpoint",
+        metavar="PATTERN",
+        help="checkpoint files in place of MODEL, {fold}, {group} filled in",
     )
-    shared.add_question(parser, required=False)
-    parser.add_argument(
+    group.add_argument("--name", metavar="NAME", help="name of the checkpoint in tables")
+    options.add_encoder(group)
+    options.add_option(group)
+    group.add_argument(
+        "--same-checkpoint", action="store_true", help="allow one file for several folds; records are marked"
+    )
+    group = options.add_evaluation(parser, required=False)
+    group.add_argument(
         "--method", metavar="M",
         help="method of --checkpoint (default: ssl-alpnet); with MODEL, the file of a user's method",
     )  # fmt: skip
-    parser.add_argument("--encoder", metavar="E", help="with --checkpoint (default: the method's)")
-    parser.add_argument(
-        "--option", action="append", default=[], metavar="K=V", help="with --checkpoint: an option"
-    )
-    parser.add_argument("--name", metavar="NAME", help="with --checkpoint: what tables call the checkpoint")
-    parser.add_argument(
-        "--same-checkpoint", action="store_true", help="allow one file for several folds (marked)"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--allow-mismatch", action="store_true",
-        help="also ask protocols whose training rules the model does not fit; records are marked hybrid",
+        help="evaluate also under protocols whose training rules the model does not fit; records are marked "
+        "hybrid",
     )  # fmt: skip
-    shared.add_machine(parser)
+    options.add_machine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,19 +71,19 @@ def _trained(args: argparse.Namespace) -> tuple[list[Path], dict[str, str]]:
     if args.name is not None:
         raise UserError("--name is for checkpoint files: a model trained here has a key; leave --name out")
     if args.allow_mismatch and args.setting is None:
-        raise UserError("--allow-mismatch needs --setting: a model of one setting would be asked in both")
+        raise UserError("--allow-mismatch needs --setting: a model of one setting would be evaluated in both")
     folder = shared.model_folder(args.work, args.model)
     device = shared.choose_device(args.device)
     method, spec, model = open_model(folder, device, args.method)
-    asked = args.dataset or spec["dataset"]
-    trained = None if asked == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
+    dataset = args.dataset or spec["dataset"]
+    trained = None if dataset == spec["dataset"] else shared.open_store(args.work, spec["dataset"])
     requests = [
-        replace(shared.request(args, asked, setting, name=name), train_store=trained)
+        replace(shared.request(args, dataset, setting, name=name), train_store=trained)
         for name in dict.fromkeys(args.protocol.split(","))
         for setting in ((1, 2) if args.setting is None else (args.setting,))
     ]
-    answers = evaluate_existing(requests, method, model, spec, args.allow_mismatch)
-    return answers.paths, answers.refused
+    evaluations = evaluate_existing(requests, method, model, spec, args.allow_mismatch)
+    return evaluations.paths, evaluations.refused
 
 
 def _external(args: argparse.Namespace) -> list[Path]:

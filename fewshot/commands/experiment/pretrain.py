@@ -1,10 +1,14 @@
 """Pre-train a backbone on unlabelled images by DenseCL, for `--weights` of any method.
 
-Images are the JPEG and PNG files of a folder (any, or ROCO's, whose non-radiology is left out), or the
-slices of prepared datasets: then one backbone for every fold, from its training scans alone. `fewshot run`
-refuses a backbone that saw a query scan, itself or as the file that it began with (`--weights FILE`).
-Prints where each backbone lies, its losses, and how often positions were matched and told apart,
-beside chance. Several processes of one machine: torchrun --nproc-per-node N -m fewshot pretrain densecl ...
+The images are the JPEG and PNG files of a folder (of a ROCO folder, the radiology part), or the slices of
+prepared datasets. Datasets give one backbone a fold, made from the fold's training scans. `fewshot run`
+refuses a backbone that saw a query scan, or that began with weights that saw one (`--weights FILE`). The
+command prints each backbone's path and losses, and the rates of correct matches beside chance. To use
+several processes of one machine: torchrun --nproc-per-node N -m fewshot pretrain densecl ...
+
+Examples:
+  fewshot pretrain densecl --images roco/train --weights imagenet
+  fewshot pretrain densecl --dataset chaost2 --recipe small --encoder resnet18 --out backbone_{fold}.pth
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,47 +29,36 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("kind", choices=("densecl",), help="what is learned from")
-    source = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("kind", choices=("densecl",), metavar="KIND", help="densecl")
+    group = parser.add_argument_group("images")
+    source = group.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, metavar="FOLDER", help="folder of JPEG and PNG files")
-    source.add_argument("--dataset", nargs="+", metavar="NAME", help="prepared datasets, e.g. chaost2")
-    parser.add_argument(
-        "--protocol", default="alpnet-ep1", metavar="P", help="whose folds and intensities (--dataset)"
-    )
-    parser.add_argument(
-        "--folds", default="all", metavar="F", help="all, or numbers with commas (--dataset; default: all)"
-    )
-    parser.add_argument(
-        "--encoder", default="resnet101", metavar="E", help="resnet18, resnet50 or resnet101 (default)"
-    )
-    parser.add_argument(
-        "--weights", default="random", metavar="W", help="random (default), imagenet, coco or a file"
-    )
-    parser.add_argument(
+    source.add_argument("--dataset", nargs="+", metavar="D", help="prepared datasets, e.g. chaost2")
+    group.add_argument(
+        "--protocol", default="alpnet-ep1", metavar="P",
+        help="name or .toml file; with --dataset: its folds and intensities",
+    )  # fmt: skip
+    options.add_folds(group)
+    group = parser.add_argument_group("training")
+    group.add_argument("--encoder", default="resnet101", metavar="E", help="resnet18, resnet50 or resnet101")
+    group.add_argument("--weights", default="random", metavar="W", help="random, imagenet, coco or a file")
+    group.add_argument(
         "--recipe", default="published", choices=("published", "small"),
-        help="small: 64 px, batch 64, queue 1,024, for a CPU (default: published)",
+        help="small: 64 px, batch 64, queue 1,024, for a CPU",
     )  # fmt: skip
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="K=V",
-        help="a number of the recipe, such as epochs=5",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    parser.add_argument("--precision", default="float32", choices=("float32", "bf16"), help="of training")
-    parser.add_argument(
-        "--checkpoint-every", type=int, default=200, metavar="N", help="steps between checkpoints"
-    )
-    parser.add_argument(
+    options.add_option(group, "a number of the recipe, such as epochs=5")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="training seed")
+    options.add_training_machine(group)
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--out", metavar="FILE",
-        help="copy each backbone there too; with --dataset {fold} in the name is filled in, as by --weights",
+        help="also copy each backbone to FILE; with --dataset the name holds {fold} (default: WORK only)",
     )  # fmt: skip
-    shared.add_device(parser)
+    options.add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train what is missing and print what came of it."""
+    """Train the missing backbones; print their paths and losses."""
     from fewshot.base.atomic_io import copy_to
     from fewshot.base.distributed import init_distributed
     from fewshot.learners.options import options_from
@@ -74,17 +67,17 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.pretraining import Stage1, ensure_pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
-        wanted = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
-        raise UserError(f"--out {args.out}: {wanted}")
+        remedy = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
+        raise UserError(f"--out {args.out}: {remedy}")
     base = RECIPES[args.recipe]
     recipe = options_from(type(base), shared.parse_options(args.option), base)
-    with init_distributed(shared.choose_device(args.device)) as (together, device):
+    with init_distributed(shared.choose_device(args.device)) as (context, device):
         stage = Stage1(
             recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
         )
         for fold, pictures, rule in _sources(args):
-            path = ensure_pretrained(stage, pictures, rule, args.work, together)
-            if together.rank == 0:
+            path = ensure_pretrained(stage, pictures, rule, args.work, context)
+            if context.rank == 0:
                 title = args.images.name if fold is None else f"fold {fold}"
                 print(f"{title}: {len(pictures)} images, {path}")
                 if args.out is not None:
@@ -94,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
-    """Yield what each backbone is made of: fold, images, and the intensity rule of a store's."""
+    """Yield fold, images and intensity rule of each backbone; (None, images, None) for a folder."""
     from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
     from episodes.plan.plan import scan_roles, training_scans
     from episodes.store.slices import normalisation
@@ -109,14 +102,14 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
     stores = [shared.open_store(args.work, name) for name in args.dataset]
     if len({store.hash for store in stores}) < len(stores):
         raise UserError(
-            f"--dataset {' '.join(args.dataset)}: a dataset stands twice, so that its pictures would count "
+            f"--dataset {' '.join(args.dataset)}: a dataset is repeated, so its pictures would count "
             "twice; name each once"
         )
     folds = [choose_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
     if len(set(folds)) > 1:
         raise UserError(
-            f"--dataset {' '.join(args.dataset)}: {', '.join(str(len(some)) for some in folds)} folds; name "
-            "those that all have with --folds"
+            f"--dataset {' '.join(args.dataset)}: {', '.join(str(len(numbers)) for numbers in folds)} folds; "
+            "name those that all have with --folds"
         )
     for fold in folds[0]:
         parts, rules = [], []

@@ -1,9 +1,13 @@
 """Score another program's masks under a plan that `fewshot plan --out` wrote, and record them as external.
 
-PREDICTIONS is a folder of scan_ID_label_K.nii.gz, one for every query scan ID and tested class of the plan; K
-is the class's stored value, 1 the class and 0 the rest. Masks have the prepared geometry of the store
-(WORK/stores/DATASET), as `fewshot run --save-predictions` writes them. A file that is missing or unfit stops
-everything; nothing is then written.
+PREDICTIONS holds scan_ID_label_K.nii.gz for every query scan ID and tested class of the plan. K is the
+class's stored value; in the mask the class is 1 and the rest 0. Masks have the prepared geometry of the store
+(WORK/stores/DATASET), like those of `fewshot run --save-predictions`. If a file is missing or does not fit,
+the command stops and writes nothing.
+
+Examples:
+  fewshot score masks --plan plan.json --name their-net --labels-used none
+  fewshot score masks/{fold} --plan plan.json --name their-net --labels-used training-group
 """
 
 from __future__ import annotations
@@ -27,19 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "predictions", metavar="PREDICTIONS", help="folder of masks; {fold} and {group} are filled in"
     )
-    parser.add_argument("--plan", type=Path, required=True, metavar="FILE", help="from fewshot plan --out")
-    parser.add_argument(
-        "--name", required=True, metavar="NAME", help="what tables call the method that made the masks"
+    group = parser.add_argument_group("evaluation")
+    group.add_argument("--plan", type=Path, required=True, metavar="FILE", help="file of fewshot plan --out")
+    group.add_argument(
+        "--protocol",
+        metavar="P",
+        help="file of the plan's protocol if it is not a shipped one (default: shipped)",
     )
-    parser.add_argument(
-        "--protocol", metavar="P", help="file of the plan's protocol where it is none of those shipped"
-    )
-    parser.add_argument(
+    group = parser.add_argument_group("method")
+    group.add_argument("--name", required=True, metavar="NAME", help="name of the method in tables")
+    group.add_argument(
         "--labels-used", choices=tuple(LABELS_USED),
         help="manual labels that the method's training saw: "
         + "; ".join(f"{value}: {meaning}" for value, meaning in LABELS_USED.items()),
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="write a record again where it exists")
+    group = parser.add_argument_group("records")
+    group.add_argument("--overwrite", action="store_true", help="write existing records again")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,12 +67,12 @@ def run(args: argparse.Namespace) -> int:
     paths = score_files(
         file,
         shared.open_store(args.work, file.dataset),
-        load_protocol(args.protocol or file.protocol).asked_with(file.shots, file.parts),
+        load_protocol(args.protocol or file.protocol).with_shots_and_parts(file.shots, file.parts),
         args.predictions,
         args.name,
         args.work,
         labels_used=args.labels_used,
-        redo=args.overwrite,
+        overwrite=args.overwrite,
     )
     print(render([read_record(path) for path in paths]))
     return 0

@@ -1,11 +1,15 @@
 """Segment a scan from one annotated scan and a model: no dataset, no store, no folds.
 
-Both scans are prepared by their modality as SSL-ALPNet prepares them, and the answer is written on the
-query's own voxels: 1 the class, 0 the rest. Without --slices one part is asked: the support's middle class
-slice serves every slice of the query, as in the protocol open-ep. With --slices A:B, between which the organ
-lies, three support slices (at 1/6, 1/2 and 5/6 of the class) serve the thirds of that range, as in
-alpnet-ep1, and what lies outside stays empty. Nothing is reoriented: support and query must lie alike in
-their arrays.
+Both scans are prepared by their modality as SSL-ALPNet prepares them. The mask is written on the query's own
+voxels: 1 the class, 0 the rest. Without --slices, the support's middle class slice serves every slice of the
+query, as in the protocol open-ep. With --slices A:B, the range that holds the organ, three support slices (at
+1/6, 1/2 and 5/6 of the class) serve the thirds of that range, as in alpnet-ep1, and the mask is empty
+elsewhere. Nothing is reoriented: support and query must have the same axes in their arrays.
+
+Examples:
+  fewshot segment --support a.nii.gz a_mask.nii.gz --query b.nii.gz --checkpoint 3fa2 --out b_mask.nii.gz
+  fewshot segment --support a.nii.gz a_mask.nii.gz --query b.nii.gz --checkpoint net.pth --method panet
+      --modality ct --slices 20:45 --out b_mask.nii.gz --picture b.png
 """
 
 from __future__ import annotations
@@ -15,56 +19,59 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 if TYPE_CHECKING:
-    from protocols.own_scan.scan_pair import Question
-    from protocols.own_scan.segment import Answer
+    from protocols.own_scan.scan_pair import SegmentationInput
+    from protocols.own_scan.segment import SegmentedScan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
+    group = parser.add_argument_group("scans")
+    group.add_argument(
         "--support", type=Path, nargs=2, required=True, metavar=("IMG", "MASK"), help="the annotated scan"
     )
-    parser.add_argument("--query", type=Path, required=True, metavar="IMG", help="the scan to segment")
-    parser.add_argument(
+    group.add_argument("--query", type=Path, required=True, metavar="IMG", help="the scan to segment")
+    group.add_argument(
+        "--label", type=int, metavar="K", help="the class in MASK (default: its only value besides 0)"
+    )
+    group.add_argument(
+        "--slices", metavar="A:B",
+        help="slices of the query file that hold the organ, from 0, both included (default: all)",
+    )  # fmt: skip
+    group.add_argument(
+        "--modality", choices=("mr", "ct"), help="how to prepare the scans (default: as the model's dataset)"
+    )
+    group.add_argument(
+        "--prepared", action="store_true", help="the scans are prepared already, like the model's dataset"
+    )
+    group = parser.add_argument_group("model")
+    group.add_argument(
         "--checkpoint", required=True, metavar="M",
         help="beginning of a key under WORK/models, a model folder, or a checkpoint file",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="PRED", help="ends in .nii.gz or .nii")
-    parser.add_argument(
-        "--label", type=int, metavar="K", help="the class in MASK (default: its only value besides 0)"
-    )
-    parser.add_argument(
-        "--slices", metavar="A:B",
-        help="slices of the query file, from 0 and both included, between which the organ lies",
-    )  # fmt: skip
-    parser.add_argument(
-        "--modality", choices=("mr", "ct"), help="how to prepare the scans (default: as the model's dataset)"
-    )
-    parser.add_argument(
-        "--prepared", action="store_true", help="the scans are prepared already, as the model's dataset was"
-    )
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="also draw a PNG of a few slices")
-    parser.add_argument(
-        "--method", metavar="NAME",
+    group.add_argument(
+        "--method", metavar="M",
         help="method of a checkpoint file (default: ssl-alpnet); with a model, the file of a user's method",
     )  # fmt: skip
-    parser.add_argument("--encoder", metavar="E", help="with a file (default: the method's)")
-    parser.add_argument("--option", action="append", default=[], metavar="K=V", help="with a file: an option")
-    parser.add_argument(
-        "--image-size", type=int, default=256, metavar="N", help="with a file: its input (default: 256)"
-    )
-    shared.add_device(parser)
-    parser.add_argument("--batch", type=int, default=0, metavar="N", help="slices encoded at once")
+    options.add_encoder(group)
+    options.add_option(group, "with a checkpoint file: an option of its method")
+    group.add_argument(
+        "--image-size", type=int, default=256, metavar="N",
+        help="with a checkpoint file: pixels a side of its input",
+    )  # fmt: skip
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, required=True, metavar="FILE", help="mask, .nii.gz or .nii")
+    group.add_argument("--picture", type=Path, metavar="FILE", help="also draw a PNG of a few slices")
+    options.add_batch(options.add_device(parser))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment, write the mask, and print what was found."""
+    """Segment, write the mask, and print its slices and volume."""
     from episodes.io.nifti import write_nifti
     from protocols.own_scan.model_lookup import find_model
-    from protocols.own_scan.scan_pair import read_question
+    from protocols.own_scan.scan_pair import read_segmentation_input
     from protocols.own_scan.segment import segment_scan
     from protocols.training.method_config import build_method_config
 
@@ -73,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
-    question = read_question(image, mask, args.query, args.label, shared.parse_slices(args.slices))
+    question = read_segmentation_input(image, mask, args.query, args.label, shared.parse_slices(args.slices))
     method = build_method_config(
         args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )
@@ -85,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     write_nifti(args.out, answer.mask, query.spacing_mm, query.origin, query.direction)
     for note in answer.notes:
         print(f"note: {note}")
-    for line in _told(question, answer):
+    for line in _summary(question, answer):
         print(line)
     if args.picture is not None:
         _draw(question, answer, f"{args.query.name} by {model.name}", args.picture)
@@ -94,23 +101,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _told(question: Question, answer: Answer) -> list[str]:
-    """Return what was asked and found, one line each."""
-    first, last = answer.asked[0], answer.asked[-1]
+def _summary(question: SegmentationInput, answer: SegmentedScan) -> list[str]:
+    """Return the lines to print: supports and slices of the query, fallback slices, voxels of the mask."""
+    first, last = answer.predicted_slices[0], answer.predicted_slices[-1]
     supports = ", ".join(map(str, answer.supports))
     lines = [
         f"class of value {question.value}: support slices {supports} (prepared) served slices {first} to "
-        f"{last} of {answer.depth} (prepared), {len(answer.asked)} answered"
+        f"{last} of {answer.depth} (prepared), {len(answer.predicted_slices)} segmented"
     ]
     if answer.fallback_slices:
-        lines.append(f"the method's fallback answered {answer.fallback_slices} of them")
+        lines.append(f"the method's fallback segmented {answer.fallback_slices} of them")
     shown = answer.shown
     where = f"on slices {shown[0]} to {shown[-1]} ({len(shown)})" if shown else "on no slice"
     lines.append(f"found {answer.voxels} voxels, {answer.volume_ml:.1f} ml, {where} of the query file")
     return lines
 
 
-def _draw(question: Question, answer: Answer, heading: str, path: Path) -> None:
+def _draw(question: SegmentationInput, answer: SegmentedScan, heading: str, path: Path) -> None:
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out

@@ -1,4 +1,11 @@
-"""Draw a board: Dice by class and method, against organ size, along the organ, and best to worst scans."""
+"""Draw a board: Dice by class and method, against organ size, along the organ, and best to worst scans.
+
+The last two need predictions saved by `fewshot run --save-predictions`.
+
+Examples:
+  fewshot figures --dataset chaost2
+  fewshot figures --dataset sabs --setting 2 --measure iou --out figures
+"""
 
 from __future__ import annotations
 
@@ -15,12 +22,12 @@ from fewshot.commands import board as shared_board
 if TYPE_CHECKING:
     from results.leaderboard.board import Board
 
-MOST_ANSWERS = 5
+MOST_METHODS = 5
 
 
 @dataclass(frozen=True)
 class DrawnFigure:
-    """A picture on disk, as SVG and as PNG, and what it shows."""
+    """A picture on disk, as SVG and as PNG, with its title and caption."""
 
     title: str
     caption: str
@@ -31,11 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     shared_board.add_board(parser)
     shared_board.add_records(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: WORK/figures/<dataset>-setting-<n>")
+    group = parser.add_argument_group("pictures")
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder (default: WORK/figures/<dataset>-setting-<n>)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw what the records, and saved predictions where there are any, allow; print where it is."""
+    """Draw the pictures that the records and saved predictions allow; print their paths."""
     from results.leaderboard.board import leaderboard
 
     screened, status = shared_board.screened(args)
@@ -44,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     out = args.out or args.work / "figures" / f"{args.dataset}-setting-{args.setting}"
     drawn, missing = draw(args, made, screened.paths, out)
-    for one in drawn:
-        print("  ".join(map(str, one.paths)))
+    for figure in drawn:
+        print("  ".join(map(str, figure.paths)))
     for reason in missing:
         sys.stderr.write(f"not drawn: {reason}\n")
     return status
@@ -54,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def draw(
     args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
 ) -> tuple[list[DrawnFigure], list[str]]:
-    """Return the pictures drawn into `out`, and in words those that could not be drawn and why."""
+    """Draw into `out`; return the pictures, and a line for each picture that could not be drawn."""
     from results.figures.board_figures import draw_by_class, draw_by_size
     from results.metrics.measures import MEASURES
 
@@ -88,7 +98,7 @@ def _from_masks(
 
     store = masks.open_masks(args, made)
     cells = {line.label: masks.saved_cells(args.work, line, paths) for line in made.lines}
-    cells = dict([(label, some) for label, some in cells.items() if some][:MOST])
+    cells = dict([(label, saved) for label, saved in cells.items() if saved][:MOST])
     if not cells:
         raise UserError(
             f"no predictions of these records in {args.work / 'predictions'}; run with --save-predictions"
@@ -101,14 +111,14 @@ def _from_masks(
             tuple(draw_along(made.title, masks.organ_curves(cells, store), out / "along-organ")),
         )
     ]
-    shown = dict(list(cells.items())[:MOST_ANSWERS])
+    shown = dict(list(cells.items())[:MOST_METHODS])
     for group in made.record.grid.groups:
         rows = masks.slice_masks(shown, store, group)
         if rows:
             drawn.append(
                 DrawnFigure(
                     f"best, median and worst scan, {group}",
-                    "Support with its annotation, query, truth, and each method's answer; dashed: the truth. "
+                    "Support with its annotation, query, truth, and each method's mask; dashed: the truth. "
                     "Scans are ordered by their mean Dice over the methods shown.",
                     tuple(draw_predictions(f"{made.title}: {group}", rows, out / f"answers-{group}")),
                 )

@@ -1,4 +1,9 @@
-"""Draw support, query, truth and prediction of a recorded cell: its best, median and worst scan."""
+"""Draw support, query, truth and prediction of a recorded cell: its best, median and worst scan.
+
+Examples:
+  fewshot overlay 3fa2c0d1
+  fewshot overlay 3fa2c0d1 --out cell.png
+"""
 
 from __future__ import annotations
 
@@ -20,21 +25,25 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("cell", metavar="CELL", help="beginning of a key under WORK/records")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="PNG (default: WORK/figures/<key>.png)")
+    group = parser.add_argument_group("picture")
+    group.add_argument("--out", type=Path, metavar="FILE", help="PNG (default: WORK/figures/<key>.png)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw the picture and print where it is."""
-    found = sorted((args.work / "records").glob(f"{args.cell}*.json"))
-    if len(found) != 1:
-        names = ", ".join(path.stem for path in found[:5]) or "none"
-        raise UserError(f"cell {args.cell!r}: {names} under {args.work / 'records'}; wanted exactly one key")
-    print(draw_cell(args.work, found[0], args.out))
+    """Draw the picture and print its path."""
+    files = sorted((args.work / "records").glob(f"{args.cell}*.json"))
+    if len(files) != 1:
+        names = ", ".join(path.stem for path in files[:5]) or "no key"
+        raise UserError(
+            f"cell {args.cell!r}: {names} under {args.work / 'records'}; wanted exactly one key; "
+            "see fewshot list cells"
+        )
+    print(draw_cell(args.work, files[0], args.out))
     return 0
 
 
 def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
-    """Draw a recorded cell whose predictions were saved, to `out` or WORK/figures; return the picture."""
+    """Draw a recorded cell with saved predictions to `out` (default: WORK/figures); return the path."""
     from protocols.cells.recorded_plan import recorded_plan
     from results.figures.overlay import draw_overlay
     from results.records.files import read_record
@@ -80,7 +89,7 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
     import numpy as np
 
     from episodes.io.nifti import read_nifti
-    from protocols.cells.predictions import support_of
+    from protocols.cells.predictions import support_suffix
     from results.figures.overlay import Panel
 
     tasks = [
@@ -101,7 +110,9 @@ def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> 
     )
     support = store.scan(task.support[0].scan)
     z = task.support[0].z
-    prediction = read_nifti(folder / f"scan_{ref.scan}_label_{value}{support_of(plan, task)}.nii.gz").array
+    prediction = read_nifti(
+        folder / f"scan_{ref.scan}_label_{value}{support_suffix(plan, task)}.nii.gz"
+    ).array
     return Panel(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),

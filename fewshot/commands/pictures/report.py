@@ -1,4 +1,9 @@
-"""Write one self-contained HTML file: board, figures, protocol in words, audits, environment, commands."""
+"""Write one self-contained HTML file: board, figures, protocol, audits, environment and commands.
+
+Examples:
+  fewshot report --dataset chaost2
+  fewshot report --dataset sabs --setting 2 --out sabs.html
+"""
 
 from __future__ import annotations
 
@@ -19,13 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     shared_board.add_board(parser)
     shared_board.add_records(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="default: WORK/reports/<dataset>-setting-<n>.html"
+    group = parser.add_argument_group("report")
+    group.add_argument(
+        "--out", type=Path, metavar="FILE", help="HTML (default: WORK/reports/<dataset>-setting-<n>.html)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the report and print where it is; its pictures stay beside it as SVG and PNG."""
+    """Write the report and print its path; its pictures stay beside it as SVG and PNG."""
     from fewshot.base.atomic_io import atomic_write
     from fewshot.commands.pictures.figures import draw
     from results.leaderboard.board import leaderboard
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.work / "reports" / f"{args.dataset}-setting-{args.setting}.html"
     drawn, missing = draw(args, made, screened.paths, out.with_suffix(""))
     missing = [*missing, *(f"bad record left out: {fault}" for fault in screened.faults)]
-    pictures = [picture(one.title, one.caption, one.paths[1]) for one in drawn]
+    pictures = [picture(figure.title, figure.caption, figure.paths[1]) for figure in drawn]
     text = page(made.title, report_parts(made, pictures, missing, protocol_in_words(made)))
     with atomic_write(out) as stream:
         stream.write(text + "\n")
@@ -54,21 +60,21 @@ def protocol_in_words(made: Board) -> Prose:
     from protocols.rules.spec import load_protocol
     from results.leaderboard.html import Prose
 
-    asked = made.record.protocol
-    title = f"Protocol {asked.name} version {asked.version}"
+    recorded = made.record.protocol
+    title = f"Protocol {recorded.name} version {recorded.version}"
     try:
-        protocol = load_protocol(asked.name)
+        protocol = load_protocol(recorded.name)
     except UserError as error:
         return Prose(title, (f"Its rules are not at hand: {error}",))
-    if protocol.hash != asked.hash:
-        found = f"version {protocol.version}, hash {protocol.hash[:16]}"
-        return Prose(title, (f"Its rules are not at hand: {asked.name} is {found} here.",))
+    if protocol.hash != recorded.hash:
+        present = f"version {protocol.version}, hash {protocol.hash[:16]}"
+        return Prose(title, (f"Its rules are not at hand: {recorded.name} is {present} here.",))
     lines = [protocol.summary]
     for name, rules in (("evaluation", protocol.evaluation), ("training", protocol.training)):
-        told = "; ".join(
-            f"{key.replace('_', ' ')}: {_told(value)}" for key, value in asdict(rules).items() if value
+        text = "; ".join(
+            f"{key.replace('_', ' ')}: {_value_text(value)}" for key, value in asdict(rules).items() if value
         )
-        lines.append(f"{name}: {told}")
+        lines.append(f"{name}: {text}")
     excluded = {
         group: sorted({str(r.training.slices_excluded) for line in made.lines
                        for (_fold, g), r in line.row.first.cells.items() if g == group}, key=int)
@@ -83,9 +89,9 @@ def protocol_in_words(made: Board) -> Prose:
     return Prose(title, tuple(lines))
 
 
-def _told(value: object) -> str:
+def _value_text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_told(item) for item in value)
+        return ", ".join(_value_text(item) for item in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,12 @@
-"""Try everything without a download: make phantoms, train on them, and show table and pictures.
+"""Try everything without a download: make phantoms, train on them, and show tables and pictures.
 
-Phantoms of abdominal MR stand in for a dataset. SSL-ALPNet on a small encoder learns from their
-superpixels, without a label, and answers setting 1 fold by fold; beside it stand the same encoder
-untrained and what Dice costs nothing. A second call goes on where the first was stopped.
+Phantoms of abdominal MR stand in for a dataset. SSL-ALPNet on a small encoder learns from their superpixels
+without labels and is evaluated in setting 1, fold by fold. The tables also list the untrained encoder and two
+yardsticks that need no training. A second call continues where the first one stopped.
+
+Examples:
+  fewshot demo
+  fewshot demo --folds 0 --steps 50 --work /tmp/demo
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
-from fewshot.commands import shared
+from fewshot.commands import options, shared
 
 if TYPE_CHECKING:
     from protocols.request import Request
@@ -26,42 +30,42 @@ PHANTOMS = "phantom-mri"
 PROTOCOL = "alpnet-ep1"
 ENCODER = "resnet18"
 STEPS = 300
-LEARNING_RATE = "0.005"  # five times the published: few steps, and an encoder that begins at random
+LEARNING_RATE = "0.005"  # five times the published rate: few steps from a random encoder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--size", type=int, metavar="N", help="pixels a side of the phantoms (default: 96)")
-    parser.add_argument(
-        "--steps", type=int, default=STEPS, metavar="N", help=f"training steps a fold (default: {STEPS})"
-    )
-    parser.add_argument("--folds", default="all", metavar="F", help="all, or numbers with commas")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    shared.add_device(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace phantoms of another size")
+    group = parser.add_argument_group("phantoms")
+    group.add_argument("--size", type=int, metavar="N", help="pixels a side of a phantom (default: 96)")
+    group.add_argument("--overwrite", action="store_true", help="replace phantoms of another size")
+    group = parser.add_argument_group("training")
+    group.add_argument("--steps", type=int, default=STEPS, metavar="N", help="training steps of a fold")
+    options.add_folds(group)
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="training seed")
+    options.add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo and say where everything is."""
+    """Run the demo and print where its results are."""
     from fewshot.commands.pictures.overlay import draw_cell
     from results.figures.demo import draw_comparison
     from results.records.files import read_record
     from results.tables.fold_tables import render, render_comparison
 
     if args.steps < 1:
-        raise UserError(f"--steps {args.steps}: wanted 1 or more; the untrained encoder is shown anyway")
+        raise UserError(f"--steps {args.steps}: wanted 1 or more; the untrained encoder is always shown")
     started = time.perf_counter()
     request = _request(args)
     methods = _methods(args)
     print(f"{len(request.folds)} folds, {args.steps} training steps each, on {request.device}", flush=True)
     paths = _run_folds(request, methods, started)
-    records = {label: [read_record(path) for path in found] for label, found in paths.items()}
+    records = {label: [read_record(path) for path in files] for label, files in paths.items()}
     trained = next(iter(records))
     print("\n" + render(records[trained]))
-    print("\n" + render_comparison(record for found in records.values() for record in found))
+    print("\n" + render_comparison(record for cells in records.values() for record in cells))
     figure = args.work / "figures" / "demo.png"
     heading = f"{PHANTOMS}, setting 1, {len(request.folds)} folds, {args.steps} training steps"
-    draw_comparison(heading, {label: _dices(found) for label, found in records.items()}, figure)
+    draw_comparison(heading, {label: _dices(cells) for label, cells in records.items()}, figure)
     overlays = [
         draw_cell(args.work, path, args.work / "figures" / f"demo-{group}.png")
         for path, group in zip(paths[trained], request.groups, strict=False)
@@ -93,7 +97,7 @@ def _request(args: argparse.Namespace) -> Request:
 
 
 def _methods(args: argparse.Namespace) -> dict[str, MethodConfig]:
-    """Return what is compared, the trained one first."""
+    """Return label -> method, the trained one first."""
     from protocols.training.method_config import build_method_config
 
     def alpnet(steps: int) -> MethodConfig:
@@ -113,18 +117,18 @@ def _methods(args: argparse.Namespace) -> dict[str, MethodConfig]:
 def _run_folds(
     request: Request, methods: Mapping[str, MethodConfig], started: float
 ) -> dict[str, list[Path]]:
-    """Ask every method fold by fold and print the time left; return the records' paths."""
+    """Evaluate every method fold by fold and print the time left; return label -> paths of records."""
     from protocols.runs.runner import run
 
     paths: dict[str, list[Path]] = {label: [] for label in methods}
     begun = time.perf_counter()
-    for done, fold in enumerate(request.folds, start=1):
+    for count, fold in enumerate(request.folds, start=1):
         for label, method in methods.items():
             paths[label] += run(replace(request, folds=(fold,), save_predictions=label == "trained"), method)
         now = time.perf_counter()
-        left = (now - begun) / done * (len(request.folds) - done)
+        left = (now - begun) / count * (len(request.folds) - count)
         print(
-            f"fold {fold} done ({done} of {len(request.folds)}), {_minutes(now - started)} gone, "
+            f"fold {fold} done ({count} of {len(request.folds)}), {_minutes(now - started)} gone, "
             f"about {_minutes(left)} left",
             flush=True,
         )
@@ -133,12 +137,12 @@ def _run_folds(
 
 def _dices(records: Iterable[Record]) -> dict[str, list[float]]:
     """Return the Dice of every scan, by class."""
-    found: dict[str, list[float]] = {}
+    dices: dict[str, list[float]] = {}
     for record in records:
         for score in record.scores:
             if score.dice is not None:
-                found.setdefault(score.class_name, []).append(score.dice)
-    return found
+                dices.setdefault(score.class_name, []).append(score.dice)
+    return dices
 
 
 def _farewell(work: Path, figure: Path, overlays: list[Path], cell: str, seconds: float) -> str:
@@ -149,7 +153,7 @@ def _farewell(work: Path, figure: Path, overlays: list[Path], cell: str, seconds
         *(f"  {path}   support, query, truth and prediction" for path in overlays),
         f"  {work / 'stores' / PHANTOMS / 'contact.png'}   every phantom with its organs",
         "\nnext, type",
-        f"  fewshot plan{home} --dataset {PHANTOMS} --setting 1      what was asked, slice by slice",
+        f"  fewshot plan{home} --dataset {PHANTOMS} --setting 1      supports and queries, slice by slice",
         f"  fewshot overlay{home} {cell[:8]}                         one cell's best, median and worst scan",
         f"  fewshot run{home} --dataset {PHANTOMS} --setting 2 --method ssl-alpnet --encoder {ENCODER} "
         f"--weights random --steps {STEPS} --option learning_rate={LEARNING_RATE}",

@@ -1,4 +1,4 @@
-"""List what is here, a line each: stores, models, cells, methods, protocols or datasets.
+"""List stores, models, cells, methods, protocols or datasets, a line each.
 
 Examples:
   fewshot list cells
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 
+from fewshot.commands import options
+
 KINDS = ("stores", "models", "cells", "methods", "protocols", "datasets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("kind", choices=KINDS, help="what to list")
-    parser.add_argument("--format", default="text", choices=("text", "json"), help="default: text")
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    options.add_output(parser, ("text", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,5 +28,6 @@ def run(args: argparse.Namespace) -> int:
     from results.tables.text_table import render_rows
 
     rows = LISTS[args.kind](args.work)
-    print(json.dumps(rows, indent=1, allow_nan=False) if args.format == "json" else render_rows(rows))
+    text = json.dumps(rows, indent=1, allow_nan=False) if args.format == "json" else render_rows(rows)
+    options.write_output(text, args.out)
     return 0

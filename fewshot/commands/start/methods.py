@@ -1,6 +1,11 @@
-"""List the methods that --method takes by name: what they are, labels they see, options and training.
+"""Describe methods: paper, labels seen in training, options and recipe.
 
-Built-in methods first, then those that installed packages offer in the entry-point group `fewshot.methods`.
+Without a NAME, the built-in methods come first, then those of installed packages (entry-point group
+`fewshot.methods`).
+
+Examples:
+  fewshot methods
+  fewshot methods ssl-alpnet dspnet
 """
 
 from __future__ import annotations
@@ -10,28 +15,34 @@ from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's arguments: none of its own."""
+    """Add the command's arguments."""
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="methods to describe (default: every known method)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every method; status 1 where one cannot be loaded."""
-    from fewshot.base.errors import UserError
+    """Print the methods; return 1 if one cannot be loaded."""
+    from fewshot.base.errors import UserError, unknown_name
     from fewshot.learners.registry import METHODS, known_methods, resolve_method
 
     status = 0
     names = known_methods()
-    for name in [*METHODS, *sorted(set(names) - set(METHODS))]:
+    for name in args.names:
+        if name not in names:
+            raise unknown_name("method", name, names)
+    for name in args.names or [*METHODS, *sorted(set(names) - set(METHODS))]:
         print(f"{name}  ({names[name]})")
         try:
-            lines = described(resolve_method(name))
+            lines = describe(resolve_method(name))
         except (ImportError, UserError) as error:
             status, lines = 1, [f"cannot be loaded: {' '.join(str(error).split())}"]
         print("\n".join(f"  {line}" for line in lines), end="\n\n")
     return status
 
 
-def described(learner: type[Any]) -> list[str]:
-    """Return what there is to know of a learner class, line by line."""
+def describe(learner: type[Any]) -> list[str]:
+    """Return the description of a learner class as lines: summary, labels, options, recipe."""
     import inspect
 
     from fewshot.learners.registry import trains
@@ -45,7 +56,7 @@ def described(learner: type[Any]) -> list[str]:
 
 
 def fields(options: type[Any]) -> str:
-    """Return every option with its type and default."""
+    """Return the options as text: name, type and default of each."""
     import dataclasses
 
     return ", ".join(
@@ -55,7 +66,7 @@ def fields(options: type[Any]) -> str:
 
 
 def values(recipe: Any) -> str:
-    """Return every number of a recipe."""
+    """Return the numbers of a recipe as text."""
     import dataclasses
 
     return ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(recipe).items())

@@ -1,29 +1,32 @@
 """Split the difference of two recorded numbers, B - A, into protocol and method where the records allow it.
 
-A and B are METHOD@PROTOCOL, or the beginning of a configuration's id as tables print it.
-Seeds are averaged per scan, as the leaderboard averages them.
+A and B are METHOD@PROTOCOL, or the beginning of a configuration id as tables print it. Seeds are averaged per
+scan, as the leaderboard averages them.
+
+Examples:
+  fewshot compare panet@alpnet-ep1 panet@open-ep --dataset chaost2
+  fewshot compare ssl-alpnet@alpnet-ep1 qnet@qnet-ep1 --format json
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from fewshot.commands import board, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("a", metavar="A", help="one configuration")
-    parser.add_argument("b", metavar="B", help="the other")
-    parser.add_argument(
-        "--records", type=Path, nargs="+", metavar="DIR", help="folders of records (default: WORK/records)"
+    parser.add_argument("b", metavar="B", help="the other one")
+    group = board.add_record_folders(parser)
+    group.add_argument("--dataset", metavar="D", help="only records of this dataset")
+    group.add_argument("--setting", type=int, choices=(1, 2), help="only records of this setting")
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="only records of this training seed (default: mean of all)"
     )
-    parser.add_argument("--dataset", metavar="D", help="only records of this dataset")
-    parser.add_argument("--setting", type=int, choices=(1, 2), help="only records of this setting")
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="only records of this seed (default: mean of all)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    options.add_output(parser, ("text", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,5 +50,7 @@ def run(args: argparse.Namespace) -> int:
     result = compare(find_row(rows, args.a), find_row(rows, args.b), rows)
     for reason in left_out:
         sys.stderr.write(f"left out: {reason}\n")
-    print(json.dumps(result, indent=1, allow_nan=False) if args.json else comparison_text(result))
+    as_json = args.format == "json"
+    text = json.dumps(result, indent=1, allow_nan=False) if as_json else comparison_text(result)
+    options.write_output(text, args.out)
     return 0

@@ -1,7 +1,10 @@
 """Measure surface distances of recorded cells from their saved predictions and the store, in millimetres.
 
-A cell that was measured before is read from WORK/distances: a second call, or one after an interruption, does
-what is missing.
+WORK/distances keeps the measures of each cell; a second call reads them and measures the missing cells.
+
+Examples:
+  fewshot distances --dataset chaost2
+  fewshot distances --dataset chaost2 --setting 2 --tolerance-mm 3 --format md --out distances.md
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
+from fewshot.commands import options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,16 +29,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board(parser, measures=False)
-    shared_board.add_records(parser)
-    parser.add_argument(
-        "--tolerance-mm", type=float, default=2.0, metavar="MM", help="of the surface Dice (default: 2)"
+    shared_board.add_board(parser, measures=False).add_argument(
+        "--tolerance-mm", type=float, default=2.0, metavar="MM", help="tolerance of the surface Dice in mm"
     )
-    parser.add_argument("--format", default="text", choices=("text", "md"), help="default: text")
+    shared_board.add_records(parser)
+    options.add_output(parser, ("text", "md"))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write WORK/distances/<cell>.json of every cell with predictions, and print the tables."""
+    """Measure every cell with predictions into WORK/distances/<cell>.json; print the tables."""
     from fewshot.commands import masks
     from results.leaderboard.board import leaderboard
     from results.tables.distance_tables import render_distances
@@ -47,33 +50,33 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     for line in made.lines:
         cells = masks.saved_cells(args.work, line, screened.paths, every_seed=True)
-        wanted = sum(len(block.cells) for block in line.row.results)
-        if len(cells) == wanted and not line.row.missing:
+        total = sum(len(block.cells) for block in line.row.results)
+        if len(cells) == total and not line.row.missing:
             rows.append((line.label, line.row, _measured(args, cells, store)))
         else:
-            sys.stderr.write(f"not measured: {_reason(line, len(cells), wanted, args.work)}\n")
+            sys.stderr.write(f"not measured: {_reason(line, len(cells), total, args.work)}\n")
     if not rows:
         raise UserError("no method has all cells and their predictions; run with --save-predictions")
     notes = [f"left out: {reason}" for reason in made.left_out]
-    print(render_distances(made.record, rows, args.tolerance_mm, notes, args.format))
+    options.write_output(render_distances(made.record, rows, args.tolerance_mm, notes, args.format), args.out)
     return status
 
 
-def _reason(line: LeaderboardRow, found: int, wanted: int, work: Path) -> str:
-    if line.row.missing:
-        return f"{line.label}: {len(line.row.missing)} cells are missing"
-    return f"{line.label}: {wanted - found} of {wanted} cells have no predictions in {work / 'predictions'}"
+def _reason(row: LeaderboardRow, saved: int, total: int, work: Path) -> str:
+    if row.row.missing:
+        return f"{row.label}: {len(row.row.missing)} cells are missing"
+    return f"{row.label}: {total - saved} of {total} cells have no predictions in {work / 'predictions'}"
 
 
 def _measured(
     args: argparse.Namespace, cells: list[Cell], store: Store
 ) -> Mapping[tuple[int, str, str, int], Any]:
-    """Return the distance score of every (fold, class, scan, seed), and write a file per cell."""
+    """Return (fold, class, scan, seed) -> distance score; write a file per cell."""
     from fewshot.base.atomic_io import write_json
     from fewshot.base.progress import progress
     from results.metrics.distances import SCHEMA
 
-    found = {}
+    by_scan = {}
     total = sum(len(cell.record.scores) for cell in cells)
     with progress(total, f"{cells[0].record.method.name} distances", "mask") as bar:
         for cell in cells:
@@ -92,12 +95,12 @@ def _measured(
                 bar.update(len(scores))
             seed = cell.record.model.seed
             for score in scores:
-                found[cell.record.fold, score["class"], score["scan"], seed] = score
-    return found
+                by_scan[cell.record.fold, score["class"], score["scan"], seed] = score
+    return by_scan
 
 
 def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the scores measured before of the same masks and tolerance; None where there are none."""
+    """Return the saved scores of the same masks and tolerance, or None."""
     import json
 
     if not path.is_file():
@@ -108,7 +111,7 @@ def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 
 def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> list[dict[str, Any]]:
-    """Return the distance scores of a cell: masks cut to the model's square and to the scored slices."""
+    """Return a cell's distance scores, from masks cropped to the model's square and the scored slices."""
     import numpy as np
 
     from fewshot.commands import masks
@@ -120,21 +123,21 @@ def _scores(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> lis
         slices = counted.setdefault((task.class_name, task.queries[0].scan), set())
         slices |= {ref.z for ref, counts in zip(task.queries, task.scored, strict=True) if counts}
     size = store.spec.image_size
-    found: list[dict[str, Any]] = []
+    distances: list[dict[str, Any]] = []
     for score in cell.record.scores:
         name, scan = score.class_name, score.scan
-        if (name, scan) in {(one["class"], one["scan"]) for one in found}:
+        if (name, scan) in {(score["class"], score["scan"]) for score in distances}:
             raise UserError(
-                f"cell {cell.folder.name} answers {name} of scan {scan} from several supports, and a mask is "
-                "saved of one alone; distances are not to be had under this protocol"
+                f"cell {cell.folder.name} has several supports for {name} of scan {scan}; distances need "
+                "exactly one mask a scan, so use a protocol with one support"
             )
         stored = store.scan(scan)
-        asked = np.zeros(len(stored.labels), dtype=bool)
-        asked[sorted(counted.get((name, scan), ()))] = True
+        is_scored = np.zeros(len(stored.labels), dtype=bool)
+        is_scored[sorted(counted.get((name, scan), ()))] = True
         true = masks.truth(store, name, scan)
         mask = masks.prediction(cell, store, name, scan) if score.undefined is None else true
-        cut = [(one & asked[:, None, None])[:, :size, :size] for one in (mask, true)]
+        cropped = [(each & is_scored[:, None, None])[:, :size, :size] for each in (mask, true)]
         spacing = stored.spacing_mm if store.spec.spacing_known else None
-        found.append(distance_score(score, cut[0], cut[1], spacing, tolerance_mm))
+        distances.append(distance_score(score, cropped[0], cropped[1], spacing, tolerance_mm))
         bar.update(1)
-    return found
+    return distances

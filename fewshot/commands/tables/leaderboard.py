@@ -1,27 +1,28 @@
-"""Print the leaderboard of a dataset and setting: intervals, ranks, marks, published numbers beside."""
+"""Print the leaderboard of a dataset and setting: intervals, ranks, marks, and published numbers beside them.
+
+Examples:
+  fewshot leaderboard --dataset chaost2
+  fewshot leaderboard --dataset sabs --setting 2 --format html --out board.html
+"""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from fewshot.commands import board
+from fewshot.commands import board, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    board.add_board(parser)
-    board.add_records(parser)
-    parser.add_argument(
-        "--format", default="text", metavar="F", help="text, md, csv, tex, html or json (default: text)"
+    board.add_board(parser).add_argument(
+        "--no-published", action="store_true", help="leave out what papers report"
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
-    parser.add_argument("--no-published", action="store_true", help="leave out what papers report")
+    board.add_records(parser)
+    options.add_output(parser, ("text", "md", "csv", "tex", "html", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the board."""
-    from fewshot.base.atomic_io import atomic_write
     from results.leaderboard.board import leaderboard
     from results.leaderboard.board_formats import render_board
     from results.tables.published import read_published
@@ -31,11 +32,5 @@ def run(args: argparse.Namespace) -> int:
         records, args.dataset, args.setting, args.protocol, measure=args.measure,
         published=[] if args.no_published else read_published(),
     )  # fmt: skip
-    text = render_board(made, args.format)
-    if args.out is None:
-        print(text)
-    else:
-        with atomic_write(args.out) as stream:
-            stream.write(text + "\n")
-        print(args.out)
+    options.write_output(render_board(made, args.format), args.out)
     return status

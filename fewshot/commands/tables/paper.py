@@ -1,13 +1,17 @@
-"""Print the tables of a paper in its own layout: with what is measured here, or as published.
+"""Print the tables of a paper in its own layout, with the numbers measured here or the published ones.
 
 The layout is the `paper_layout` of the paper's method; METHOD may be a file of your own, file.py:Class.
+
+Examples:
+  fewshot paper dspnet
+  fewshot paper densemp --published --format md --out densemp.md
 """
 
 from __future__ import annotations
 
 import argparse
 
-from fewshot.commands import board
+from fewshot.commands import board, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paper", metavar="METHOD", help="a method that has a paper layout: densemp, dspnet, or file.py:Class"
     )
-    parser.add_argument(
-        "--published", action="store_true", help="what the paper prints, not what is measured"
-    )
-    parser.add_argument(
+    group = board.add_records(parser)
+    group.add_argument(
         "--protocol", metavar="P", help="a protocol of the records (default: alpnet-ep1, or the only one)"
     )
-    board.add_records(parser)
-    parser.add_argument("--format", default="text", metavar="F", help="text or md (default: text)")
+    group.add_argument(
+        "--published", action="store_true", help="print the paper's numbers in place of the measured ones"
+    )
+    options.add_output(parser, ("text", "md"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,11 +43,12 @@ def run(args: argparse.Namespace) -> int:
 
     layout = paper_layout_of(args.paper)
     if args.published:
-        notes = ["as printed there; fewshot published tells caveats and marks"]
+        notes = ["as printed there; fewshot published lists caveats and marks"]
         cells = published_cells(layout, read_published())
-        print(render_paper(layout, cells, NOT_PRINTED, notes, args.format))
+        text = render_paper(layout, cells, NOT_PRINTED, notes, args.format)
+        options.write_output(text, args.out)
         return 0
     records, status = board.read(args)
     cells, notes = measured_cells(layout, records, args.protocol)
-    print(render_paper(layout, cells, NOT_MEASURED, notes, args.format))
+    options.write_output(render_paper(layout, cells, NOT_MEASURED, notes, args.format), args.out)
     return status

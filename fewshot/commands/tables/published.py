@@ -1,4 +1,9 @@
-"""List the Dice that papers report, with source and caveat, and check the numbers for what cannot be."""
+"""List the Dice that papers report, with source and caveat, and mark the numbers that cannot be right.
+
+Examples:
+  fewshot published --dataset sabs --setting 1
+  fewshot published --marked
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,19 @@ from fewshot.base.errors import UserError, unknown_name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--dataset", metavar="D", help="only rows of this dataset")
-    parser.add_argument("--setting", type=int, choices=(1, 2), help="only rows of this setting")
-    parser.add_argument("--marked", action="store_true", help="only rows in which the check found something")
-    parser.add_argument("--file", type=Path, metavar="CSV", help="another file of the same form")
+    group = parser.add_argument_group("rows")
+    group.add_argument("--dataset", metavar="D", help="only rows of this dataset (default: all)")
+    group.add_argument(
+        "--setting", type=int, choices=(1, 2), help="only rows of this setting (default: both)"
+    )
+    group.add_argument("--marked", action="store_true", help="only rows that the check marks")
+    group.add_argument(
+        "--file", type=Path, metavar="CSV", help="a file of the same columns (default: the shipped one)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rows and what the check found in them."""
+    """Print the rows and their marks."""
     from results.tables.published import KINDS, PUBLISHED, name_of, read_published
 
     rows = read_published(args.file or PUBLISHED)

@@ -1,10 +1,15 @@
-"""Compare two methods scan by scan: Wilcoxon with Holm, bootstrap, effect size, scans needed."""
+"""Compare two methods scan by scan: Wilcoxon with Holm, bootstrap, effect size, scans needed.
+
+Examples:
+  fewshot significance ssl-alpnet panet --dataset chaost2
+  fewshot significance 3fa2 91bc --dataset sabs --measure iou --format json
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from fewshot.commands import board
+from fewshot.commands import board, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="the other one")
     board.add_board(parser)
     board.add_records(parser)
-    parser.add_argument("--format", default="text", metavar="F", help="text, md or json (default: text)")
+    options.add_output(parser, ("text", "md", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,5 +30,5 @@ def run(args: argparse.Namespace) -> int:
     made = compare(
         records, args.a, args.b, args.dataset, args.setting, args.protocol, measure=args.measure
     )  # fmt: skip
-    print(render_comparison(made, args.format))
+    options.write_output(render_comparison(made, args.format), args.out)
     return status

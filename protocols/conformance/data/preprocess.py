@@ -1,4 +1,4 @@
-"""Replays the released preparation of abdominal MR and CT on raw volumes."""
+"""Replay of the released preparation of abdominal MR and CT on raw volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def check(folder: Path) -> Iterator[Quantity]:
     """Yield, per scan, the errors of the prepared image, its label and its spacing.
 
     `raw/` holds image_ID and label_ID (preprocess_mr) or img/imgNNNN and label/labelNNNN (preprocess_ct,
-    renumbered from 0 in sorted order); `normalized/` what they become. Where shapes differ the error is NaN.
+    renumbered from 0 in sorted order). `normalized/` holds the expected volumes. If shapes differ, the error
+    is NaN.
     """
     modality = folder.name.removeprefix("preprocess_")
     for scan, image_file, label_file in _mr_files(folder) if modality == "mr" else _ct_files(folder):
@@ -39,18 +40,18 @@ def check(folder: Path) -> Iterator[Quantity]:
 
 
 def _quantities(
-    name: str, found: tuple[NiftiImage, NiftiImage], wanted: tuple[NiftiImage, NiftiImage]
+    name: str, actual: tuple[NiftiImage, NiftiImage], expected: tuple[NiftiImage, NiftiImage]
 ) -> Iterator[Quantity]:
-    (image, label), (wanted_image, wanted_label) = found, wanted
+    (image, label), (expected_image, expected_label) = actual, expected
     image_error = label_error = float("nan")
-    if image.array.shape == wanted_image.array.shape:
-        difference = np.abs(image.array.astype(np.float64) - wanted_image.array)
-        image_error = float(difference.max() / np.ptp(wanted_image.array))
-    if label.array.shape == wanted_label.array.shape:
-        label_error = float(np.mean(label.array != wanted_label.array))
+    if image.array.shape == expected_image.array.shape:
+        difference = np.abs(image.array.astype(np.float64) - expected_image.array)
+        image_error = float(difference.max() / np.ptp(expected_image.array))
+    if label.array.shape == expected_label.array.shape:
+        label_error = float(np.mean(label.array != expected_label.array))
     spacing_error = max(
         float(np.abs(np.subtract(ours.spacing_mm, theirs.spacing_mm)).max())
-        for ours, theirs in zip(found, wanted, strict=True)
+        for ours, theirs in zip(actual, expected, strict=True)
     )
     yield Quantity(f"{name}/image", image_error, IMAGE_TOLERANCE)
     yield Quantity(f"{name}/label", label_error, LABEL_TOLERANCE)
@@ -58,7 +59,7 @@ def _quantities(
 
 
 def _mr_files(folder: Path) -> Iterator[tuple[str, Path, Path]]:
-    """Yield scan, image and label of the expected volumes: a raw file that is missing is an error."""
+    """Yield (scan, raw image, raw label) for every expected volume."""
     for path in sorted((folder / "normalized").glob("image_*.nii.gz")):
         scan = path.name.removeprefix("image_").removesuffix(".nii.gz")
         raw = folder / "raw"

@@ -1,4 +1,4 @@
-"""Replays Dice, precision and recall of the released SSL-ALPNet on small volumes in the published layout."""
+"""Replay of Dice, precision and recall of the released SSL-ALPNet on small published-layout volumes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check(folder: Path) -> Iterator[Quantity]:
 
 
 def _scores(learner: Any, store: Store, protocol: Any, fold: int, labels: list[int]) -> list[list[ScanScore]]:
-    """Return scores as rows of query scans and columns of sorted class values."""
+    """Return scores: a row per query scan, a column per class in the order of the class values."""
     names = [
         name for value in sorted(labels) for name, stored in store.spec.classes.items() if stored == value
     ]
@@ -75,9 +75,9 @@ def _scores(learner: Any, store: Store, protocol: Any, fold: int, labels: list[i
     return [[by_name[scan, name] for name in names] for scan in plan.query_scans]
 
 
-def _error(wanted: list[list[float]], scores: list[list[ScanScore]], measure: Any) -> float:
-    found = [[measure(score) for score in row] for row in scores]
-    return float(np.abs(np.array(wanted) - np.array(found)).max())  # a NaN stays one, and fails
+def _error(expected: list[list[float]], scores: list[list[ScanScore]], measure: Any) -> float:
+    actual = [[measure(score) for score in row] for row in scores]
+    return float(np.abs(np.array(expected) - np.array(actual)).max())  # NaN fails every tolerance
 
 
 def _dice(score: ScanScore) -> float:

@@ -1,7 +1,7 @@
-"""Replays who is asked what, and what may be trained on, in the released programs' published layout.
+"""Replay of the released programs' plans on volumes in the published layout.
 
-Everything in `protocol.json` but Dice and superpixel maps: scans of every fold, support slices, part and
-scored flag of every slice, training slices of both settings, CT intensity statistics.
+It compares everything in `protocol.json` except Dice and superpixel maps: scans of every fold, support
+slices, part and scored flag of every slice, training slices of both settings, CT intensity statistics.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SUPERPIXELS = "superpix-MIDDLE_"
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield one quantity per kind of entry: the number that differ (tolerance 0) over all folds and sets."""
+    """Yield one quantity per kind of entry: the number of differing entries over all folds and label sets."""
     published = json.loads((folder / "protocol.json").read_text())
     spec = load_dataset_spec(DATASETS[published["dataset"]])
     protocol = load_protocol("alpnet-ep1")
@@ -71,7 +71,7 @@ def count_differences(
     spec: DatasetSpec,
     protocol: Protocol,
 ) -> Counter[str]:
-    """Return how many entries of one fold and label set differ, by kind; kinds without any are 0."""
+    """Return the number of differing entries of one fold and label set, by kind; every kind has a count."""
     names = {value: name for name, value in spec.classes.items()}
     tested = [names[value] for value in recorded["test_labels"]]
     first, second = (
@@ -95,7 +95,7 @@ def count_differences(
 
 
 def _support(plan: Plan, value: int) -> list[int]:
-    """Return the support slice of every part of one class; each part must have one, in every task."""
+    """Return the support slices of one class, part by part, over all tasks."""
     found = {task.part: {ref.z for ref in task.support} for task in plan.tasks if task.class_value == value}
     return [z for part in sorted(found) for z in found[part]]
 
@@ -107,16 +107,16 @@ def _queries(plan: Plan, value: int) -> Iterator[tuple[str, int, int, bool]]:
                 yield ref.scan, ref.z, task.part, scored
 
 
-def _unequal(wanted: Sequence[Any], found: Sequence[Any]) -> int:
-    """Return at how many places two sequences differ; the longer one's rest counts."""
-    different = sum(1 for a, b in zip(wanted, found, strict=False) if a != b)
-    return different + abs(len(wanted) - len(found))
+def _unequal(expected: Sequence[Any], actual: Sequence[Any]) -> int:
+    """Return at how many places two sequences differ; the rest of the longer one counts too."""
+    different = sum(1 for a, b in zip(expected, actual, strict=False) if a != b)
+    return different + abs(len(expected) - len(actual))
 
 
-def _unlike(wanted: Iterable[Hashable], found: Iterable[Hashable]) -> int:
-    """Return how many entries are in one collection and not in the other, repeats counted."""
-    one, other = Counter(wanted), Counter(found)
-    return sum((one - other).values()) + sum((other - one).values())
+def _unlike(expected: Iterable[Hashable], actual: Iterable[Hashable]) -> int:
+    """Return the number of entries, with repeats, that only one of two collections has."""
+    ours, theirs = Counter(actual), Counter(expected)
+    return sum((theirs - ours).values()) + sum((ours - theirs).values())
 
 
 def _slices(shown: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ def _slices(shown: NDArray[np.bool_]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Scan:
-    """The statistics of one volume, as a store keeps them, and its arrays."""
+    """The arrays and the statistics of one volume, as in a store."""
 
     image: NDArray[Any]
     labels: NDArray[Any]
@@ -137,7 +137,7 @@ class _Scan:
 
 @dataclass(frozen=True)
 class _Volumes:
-    """Image files in the published layout, read as a store is: `normalisation` asks for statistics only."""
+    """Published image files with the interface of a store; `normalisation` reads only statistics."""
 
     spec: DatasetSpec
     index: ClassSliceIndex
@@ -165,6 +165,6 @@ def _ct_error(
         training = tuple(fold["train_scans"])
         rule = protocol.training.normalisation[spec.modality]
         mean, std = normalisation(volumes, rule, training).mean_std[training[0]]
-        found, wanted = np.array([mean / std, 1 / std]), np.array(fold["ct_mean_std"])
-        errors.append(float(np.max(np.abs(found - wanted) / np.abs(wanted))))
+        actual, expected = np.array([mean / std, 1 / std]), np.array(fold["ct_mean_std"])
+        errors.append(float(np.max(np.abs(actual - expected) / np.abs(expected))))
     return max(errors)

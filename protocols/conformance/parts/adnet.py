@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released ADNet: answers, training steps and a short trajectory."""
+"""Replay of the reference vectors of the released ADNet: evaluation, training and a short trajectory."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ QUERY, ALIGNMENT, THRESHOLD = 1e-2, 5e-2, 1e-5  # of the trajectory: relative, r
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of an `adnet` folder as it is known."""
+    """Yield every quantity of an `adnet` folder."""
     expected, vectors = read_vectors(folder)
-    learner = made("adnet")
+    learner = build_reference("adnet")
     parameters = sum(p.numel() for p in learner.parameters()) + UNUSED_PARAMETERS
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
     for name in episode_names(vectors):
@@ -52,7 +52,7 @@ def check(folder: Path) -> Iterator[Quantity]:
     yield from check_trajectory(expected, vectors, folder.name)
 
 
-def made(method: str, options: Any = None) -> PrototypeLearner:
+def build_reference(method: str, options: Any = None) -> PrototypeLearner:
     """Return a method on its own ResNet-101 with made-by-name weights."""
     cls = resolve_method(method)
     learner: PrototypeLearner = cls(encoder_for(cls, "resnet101", 0), options)
@@ -61,12 +61,12 @@ def made(method: str, options: Any = None) -> PrototypeLearner:
 
 
 def set_entry(learner: PrototypeLearner, name: str, value: float) -> None:
-    """Give an entry (1,) of the learner's state the number that a vector fixes."""
+    """Set an entry (1,) of the learner's state to the number in the vectors."""
     learner.state_dict()[name].fill_(value)
 
 
 def check_evaluation(learner: Any, name: str, vectors: Vectors, family: str) -> Iterator[Quantity]:
-    """Yield the quantities of one question; the learner's `t` is that of the vectors."""
+    """Yield the evaluation quantities of one episode; the learner's `t` must be that of the vectors."""
     learner.eval()
     episode = read_episode(vectors, name)
     masks = episode.support_masks[0]
@@ -98,7 +98,7 @@ class Step(NamedTuple):
 
 
 def training_step(learner: PrototypeLearner, name: str, vectors: Vectors) -> Step:
-    """Return the loss of an episode, taken in training mode after its gradients were cleared."""
+    """Return the loss of an episode in training mode, after clearing the gradients."""
     seen: list[Any] = []
     hook = learner.encoder.register_forward_hook(lambda _module, _images, output: seen.append(output))
     learner.train().zero_grad(set_to_none=True)
@@ -112,7 +112,7 @@ def training_step(learner: PrototypeLearner, name: str, vectors: Vectors) -> Ste
 def check_training(
     learner: Any, name: str, vectors: Vectors, expected: Mapping[str, Any], family: str
 ) -> Iterator[Quantity]:
-    """Yield the quantities of one training step; weights and statistics are set to made-by-name ones."""
+    """Yield the quantities of one training step from made-by-name weights and statistics."""
     learner.load_state_dict(made_by_name({k: tuple(v.shape) for k, v in learner.state_dict().items()}))
     set_entry(learner, "t", expected["t"])
     step, prefix = training_step(learner, name, vectors), f"{family}/{name}"
@@ -143,7 +143,7 @@ def check_training(
 def step_quantities(
     learner: PrototypeLearner, step: Step, expected: Mapping[str, Any], prefix: str
 ) -> Iterator[Quantity]:
-    """Yield whether the step is taken, its losses and its gradients."""
+    """Yield whether the step was skipped, its losses and its gradients."""
     yield Quantity(f"{prefix}/skipped", float(step.result.skipped), 0)
     keys = {"query": "query_loss", "alignment": "align_loss", "threshold": "threshold_loss"}
     for part, value in step.result.parts.items():
@@ -154,8 +154,8 @@ def step_quantities(
 
 
 def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str) -> Iterator[Quantity]:
-    """Yield losses and t before each of the first steps of the released optimiser."""
-    learner, recorded = made("adnet"), expected["trajectory"]
+    """Yield the losses and t before each of the first optimiser steps."""
+    learner, recorded = build_reference("adnet"), expected["trajectory"]
     set_entry(learner, "t", expected["t_train"])
     for number, result in enumerate(steps(learner, recorded["episodes"][:STEPS], vectors)):
         prefix = f"{family}/trajectory/{number}"
@@ -170,7 +170,7 @@ def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str)
 
 
 def steps(learner: PrototypeLearner, names: list[str], vectors: Vectors) -> Iterator[LossResult]:
-    """Yield the loss of each episode before its step of the recipe's optimiser is taken."""
+    """Yield the loss of each episode, then take its step with the recipe's optimiser."""
     recipe = learner.recipe()
     (group,) = learner.parameter_groups()
     optimiser = torch.optim.SGD(
@@ -188,16 +188,16 @@ def foreground(logs: Tensor) -> Tensor:
     return logs[:, 1].exp()
 
 
-def array_quantity(name: str, found: Tensor, wanted: NDArray[Any], tolerance: float) -> Quantity:
-    """Return the largest absolute error; arrays of one query may come with or without their first axis."""
-    if found.ndim == wanted.ndim + 1 and len(found) == 1:
-        found = found[0]
-    return Quantity(name, largest_error(found, wanted), tolerance)
+def array_quantity(name: str, actual: Tensor, expected: NDArray[Any], tolerance: float) -> Quantity:
+    """Return the largest absolute error; arrays of one query may lack their first axis."""
+    if actual.ndim == expected.ndim + 1 and len(actual) == 1:
+        actual = actual[0]
+    return Quantity(name, largest_error(actual, expected), tolerance)
 
 
-def mask_quantity(name: str, found: Tensor, wanted: NDArray[Any]) -> Quantity:
+def mask_quantity(name: str, actual: Tensor, expected: NDArray[Any]) -> Quantity:
     """Return the share of pixels that differ; masks of one query may lack their first axis."""
-    if found.ndim == wanted.ndim + 1 and len(found) == 1:
-        found = found[0]
-    differing = found.numpy() != wanted.astype(bool)
+    if actual.ndim == expected.ndim + 1 and len(actual) == 1:
+        actual = actual[0]
+    differing = actual.numpy() != expected.astype(bool)
     return Quantity(name, float(differing.mean()), PIXELS)

@@ -1,4 +1,4 @@
-"""Replays the reference vectors of a DenseCL step: losses, gradients, key encoder, queues, pointers."""
+"""Replay of the reference vectors of a DenseCL step: losses, gradients, key encoder, queues, pointers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANNELS = 32
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `densecl` folder as it is known."""
+    """Yield every quantity of a `densecl` folder."""
     expected, vectors = read_vectors(folder)
     recipe = DenseCLRecipe(
         batch=len(vectors["images"]), queue=expected["queue_len"], size=vectors["images"].shape[-1],

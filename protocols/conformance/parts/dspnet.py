@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released DSPNet: what every method has, seeds and centres."""
+"""Replay of the reference vectors of the released DSPNet: those of every method, seeds and centres."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.replay import (
     Trajectory,
-    encoded,
+    encode_shots,
     episode_names,
-    made_learner,
     read_episode,
     read_vectors,
+    reference_learner,
     relative_error,
     replay,
 )
@@ -29,17 +29,17 @@ TRAJECTORY = Trajectory(steps=3, query=2e-2, alignment=5e-2)
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `dspnet` folder as it is known."""
-    yield from replay(folder, made, TRAJECTORY)
+    """Yield every quantity of a `dspnet` folder."""
+    yield from replay(folder, build_reference, TRAJECTORY)
     _expected, vectors = read_vectors(folder)
-    learner = made()
+    learner = build_reference()
     for name in episode_names(vectors):
         yield from check_details(learner, name, vectors, folder.name)
 
 
-def made() -> PrototypeLearner:
+def build_reference() -> PrototypeLearner:
     """Return DSPNet with the released constants on a ResNet-101 with made-by-name weights."""
-    return made_learner("dspnet", resolve_method("dspnet").Options(preset="released"))
+    return reference_learner("dspnet", resolve_method("dspnet").Options(preset="released"))
 
 
 def check_details(
@@ -47,7 +47,7 @@ def check_details(
 ) -> Iterator[Quantity]:
     """Yield seeds and detail prototypes of one episode, in evaluation and (`_train`) in training mode.
 
-    Where no centres are recorded none may count. The learner's mode is left as it was.
+    Without recorded centres the learner must have none. The learner's mode is restored.
     """
     before = learner.training
     for suffix in ("", "_train"):
@@ -66,14 +66,14 @@ def _details(
     differing = prepared["seeds"][0].numpy() != vectors[f"{name}/seeds{suffix}"]
     yield Quantity(f"{family}/{name}/seeds{suffix}", float(differing.sum()), 0)
     with torch.no_grad():
-        features = encoded(learner, episode)[: len(masks)]
+        features = encode_shots(learner, episode)[: len(masks)]
     small = resize_masks(masks, (features.shape[-2], features.shape[-1]))
     height, width = masks.shape[-2:]
     clusters = cast(Any, learner).clusters(features, small, prepared, (height, width))
     centres, counts = clusters.centres, clusters.counts
     recorded = vectors.get(f"{name}/centers{suffix}")
-    wanted = 0 if recorded is None else recorded.shape[1]
-    yield Quantity(f"{family}/{name}/seed_count{suffix}", abs(int(counts.sum()) - wanted), 0)
+    expected = 0 if recorded is None else recorded.shape[1]
+    yield Quantity(f"{family}/{name}/seed_count{suffix}", abs(int(counts.sum()) - expected), 0)
     if recorded is not None:
         error = relative_error(centres[0][counts[0]].T, recorded)
         yield Quantity(f"{family}/{name}/centers{suffix}", error, CENTRES)

@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released GMRD (December 2024)."""
+"""Replay of the reference vectors of the released GMRD (December 2024)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewshot.base.types import Episode
 from fewshot.learners.learner import call_logits
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
-from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpacked
+from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpack_bits
 from protocols.conformance.replays.replay import PIXELS, largest_error, read_episode, read_vectors, relative
 from protocols.conformance.replays.threshold_replay import (
     Maps,
@@ -59,7 +59,7 @@ def check(folder: Path) -> Iterator[Quantity]:
 
 
 def read_gmrd_episode(vectors: Vectors, name: str, facts: Facts) -> Episode:
-    """Return the episode's inputs, which may stand under another name; the support of `absent` is empty."""
+    """Return the episode's inputs, maybe stored under another name; `absent` has an empty support."""
     episode = read_episode(vectors, facts.get("images_of", name))
     if name != "absent":
         return episode
@@ -67,7 +67,7 @@ def read_gmrd_episode(vectors: Vectors, name: str, facts: Facts) -> Episode:
 
 
 def _load(learner: Any, state: Mapping[str, Tensor], facts: Facts) -> None:
-    """Load an episode's weights, and give the learner its own draws, predictions and no dropout."""
+    """Load an episode's weights, restore the learner's own draws and predictions, and switch dropout off."""
     replaced = {"encoder.reduce1d.bias": facts["bias"]} if "bias" in facts else {}
     scales = {f"decoder{number}.down.3.weight": facts[f"scale{number}"] for number in (1, 2)}
     load_episode_weights(learner, state, replaced, scales)
@@ -79,7 +79,7 @@ def _load(learner: Any, state: Mapping[str, Tensor], facts: Facts) -> None:
 def check_evaluation(
     prefix: str, learner: Any, name: str, episode: Episode, vectors: Vectors, facts: Facts
 ) -> Iterator[Quantity]:
-    """Yield what evaluation computes with the learner's own draw, and with the mean in place of a draw."""
+    """Yield the evaluation quantities, with the learner's own draw and with the mean in its place."""
     with torch.no_grad():
         maps = encode_episode(learner, episode)
         yield check_thresholds(f"{prefix}/thresholds_eval", maps, facts["thresholds"])
@@ -89,14 +89,16 @@ def check_evaluation(
         for suffix, fill in (("eval", "fresh"), ("eval_mean_fill", "mean")):
             if f"{name}/prob_{suffix}" in vectors:
                 learner.options = dataclasses.replace(learner.options, fill=fill)
-                yield from _answer(prefix, learner, name, suffix, maps, episode.support_masks[0], vectors)
+                yield from _predictions(
+                    prefix, learner, name, suffix, maps, episode.support_masks[0], vectors
+                )
         learner.options = dataclasses.replace(learner.options, fill="fresh")
 
 
 def check_training(
     prefix: str, learner: Any, name: str, episode: Episode, vectors: Vectors, facts: Facts
 ) -> Iterator[Quantity]:
-    """Yield what one training step computes; draws, dropout and the hard mask are the recorded ones."""
+    """Yield the quantities of one training step with the recorded draws, dropout and hard mask."""
     mask = torch.from_numpy(vectors[f"{name}/align_mask"] > 0)[None]
     shots = episode.support_masks.shape[1]
 
@@ -108,7 +110,7 @@ def check_training(
     with torch.no_grad():
         maps = encode_episode(learner, episode)
         yield check_thresholds(f"{prefix}/thresholds_train", maps, facts["thresholds"])
-        yield from _answer(prefix, learner, name, "train", maps, episode.support_masks[0], vectors)
+        yield from _predictions(prefix, learner, name, "train", maps, episode.support_masks[0], vectors)
     if f"{name}/fg_descriptors_align" in vectors:
         restart()
         with torch.no_grad():
@@ -144,7 +146,7 @@ def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Fa
         return one, thresholds
 
     learner.encode = traced
-    learner.predicted = lambda _answer: mask
+    learner.hard_mask = lambda _prediction: mask
     learner.zero_grad(set_to_none=True)
     result = learner.loss(episode)
     yield from check_losses(prefix, result, facts, PARTS)
@@ -157,7 +159,7 @@ def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Fa
 
 
 def check_trajectory(prefix: str, learner: Any, vectors: Vectors, facts: Facts) -> Iterator[Quantity]:
-    """Yield the losses before each of three optimiser steps, draws and hard masks given; dropout is off."""
+    """Yield the losses before each of three optimiser steps, with recorded draws and masks, no dropout."""
     recipe = learner.recipe()
     optimiser = torch.optim.SGD(
         learner.parameters(),
@@ -169,11 +171,11 @@ def check_trajectory(prefix: str, learner: Any, vectors: Vectors, facts: Facts) 
     _use_draws(learner, facts["draws"], draws)
     for step, (name, losses) in enumerate(zip(facts["episodes"], facts["steps"], strict=True)):
         mask = torch.from_numpy(vectors[f"trajectory/align_mask_{step}"] > 0)[None]
-        learner.predicted = lambda _answer, mask=mask: mask
+        learner.hard_mask = lambda _prediction, mask=mask: mask
         result = learner.loss(read_episode(vectors, name))
         for part, key in PARTS.items():
-            value, wanted = result.parts[part].item(), losses[key]
-            error = relative(value, wanted) if wanted else abs(value)
+            value, expected = result.parts[part].item(), losses[key]
+            error = relative(value, expected) if expected else abs(value)
             yield Quantity(f"{prefix}/{step}/{key}", error, LATER_STEPS[part] if step else 1e-5)
         optimiser.zero_grad(set_to_none=True)
         result.total.backward()
@@ -187,7 +189,7 @@ def check_trajectory(prefix: str, learner: Any, vectors: Vectors, facts: Facts) 
         yield Quantity(f"{prefix}/after_head/{name}", error, 1e-2)
 
 
-def _answer(
+def _predictions(
     prefix: str,
     learner: Any,
     name: str,
@@ -205,16 +207,16 @@ def _answer(
         resized = nn.functional.interpolate(
             torch.stack(logit_maps, dim=1), size=masks.shape[-2:], mode="bilinear", align_corners=True
         )
-        answer = resized.softmax(dim=1)[0, 0]
+        probability = resized.softmax(dim=1)[0, 0]
     else:
-        answer = learner.threshold_probabilities(query, masks.shape[-2:])[0]
+        probability = learner.threshold_probabilities(query, masks.shape[-2:])[0]
     if not learner.training:
         scores, _defined = call_logits(learner, support, masks, query, {}, "query")
-        answer = scores.softmax(dim=1)[0, 1]
-    error = largest_error(answer[::8, ::8], vectors[f"{name}/prob_{suffix}"])
+        probability = scores.softmax(dim=1)[0, 1]
+    error = largest_error(probability[::8, ::8], vectors[f"{name}/prob_{suffix}"])
     yield Quantity(f"{prefix}/prob_{suffix}", error, PROBABILITIES)
     mask = "align_mask" if suffix == "train" else suffix.replace("eval", "mask_eval", 1)
-    yield check_mask(f"{prefix}/{mask}", answer > 0.5, vectors[f"{name}/{mask}"], PIXELS)
+    yield check_mask(f"{prefix}/{mask}", probability > 0.5, vectors[f"{name}/{mask}"], PIXELS)
 
 
 def _describe(learner: Any, features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,19 +238,19 @@ def _descriptors(
 
 
 def _summary_distance(support: Tensor, query: Tensor) -> float:
-    """Return the mean square of the difference of two summaries: mean of the made rows, mean, ring."""
+    """Return the mean squared difference of two summaries: mean of the generated rows, mean, ring."""
     one, other = (torch.cat([rows[:-2].mean(dim=0, keepdim=True), rows[-2:]]) for rows in (support, query))
     return float((one - other).square().mean())
 
 
 def _recorded_draws(vectors: Vectors, name: str, count: int) -> list[NDArray[Any]]:
-    """Return an episode's training draws; one that is left out equals that of evaluation."""
+    """Return an episode's training draws; a draw that the file lacks equals that of evaluation."""
     keys = [f"{name}/draw_train_{number}" for number in range(count)]
     return [vectors[key if key in vectors else key.replace("train", "eval")] for key in keys]
 
 
 def _use_draws(learner: Any, facts: Sequence[Facts], draws: Sequence[NDArray[Any]]) -> None:
-    """Let the learner take the recorded samples in turn; a sample of nothing is not recorded everywhere."""
+    """Replace the learner's draws by the recorded samples in turn; empty samples are skipped."""
     samples = iter([(fact, draw) for fact, draw in zip(facts, draws, strict=True) if fact["drawn"]])
     learner.draw_fills = lambda pixels: learner.fills_from(pixels, _sampler(samples))
 
@@ -268,11 +270,11 @@ def _sampler(samples: Iterator[tuple[Facts, NDArray[Any]]]) -> Callable[[int, in
 
 
 def _use_dropout(learner: Any, name: str, vectors: Vectors, facts: Facts) -> None:
-    """Put an episode's recorded dropout masks in place."""
+    """Replace the learner's dropouts by an episode's recorded masks."""
     if "dropout_shapes" not in facts:
         return
     masks = [
-        unpacked(vectors[f"{name}/dropout_{number}"], shape)
+        unpack_bits(vectors[f"{name}/dropout_{number}"], shape)
         for number, shape in enumerate(facts["dropout_shapes"])
     ]
     layers = enumerate(DROPOUTS.items())
@@ -281,6 +283,6 @@ def _use_dropout(learner: Any, name: str, vectors: Vectors, facts: Facts) -> Non
     )
 
 
-def _array(name: str, found: Tensor, recorded: NDArray[Any], tolerance: float) -> Quantity:
+def _array(name: str, actual: Tensor, recorded: NDArray[Any], tolerance: float) -> Quantity:
     """Return the error of an array over its largest value."""
-    return Quantity(name, largest_error(found, recorded) / (float(abs(recorded).max()) or 1.0), tolerance)
+    return Quantity(name, largest_error(actual, recorded) / (float(abs(recorded).max()) or 1.0), tolerance)

@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released Q-Net: answers, refinement, training steps, a trajectory."""
+"""Replay of the reference vectors of the released Q-Net: evaluation, refinement, training, a trajectory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from protocols.conformance.parts.adnet import (
     STEPS,
     Vectors,
     array_quantity,
+    build_reference,
     foreground,
-    made,
     mask_quantity,
     set_entry,
     step_quantities,
@@ -43,14 +43,14 @@ from protocols.conformance.replays.weights import made_by_name
 BIAS = "encoder.reduce1d.bias"
 SCALES = ("fine", "coarse")
 THRESHOLD = 1e-4  # absolute
-MOVE = 1e-3  # absolute, of what the refinement adds: a move is 0.01 a step
+MOVE = 1e-3  # absolute, of the refinement's shift; a step shifts by 0.01
 LATER_THRESHOLD = 1e-3  # absolute, in the trajectory
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `qnet` folder as it is known."""
+    """Yield every quantity of a `qnet` folder."""
     expected, vectors = read_vectors(folder)
-    learner: Any = made("qnet")
+    learner: Any = build_reference("qnet")
     parameters = sum(p.numel() for p in learner.parameters())
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
     names = episode_names(vectors)
@@ -64,7 +64,7 @@ def check(folder: Path) -> Iterator[Quantity]:
 def check_evaluation(
     learner: Any, name: str, vectors: Vectors, expected: Mapping[str, Any], family: str
 ) -> Iterator[Quantity]:
-    """Yield the quantities of one question, before refinement, along its steps and after it."""
+    """Yield the evaluation quantities of one episode, before, during and after refinement."""
     prefix, episode = f"{family}/{name}", read_episode(vectors, name)
     set_entry(learner, BIAS, expected["bias_eval"])
     learner.eval()
@@ -74,18 +74,20 @@ def check_evaluation(
     threshold = query[2].flatten()
     error = abs(threshold.item() - expected["threshold_eval"])
     yield Quantity(f"{prefix}/threshold_eval", error, THRESHOLD)
-    for scale, stride, known, asked in zip(SCALES, (4, 2), support, query, strict=False):
-        features = torch.cat([known, asked])[:, ::64, ::stride, ::stride]
+    for scale, stride, support_map, query_map in zip(SCALES, (4, 2), support, query, strict=False):
+        features = torch.cat([support_map, query_map])[:, ::64, ::stride, ::stride]
         key = f"features_{scale}_eval"
         yield array_quantity(f"{prefix}/{key}", features, vectors[f"{name}/{key}"], ARRAYS)
-        prototype = mean_prototype(known, masks)
+        prototype = mean_prototype(support_map, masks)
         key = f"prototype_{scale}_eval"
         yield array_quantity(f"{prefix}/{key}", prototype, vectors[f"{name}/{key}"], ARRAYS)
         key = f"prob_{scale}_eval"
-        found = learner.foreground(prototype, asked, threshold)
+        found = learner.foreground(prototype, query_map, threshold)
         yield array_quantity(f"{prefix}/{key}", found, vectors[f"{name}/{key}"], PROBABILITIES)
         refined = list(
-            islice(learner.refinement(prototype[0], asked[0], threshold[0]), learner.options.refinement_steps)
+            islice(
+                learner.refinement(prototype[0], query_map[0], threshold[0]), learner.options.refinement_steps
+            )
         )
         losses = torch.stack([step.loss for step in refined])
         key = f"refinement_loss_{scale}"
@@ -108,7 +110,7 @@ def check_evaluation(
 def check_training(
     learner: Any, name: str, vectors: Vectors, expected: Mapping[str, Any], family: str
 ) -> Iterator[Quantity]:
-    """Yield the quantities of one training step; weights and statistics are set to made-by-name ones."""
+    """Yield the quantities of one training step from made-by-name weights and statistics."""
     learner.load_state_dict(made_by_name({k: tuple(v.shape) for k, v in learner.state_dict().items()}))
     set_entry(learner, BIAS, expected["bias_train"])
     prefix, masks = f"{family}/{name}", read_episode(vectors, name).support_masks[0]
@@ -124,19 +126,19 @@ def check_training(
     yield array_quantity(f"{prefix}/prob_train", found, vectors[f"{name}/prob_train"], PROBABILITIES)
     predicted = logs[:, 1] > logs[:, 0]
     yield mask_quantity(f"{prefix}/align_mask", predicted, vectors[f"{name}/align_mask"])
-    for scale, known, asked in zip(SCALES, support, query, strict=False):
+    for scale, support_map, query_map in zip(SCALES, support, query, strict=False):
         key = f"prototype_{scale}_train"
         wanted = vectors[f"{name}/{key}"]
-        yield array_quantity(f"{prefix}/{key}", mean_prototype(known, masks), wanted, ARRAYS)
+        yield array_quantity(f"{prefix}/{key}", mean_prototype(support_map, masks), wanted, ARRAYS)
         key = f"align_prototype_{scale}"
         if f"{name}/{key}" in vectors:
             wanted = vectors[f"{name}/{key}"]
-            yield array_quantity(f"{prefix}/{key}", pooled_prototype(asked, predicted), wanted, ARRAYS)
+            yield array_quantity(f"{prefix}/{key}", pooled_prototype(query_map, predicted), wanted, ARRAYS)
 
 
 def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str) -> Iterator[Quantity]:
-    """Yield losses and threshold before each of the first steps of the released optimiser."""
-    learner, recorded = made("qnet"), expected["trajectory"]
+    """Yield the losses and the threshold before each of the first optimiser steps."""
+    learner, recorded = build_reference("qnet"), expected["trajectory"]
     set_entry(learner, BIAS, expected["bias_train"])
     thresholds: list[float] = []
     learner.encoder.register_forward_hook(
@@ -153,7 +155,7 @@ def check_trajectory(expected: Mapping[str, Any], vectors: Vectors, family: str)
 
 @contextmanager
 def _options(learner: Any, **changes: Any) -> Iterator[None]:
-    """Give the learner other options inside."""
+    """Change the learner's options within the context."""
     before = learner.options
     learner.options = dataclasses.replace(before, **changes)
     try:

@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released RPT, of March 2024 and of September 2023."""
+"""Replay of the reference vectors of the released RPT of March 2024 and of September 2023."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from protocols.conformance.replays.made_state import load_episode_weights, made_
 from protocols.conformance.replays.recorded import (
     RecordedDropout,
     replace_dropouts,
-    unpacked,
+    unpack_bits,
     without_dropout,
 )
 from protocols.conformance.replays.replay import (
@@ -69,7 +69,7 @@ def check(folder: Path) -> Iterator[Quantity]:
 
 
 def check_2023(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of an `rpt_2023` folder; the images are those of the `rpt` folder beside it."""
+    """Yield every quantity of an `rpt_2023` folder; its images lie in the `rpt` folder beside it."""
     expected, vectors = read_vectors(folder)
     _, recorded = read_vectors(folder.parent / "rpt")
     images = {key: recorded[key] for key in recorded if key.endswith(INPUTS)}
@@ -98,7 +98,7 @@ def _parameters(family: str, learner: nn.Module, expected: Mapping[str, Any]) ->
 def check_evaluation(
     prefix: str, learner: Any, name: str, vectors: Vectors, facts: Mapping[str, Any]
 ) -> Iterator[Quantity]:
-    """Yield the partition, and what the passes compute in evaluation mode."""
+    """Yield the quantities of the partition and of the passes in evaluation mode."""
     vars(learner).pop("first_centre", None)  # the learner's own rule
     _use_dropout(learner, name, vectors, {})
     episode = read_episode(vectors, name)
@@ -107,7 +107,7 @@ def check_evaluation(
         yield _array(
             f"{prefix}/features_eval", fine[:, ::64, ::4, ::4], vectors[f"{name}/features_eval"], "eval"
         )
-        parted = learner.parted(episode.support_masks[0, 0], (fine.shape[-2], fine.shape[-1]))
+        parted = learner.part_mask(episode.support_masks[0, 0], (fine.shape[-2], fine.shape[-1]))
     yield Quantity(f"{prefix}/points", abs(int(parted.count) - facts["points"]), 0)
     region_map = torch.where(parted.cells, parted.owners, -1).reshape(fine.shape[-2:])
     yield Quantity(
@@ -122,7 +122,7 @@ def check_evaluation(
 def check_training(
     prefix: str, learner: Any, name: str, vectors: Vectors, facts: Mapping[str, Any]
 ) -> Iterator[Quantity]:
-    """Yield passes, losses and gradients of one training step; dropout is off but where it is recorded."""
+    """Yield passes, losses and gradients of one training step, with recorded dropout or none."""
     _use_dropout(learner, name, vectors, facts)
     yield from _passes(prefix, learner, name, vectors, facts, "train")
     _use_dropout(learner, name, vectors, facts)
@@ -146,7 +146,7 @@ def check_training(
 def check_trajectory(
     prefix: str, learner: Any, vectors: Vectors, facts: Mapping[str, Any]
 ) -> Iterator[Quantity]:
-    """Yield the losses before each of three optimiser steps, the draws given; dropout is off."""
+    """Yield the losses before each of three optimiser steps, with recorded draws, without dropout."""
     without_dropout(learner)
     recipe = learner.recipe()
     optimiser = torch.optim.SGD(
@@ -179,7 +179,7 @@ def check_trajectory(
 def _passes(
     prefix: str, learner: Any, name: str, vectors: Vectors, facts: Mapping[str, Any], mode: str
 ) -> Iterator[Quantity]:
-    """Yield everything recorded of the passes in one mode; the learner is in that mode."""
+    """Yield every recorded quantity of the passes in one mode; the learner must be in that mode."""
     episode = read_episode(vectors, name)
     mask = episode.support_masks[0, 0]
     if mode == "train":
@@ -210,16 +210,16 @@ def _passes(
     for key, value in arrays.items():
         if f"{name}/{key}_{mode}" in vectors:
             yield _array(f"{prefix}/{key}_{mode}", value, vectors[f"{name}/{key}_{mode}"], mode)
-    answer = _resized(passes[-1].probabilities, mask)
+    probability = _resized(passes[-1].probabilities, mask)
     grids = torch.cat([first, *(one.probabilities for one in passes)])
     apart = 2 if len(mask) > 128 else 1
-    for key, value in (("prob", answer[::4, ::4]), ("prob_grid", grids[:, ::apart, ::apart])):
+    for key, value in (("prob", probability[::4, ::4]), ("prob_grid", grids[:, ::apart, ::apart])):
         if f"{name}/{key}_{mode}" in vectors:
             error = largest_error(value, vectors[f"{name}/{key}_{mode}"])
             yield Quantity(f"{prefix}/{key}_{mode}", error, PROBABILITIES)
     mask_name = "mask_eval" if mode == "eval" else "align_mask"
     if f"{name}/{mask_name}" in vectors:
-        yield check_mask(f"{prefix}/{mask_name}", answer > 0.5, vectors[f"{name}/{mask_name}"], PIXELS)
+        yield check_mask(f"{prefix}/{mask_name}", probability > 0.5, vectors[f"{name}/{mask_name}"], PIXELS)
     if mode == "eval" and "eval" in facts and "periphery_loss" in facts["eval"]:
         with torch.no_grad():
             loss = learner.periphery_loss(support, mask[None], prototype).item()
@@ -266,29 +266,29 @@ def _resized(grid: Tensor, mask: Tensor) -> Tensor:
     return nn.functional.interpolate(grid[None], size=size, mode="bilinear", align_corners=True)[0, 0]
 
 
-def _array(name: str, found: Tensor, recorded: NDArray[Any], mode: str) -> Quantity:
-    """Return the error of an array over its largest value; an array of zeros must be met exactly."""
+def _array(name: str, actual: Tensor, recorded: NDArray[Any], mode: str) -> Quantity:
+    """Return the error of an array over its largest value; for an array of zeros the absolute error."""
     largest = float(abs(recorded).max()) or 1.0
-    return Quantity(name, largest_error(found, recorded) / largest, ARRAYS[mode])
+    return Quantity(name, largest_error(actual, recorded) / largest, ARRAYS[mode])
 
 
-def _spread_error(found: Any, recorded: Any) -> float:
-    return float(max(abs(a - b) for a, b in zip(found, recorded, strict=True)))
+def _spread_error(actual: Any, recorded: Any) -> float:
+    return float(max(abs(a - b) for a, b in zip(actual, recorded, strict=True)))
 
 
 def _use_first_centre(learner: Any, first: int) -> None:
-    """Let the learner take a given candidate as the first centre, whatever the mode."""
+    """Make the learner choose candidate `first` as the first centre in either mode."""
     learner.first_centre = lambda count, _most: torch.full_like(count, first)
 
 
 def _use_dropout(learner: Any, name: str, vectors: Vectors, facts: Mapping[str, Any]) -> None:
-    """Put the recorded dropout masks of an episode in place, or switch dropout off."""
+    """Replace the learner's dropouts by an episode's recorded masks, or switch dropout off."""
     if "dropout_shapes" not in facts:
         off = {f"MHA.{part}_dropout": nn.Dropout(0.0) for part in ("attention", "output")}
         replace_dropouts(learner, off)
         return
     masks = {
-        part: unpacked(vectors[f"{name}/dropout_{part}"], shape)
+        part: unpack_bits(vectors[f"{name}/dropout_{part}"], shape)
         for part, shape in facts["dropout_shapes"].items()
     }
     replace_dropouts(

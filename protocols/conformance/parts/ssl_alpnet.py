@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released SSL-ALPNet."""
+"""Replay of the reference vectors of the released SSL-ALPNet."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from fewshot.learners.learner import PrototypeLearner
 from protocols.conformance.quantity import Quantity
-from protocols.conformance.replays.replay import Trajectory, made_learner, replay
+from protocols.conformance.replays.replay import Trajectory, reference_learner, replay
 
 TRAJECTORY = Trajectory(steps=4, query=1e-2, alignment=5e-2)
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield every quantity of a `ssl_alpnet` folder as it is known."""
-    yield from replay(folder, made, TRAJECTORY)
+    """Yield every quantity of a `ssl_alpnet` folder."""
+    yield from replay(folder, build_reference, TRAJECTORY)
 
 
-def made() -> PrototypeLearner:
+def build_reference() -> PrototypeLearner:
     """Return SSL-ALPNet on a ResNet-101 with made-by-name weights."""
-    return made_learner("ssl-alpnet")
+    return reference_learner("ssl-alpnet")

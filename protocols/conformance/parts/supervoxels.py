@@ -1,4 +1,4 @@
-"""Replays the supervoxels of the released ADNet and Q-Net on small volumes."""
+"""Replay of the supervoxels of the released ADNet and Q-Net on small volumes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from protocols.conformance.replays.replay import read_vectors
 
 
 def check(folder: Path) -> Iterator[Quantity]:
-    """Yield, per volume, whether map and number of supervoxels differ from the released; tolerance 0.
+    """Yield, per volume, whether the map and the number of supervoxels differ from the released; tolerance 0.
 
-    Maps agree if both are zero at the same voxels and group the others alike; numbers are not compared.
+    Maps agree if both are zero at the same voxels and group the others alike. Label numbers may differ.
     """
     expected, vectors = read_vectors(folder)
     for name, facts in expected.items():

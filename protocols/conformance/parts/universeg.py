@@ -1,4 +1,4 @@
-"""Replays the reference vectors of the released UniverSeg."""
+"""Replay of the reference vectors of the released UniverSeg."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def check(folder: Path) -> Iterator[Quantity]:
         masks = torch.from_numpy(vectors[f"{name}/support_mask"] > 0)
         query = torch.from_numpy(vectors[f"{name}/query_image"].astype(np.float32))[None, None]
         with torch.inference_mode():
-            answer = learner.segment(Support(images, masks), query)[0]
-        logits = torch.logit(answer.double())
+            probability = learner.segment(Support(images, masks), query)[0]
+        logits = torch.logit(probability.double())
         error = largest_error(logits[::2, ::2], vectors[f"{name}/logits"])
         yield Quantity(f"{folder.name}/{name}/logits", error, LOGITS)
-        yield check_mask(f"{folder.name}/{name}/mask", answer > 0.5, vectors[f"{name}/mask"], PIXELS)
+        yield check_mask(f"{folder.name}/{name}/mask", probability > 0.5, vectors[f"{name}/mask"], PIXELS)

@@ -1,1 +1,1 @@
-"""How recorded vectors are read and replayed."""
+"""Reading and replaying of recorded vectors."""

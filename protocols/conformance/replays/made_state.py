@@ -1,4 +1,4 @@
-"""Made-by-name weights of a learner whose state has matrices, with the exceptions that an episode gives."""
+"""Made-by-name weights of a learner whose state has matrices, with an episode's exceptions."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def load_episode_weights(
     """Load `state` into the learner with the exceptions of an episode.
 
     Args:
-        learner: whose whole state is replaced.
-        state: what `made_state` returned.
-        replaced: the value of every element of an entry, by name.
-        scales: what an entry is multiplied by, by name.
+        learner: gets the complete state.
+        state: the result of `made_state`.
+        replaced: name of an entry -> the value of all its elements.
+        scales: name of an entry -> its factor.
     """
     changed = {name: torch.full_like(state[name], value) for name, value in replaced.items()}
     changed |= {name: state[name] * scale for name, scale in scales.items()}

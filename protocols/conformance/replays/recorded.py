@@ -1,4 +1,4 @@
-"""Recorded random numbers put in place of a learner's own: dropout masks."""
+"""Recorded dropout masks in place of a learner's random ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class RecordedDropout(nn.Module):
-    """Dropout whose masks are given, in shapes that broadcast: call i multiplies by mask i over 1 - p."""
+    """Dropout with recorded masks of broadcastable shapes: call i multiplies by mask i / (1 - share)."""
 
     def __init__(self, masks: Iterable[Tensor], share: float) -> None:
         super().__init__()
@@ -21,18 +21,18 @@ class RecordedDropout(nn.Module):
         self._factor = 1 / (1 - share)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the values kept by the next mask, scaled up; 0 elsewhere."""
+        """Return the values times the next mask, scaled by 1 / (1 - share)."""
         return values * (next(self._masks) * self._factor)
 
 
-def unpacked(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
-    """Return what `numpy.packbits` made of a boolean array of this shape, float32."""
+def unpack_bits(bits: NDArray[np.uint8], shape: Sequence[int]) -> Tensor:
+    """Return the boolean array of this shape behind the result of `numpy.packbits`, as float32."""
     flat = np.unpackbits(bits, count=math.prod(shape))
     return torch.from_numpy(flat.reshape(tuple(shape)).astype(np.float32))
 
 
 def replace_dropouts(learner: Any, replacements: Mapping[str, nn.Module]) -> None:
-    """Put modules in place of others, by their names in the learner."""
+    """Replace modules of the learner; `replacements`: name in the learner -> new module."""
     for name, module in replacements.items():
         parent, _, child = name.rpartition(".")
         learner.get_submodule(parent).register_module(child, module)

@@ -1,4 +1,4 @@
-"""Replays what the reference vectors of every method hold: features, logits, losses, gradients, steps."""
+"""Replay of the reference vectors of every method: features, logits, losses, gradients, optimiser steps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOOSE_GRADIENTS = 2e-2  # first convolution and batch norms: two back-ends diffe
 
 
 class Trajectory(NamedTuple):
-    """How many steps of the recorded optimisation are compared, and how closely: relative errors."""
+    """The compared steps of the recorded optimisation, and the relative tolerances of its two losses."""
 
     steps: int
     query: float
@@ -43,7 +43,7 @@ class Trajectory(NamedTuple):
 
 
 def replay(folder: Path, make: Callable[[], PrototypeLearner], trajectory: Trajectory) -> Iterator[Quantity]:
-    """Yield what every method's folder holds, as it is known (about 40 s on two cores).
+    """Yield the quantities that every method's folder holds (about 40 s on two cores).
 
     `make` builds the learner with made-by-name weights; it is called twice.
     """
@@ -68,7 +68,7 @@ def episode_names(vectors: Mapping[str, NDArray[Any]]) -> list[str]:
 
 
 def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return `expected.json` and the arrays of `vectors.npz`; `UserError` where one is missing or damaged."""
+    """Return `expected.json` and the arrays of `vectors.npz`; `UserError` if one is missing or damaged."""
     try:
         expected: dict[str, Any] = json.loads((folder / "expected.json").read_text())
         with np.load(folder / "vectors.npz", allow_pickle=False) as file:
@@ -80,8 +80,8 @@ def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         ) from None
 
 
-def made_learner(method: str, options: Any = None) -> PrototypeLearner:
-    """Return the method on a ResNet-101 with made-by-name weights; matrices (2-d) keep their first values."""
+def reference_learner(method: str, options: Any = None) -> PrototypeLearner:
+    """Return the method on a ResNet-101 with made-by-name weights; matrices keep their initial values."""
     learner: PrototypeLearner = resolve_method(method)(build_encoder("resnet101"), options)
     state = learner.state_dict()
     made = made_by_name({name: tuple(value.shape) for name, value in state.items() if value.ndim != 2})
@@ -96,7 +96,7 @@ def check_evaluation(
     episode = read_episode(vectors, name)
     support_masks = episode.support_masks[0]
     with torch.inference_mode():
-        features = encoded(learner, episode)
+        features = encode_shots(learner, episode)
         wanted = vectors[f"{name}/features_eval"]
         yield Quantity(
             f"{family}/{name}/features_eval", largest_error(features[:, ::32, ::4, ::4], wanted), ARRAYS
@@ -118,11 +118,11 @@ def check_training(
     expected: Mapping[str, Any],
     family: str,
 ) -> Iterator[Quantity]:
-    """Yield the quantities of one training step from the learner's weights, which stay as they are."""
+    """Yield the quantities of one training step; the learner's weights do not change."""
     episode = with_prepared(learner, read_episode(vectors, name))
     if f"{name}/train_logits" in vectors:
         with torch.no_grad():
-            logits = _logits(learner, encoded(learner, episode), episode.support_masks[0])
+            logits = _logits(learner, encode_shots(learner, episode), episode.support_masks[0])
         error = largest_error(logits[:, ::4, ::4], vectors[f"{name}/train_logits"])
         yield Quantity(f"{family}/{name}/train_logits", error, ARRAYS)
     learner.zero_grad(set_to_none=True)
@@ -142,7 +142,7 @@ def check_gradients(
 ) -> Iterator[Quantity]:
     """Yield norm and first eight entries of the recorded gradients, and the norm of all together.
 
-    Errors are relative, but absolute where the recorded gradient is 0.
+    Errors are relative; the error of a recorded gradient of 0 is absolute.
     """
     gradients = {key: value.grad for key, value in learner.named_parameters() if value.grad is not None}
     for key, norm in expected["grad_norm"].items():
@@ -165,7 +165,7 @@ def check_trajectory(
     compared: Trajectory,
     family: str,
 ) -> Iterator[Quantity]:
-    """Yield the losses before each of the first steps of the published optimiser."""
+    """Yield the losses before each of the first optimiser steps."""
     recipe = learner.recipe()
     groups = [
         {"params": group["params"], "lr": recipe.learning_rate * group["rate"]}
@@ -200,7 +200,7 @@ def read_episode(vectors: Mapping[str, NDArray[Any]], name: str) -> Episode:
 
 
 def with_prepared(learner: PrototypeLearner, episode: Episode) -> Episode:
-    """Return the episode with what the learner's `prepare` works out, as the sampler adds it."""
+    """Return the episode with the result of the learner's `prepare`, as the sampler adds it."""
     values = learner.prepare(episode.support_masks[0])
     return dataclasses.replace(episode, prepared={name: value[None] for name, value in values.items()})
 
@@ -211,36 +211,36 @@ def gradient_tolerance(name: str) -> float:
     return LOOSE_GRADIENTS if loose else GRADIENTS
 
 
-def largest_error(found: Tensor, wanted: NDArray[Any]) -> float:
-    """Return max |found - wanted|; infinite where shapes differ."""
-    if tuple(found.shape) != wanted.shape:
+def largest_error(actual: Tensor, expected: NDArray[Any]) -> float:
+    """Return max |actual - expected|; infinite if the shapes differ."""
+    if tuple(actual.shape) != expected.shape:
         return float("inf")
-    return float(np.abs(found.detach().numpy() - wanted).max())
+    return float(np.abs(actual.detach().numpy() - expected).max())
 
 
-def relative_error(found: Tensor, wanted: Any) -> float:
-    """Return max |found - wanted| / max |wanted|."""
-    array = np.asarray(wanted)
-    return largest_error(found, array) / float(np.abs(array).max())
+def relative_error(actual: Tensor, expected: Any) -> float:
+    """Return max |actual - expected| / max |expected|."""
+    array = np.asarray(expected)
+    return largest_error(actual, array) / float(np.abs(array).max())
 
 
-def relative(found: float, wanted: float) -> float:
-    """Return |found - wanted| / |wanted|."""
-    return abs(found - wanted) / abs(wanted)
+def relative(actual: float, expected: float) -> float:
+    """Return |actual - expected| / |expected|."""
+    return abs(actual - expected) / abs(expected)
 
 
-def loss_quantity(name: str, found: float, wanted: float) -> Quantity:
-    """Return a loss against the recorded one: relative, but absolute where 0 is recorded."""
-    if wanted == 0:
-        return Quantity(name, abs(found), ZERO)
-    return Quantity(name, relative(found, wanted), LOSSES)
+def loss_quantity(name: str, actual: float, expected: float) -> Quantity:
+    """Return the relative error of a loss; the absolute error if the recorded loss is 0."""
+    if expected == 0:
+        return Quantity(name, abs(actual), ZERO)
+    return Quantity(name, relative(actual, expected), LOSSES)
 
 
-def _loss_error(result: LossResult, part: str, wanted: float) -> float:
-    return relative(result.parts[part].item(), wanted)
+def _loss_error(result: LossResult, part: str, expected: float) -> float:
+    return relative(result.parts[part].item(), expected)
 
 
-def encoded(learner: PrototypeLearner, episode: Episode) -> Tensor:
+def encode_shots(learner: PrototypeLearner, episode: Episode) -> Tensor:
     """Return the features of the support shots and then the query, (S+1,C,h,w), from one batch."""
     features = learner.encode(torch.cat([episode.support_images[0], episode.query_images[0]]))
     assert isinstance(features, Tensor)

@@ -1,4 +1,4 @@
-"""What the replays of RPT and GMRD share: encoder outputs, losses, gradients and their tolerances."""
+"""Shared replay of RPT and GMRD: encoder outputs, losses, gradients and their tolerances."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Maps = tuple[Tensor, Tensor]
 
 
 def new_learner(method: str, **options: Any) -> Any:
-    """Return the method on a ResNet-101, its weights random.
+    """Return the method on a ResNet-101 with random weights.
 
     Args:
         method: a registered name.
@@ -45,7 +45,7 @@ def encode_episode(learner: Any, episode: Episode) -> tuple[Maps, Maps]:
 
 
 def check_thresholds(prefix: str, maps: tuple[Maps, Maps], expected: Sequence[float]) -> Quantity:
-    """Return the largest error of T; the query's comes last here and in the file of GMRD."""
+    """Return the largest error of the thresholds; the query's is the last, here and in the file."""
     thresholds = torch.cat([maps[0][1], maps[1][1]]).flatten()
     error = max(abs(a - b) for a, b in zip(thresholds.tolist(), expected, strict=True))
     return Quantity(prefix, error, 1e-4)
@@ -54,7 +54,7 @@ def check_thresholds(prefix: str, maps: tuple[Maps, Maps], expected: Sequence[fl
 def check_losses(
     prefix: str, result: LossResult, expected: Mapping[str, float], keys: Mapping[str, str]
 ) -> Iterator[Quantity]:
-    """Yield the parts of a loss; `keys` maps a part to its name in the file. An expected 0 must be exact."""
+    """Yield the parts of a loss; `keys`: part -> name in the file. The error of an expected 0 is absolute."""
     for part, key in {**keys, "total": "total_loss"}.items():
         value = (result.total if part == "total" else result.parts[part]).item()
         error = relative(value, expected[key]) if expected[key] else abs(value)
@@ -62,7 +62,7 @@ def check_losses(
 
 
 def check_gradients(prefix: str, learner: nn.Module, expected: Mapping[str, Any]) -> Iterator[Quantity]:
-    """Yield norms and first entries of the gradients, and how many parameters wrongly have one or none."""
+    """Yield norms and first entries of the gradients, and the number of wrong or missing ones."""
     gradients = {name: value.grad for name, value in learner.named_parameters() if value.grad is not None}
     for name, norm in expected["grad_norm"].items():
         tolerances = _tolerances(name)

@@ -1,4 +1,4 @@
-"""Made-by-name weights: the reference vectors' models, drawn from their parameters' names."""
+"""Made-by-name weights of the reference vectors' models: random numbers seeded by the parameters' names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def made_by_name(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Return a state dict for {released name: shape}; the rule is that of the vectors' README.
+    """Return a state dict for {released name: shape}, by the rule in the vectors' README.
 
     Names are those of released checkpoints (`encoder.backbone.conv1.weight`).
     """
@@ -27,7 +27,7 @@ def _tensor(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def _scaled(name: str, z: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn standard normal numbers into weights of the size that a trained network has."""
+    """Scale standard normal numbers to the magnitude of trained weights."""
     if name.endswith("running_mean"):
         return np.float32(0.1) * z
     if name.endswith("running_var"):
