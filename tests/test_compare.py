@@ -48,7 +48,7 @@ def test_one_way_protocol_first() -> None:
     assert found["interaction"] is None and found["wanted"] == ["qnet under alpnet-ep1"]
     text = comparison_text(found)
     assert "B - A = +30.00" in text and "protocol +10.00" in text and "method   +20.00" in text
-    assert "one way alone; for the other, records of qnet under alpnet-ep1" in text
+    assert "one split only; the other needs records of qnet under alpnet-ep1" in text
 
 
 def test_one_way_method_first() -> None:
@@ -61,14 +61,14 @@ def test_both_ways_are_averaged_and_their_disagreement_told() -> None:
     assert (found["protocol"], found["method"]) == pytest.approx((7, 23))
     # under B's protocol the method is worth 20, under A's 26
     assert found["interaction"] == pytest.approx(-6)
-    assert "worth -6.00 more under B's protocol" in comparison_text(found)
+    assert "method effect is -6.00 larger under B's protocol" in comparison_text(found)
 
 
 def test_without_a_corner_nothing_is_split() -> None:
     found = split(A, B)
     assert found["protocol"] is found["method"] is None
     assert (
-        "not split: wanted records of alpnet under qnet-ep1 or of qnet under alpnet-ep1"
+        "no split: it needs records of alpnet under qnet-ep1 or of qnet under alpnet-ep1"
         in comparison_text(found)
     )
     hybrid = cells("alpnet", "qnet-ep1", 60, audits=["hybrid: off the main board"])

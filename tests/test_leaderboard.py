@@ -155,14 +155,14 @@ def test_a_difference_is_made_only_where_protocol_and_setting_agree() -> None:
     elsewhere = PublishedRow(
         "Z", "tiny", 1, {"liver": 1.0}, 1.0, "own", "y", "", "", "alpnet-ep1", "ssl-alpnet"
     )
-    quoted = board(comparable(), published=[*rows, elsewhere]).quoted
+    quoted = board(comparable(), published=[*rows, elsewhere]).published
     assert len(quoted) == 4
     assert [value for _name, value in quoted[0].differences] == pytest.approx([-5.0])
     assert [one.reason for one in quoted[1:]] == [
         "its protocol is not known", "its protocol is qnet-ep1", "not measured here",
     ]  # fmt: skip
-    assert board(comparable()[:3], published=rows).quoted[0].reason == "measured here, but incomplete"
-    assert board(complete(), published=rows, measure="iou").quoted == ()
+    assert board(comparable()[:3], published=rows).published[0].reason == "measured here, but incomplete"
+    assert board(complete(), published=rows, measure="iou").published == ()
 
 
 RECIPE = [RECIPE_MARK + "300 steps (published 100100)"]
@@ -200,7 +200,7 @@ def test_a_row_that_is_not_comparable_gets_no_difference_but_the_reason(
 ) -> None:
     records, reason = records_and_reason
     made = board(records, published=[published()])
-    (quoted,) = made.quoted
+    (quoted,) = made.published
     name = made.lines[0].row.configuration_id
     assert quoted.differences == () and quoted.refused == ((name, reason),)
     for format in ("text", "md", "html"):

@@ -85,7 +85,7 @@ def test_a_class_that_no_scan_shows_is_undefined_everywhere() -> None:
     assert told["before"] == {"liver": None, "background": 0.15000000000000002, "mean": 0.15000000000000002}
     text = probe_table(made)
     assert text.splitlines()[5].split() == ["seed", "0", "before", "undefined", "15.0", "15.0"]
-    assert "undefined, left out of their means: 2 of 4" in text and "one seed: it knows nothing" in text
+    assert "undefined, left out of their means: 2 of 4" in text and "one seed: it does not cover" in text
 
 
 def test_the_interval_draws_seeds_and_scans() -> None:

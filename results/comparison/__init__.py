@@ -1,1 +1,1 @@
-"""Two methods or the modules of one compared."""
+"""Comparisons: two methods, two protocols, the modules of one method, features before and after stage 1."""

@@ -1,7 +1,7 @@
-"""The table of an ablation: rows of records under several seeds, and how sure their differences are.
+"""The table of an ablation: rows of records under several seeds, and intervals of their differences.
 
-A row's numbers are the means of `results/summary/frame.py`. The interval of a difference is that of
-`results/summary/bootstrap.py`: scans, not pixels or seeds, are drawn, the same for both rows.
+`results/summary/frame.py` computes the means of a row. `results/summary/bootstrap.py` computes the interval
+of a difference: it resamples scans, not pixels or seeds, and both rows share the draws.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row: what to call it, and the records of every seed, all seeds of the same cells."""
+    """One row: its label, and the records of each seed; all seeds have the same cells."""
 
     label: str
     records: Mapping[int, Sequence[Record]]
@@ -42,12 +42,12 @@ def difference_interval(
 
     Args:
         ours, theirs: means of the same scans, classes and folds.
-        names: seed the draws, with folds and scans; equal names and scans give equal intervals.
+        names: with folds and scans, they seed the draws; equal names and scans give equal draws.
         draws: number of bootstrap draws.
         level: share of the draws within the interval.
 
     Returns:
-        The percentile interval; None where a draw has no Dice at all.
+        The percentile interval; None if a draw has no Dice at all.
     """
     folds = sorted(set(ours.scans.index.get_level_values("fold")))
     columns = _columns(ours)
@@ -58,9 +58,9 @@ def difference_interval(
 
 
 def ablation_table(rows: Sequence[AblationRow]) -> str:
-    """Return the table as text: a line per row, differences against the first; Dice in percent."""
+    """Return the table as text: one line per row, differences to the first row; Dice in percent."""
     by_seed = [[_means(records) for records in row.records.values()] for row in rows]
-    means = [_means([one for records in row.records.values() for one in records]) for row in rows]
+    means = [_means([record for records in row.records.values() for record in records]) for row in rows]
     first = next(iter(rows[0].records.values()))
     columns, dataset = _columns(means[0]), first[0].dataset.hash
     reference = f"minus {rows[0].label}"
@@ -70,14 +70,14 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
     for number, row in enumerate(rows):
         folds = means[number].folds.index
         classes = [mean_of(means[number].of_class(folds, *column)) for column in columns]
-        whole = headline(means[number])
-        of_seeds = [headline(one) for one in by_seed[number]]
+        mean = headline(means[number])
+        of_seeds = [headline(seed_means) for seed_means in by_seed[number]]
         spread = _percent(statistics.stdev(of_seeds)) if len(of_seeds) > 1 else "-"
-        told = ("", "")
+        against_first = ("", "")
         if number:
-            difference = whole - headline(means[0])
-            told = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
-        lines.append((row.label, *map(_percent, classes), _percent(whole), spread, *told))
+            difference = mean - headline(means[0])
+            against_first = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
+        lines.append((row.label, *map(_percent, classes), _percent(mean), spread, *against_first))
     return render_text(
         _title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first)
     )
@@ -107,11 +107,11 @@ def _subtitle(rows: Sequence[AblationRow]) -> str:
 
 
 def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
-    """Return what a reader must know: how the numbers are made, weights, marks, what was not asked."""
+    """Return the notes: how the numbers are computed, weights, marks, undefined scores, missing cells."""
     lines = [
         "Dice in percent: mean over seeds of every scan, then over scans, classes and folds.",
         "± seeds: standard deviation (n-1) of the mean over seeds.",
-        f"interval: {DRAWS} bootstrap draws of scans within folds; it knows nothing of other seeds.",
+        f"interval: {DRAWS} bootstrap draws of scans within folds; it does not cover the choice of seeds.",
         weights_note(first[0].model),
     ]
     every = [record for row in rows for records in row.records.values() for record in records]
@@ -120,15 +120,17 @@ def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
     undefined = sum(score.dice is None for record in every for score in record.scores)
     if undefined:
         lines.append(f"undefined scores, left out of their means: {undefined} of all rows and seeds")
-    asked = {(record.fold, record.group) for record in first}
+    evaluated = {(record.fold, record.group) for record in first}
     cells = first[0].grid.folds * len(first[0].grid.groups)
-    if len(asked) < cells:
-        lines.append(f"INCOMPLETE: {len(asked)} of {cells} cells of a fold and a group; no headline number")
+    if len(evaluated) < cells:
+        lines.append(
+            f"INCOMPLETE: {len(evaluated)} of {cells} cells of a fold and a group; no headline number"
+        )
     return lines
 
 
 def _of_rows(rows: Sequence[AblationRow], first: Record) -> list[str]:
-    """Return how a row was trained where that is not as the first, which rows used labels or mix machines."""
+    """Return notes on single rows: a training that differs from the first row's, labels used, machines."""
     lines = []
     for row in rows:
         record = next(iter(row.records.values()))[0]

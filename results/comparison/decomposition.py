@@ -1,8 +1,9 @@
-"""The difference of two numbers, split into what the protocol does and what the method does.
+"""Split of the difference between two numbers A and B into a protocol effect and a method effect.
 
-Of four corners, two methods under two protocols, A and B are opposite ones. With the corner of A's method
-under B's protocol the way from A to B goes protocol first, with the other method first; with both the mean of
-the two ways is told, and how far they disagree (the interaction). Without either the split is not known.
+A and B differ in method and protocol: they are opposite corners of a square. A third corner splits the
+difference. The corner of A's method under B's protocol changes the protocol first, then the method. The
+corner of B's method under A's protocol changes the method first. With both corners the result is the mean of
+the two splits and their disagreement (the interaction). Without any third corner there is no split.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from results.summary.frame import spread_of_folds
 from results.summary.seed_average import SeedAverage, label, values_of
 
 Json = dict[str, Any]
-RULES = ("protocol", "shots", "parts")  # the protocol's side; the rest of a configuration is the method's
+RULES = ("protocol", "shots", "parts")  # protocol side of a configuration; the other fields are the method's
 SHARED = ("dataset", "setting")
 
 
 def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
-    """Return the row whose configuration a text names: `names_configuration`.
+    """Return the row whose configuration a text names, as `is_configuration_named` reads it.
 
-    Raises `UserError` naming the candidates where there is none or more than one.
+    Raises `UserError`, with the candidates, unless exactly one row fits.
     """
     fitting = [row for row in rows if is_configuration_named(text, row.first.record)]
     if len(fitting) != 1:
@@ -41,9 +42,17 @@ def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
 
 
 def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json:
-    """Return numbers, difference and its split as plain JSON values; Dice in percent.
+    """Return the numbers of A and B, their difference and its split, as plain JSON values.
 
-    Raises `UserError` where the two are of other data, another setting or other classes, or incomplete.
+    Args:
+        a, b: the two rows.
+        rows: all rows, among which to look for the third corners.
+
+    Returns:
+        Dice in percent, differences in percentage points. `wanted` names the missing corners.
+
+    Raises:
+        UserError: A and B differ in dataset, setting or classes, or a row is incomplete.
     """
     for key in SHARED:
         mine, its = (question(row.first.record)[key] for row in (a, b))
@@ -71,8 +80,8 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
     ways = []
     for number, (corner, row, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
         if corner is None:
-            wanted = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
-            result["wanted"].append(wanted)
+            missing = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
+            result["wanted"].append(missing)
             continue
         middle = _number(corner, "the corner")
         result["corners"].append(_about(corner, middle))
@@ -87,28 +96,29 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
 
 
 def comparison_text(result: Json) -> str:
-    """Return a comparison in words."""
+    """Return the result of `compare` as text."""
     lines = [f"{side}  {_line(result[side.lower()])}" for side in ("A", "B")]
-    lines += [f"by way of  {_line(corner)}" for corner in result["corners"]]
+    lines += [f"corner  {_line(corner)}" for corner in result["corners"]]
     lines.append(f"B - A = {result['difference']:+.2f} percentage points of Dice")
     if result["protocol"] is None:
-        lines.append(f"  not split: wanted records of {' or of '.join(result['wanted'])}")
+        lines.append(f"  no split: it needs records of {' or of '.join(result['wanted'])}")
         return "\n".join(lines)
     lines += [f"  protocol {result['protocol']:+.2f}", f"  method   {result['method']:+.2f}"]
     if result["interaction"] is not None:
         lines.append(
-            f"  mean of both ways; the method is worth {result['interaction']:+.2f} more under B's protocol"
+            "  mean of two splits; the method effect is "
+            f"{result['interaction']:+.2f} larger under B's protocol"
         )
     elif result["corners"]:
-        lines.append(f"  one way alone; for the other, records of {result['wanted'][0]}")
+        lines.append(f"  one split only; the other needs records of {result['wanted'][0]}")
     return "\n".join(lines)
 
 
 def _corner(method_of: SeedAverage, rules_of: SeedAverage, rows: Sequence[SeedAverage]) -> SeedAverage | None:
-    """Return the complete row of one's method and seeds under the other's rules, or None.
+    """Return the complete row with the method and seeds of one row and the rules of the other, or None.
 
-    It may carry the marks of these two alone, which a comparison prints: a method's recipe mark stands in
-    each of its rows, but a hybrid of a method that has no other mark is no corner.
+    The corner may carry only marks of these two rows. A recipe mark of the method is in all of its rows and
+    is allowed. A mark of the corner alone, such as that of a hybrid, is not.
     """
     marks = {*method_of.first.record.audits, *rules_of.first.record.audits}
     for row in rows:
@@ -125,9 +135,9 @@ def _rules(row: SeedAverage) -> str:
 
 
 def _method(row: SeedAverage) -> str:
-    own = (*RULES, "grid", "audits")
+    protocol_fields = (*RULES, "grid", "audits")
     every = configuration_without_seed(row.first.record)
-    return canonical_json({key: value for key, value in every.items() if key not in own})
+    return canonical_json({key: value for key, value in every.items() if key not in protocol_fields})
 
 
 def _classes(row: SeedAverage) -> set[str]:
@@ -145,7 +155,7 @@ def _number(row: SeedAverage, side: str) -> float:
 
 
 def _mean(row: SeedAverage) -> float | None:
-    """Return the headline in [0, 1]; None where a cell is missing or no score is defined."""
+    """Return the headline in [0, 1]; None if a cell is missing or no score is defined."""
     if row.missing:
         return None
     spread = spread_of_folds(values_of(row, "dice").means.of_all(row.first.folds))

@@ -1,9 +1,10 @@
-"""The table of a nearest-neighbour probe: recall of cells before and after pre-training, and how sure.
+"""The table of a nearest-neighbour probe: recall of cells before and after pre-training, with intervals.
 
-Recall of a class in a scan is hits over cells asked, undefined (never 0) where the scan shows none. A class's
-number is the mean over folds of the mean over scans; the last column the mean over folds of the mean over
-classes, background included, of the mean over scans. The interval is a percentile bootstrap in which seeds
-and, within folds, scans are drawn anew, the same for before and after.
+Recall of a class in a scan is the share of query cells that get the right class. It is undefined, never 0, if
+the scan shows no cell of the class. The number of a class is the mean over folds of the mean over scans. The
+last column is the mean over folds of the mean over classes, background included, of the mean over scans. The
+interval is a percentile bootstrap: it resamples seeds, and scans within folds, with the same draws before and
+after.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Interval = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class ScanRecall:
-    """One query scan: cells asked, and those answered rightly before and after; a number per class each."""
+    """One query scan: per class, the query cells (`asked`) and the correct ones before and after stage 1."""
 
     scan: str
     asked: tuple[int, ...]
@@ -39,7 +40,7 @@ class ScanRecall:
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed and fold: keys of each class, sha256 of the weights' files (None: random), its query scans."""
+    """One seed and fold: keys per class, sha256 of the weight files (None: random), its query scans."""
 
     seed: int
     fold: int
@@ -51,11 +52,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Probe:
-    """A whole probe: every seed has the same folds and scans.
+    """A probe; every seed has the same folds and scans.
 
-    `before`: name of the weights; `stage_one`: options that made those after; `classes`: the tested ones and
-    background; `most_cells`: the limit of cells drawn per class; `every_cell`, `left_out`: cells of the
-    scans, and those of them that show no class.
+    Attributes:
+        before: name of the weights before stage 1.
+        stage_one: options of stage 1, which made the weights after it.
+        classes: the tested classes and the background.
+        neighbours: number of nearest keys that vote.
+        most_cells: largest number of cells drawn per class and scan.
+        every_cell: number of cells of the scans.
+        left_out: number of cells without a class.
     """
 
     dataset: str
@@ -83,61 +89,71 @@ class Probe:
 
     @property
     def chance(self) -> float:
-        """Return the mean recall, in [0, 1], of answers that know nothing."""
+        """Return the mean recall of a random guess, in [0, 1]."""
         return 1 / len(self.classes)
 
 
 def recalls(probe: Probe, when: str) -> dict[int, Floats]:
-    """Return fold -> recall (seeds, scans, classes) in [0, 1], nan where undefined; `when`: before, after."""
-    found = {}
+    """Return fold -> recall (seeds, scans, classes) in [0, 1], NaN if undefined.
+
+    `when` is "before" or "after".
+    """
+    by_fold = {}
     for fold in probe.folds:
-        of_fold = [trial for trial in probe.trials if trial.fold == fold]
-        hits = np.array([[getattr(one, when) for one in trial.scans] for trial in of_fold], dtype=np.float64)
-        found[fold] = divided(hits, np.array([[one.asked for one in trial.scans] for trial in of_fold]))
-    return found
+        trials = [trial for trial in probe.trials if trial.fold == fold]
+        hits = np.array([[getattr(scan, when) for scan in trial.scans] for trial in trials], dtype=np.float64)
+        cells = np.array([[scan.asked for scan in trial.scans] for trial in trials])
+        by_fold[fold] = divided(hits, cells)
+    return by_fold
 
 
 def recall_differences(probe: Probe) -> dict[int, Floats]:
-    """Return fold -> recall after minus before, (seeds, scans, classes), nan where undefined."""
+    """Return fold -> recall after minus before (seeds, scans, classes), NaN if undefined."""
     before, after = recalls(probe, "before"), recalls(probe, "after")
     return {fold: after[fold] - before[fold] for fold in probe.folds}
 
 
 def summary(values: Mapping[int, Floats], seed: int | None = None) -> Floats:
-    """Return the number of every class, then their mean, (classes+1,), of one seed's place or of all."""
-    chosen = {fold: one if seed is None else one[seed : seed + 1] for fold, one in values.items()}
-    found: Floats = _numbers(chosen, {fold: np.ones((1, *one.shape[:2])) for fold, one in chosen.items()})[0]
-    return found
+    """Return (classes+1,): the mean of every class, then the mean over classes.
+
+    Args:
+        values: fold -> (seeds, scans, classes).
+        seed: index of one seed; None takes all.
+    """
+    chosen = {fold: array if seed is None else array[seed : seed + 1] for fold, array in values.items()}
+    weights = {fold: np.ones((1, *array.shape[:2])) for fold, array in chosen.items()}
+    means: Floats = _numbers(chosen, weights)[0]
+    return means
 
 
 def difference_intervals(probe: Probe, draws: int = DRAWS, level: float = LEVEL) -> list[Interval]:
-    """Return the interval of the difference of every class, then of their mean.
+    """Return the interval of the difference for every class, then for the mean over classes.
 
-    None where there is but one seed and one scan a fold, and where a draw has no defined value. Draws follow
-    from seeds, folds and scans alone, so equal probes have equal intervals.
+    The interval is `None` if every fold has one seed and one scan, or if a draw has no defined value. The
+    draws depend only on seeds, folds and scans, so equal probes have equal intervals.
     """
     values = recall_differences(probe)
-    if all(one.shape[:2] == (1, 1) for one in values.values()):
+    if all(array.shape[:2] == (1, 1) for array in values.values()):
         return [None] * (len(probe.classes) + 1)
     of_seeds = resampled([str(seed) for seed in probe.seeds], "probe seeds", replicates=draws)
     weights = {}
     for fold in probe.folds:
-        scans = next([one.scan for one in trial.scans] for trial in probe.trials if trial.fold == fold)
+        scans = next([scan.scan for scan in trial.scans] for trial in probe.trials if trial.fold == fold)
         of_scans = resampled(scans, "probe scans", fold, replicates=draws)
         weights[fold] = of_seeds[:, :, None] * of_scans[:, None, :]
     return [interval(column, level) for column in _numbers(values, weights).T]
 
 
 def _numbers(values: Mapping[int, Floats], weights: Mapping[int, Floats]) -> Floats:
-    """Return (R, classes+1): the numbers of values (S,N,C) of every fold under R weights (R,S,N) of it."""
+    """Return the means (R,C+1) of classes, then over classes, for fold -> values (S,N,C), weights (R,S,N)."""
     folds = np.stack(
         [
-            weighted_means(one.reshape(-1, one.shape[-1]), weights[fold].reshape(len(weights[fold]), -1))
-            for fold, one in values.items()
+            weighted_means(array.reshape(-1, array.shape[-1]), weights[fold].reshape(len(weights[fold]), -1))
+            for fold, array in values.items()
         ]
     )
-    whole = mean_of_defined(mean_of_defined(folds, 2), 0)
-    return np.concatenate([mean_of_defined(folds, 0), whole[:, None]], axis=1)
+    overall = mean_of_defined(mean_of_defined(folds, 2), 0)
+    return np.concatenate([mean_of_defined(folds, 0), overall[:, None]], axis=1)
 
 
 def probe_table(probe: Probe) -> str:
@@ -168,7 +184,7 @@ def probe_table(probe: Probe) -> str:
 
 
 def probe_json(probe: Probe) -> dict[str, Any]:
-    """Return counts, means, differences and intervals as plain JSON, in [0, 1], None where undefined."""
+    """Return counts, means, differences and intervals as plain JSON; recall in [0, 1], None if undefined."""
     columns = (*probe.classes, MEAN)
 
     def named(numbers: Floats) -> dict[str, float | None]:
@@ -189,21 +205,21 @@ def probe_json(probe: Probe) -> dict[str, Any]:
 
 
 def _notes(probe: Probe) -> list[str]:
-    """Return how the numbers are made, chance, what was drawn, what was left out or is undefined."""
+    """Return the notes: how the numbers are computed, chance, draws, omissions, undefined values."""
     keys = "/".join(str(t.keys_per_class) for t in probe.trials if t.seed == probe.seeds[0])
-    alone = "; one seed: it knows nothing of others" if len(probe.seeds) == 1 else ""
+    alone = "; one seed: it does not cover the choice of seeds" if len(probe.seeds) == 1 else ""
     lines = [
         "recall of cells in percent: mean over query scans, then classes (background too) and folds",
         f"chance of the mean: {_percent(probe.chance)} (1 of {len(probe.classes)} classes)",
         f"{probe.neighbours} nearest keys vote with their cosine; keys of each class, by fold: {keys}; "
-        f"asked: at most {probe.most_cells} cells per class and scan",
+        f"query cells: at most {probe.most_cells} per class and scan",
         f"interval: {DRAWS} bootstrap draws of seeds, and of scans within folds{alone}",
         f"cells with some organ but no tested class in more than half, left out: {probe.left_out} of "
         f"{probe.every_cell}",
-        "labels tell the classes of cells here; stage 1 sees none",
+        "the probe takes the classes of cells from labels; stage 1 uses no labels",
     ]
-    first = [one for trial in probe.trials if trial.seed == probe.seeds[0] for one in trial.scans]
-    missing = sum(count == 0 for one in first for count in one.asked)
+    first = [scan for trial in probe.trials if trial.seed == probe.seeds[0] for scan in trial.scans]
+    missing = sum(count == 0 for scan in first for count in scan.asked)
     if missing:
         lines.append(
             f"undefined, left out of their means: {missing} of {len(first) * len(probe.classes)} classes of "

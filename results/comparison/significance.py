@@ -1,4 +1,4 @@
-"""Two methods on the same scans: paired differences, their test, interval, size, and the scans it takes."""
+"""Two methods on the same scans: paired differences with test, interval, effect size and scans needed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,24 @@ from results.summary.statistics import (
 )
 
 ALL = "all classes"
-POINT = 0.01  # one point of Dice, in ratios
+POINT = 0.01  # one percentage point of Dice, as a ratio
 
 
 @dataclass(frozen=True)
 class Difference:
     """A minus B on one class, or on each scan's mean over classes; ratios in [-1, 1].
 
-    `estimate` is the headline's mean of paired differences, `interval` its 95 % bootstrap interval; `p` is
-    Wilcoxon's over scans, `corrected` Holm's over classes (None for all classes together, which is one test);
-    `needed` paired scans would show a difference of one point; None where a deviation is undefined.
+    Attributes:
+        name: the class, or `ALL`.
+        scans: number of paired scans.
+        a, b: means over folds of A and B.
+        estimate: mean over folds of the paired differences.
+        interval: 95 % bootstrap interval of `estimate`.
+        test: Wilcoxon's signed-rank test over scans.
+        corrected: Holm's p over the classes; None for `ALL`, which is a single test.
+        deviation: standard deviation (n-1) of the paired differences.
+        standardised: Cohen's d_z; None without a deviation.
+        needed: paired scans that would show a difference of one point; None without a deviation.
     """
 
     name: str
@@ -54,7 +62,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A against B; `unpaired` scores have a value for one of them alone and are left out."""
+    """A against B; `unpaired` counts the scores that only one of them has, which are left out."""
 
     record: Record
     measure: str
@@ -76,47 +84,60 @@ def compare(
     measure: str = "dice",
     replicates: int = REPLICATES,
 ) -> Comparison:
-    """Return the comparison of two rows of a board, named by label, method or configuration id.
+    """Return the comparison of two rows of a board.
 
-    Seeds are averaged per scan first, and a scan that several folds ask counts once, as its mean. Raises
-    `UserError` where a name fits no row or several, or where a row is incomplete.
+    Seeds are averaged per scan first. A scan that several folds segment counts once in the test, as its mean.
+
+    Args:
+        records: records of any question; `select_question` chooses.
+        a, b: labels, methods or configuration ids of the two rows.
+        dataset, setting: the dataset's name and the setting.
+        protocol: a protocol's name; None chooses one.
+        measure: a key of `MEASURES`.
+        replicates: number of bootstrap replicates.
+
+    Raises:
+        UserError: a name fits no row or several rows, a row is incomplete, or no scan can be paired.
     """
     chosen, left_out = select_question(records, dataset, setting, protocol)
     rows, more = average_seeds(configuration_results(chosen))
     names = labels(rows)
-    one, other = find_row(rows, names, a), find_row(rows, names, b)
-    if one is other:
-        raise UserError(f"{a!r} and {b!r} are the same configuration #{one.configuration_id}; name two")
-    for row in (one, other):
+    row_a, row_b = find_row(rows, names, a), find_row(rows, names, b)
+    if row_a is row_b:
+        raise UserError(f"{a!r} and {b!r} are the same configuration #{row_a.configuration_id}; name two")
+    for row in (row_a, row_b):
         if row.missing:
             raise UserError(
                 f"{names[rows.index(row)]} is incomplete: {len(row.missing)} cells are missing; run them"
             )
-    first, second = (values_of(row, measure).means for row in (one, other))
-    paired, unpaired = _paired(first, second, one.first.folds)
-    scans = fold_scans(paired.scans, one.first.folds, one.first.columns)
-    weights = draw_weights(scans, one.first.record.dataset.hash, replicates=replicates)
+    first, second = (values_of(row, measure).means for row in (row_a, row_b))
+    paired, unpaired = _paired(first, second, row_a.first.folds)
+    scans = fold_scans(paired.scans, row_a.first.folds, row_a.first.columns)
+    weights = draw_weights(scans, row_a.first.record.dataset.hash, replicates=replicates)
     return Comparison(
-        one.first.record, measure, names[rows.index(one)], names[rows.index(other)],
-        tuple(_differences(one, first, second, paired, scans, weights)), unpaired, (*left_out, *more),
+        row_a.first.record, measure, names[rows.index(row_a)], names[rows.index(row_b)],
+        tuple(_differences(row_a, first, second, paired, scans, weights)), unpaired, (*left_out, *more),
     )  # fmt: skip
 
 
 def find_row(rows: Sequence[SeedAverage], names: Sequence[str], name_or_id: str) -> SeedAverage:
-    """Return the row of a label, or of a text that names its configuration: `names_configuration`."""
-    found = [row for row, name in zip(rows, names, strict=True) if name_or_id == name]
-    found = found or [row for row in rows if is_configuration_named(name_or_id, row.first.record)]
-    if len(found) == 1:
-        return found[0]
+    """Return the row with a label, or with a configuration as `is_configuration_named` reads it.
+
+    Raises `UserError`, with all rows, unless exactly one row fits.
+    """
+    fitting = [row for row, name in zip(rows, names, strict=True) if name_or_id == name]
+    fitting = fitting or [row for row in rows if is_configuration_named(name_or_id, row.first.record)]
+    if len(fitting) == 1:
+        return fitting[0]
     known = "; ".join(f"#{row.configuration_id} {name}" for row, name in zip(rows, names, strict=True))
-    fault = "fits no row" if not found else f"fits {len(found)} rows, name one by its id"
+    fault = "fits no row" if not fitting else f"fits {len(fitting)} rows, name one by its id"
     raise UserError(f"{name_or_id!r} {fault}: {known}")
 
 
 def _paired(first: Means, other: Means, folds: Iterable[int]) -> tuple[Means, int]:
-    """Return one minus other where both have a scan, and how many values stand alone.
+    """Return first minus other on shared scans, and the number of values that only one of them has.
 
-    Raises `UserError` where they share no scan in one of `folds`.
+    Raises `UserError` if they share no scan in one of `folds`.
     """
     shared = first.scans.index.intersection(other.scans.index)
     difference = first.scans[shared] - other.scans[shared]
@@ -134,13 +155,13 @@ def _differences(
     scans: Sequence[FoldScans],
     weights: Sequence[Floats],
 ) -> list[Difference]:
-    """Return the difference of every class, then that of each scan's mean over classes."""
+    """Return the difference for every class, then for each scan's mean over classes."""
     columns = row.first.columns
     drawn = replicate_means(scans, weights, columns)
     by_scan = [_by_scan(scans, place) for place in (*range(len(columns)), None)]
     tests = [signed_ranks(differences) for differences in by_scan]
     corrected = [*holm([test.p for test in tests[:-1]]), None]
-    found = []
+    made = []
     for number, name in enumerate([*(name for _group, name in columns), ALL]):
         differences = by_scan[number]
         if not differences:
@@ -148,7 +169,7 @@ def _differences(
         column = columns[number] if number < len(columns) else None
         deviation = spread_of(differences)
         a, b, estimate = (_mean(row, means, column) for means in (first, second, paired))
-        found.append(
+        made.append(
             Difference(
                 name, len(differences), a, b, estimate,
                 interval(drawn[:, -1 if column is None else number]), tests[number], corrected[number],
@@ -156,20 +177,20 @@ def _differences(
                 None if deviation is None else scans_needed(deviation, POINT),
             )
         )  # fmt: skip
-    return found
+    return made
 
 
 def _mean(row: SeedAverage, means: Means, column: Column | None) -> float:
-    """Return the mean over folds of a class, or of all classes (None)."""
+    """Return the mean over folds of a class, or of all classes if `column` is not given."""
     folds = row.first.folds
     return mean_of(means.of_all(folds) if column is None else means.of_class(folds, *column))
 
 
 def _by_scan(folds: Sequence[FoldScans], column: int | None) -> list[float]:
-    """Return a difference per scan, the mean over its folds; `column` None: of its mean over classes."""
-    found: dict[str, list[float]] = {}
+    """Return one difference per scan, its mean over folds; without a `column`, of its mean over classes."""
+    by_scan: dict[str, list[float]] = {}
     for fold in folds:
         for scan, values in zip(fold.scans, fold.values, strict=True):
-            found.setdefault(scan, []).append(mean_of(values) if column is None else values[column])
-    means = (mean_of(values) for values in found.values())
+            by_scan.setdefault(scan, []).append(mean_of(values) if column is None else values[column])
+    means = (mean_of(values) for values in by_scan.values())
     return [mean for mean in means if not math.isnan(mean)]

@@ -1,7 +1,7 @@
-"""Pictures of a board from records alone: Dice by class and method, and Dice against the size of the organ.
+"""Figures of a board from records alone: Dice by class and method, and Dice against the size of the organ.
 
-Methods are told apart by their place, by marker and by lightness, so grey print and colour-blind readers lose
-nothing. Every picture is written as SVG and as PNG; equal inputs give equal files.
+Position, marker and lightness distinguish the methods, so the figures work in grey print and for colour-blind
+readers. Each figure becomes an SVG and a PNG file; equal inputs give equal files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from results.summary.bootstrap import FoldScans, fold_scans
 from results.summary.seed_average import values_of
 from results.summary.statistics import Floats
 
-# Okabe and Ito's colours from dark to light, with markers and strokes of their own
+# Okabe and Ito's colours from dark to light, each with its own marker and stroke
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STROKES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
@@ -34,7 +34,7 @@ MOST = len(COLOURS)
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Set type and what makes SVG files repeat byte for byte."""
+    """Set the fonts, and the options that make SVG files reproducible byte for byte."""
     settings: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
@@ -56,10 +56,10 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def draw_by_class(board: Board, stem: Path) -> list[Path]:
-    """Draw a panel per class and one for the mean, a line per method: scans as points, mean and interval.
+    """Draw one panel per class and one for the mean, with one line per method; return the files.
 
     A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its 95 % interval.
-    Raises `UserError` where no row has a number.
+    Raises `UserError` if no row has a number.
     """
     lines = _with_numbers(board)
     classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind != "group"]
@@ -95,9 +95,10 @@ def draw_by_class(board: Board, stem: Path) -> list[Path]:
 
 
 def draw_by_size(board: Board, stem: Path) -> list[Path]:
-    """Draw for each class Dice against the organ's size, a marker per method; at most the best eight.
+    """Draw Dice against the size of the organ for each class and the best eight methods; return the files.
 
-    The size is the number of true pixels in the scored slices, on a logarithmic axis.
+    The size is the number of true pixels in the scored slices, on a logarithmic axis. Raises `UserError` if
+    no row has a number.
     """
     lines = _with_numbers(board)[:MOST]
     classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind == "class"]
@@ -135,7 +136,7 @@ def _with_numbers(board: Board) -> list[LeaderboardRow]:
 
 
 def _points(line: LeaderboardRow, column: int, measure: str) -> Floats:
-    """Return the values of all scans of a column, the last one: of each scan's mean over classes."""
+    """Return the defined values of all scans in a column; the last one is each scan's mean over classes."""
     every = np.concatenate([fold.values for fold in _scans(line, measure)])
     points: Floats = every[:, column] if column < every.shape[1] else every.mean(axis=1)
     return points[~np.isnan(points)]
@@ -147,7 +148,7 @@ def _scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
 
 
 def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Floats]:
-    """Return the true pixels and the value of every scan where both are known."""
+    """Return (true pixels, value) of every scan for which both are known."""
     group, name = line.row.first.columns[column]
     sizes, values = [], []
     for number, fold in enumerate(_scans(line, measure)):
@@ -165,11 +166,11 @@ def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Flo
 
 
 def _spread(count: int) -> Floats:
-    """Return offsets in -1 .. 1 that keep points apart, the same every time."""
+    """Return fixed offsets in -1 .. 1 that separate points."""
     offsets: Floats = 2 * ((np.arange(count, dtype=np.float64) * 0.6180339887) % 1.0) - 1
     return offsets
 
 
 def strokes(count: int) -> Sequence[tuple[str, str, object]]:
-    """Return colour, marker and line style of as many methods, at most eight."""
+    """Return colour, marker and line style of `count` methods, at most eight."""
     return list(zip(COLOURS, MARKERS, STROKES, strict=True))[:count]

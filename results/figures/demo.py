@@ -1,4 +1,4 @@
-"""One figure for a comparison: Dice of every class and scan, configuration beside configuration."""
+"""Figure of a comparison: Dice of every class and scan, with the configurations side by side."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Dices = Mapping[str, Mapping[str, Sequence[float]]]
 def draw_comparison(heading: str, dices: Dices, path: Path) -> None:
     """Draw `dices` (configuration -> class -> Dice of each scan, 0..1) and write a PNG.
 
-    A point is one scan, a bar the mean over the scans. Raises `ValueError` for more than four
-    configurations or none.
+    A point is one scan, a bar the mean over the scans. Raises `ValueError` unless there are 1 to 4
+    configurations.
     """
     if not 1 <= len(dices) <= len(COLOURS):
         raise ValueError(f"{len(dices)} configurations, wanted 1 to {len(COLOURS)}")
@@ -61,6 +61,6 @@ def draw_comparison(heading: str, dices: Dices, path: Path) -> None:
 
 
 def _spread(count: int) -> NDArray[np.float64]:
-    """Return offsets in -0.3 .. 0.3 that keep points apart, the same every time."""
+    """Return fixed offsets in -0.3 .. 0.3 that separate points."""
     offsets: NDArray[np.float64] = 0.6 * ((np.arange(count, dtype=np.float64) * 0.6180339887) % 1.0 - 0.5)
     return offsets

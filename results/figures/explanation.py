@@ -1,4 +1,4 @@
-"""The picture of an explanation: seeds, the nearest kind of prototype, the mask of every variant."""
+"""Figure of an explanation: seeds, the nearest kind of prototype, the mask of every variant."""
 
 from __future__ import annotations
 
@@ -27,11 +27,18 @@ TINT = 0.45
 
 @dataclass(frozen=True)
 class SliceExplanation:
-    """One mask taken apart: images (H,W) float, masks (H,W) bool, the rest on a feature map of h x w.
+    """The explanation of one mask: images (H,W) float, masks (H,W) bool, maps (h,w) of features.
 
-    `grid`: (h,w). `seeds` (k,2), row and column. Detail prototypes: `places` (k,2) and `weights` (k,h,w),
-    each summing to 1; `note`: why there are none. `nearest` (h,w): an index of `kinds`, or None; `kinds`:
-    name -> number of prototypes. `answers`: variant -> mask; `trained`: the variant of the weights.
+    Attributes:
+        grid: (h,w).
+        seeds: (k,2) int, row and column of the seeds on the feature map.
+        places: (k,2) float, row and column of the detail prototypes on the feature map.
+        weights: (k,h,w), weights of the detail prototypes; each map sums to 1.
+        note: why the method made no detail prototypes, or "".
+        nearest: (h,w), the index in `kinds` of the nearest prototype; None without such a map.
+        kinds: kind of prototype -> number of prototypes.
+        `answers`: variant -> predicted mask.
+        trained: the variant that the weights were trained with.
     """
 
     support_image: NDArray[np.float32]
@@ -52,21 +59,21 @@ class SliceExplanation:
 
     @property
     def has_details(self) -> bool:
-        """Say whether there are detail prototypes, or a note on why there are none."""
+        """Say whether there are detail prototypes, or a note that explains their absence."""
         return bool(self.note) or len(self.weights) > 0
 
     def dice(self, variant: str) -> float | None:
-        """Return the Dice of a variant's mask on this slice, in [0, 1]; None where both masks are empty."""
+        """Return the Dice of a variant's mask on this slice, in [0, 1]; None if both masks are empty."""
         tp, fp, fn = count(self.answers[variant], self.truth)
         return dice(int(tp), int(fp), int(fn))
 
 
 def draw_explanation(heading: str, explanation: SliceExplanation, path: Path) -> None:
-    """Write a PNG of two rows: support, clusters, query and nearest prototypes; then every variant's mask.
+    """Write a PNG with two rows: support, clusters, query and nearest prototypes; then every variant's mask.
 
-    A method without detail prototypes or without a map of kinds has fewer panels. Rows of the arrays run
-    upwards, as in `draw_overlay`. A position of the feature map is a square of pixels; seeds and detail
-    prototypes are drawn at its middle.
+    A method without detail prototypes or without a map of kinds has fewer panels. The first row of an array
+    is at the bottom, as in `draw_overlay`. A position of the feature map covers a square of pixels; seeds and
+    detail prototypes are drawn at its centre.
     """
     top = [_support, *([_clusters] if explanation.has_details else []), _query]
     top += [_nearest] if explanation.nearest is not None else []
@@ -79,10 +86,10 @@ def draw_explanation(heading: str, explanation: SliceExplanation, path: Path) ->
         for axis, draw in zip(axes[0], top, strict=False):
             draw(axis, explanation)
         for axis, name in zip(axes[1], explanation.answers, strict=False):
-            _answer(axis, explanation, name)
+            _prediction(axis, explanation, name)
         figure.legend(handles=_legend(explanation), loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle(
-            f"{heading}\nthe same weights in every answer, trained as: {explanation.trained}", fontsize=10
+            f"{heading}\nall masks from the same weights, trained as: {explanation.trained}", fontsize=10
         )
         with atomic_write(path, "wb") as stream:
             figure.savefig(stream, format="png", metadata={"Software": None})
@@ -93,7 +100,7 @@ def _query(axis: Axes, explanation: SliceExplanation) -> None:
     _outline(axis, explanation.truth, TRUTH)
 
 
-def _answer(axis: Axes, explanation: SliceExplanation, name: str) -> None:
+def _prediction(axis: Axes, explanation: SliceExplanation, name: str) -> None:
     score = explanation.dice(name)
     text = "undefined" if score is None else f"{100 * score:.1f} %"
     trained = " (as trained)" if name == explanation.trained else ""
@@ -121,7 +128,7 @@ def _support(axis: Axes, explanation: SliceExplanation) -> None:
     _outline(axis, explanation.support_mask, TRUTH)
     for number, place in enumerate(
         _on_slice(explanation.places, explanation)
-    ):  # they may lie close: larger ones behind
+    ):  # larger markers behind, as they may overlap
         size = 6 + 4 * min(len(explanation.places) - number, len(SEED_COLOURS))
         colour: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": _colour(SEED_COLOURS, number)}
         axis.plot(place[1], place[0], marker="D", markersize=size, markeredgewidth=1.6, **colour)
@@ -131,10 +138,8 @@ def _support(axis: Axes, explanation: SliceExplanation) -> None:
 
 
 def _clusters(axis: Axes, explanation: SliceExplanation) -> None:
-    """Each position in the colour of the detail prototype that takes most of it, opaque at its maximum."""
-    _image(
-        axis, explanation.support_image, explanation.note or "which detail prototype takes most of a position"
-    )
+    """Colour each position by the detail prototype with the largest weight; its maximum is opaque."""
+    _image(axis, explanation.support_image, explanation.note or "detail prototype with the largest weight")
     if len(explanation.weights):
         relative = explanation.weights / explanation.weights.max(axis=(1, 2), keepdims=True)
         owner = explanation.weights.argmax(axis=0)
@@ -148,7 +153,7 @@ def _clusters(axis: Axes, explanation: SliceExplanation) -> None:
 
 def _nearest(axis: Axes, explanation: SliceExplanation) -> None:
     assert explanation.nearest is not None
-    _image(axis, explanation.query_image, "the prototype each position is most like")
+    _image(axis, explanation.query_image, "most similar prototype of each position")
     colours = ListedColormap([_colour(KIND_COLOURS, kind) for kind in range(len(explanation.kinds))])
     _on_pixels(
         axis,
@@ -165,7 +170,7 @@ def _nearest(axis: Axes, explanation: SliceExplanation) -> None:
 def _on_pixels(
     axis: Axes, values: NDArray[np.float64] | NDArray[np.int64], explanation: SliceExplanation, **how: Any
 ) -> None:
-    """Lay a map of positions over the pixels it stands for."""
+    """Draw a map of positions over the pixels that it covers."""
     height, width = explanation.support_image.shape
     extent = (-0.5, width - 0.5, -0.5, height - 0.5)
     axis.imshow(values, origin="lower", extent=extent, interpolation="nearest", **how)
@@ -174,7 +179,7 @@ def _on_pixels(
 def _on_slice(
     places: NDArray[np.float32] | NDArray[np.int64], explanation: SliceExplanation
 ) -> NDArray[np.float64]:
-    """Return the pixels (k,2) at the middle of places (k,2) of the feature map."""
+    """Return the pixel coordinates (k,2) of the centres of positions (k,2) of the feature map."""
     if not len(places):
         return np.zeros((0, 2))
     side = np.array(explanation.support_image.shape) / np.array(explanation.grid)
@@ -183,7 +188,7 @@ def _on_slice(
 
 
 def _colour(colours: Sequence[str], number: int) -> str:
-    """Return the colour of a seed or kind; they repeat after the last."""
+    """Return the colour of a seed or kind; colours repeat after the last."""
     return colours[number % len(colours)]
 
 
@@ -191,7 +196,7 @@ def _legend(explanation: SliceExplanation) -> list[Line2D | Patch]:
     marks: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "linestyle": "none"}
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=TRUTH, label="annotation"),
-        Line2D([], [], color=PREDICTION, label="answer"),
+        Line2D([], [], color=PREDICTION, label="prediction"),
     ]
     if explanation.has_details:
         handles += [

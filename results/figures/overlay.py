@@ -1,4 +1,4 @@
-"""Pictures of results: what the support showed, what was asked, what was true, what was answered."""
+"""Figures of segmented slices: support, query, truth and prediction side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREDICTION = "#4d9dff"
 
 @dataclass(frozen=True)
 class Panel:
-    """One row of an overlay: images (H,W) float, masks (H,W) bool, and what to call it."""
+    """One row of an overlay: images (H,W) float, masks (H,W) bool, and captions."""
 
     title: str
     support_image: NDArray[np.float32]
@@ -32,7 +32,7 @@ class Panel:
 
 
 def draw_overlay(heading: str, panels: Sequence[Panel], path: Path) -> None:
-    """Draw one row per panel (support, query, truth, prediction, both outlines) and write a PNG."""
+    """Write a PNG with one row per panel: support, query, truth, prediction, both outlines."""
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(10.4, 2.35 * len(panels) + 0.7), dpi=110, layout="constrained")
         axes = np.atleast_2d(figure.subplots(len(panels), 5))

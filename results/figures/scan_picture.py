@@ -1,4 +1,4 @@
-"""The picture of one segmented scan: the annotated support slice, then slices with what was found."""
+"""Figure of one segmented scan: the annotated support slice, then the query slices with their prediction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class OutlinedSlice:
-    """One slice: image (H,W), mask (H,W) bool, pixel height over width, and what to call it."""
+    """One slice: image (H,W), mask (H,W) bool, aspect (pixel height over width), and caption."""
 
     image: NDArray[np.float32]
     mask: NDArray[np.bool_]
@@ -28,10 +28,12 @@ class OutlinedSlice:
     name: str
 
 
-def draw_answer(heading: str, support: OutlinedSlice, queries: Sequence[OutlinedSlice], path: Path) -> None:
-    """Write a PNG: the support with its annotation, then the query's slices with the outline found.
+def draw_segmentation(
+    heading: str, support: OutlinedSlice, queries: Sequence[OutlinedSlice], path: Path
+) -> None:
+    """Write a PNG: the support with its annotation, then the query slices with the predicted outline.
 
-    Rows of the arrays run upwards, as in the contact sheet of a store.
+    The first row of an array is at the bottom, as in the contact sheet of a store.
     """
     rows = math.ceil((len(queries) + 1) / COLUMNS)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):

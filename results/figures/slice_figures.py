@@ -1,4 +1,4 @@
-"""Pictures that need masks: Dice along the organ, and what each method answered on chosen scans."""
+"""Figures that need saved masks: Dice along the organ, and the predictions of each method on chosen scans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SliceMasks:
-    """One question's slice and every method's answer: images (H,W), masks (H,W) bool, Dice of the scan."""
+    """One query slice with every method's prediction: images (H,W), masks (H,W) bool, Dice of the scan."""
 
     title: str
     support_image: NDArray[np.float32]
@@ -37,21 +37,26 @@ class SliceMasks:
 
 
 def dice_along_organ(prediction: Bools, truth: Bools, first: int, last: int) -> list[tuple[float, float]]:
-    """Return (place, Dice) of every slice from first to last, place 0..1; masks (Z,H,W) bool.
+    """Return (place, Dice) of the slices of one scan; slices with two empty masks are left out.
 
-    A slice in which neither mask has a pixel has no Dice and is left out. One slice alone lies at 0.5.
+    Args:
+        prediction, truth: (Z,H,W) bool.
+        first, last: indices of the first and last slice.
+
+    Returns:
+        The place is in 0..1, from first to last (0.5 for a single slice); Dice is in [0, 1].
     """
-    found = []
+    points = []
     for z in range(first, last + 1):
         tp, fp, fn = (int(number) for number in count(prediction[z], truth[z]))
         value = dice(tp, fp, fn)
         if value is not None:
-            found.append(((z - first) / (last - first) if last > first else 0.5, value))
-    return found
+            points.append(((z - first) / (last - first) if last > first else 0.5, value))
+    return points
 
 
 def binned(points: Sequence[tuple[float, float]], bins: int = BINS) -> Floats:
-    """Return the mean Dice (bins,) of points by place; NaN where a bin is empty."""
+    """Return the mean Dice (bins,) of (place, Dice) points; NaN for an empty bin."""
     means = np.full(bins, np.nan)
     places = np.asarray([min(int(place * bins), bins - 1) for place, _value in points], dtype=np.int64)
     values = np.asarray([value for _place, value in points], dtype=np.float64)
@@ -64,9 +69,14 @@ Scans = Sequence[Sequence[tuple[float, float]]]
 
 
 def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path) -> list[Path]:
-    """Draw `curves`, method -> class -> points of each scan (`along`): a panel per class, a line per method.
+    """Draw Dice along the organ, with one panel per class and one line per method; return the files.
 
-    A line is the mean over scans of each scan's mean in a tenth of the organ. At most eight methods.
+    A line is the mean over scans of each scan's mean in a tenth of the organ.
+
+    Args:
+        title: the title of the figure.
+        curves: method -> class -> the points of each scan, from `dice_along_organ`; at most eight methods.
+        stem: path of the files without suffix.
     """
     if not 1 <= len(curves) <= MOST:
         raise ValueError(f"{len(curves)} methods, wanted 1 to {MOST}")
@@ -81,7 +91,7 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
             ):
                 if of_one.get(name):
                     means = mean_of_defined(np.stack([binned(points) for points in of_one[name]]), 0)
-                    shown = ~np.isnan(means)  # an organ of few slices leaves tenths empty: join the others
+                    shown = ~np.isnan(means)  # a short organ leaves bins empty; the line skips them
                     axis.plot(
                         centres[shown], 100 * means[shown], color=colour, marker=marker, linestyle=stroke,
                         markersize=4.5, linewidth=1.4, label=label if axis is axes[0] else None,
@@ -99,8 +109,8 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
         return save(figure, stem)
 
 
-def draw_answers(title: str, rows: Sequence[SliceMasks], stem: Path) -> list[Path]:
-    """Draw a row per question: support with its annotation, query, truth, and every method's mask on it."""
+def draw_predictions(title: str, rows: Sequence[SliceMasks], stem: Path) -> list[Path]:
+    """Draw one row per query: support with annotation, query, truth, the mask of every method."""
     methods = list(dict.fromkeys(name for row in rows for name in row.predictions))
     with style():
         figure = Figure(figsize=(2.1 * (3 + len(methods)), 2.3 * len(rows) + 0.8), layout="constrained")

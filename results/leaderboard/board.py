@@ -1,7 +1,7 @@
 """The leaderboard of one question: rows of methods with intervals and ranks, published numbers beside them.
 
-A question is protocol (version and hash included), dataset (hash included), setting, shots, parts and grid.
-Records of another question never enter a board; which they are, and why, is told.
+A question is protocol (with version and hash), dataset (with hash), setting, shots, parts and grid. Records
+of another question never enter a board; `Board.left_out` names them and the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a row: mean over folds, deviation over folds (n-1), 95 % interval; or its state."""
+    """One number of a row: mean over folds, deviation over folds (n-1), 95 % interval.
+
+    Without a mean, `state` says why: `INCOMPLETE` or `UNDEFINED`.
+    """
 
     mean: float | None
     std: float | None = None
@@ -52,7 +55,15 @@ class Number:
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A row of the board; `numbers` in the order of the board's columns, `rank` 1 the best."""
+    """A row of the board.
+
+    Attributes:
+        numbers: one per column of the board, in order.
+        rank: 1 is the best; None without a mean.
+        ranks: 95 % interval of the rank.
+        undefined: number of undefined scores.
+        scores: number of all scores.
+    """
 
     row: SeedAverage
     label: str
@@ -65,7 +76,7 @@ class LeaderboardRow:
 
     @property
     def mean(self) -> Number:
-        """Return the headline."""
+        """Return the mean over all classes."""
         return self.numbers[-1]
 
 
@@ -74,10 +85,10 @@ class PublishedComparison:
     """A published row beside the measured rows of its method.
 
     Attributes:
-        row: what the source prints.
+        row: the published row.
         differences: (configuration, measured minus published) in percentage points.
-        reason: why there is no difference at all; "" where there is one or a row of `refused`.
-        refused: (configuration, reason) of measured rows that may not be compared.
+        reason: why no measured row could be compared; "" if `differences` or `refused` has an entry.
+        refused: (configuration, reason) of measured rows that are not comparable.
     """
 
     row: PublishedRow
@@ -88,13 +99,13 @@ class PublishedComparison:
 
 @dataclass(frozen=True)
 class Board:
-    """Everything a rendering needs; ratios in [0, 1], published numbers in percent."""
+    """The content of a leaderboard, for all formats; ratios in [0, 1], published numbers in percent."""
 
-    record: Record  # one of them: for what all share
+    record: Record  # any record of the board, for the fields that all share
     measure: str
     columns: tuple[tuple[str, str], ...]  # (kind, name): class, group, all
     lines: tuple[LeaderboardRow, ...]
-    quoted: tuple[PublishedComparison, ...]
+    published: tuple[PublishedComparison, ...]
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
 
@@ -116,32 +127,41 @@ def leaderboard(
 ) -> Board:
     """Return the board of a dataset and setting.
 
-    `protocol`: a name; by default the only one there, or `alpnet-ep1`. Of several versions, hashes, shots
-    or grids the newest version is taken, then the one with most cells; the rest is named in `left_out`.
-    Raises `UserError` where no record fits or two records of one cell differ.
+    `select_question` chooses the records; `left_out` names the others.
+
+    Args:
+        records: records of any question.
+        dataset, setting: the dataset's name and the setting.
+        protocol: a protocol's name; None chooses one.
+        measure: a key of `MEASURES`.
+        published: published rows; only those of this dataset and setting appear, and only for Dice.
+        replicates: number of bootstrap replicates.
+
+    Raises:
+        UserError: no record fits, two records of one cell differ, or the measure is unknown.
     """
     if measure not in MEASURES:
         raise unknown_name("measure", measure, MEASURES)
     chosen, left_out = select_question(records, dataset, setting, protocol)
-    found, more = average_seeds(configuration_results(chosen))
-    if not found:
+    averages, more = average_seeds(configuration_results(chosen))
+    if not averages:
         raise UserError(f"all records are left out of the board: {'; '.join(more)}")
-    first = found[0].first
+    first = averages[0].first
     several = len(first.groups) > 1
     columns = (
         *(("class", name) for _group, name in first.columns),
         *(("group", group) for group in (first.groups if several else ())),
         ("all", "mean"),
     )
-    lines = _lines(found, measure, columns, replicates)
-    quoted = [
-        _quoted(one, lines, first.record)
-        for one in published
-        if measure == "dice" and (one.dataset, one.setting) == (dataset, setting)
+    lines = _lines(averages, measure, columns, replicates)
+    comparisons = [
+        _compare_published(row, lines, first.record)
+        for row in published
+        if measure == "dice" and (row.dataset, row.setting) == (dataset, setting)
     ]
     audits = dict.fromkeys(f"{line.label}: {m}" for line in lines for m in line.row.first.record.audits)
     return Board(
-        first.record, measure, columns, tuple(lines), tuple(quoted), tuple(audits), (*left_out, *more)
+        first.record, measure, columns, tuple(lines), tuple(comparisons), tuple(audits), (*left_out, *more)
     )
 
 
@@ -169,7 +189,7 @@ def _lines(
 
 
 def _shown(values: Floats, columns: int) -> Floats:
-    """Drop the group column of a dataset with one group: it equals the mean."""
+    """Drop the group column of a dataset with one group, since it equals the mean."""
     return values if values.shape[1] == columns else np.delete(values, -2, axis=1)
 
 
@@ -198,7 +218,7 @@ def _numbers(
 
 
 def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Floats | None]) -> list[LeaderboardRow]:
-    """Return the lines with ranks, best first; those without a mean follow by label."""
+    """Return the lines with ranks, best first; lines without a mean follow, sorted by label."""
     means = [line.mean.mean for line in lines]
     with_samples = [number for number, drawn in enumerate(samples) if drawn is not None]
     drawn = [samples[number] for number in with_samples]
@@ -215,7 +235,7 @@ def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Floats | None]) -
 def _marks(row: SeedAverage) -> str:
     record, model = row.first.record, row.first.record.model
     weights = model.initial_weights
-    told: list[tuple[str, Any]] = [
+    conditions: list[tuple[str, Any]] = [
         ("I", row.missing),
         ("L", record.method.labels_used == "training-group"),
         ("T", record.method.labels_used == "target"),
@@ -228,13 +248,15 @@ def _marks(row: SeedAverage) -> str:
         ("Y", record.method.regime == "yardstick"),
         ("!", len(record.audits) > len(recipe_marks(record))),
     ]
-    return "".join(mark for mark, holds in told if holds)
+    return "".join(mark for mark, holds in conditions if holds)
 
 
-def _quoted(published: PublishedRow, lines: Sequence[LeaderboardRow], record: Record) -> PublishedComparison:
-    """Return differences to the board's rows of the same method, where its protocol is the board's.
+def _compare_published(
+    published: PublishedRow, lines: Sequence[LeaderboardRow], record: Record
+) -> PublishedComparison:
+    """Return the differences of the board's rows of the same method to a published row.
 
-    Only rows that `reason_not_comparable` lets through get one; the others are refused with the reason.
+    Both must have the board's protocol. A row that is not comparable gets a reason instead of a difference.
     """
     protocol = record.protocol.name
     same = [line for line in lines if published.learner is not None and line.row.method == published.learner]

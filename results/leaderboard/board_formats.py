@@ -28,16 +28,16 @@ TEX = {
 
 
 def render_board(board: Board, format: str) -> str:
-    """Return the board in a format; a wrong name is a `UserError`."""
+    """Return the board in one of `BOARD_FORMATS`; another format raises `UserError`."""
     if format not in BOARD_FORMATS:
         raise unknown_name("board format", format, BOARD_FORMATS)
     return BOARD_FORMATS[format](board)
 
 
 def board_sheets(board: Board) -> list[Sheet]:
-    """Return the measured rows, then the published ones where there are any, each with its notes."""
+    """Return the sheet of measured rows and, if there are any, the sheet of published rows."""
     sheets = [Sheet(board.title, board_grid(board), tuple(board_notes(board)))]
-    if board.quoted:
+    if board.published:
         title = f"published Dice on {board.record.dataset.name}, setting {board.record.setting}"
         sheets.append(Sheet(title, published_grid(board), tuple(published_notes(board))))
     return sheets
@@ -56,7 +56,7 @@ def _html(board: Board) -> str:
 
 
 def _tex(board: Board) -> str:
-    """Return a booktabs table per sheet; notes are comments, so that nothing is lost on the way."""
+    """Return one booktabs table per sheet; title and notes become comments."""
     parts = []
     for sheet in board_sheets(board):
         grid = sheet.grid
@@ -73,7 +73,7 @@ def _tex_row(texts: Sequence[str]) -> str:
 
 
 def _csv(board: Board) -> str:
-    """Return one line per number, measured rows first, percent."""
+    """Return one line per number, measured rows first; in percent."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_KEYS)
@@ -84,7 +84,7 @@ def _csv(board: Board) -> str:
             ends = number.interval or (None, None)
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
             writer.writerow([*head, kind, name, *values, number.state, "", ""])
-    for one in board.quoted:
+    for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
         for name, dice in {**row.dice, "mean": row.mean}.items():
@@ -95,7 +95,7 @@ def _csv(board: Board) -> str:
 
 
 def _json(board: Board) -> str:
-    """Return everything the board holds; ratios in [0, 1], published numbers in percent."""
+    """Return all fields of the board as JSON; ratios in [0, 1], published numbers in percent."""
     value = {
         "question": question(board.record),
         "measure": board.measure,
@@ -110,7 +110,7 @@ def _json(board: Board) -> str:
                 "caveat": one.row.caveat, "marks": list(one.row.marks), "reason": one.reason,
                 "measured_minus_published": dict(one.differences), "not_comparable": dict(one.refused),
             }
-            for one in board.quoted
+            for one in board.published
         ],
         "audits": list(board.audits),
         "left_out": list(board.left_out),

@@ -1,4 +1,4 @@
-"""A board as grids of texts with notes under them: what every printed form shows. Percent from here on."""
+"""A board as grids of texts and their notes, for all printed formats; ratios become percent here."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from results.tables.text_table import Grid
 
 
 def board_grid(board: Board) -> Grid:
-    """Return rank, method, marks, a mean per column, deviation, interval, and what names the row."""
+    """Return one row per configuration: rank, label, marks, means, deviation, interval, configuration id."""
     header = ("rank", "method", "marks", *(name for _kind, name in board.columns))
     header += ("± folds", "95 % interval", "undefined", "configuration")
     return Grid(header, tuple(_line(line) for line in board.lines), None)
 
 
 def published_grid(board: Board) -> Grid:
-    """Return what papers report for the board's dataset and setting, and differences or why there is none."""
+    """Return the published rows of the board's dataset and setting, with differences or reasons."""
     classes = tuple(name for kind, name in board.columns if kind == "class")
     header = ("published", *classes, "mean", "how", "protocol", "measured here minus published", "source")
     rows, sources = [], _sources(board)
-    for one in board.quoted:
+    for one in board.published:
         row = one.row
         dices = (f"{row.dice[name]:.2f}" if name in row.dice else "-" for name in classes)
         name = row.method + (" *" if row.marks or row.caveat else "")
@@ -33,7 +33,7 @@ def published_grid(board: Board) -> Grid:
 
 
 def board_notes(board: Board) -> list[str]:
-    """Return what a reader must know of the measured rows: units, marks, audits, what was left out."""
+    """Return the notes on the measured rows: units, marks, audits, omissions."""
     unit = MEASURES[board.measure]
     lines = [
         f"{unit} in percent: mean over folds of the mean over classes of the mean over scans; seeds are "
@@ -59,8 +59,8 @@ def board_notes(board: Board) -> list[str]:
 
 
 def published_notes(board: Board) -> list[str]:
-    """Return what must be known of the published rows: kinds, caveats, what the check found."""
-    kinds = dict.fromkeys(one.row.kind for one in board.quoted)
+    """Return the notes on the published rows: kinds, sources, caveats, findings of the check."""
+    kinds = dict.fromkeys(one.row.kind for one in board.published)
     lines = [
         "reported by papers, never mixed with what is measured here; a difference is made only where "
         "protocol and setting agree, the training is the published recipe, and this program prepared the "
@@ -68,44 +68,44 @@ def published_notes(board: Board) -> list[str]:
     ]
     lines += [f"{kind}: {KINDS[kind]}" for kind in kinds]
     sources = _sources(board)
-    urls = {one.row.reported_by: one.row.source_url for one in board.quoted}
+    urls = {one.row.reported_by: one.row.source_url for one in board.published}
     lines += [f"[{number}] {source}, {urls[source]}" for source, number in sources.items()]
-    for one in board.quoted:
+    for one in board.published:
         for text in (*((one.row.caveat,) if one.row.caveat else ()), *one.row.marks):
             lines.append(f"* {one.row.method} [{sources[one.row.reported_by]}]: {text}")
     return lines
 
 
 def difference(comparison: PublishedComparison) -> str:
-    """Return the differences of a published row in words, and why there is none where there is none."""
+    """Return the differences to a published row in words, or the reasons why there is no difference."""
     if comparison.reason:
         return f"none: {comparison.reason}"
     names: dict[str, list[str]] = {}
     for name, reason in comparison.refused:
         names.setdefault(reason, []).append(f"#{name}")
     texts = [f"{signed(value)} (#{name})" for name, value in comparison.differences]
-    texts += [f"none for {', '.join(some)}: {reason}" for reason, some in names.items()]
+    texts += [f"none for {', '.join(refused)}: {reason}" for reason, refused in names.items()]
     return "; ".join(texts)
 
 
 def signed(value: float) -> str:
-    """Return a difference in percent points with its sign."""
+    """Return a difference in percentage points with its sign."""
     text = f"{value:.2f}"
     return f"+{text}" if value > 0 else text
 
 
 def percent(number: Number) -> str:
-    """Return a mean in percent, or the state that stands for it."""
+    """Return a mean in percent, or the state of a number without a mean."""
     return number.state if number.mean is None else f"{100 * number.mean:.2f}"
 
 
 def deviation(number: Number) -> str:
-    """Return the deviation over folds in percent, "-" where there is none."""
+    """Return the deviation over folds in percent; "-" without one."""
     return "-" if number.std is None else f"{100 * number.std:.2f}"
 
 
 def span(number: Number) -> str:
-    """Return the interval in percent, "-" where there is none."""
+    """Return the interval in percent; "-" without one."""
     if number.interval is None:
         return "-"
     low, high = number.interval
@@ -113,7 +113,7 @@ def span(number: Number) -> str:
 
 
 def ranked(line: LeaderboardRow) -> str:
-    """Return rank and, in brackets, the interval of the rank; "-" without a mean."""
+    """Return the rank with its interval in brackets; "-" without a mean."""
     if line.rank is None:
         return "-"
     return str(line.rank) if line.ranks is None else f"{line.rank} ({line.ranks[0]}-{line.ranks[1]})"
@@ -128,6 +128,6 @@ def _line(line: LeaderboardRow) -> tuple[str, ...]:
 
 
 def _sources(board: Board) -> dict[str, int]:
-    """Return a number for each source, in the order of the rows."""
-    names = dict.fromkeys(one.row.reported_by for one in board.quoted)
+    """Return the number of each source, counted from 1 in the order of the rows."""
+    names = dict.fromkeys(one.row.reported_by for one in board.published)
     return {name: number for number, name in enumerate(names, start=1)}

@@ -1,7 +1,7 @@
-"""One self-contained HTML page: tables that sort and filter, pictures inside it, nothing fetched.
+"""One self-contained HTML page: sortable, filterable tables and embedded pictures; it loads nothing.
 
-Every text that reaches a page goes through `escaped`; the only script is the constant below, and the page
-forbids any other source than itself.
+`escaped` escapes every text of a page. The only script is the constant below; the page's policy forbids any
+other source.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Prose:
-    """A heading and paragraphs; with `code` they are set as typed."""
+    """A heading and paragraphs; `code` prints them preformatted."""
 
     title: str
     lines: tuple[str, ...]
@@ -77,7 +77,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image inside the page: base64 of PNG bytes, with what it shows in words."""
+    """An embedded image: PNG bytes in base64, with a title and a caption."""
 
     title: str
     caption: str
@@ -88,12 +88,12 @@ Part = Sheet | Prose | Picture
 
 
 def escaped(text: str) -> str:
-    """Return text that a browser shows as it is, quotes included."""
+    """Return text escaped for HTML, quotes included."""
     return html.escape(text, quote=True)
 
 
 def page(title: str, parts: Sequence[Part]) -> str:
-    """Return a whole HTML document, self-contained; it loads nothing and sends nothing."""
+    """Return a self-contained HTML document that loads and sends nothing."""
     body = "\n".join(_part(part, number) for number, part in enumerate(parts))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -118,7 +118,7 @@ def _part(part: Part, number: int) -> str:
 
 
 def _table(grid: Grid, name: str) -> str:
-    """Return a table whose header cells sort it, and the field that filters its rows."""
+    """Return a table with sort buttons in its header, and the input field that filters its rows."""
     is_text = [
         not all(NUMBER.fullmatch(row[place]) for row in grid.rows if row[place]) or not grid.rows
         for place in range(len(grid.header))

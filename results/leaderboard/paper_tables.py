@@ -1,4 +1,4 @@
-"""Tables in the layout of papers, filled with what is measured here or with what the paper prints."""
+"""Tables in the layout of a paper, filled with numbers measured here or with the paper's own numbers."""
 
 from __future__ import annotations
 
@@ -28,31 +28,39 @@ Cells = Mapping[
 def measured_cells(
     layout: PaperLayout, records: Sequence[Record], protocol: str | None = None
 ) -> tuple[Cells, list[str]]:
-    """Return what is measured for a layout, and in words which rows were taken and what was left out.
+    """Return the measured cells of a layout, and notes that name the chosen rows and the omissions.
 
-    Where a method has several rows on a board, that of the longest training is taken, and of several as long
-    that of most stages; two alike in both are a `UserError`.
+    If a method has several rows on a board, the row with the longest training is chosen, and among equally
+    long ones the row with the most stages.
+
+    Args:
+        layout: the paper's tables and methods.
+        records: records of any question.
+        protocol: a protocol's name; None chooses one for each board.
+
+    Raises:
+        UserError: two rows of a method have equally long trainings and equally many stages.
     """
-    found: dict[tuple[str, str, int], dict[str, float | str]] = {}
-    told = []
-    asked = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
-    held = {(record.dataset.name, record.setting) for record in records}
-    for dataset, setting in asked:
-        if (dataset, setting) not in held:
+    cells: dict[tuple[str, str, int], dict[str, float | str]] = {}
+    notes = []
+    boards = dict.fromkeys((dataset, table.setting) for table in layout.tables for dataset in table.datasets)
+    available = {(record.dataset.name, record.setting) for record in records}
+    for dataset, setting in boards:
+        if (dataset, setting) not in available:
             continue
         board = leaderboard(records, dataset, setting, protocol, replicates=2)
-        told += [f"left out: {reason}" for reason in board.left_out]
+        notes += [f"left out: {reason}" for reason in board.left_out]
         for printed, name in layout.methods.items():
             line = _line(board, name)
             if line is not None:
-                found[printed, dataset, setting] = _numbers(board, line)
+                cells[printed, dataset, setting] = _numbers(board, line)
                 where = f"{printed}, {title_of(dataset)}, setting {setting}"
-                told.append(f"{where}: {_told(line)} [{line.marks}]{_not_comparable(line)}")
-    return found, told
+                notes.append(f"{where}: {_label(line)} [{line.marks}]{_not_comparable(line)}")
+    return cells, notes
 
 
 def published_cells(layout: PaperLayout, rows: Sequence[PublishedRow]) -> Cells:
-    """Return what the paper itself prints in its tables; `UserError` where no row is of this paper."""
+    """Return the cells that the paper itself prints; raise `UserError` if no published row is from it."""
     cells = {
         (row.method, row.dataset, row.setting): {**row.dice, "mean": row.mean}
         for row in rows
@@ -64,12 +72,20 @@ def published_cells(layout: PaperLayout, rows: Sequence[PublishedRow]) -> Cells:
 
 
 def title_of(dataset: str) -> str:
-    """Return what papers call a dataset; its own name where they have none."""
+    """Return the papers' name of a dataset, or its own name if papers have none."""
     return TITLES.get(dataset, dataset)
 
 
 def render_paper(layout: PaperLayout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
-    """Return the paper's tables as "text" or "md"; a cell that is not there says `missing`."""
+    """Return the tables of a paper as "text" or "md"; an empty cell prints `missing`.
+
+    Args:
+        layout: the paper's tables and methods.
+        cells: the numbers, from `measured_cells` or `published_cells`.
+        missing: text of a cell without a number.
+        notes: lines under the last table.
+        format: a key of `FORMATS`; another one raises `UserError`.
+    """
     if format not in FORMATS:
         raise unknown_name("table format", format, FORMATS)
     parts = []
@@ -103,7 +119,7 @@ def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) ->
 
 
 def _line(board: Board, name: str | None) -> LeaderboardRow | None:
-    """Return the method's row of the longest training, of these that of most stages; None without any."""
+    """Return the method's row with the longest training, then the most stages; None without a row."""
 
     def size(line: LeaderboardRow) -> tuple[int, int]:
         return line.row.first.record.model.steps or 0, len(_stages(line))
@@ -111,24 +127,24 @@ def _line(board: Board, name: str | None) -> LeaderboardRow | None:
     same = [line for line in board.lines if line.row.method == name]
     longest = [line for line in same if size(line) == max(map(size, same))]
     if len(longest) > 1:
-        known = "; ".join(f"#{line.row.configuration_id} {_told(line)}" for line in longest)
+        known = "; ".join(f"#{line.row.configuration_id} {_label(line)}" for line in longest)
         raise UserError(f"{name} has several rows of the longest training: {known}; leave all but one out")
     return longest[0] if longest else None
 
 
 def _stages(line: LeaderboardRow) -> list[str]:
-    """Return the names of the stages that trained a model; none for a model of one stage."""
+    """Return the names of the stages that trained a model; [] for a training without stages."""
     return [stage.name for stage in line.row.first.record.model.stages or () if stage.steps]
 
 
-def _told(line: LeaderboardRow) -> str:
-    """Return the row's label, and its stages where the label may be that of others."""
+def _label(line: LeaderboardRow) -> str:
+    """Return the row's label, followed by its stages if it has any."""
     stages = _stages(line)
     return f"{line.label}, stages {', '.join(stages)}" if stages else line.label
 
 
 def _not_comparable(line: LeaderboardRow) -> str:
-    """Return the end of a row's note: why it may not stand beside the paper's numbers, or ""."""
+    """Return the end of a row's note: why it is not comparable with the paper's numbers, or ""."""
     reason = reason_of_cells(line.row.cells)
     return "" if reason is None else f"; not comparable with the paper's numbers: {reason}"
 

@@ -1,4 +1,4 @@
-"""The parts of a report: board, figures, the protocol in words, audits, environment, commands."""
+"""The parts of a report: board, figures, description of the protocol, audits, environment, commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from results.tables.text_table import Grid
 def report_parts(
     board: Board, pictures: Sequence[Picture], not_drawn: Sequence[str], protocol: Prose
 ) -> list[Part]:
-    """Return a report from top to bottom; `told` says which pictures could not be drawn and why."""
+    """Return the parts of a report from top to bottom.
+
+    Args:
+        board: the leaderboard.
+        pictures: the figures.
+        not_drawn: a line for each picture that could not be drawn, with the reason.
+        protocol: description of the protocol.
+    """
     measured, *published = board_sheets(board)
     parts: list[Part] = [measured, *pictures]
     if not_drawn:
@@ -32,7 +39,7 @@ def report_parts(
 
 
 def picture(title: str, caption: str, png: Path) -> Picture:
-    """Return a PNG file as a part of a page; a file that can't be read is a `UserError`."""
+    """Return a PNG file as a part of a page; raise `UserError` if it cannot be read."""
     try:
         data = png.read_bytes()
     except OSError as error:
@@ -41,7 +48,7 @@ def picture(title: str, caption: str, png: Path) -> Picture:
 
 
 def commands(board: Board) -> Prose:
-    """Return the commands that made the board's rows, and the one that made the board."""
+    """Return the commands that produce the board's rows and the board."""
     record = board.record
     lines = [_command(line, seed) for line in board.lines for seed in line.row.seeds]
     lines.append(
@@ -52,7 +59,10 @@ def commands(board: Board) -> Prose:
 
 
 def _command(line: LeaderboardRow, seed: int) -> str:
-    """Return the `run` of a row and seed, or the `evaluate` of its checkpoint files, quoted for a shell."""
+    """Return the `run` command of a row and seed, or the `evaluate` command of its checkpoint files.
+
+    The command is quoted for a shell.
+    """
     record = line.row.first.record
     model, method = record.model, record.method
     is_external = model.checkpoint == "external"
@@ -90,7 +100,7 @@ def _command(line: LeaderboardRow, seed: int) -> str:
 
 
 def _typed_steps(record: Record) -> int | None:
-    """Return the steps of the method's recipe, which `--steps` sets; None where its stage is left out."""
+    """Return the value of `--steps`: the steps of the method's recipe; None if its stage is left out."""
     recipe = record.model.recipe
     steps = record.model.steps if recipe is None else recipe["steps"]
     return None if record.model.stages is not None and steps == 0 else steps
@@ -108,7 +118,7 @@ def _audits(board: Board) -> Prose:
         ]
         fallback = sum(r.fallback_slices for b in line.row.results for r in b.cells.values())
         if fallback:
-            lines.append(f"{line.label}: {fallback} query slices answered by the method's fallback")
+            lines.append(f"{line.label}: {fallback} query slices segmented by the method's fallback")
         cells = [cell for result in line.row.results for cell in result.cells.values()]
         skipped = sum(cell.model.skipped_episodes or 0 for cell in cells)
         if skipped:
@@ -117,7 +127,7 @@ def _audits(board: Board) -> Prose:
 
 
 def _environment(board: Board) -> Sheet:
-    """Return with what programs and on what devices the records were made, and how many of them."""
+    """Return one row per environment (program and device), with the number of its records."""
     keys = ("fewshot", "commit", "dirty", "python", "torch", "device", "threads", "processor")
     records = [r for line in board.lines for result in line.row.results for r in result.cells.values()]
     counted = Counter(record.environment for record in records)

@@ -1,7 +1,7 @@
-"""The parts of a record: frozen dataclasses whose annotations are the form of their JSON.
+"""The parts of a record: frozen dataclasses whose annotations are the schema of their JSON.
 
-Ratios are in [0, 1], counts in pixels. A field without a default must stand in JSON, null where it is None; a
-field with a default is left out where it equals the default.
+Ratios are in [0, 1], counts in pixels. The JSON must hold every field without a default, with null for None.
+It leaves out a field that equals its default.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class MachinePart:
 class StagePart:
     """One stage of a training in stages; a backbone stage was trained on `images` images of `source`.
 
-    `skipped_episodes` is None for a backbone stage and in older records.
+    Backbone stages and older records have no `skipped_episodes`.
     """
 
     name: Text

@@ -25,7 +25,7 @@ Column = tuple[str, str]  # group, class
 
 @dataclass(frozen=True)
 class ConfigurationResult:
-    """All cells of one configuration; ratios in [0, 1], undefined or missing ones are None."""
+    """All cells of one configuration; ratios in [0, 1], or `None` if undefined or missing."""
 
     record: Record  # any of the cells, for the fields that all share
     cells: Mapping[Cell, Record]

@@ -72,7 +72,7 @@ def divided(numerator: Floats, denominator: NDArray[np.number]) -> Floats:
 
 
 def interval(samples: Floats, level: float = LEVEL) -> tuple[float, float] | None:
-    """Return the percentile interval of replicates (R,); None if any is NaN or there are none."""
+    """Return the percentile interval of replicates (R,); None without replicates or if any is NaN."""
     if not len(samples) or np.isnan(samples).any():
         return None
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])

@@ -121,7 +121,7 @@ def _draw(question: SegmentationInput, answer: SegmentedScan, heading: str, path
     import numpy as np
 
     from episodes.figures.scan_sheet import spread_out
-    from results.figures.scan_picture import OutlinedSlice, draw_answer
+    from results.figures.scan_picture import OutlinedSlice, draw_segmentation
 
     annotated = question.mask.array == question.value
     classes = np.flatnonzero(annotated.any(axis=(1, 2)))
@@ -137,4 +137,4 @@ def _draw(question: SegmentationInput, answer: SegmentedScan, heading: str, path
         )
         for z in spread_out(answer.shown or range(len(answer.mask)), 7)
     ]
-    draw_answer(heading, support, found, path)
+    draw_segmentation(heading, support, found, path)

@@ -94,7 +94,7 @@ def _from_masks(
 ) -> list[DrawnFigure]:
     from fewshot.commands import masks
     from results.figures.board_figures import MOST
-    from results.figures.slice_figures import draw_along, draw_answers
+    from results.figures.slice_figures import draw_along, draw_predictions
 
     store = masks.open_masks(args, made)
     cells = {line.label: masks.saved_cells(args.work, line, paths) for line in made.lines}
@@ -120,7 +120,7 @@ def _from_masks(
                     f"best, median and worst scan, {group}",
                     "Support with its annotation, query, truth, and each method's mask; dashed: the truth. "
                     "Scans are ordered by their mean Dice over the methods shown.",
-                    tuple(draw_answers(f"{made.title}: {group}", rows, out / f"answers-{group}")),
+                    tuple(draw_predictions(f"{made.title}: {group}", rows, out / f"answers-{group}")),
                 )
             )
     return drawn
