@@ -1,4 +1,4 @@
-"""`fewshot.evaluate` and `fewshot.headline`: the scores of `fewshot run`, without training and without files."""
+"""`fewshot.evaluate` and `fewshot.headline`: the scores of `fewshot run`, without training or files."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def made_frame(dice: dict[tuple[int, str, str], float]) -> pd.DataFrame:
 
 
 def test_the_headline_averages_scans_then_classes_then_folds() -> None:
-    """Fold 0: liver (0.2 + 0.4) / 2, spleen 0.5 (its other scan is undefined): 0.4. Fold 1: 0.6 and 0.8: 0.7."""
+    """Fold 0: liver (0.2 + 0.4) / 2, spleen 0.5 (its other scan is undefined): 0.4. Fold 1: 0.7."""
     frame = made_frame(
         {
             (0, "liver", "1"): 0.2, (0, "liver", "2"): 0.4, (0, "spleen", "1"): 0.5,

@@ -56,8 +56,8 @@ HEAVY = (
     "PIL",
     "kornia",
 )
-# `import fewshot` loads this module on the first use of `fewshot.evaluate` or `fewshot.headline`. It is the one
-# upward import by name: users need one module for a learner and its evaluation, and evaluation needs protocols.
+# `fewshot` loads this module on the first use of `fewshot.evaluate` or `fewshot.headline`: one upward import,
+# by name. Users need one module for a learner and its evaluation, and evaluation needs protocols.
 LAZY_EXCEPTION = "protocols.runs.evaluate_learner"
 # at module level; the rest where it is used
 COMMANDS_MAY = {"fewshot.commands", "fewshot.base.errors", "fewshot.base.malloc"}

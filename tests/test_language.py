@@ -16,7 +16,7 @@ BANNED = re.compile(
     r"\btold\b|\btells of\b|\btell of\b"
     r"|\basks?\b|\basked\b|\basking\b|\banswers?\b|\banswered\b|\banswering\b"
     r"|\bcomes? to\b|\bcame to\b|\bgoes on\b|\bgo on\b|\bgoing on\b|\btakes? no part\b"
-    r"|\bis none\b|\bare none\b",
+    r"|\b(?:is|are) (?-i:none)\b",
     re.IGNORECASE,
 )
 OPENINGS = re.compile(r"(?:^|[.!?:]\s+)(?:Of |What is |Where it is none)")

@@ -1,4 +1,4 @@
-"""Evaluation of a learner object from Python: `fewshot.evaluate` and `fewshot.headline`. It writes no file."""
+"""Evaluation of a learner object from Python: `fewshot.evaluate`, `fewshot.headline`. It writes no file."""
 
 from __future__ import annotations
 
@@ -212,7 +212,8 @@ def _open_store(dataset: str | Path, work: Path) -> Store:
     if name not in known:
         raise unknown_name(f"dataset in {work / 'stores'}", name, known)
     raise UserError(
-        f"dataset {name!r} is not prepared in {work}; run: fewshot prepare {name} FOLDER (a phantom needs no FOLDER)"
+        f"dataset {name!r} is not prepared in {work}; run: fewshot prepare {name} FOLDER "
+        "(a phantom needs no FOLDER)"
     )
 
 
