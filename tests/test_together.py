@@ -88,7 +88,7 @@ work = Path(sys.argv[1])
 module.PAUSE = 0.2
 pretraining._train = lambda *arguments: None
 with joined(torch.device("cpu")) as (together, device):
-    path = pretraining.pretrained(STAGE, Twelve(), None, work, together)
+    path = pretraining.ensure_pretrained(STAGE, Twelve(), None, work, together)
     together.wait()
     begun = time.monotonic()
     if together.rank == 0:
@@ -98,7 +98,7 @@ with joined(torch.device("cpu")) as (together, device):
         threading.Timer(6, lock.close).start()
     together.wait()
     dist.distributed_c10d._set_pg_timeout(timedelta(seconds=2), dist.group.WORLD)
-    pretraining.pretrained(STAGE, Twelve(), None, work, together)
+    pretraining.ensure_pretrained(STAGE, Twelve(), None, work, together)
     print(time.monotonic() - begun)
 """
 
