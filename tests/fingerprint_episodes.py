@@ -20,6 +20,7 @@ from fingerprint_inputs import (
 )
 from fingerprint_statistics import Numbers, tensor_numbers
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec
@@ -87,9 +88,11 @@ def pseudo_labels(folder: Path) -> Numbers:
     for name, values, threshold, least in (("stored", image, 50.0, 60), ("small", image / 1e4, 0.005, 5)):
         maps = volume_superpixels(values, threshold, least, 1)
         found[f"superpixels of {name} values"] = _segment_numbers(maps)
-        found[f"supervoxels of {name} values"] = _segment_numbers(
-            volume_supervoxels(values, threshold, least)
-        )
+    for name, spacing in (("thick", (7.7, 1.25, 1.25)), ("cubic", (1.25, 1.25, 1.25))):
+        maps = volume_supervoxels(image, spacing, 60)
+        found[f"supervoxels of {name} slices"] = _segment_numbers(maps)
+    smooth = np.round(gaussian_filter(image.astype(np.float64), 2))  # where the segmentation's scale counts
+    found["supervoxels of smooth slices"] = _segment_numbers(volume_supervoxels(smooth, (1.0, 1.0, 1.0), 1))
     for name in ("chaost2", "sabs", "cmr"):
         found[f"least supervoxel {name}"] = min_size_of(load_dataset_spec(name))
     return found

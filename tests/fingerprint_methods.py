@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from fingerprint_inputs import block_plan, block_store, disc_episode, discs, rea
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from torch import Tensor
 
+from baselines.dspnet import fspa
 from fewshot.base.types import Support
 from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
+from fewshot.learners.prototypes import resize_masks
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.training.optimizer_step import Stepper
 from protocols.cells.evaluate import evaluate
@@ -27,6 +31,7 @@ METHOD_NUMBERS = tuple(METHODS)
 SIZES = {"dspnet": 144}  # pixels a side: seeds need 150 positions of foreground at stride 8
 SIZE = 64
 STEPS = 3
+ONCE = ("gmrd",)  # a step, a task and a slice of each kind: it works at 256 x 256, whatever the slices
 # At the published rates rounding errors of 1e-7 become differences of 1e-1 within three steps.
 RATE, STAGE_RATE = "1e-6", "1e-7"
 # stage 1 takes 3 steps, so the stages have different numbers of steps
@@ -46,24 +51,55 @@ def method_numbers(name: str, folder: Path) -> Numbers:
         else None
     )
     learner: Any = learner_class(learner_class.Options()) if method is None else build_learner(method).eval()
-    plan = block_plan(store)
+    plan, steps, slices = block_plan(store), STEPS, 2
+    if name in ONCE:
+        plan, steps, slices = dataclasses.replace(plan, tasks=plan.tasks[:1]), 1, 1
     (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)
     found: Numbers = {
-        "answer": _answer_numbers(learner, size),
+        "answer": _answer_numbers(learner, size, slices),
         "evaluation": score_numbers(result.scores) | {"fallback slices": result.fallback_slices},
     }
+    if name in MODULES:
+        found["modules"] = MODULES[name]()
     if method is not None and has_stages(method):
         return found | _stage_numbers(name, folder, store.path)
     if method is not None:
-        found["training"] = _training_numbers(learner.train(), method.recipe, size)
+        found["training"] = _training_numbers(learner.train(), method.recipe, size, steps)
     return found
 
 
-def _training_numbers(learner: Any, recipe: Recipe, size: int) -> Numbers:
+def dspnet_modules() -> Numbers:
+    """Return numbers of DSPNet's seeds, of clusters that still move in the last round, attention and fusion.
+
+    The answers of a whole network hardly depend on them.
+    """
+    support, query = waves(2, 6, 24, 24), waves(3, 6, 24, 24).flip(-1)
+    masks = torch.zeros(2, 192, 192, dtype=torch.bool)
+    masks[0, 10:150, 20:180], masks[1, 60:180, 30:170] = True, True
+    shares = resize_masks(masks, (24, 24))
+    seeds = fspa.seeds_of_masks(masks)
+    clusters = fspa.soft_clusters(support * 10, shares, seeds)
+    small = support.flatten(2) / 50, query.flatten(2) / 50
+    found = {f"clusters {name}": tensor_numbers(one) for name, one in clusters._asdict().items()}
+    details = clusters.centres, clusters.counts
+    for name, given in (("with", details), ("without", None)):
+        fused = fspa.semantic_prototypes(support, shares, query, given)
+        found[f"semantic prototypes {name} details"] = tensor_numbers(fused)
+    return found | {
+        "seeds": [seeds["seeds"].flatten(1).tolist(), seeds["seeded"].sum(1).tolist()],
+        "attention of small features": tensor_numbers(fspa.attention(*small).square()),
+        "steep softmax": tensor_numbers(fspa.steep_softmax(waves(3, 50) * 100)),
+    }
+
+
+MODULES: dict[str, Callable[[], Numbers]] = {"dspnet": dspnet_modules}
+
+
+def _training_numbers(learner: Any, recipe: Recipe, size: int, steps: int) -> Numbers:
     before = _weights(learner)
     stepper = Stepper(learner, recipe, CPU, "float32", async_readback=False)
     found: Numbers = {}
-    for step in range(STEPS):
+    for step in range(steps):
         (done,) = stepper.take(disc_episode(learner, step, size), step + 1, recipe.rate_after(step))
         found[f"step {step}"] = {**done.parts, "total": done.total, "defined": done.defined}
     after = _weights(learner)
@@ -77,21 +113,23 @@ def _weights(learner: torch.nn.Module) -> Tensor:
     return torch.cat([one.detach().flatten().double() for one in learner.parameters()])
 
 
-def _answer_numbers(learner: Any, size: int) -> Numbers:
-    """Return the difference of logits for two support and two query slices; of a yardstick, probabilities.
+def _answer_numbers(learner: Any, size: int, slices: int) -> Numbers:
+    """Return the difference of logits for support and query `slices`; of a yardstick, probabilities.
 
-    A prototype learner answers twice: to its encoder's features and to small features made by a formula, on
-    which refinement has an effect.
+    A prototype learner answers to its encoder's features and, given several slices, to small features made by
+    a formula, on which refinement has an effect.
     """
-    images, masks = discs(7, 4, size)
-    support = Support(images[:2], masks[:2])
+    images, masks = discs(7, 2 * slices, size)
+    support, query = Support(images[:slices], masks[:slices]), images[slices:]
     if not isinstance(learner, PrototypeLearner):
-        return tensor_numbers(learner.segment(support, images[2:]))
+        with torch.inference_mode():
+            return tensor_numbers(learner.segment(support, query))
     prepared = learner.prepare(support.masks)
     with torch.inference_mode(not learner.adapts):
-        maps: Any = [learner.encode(some) for some in (support.images, images[2:])]
+        maps: Any = [learner.encode(some) for some in (support.images, query)]
+        kinds = {"encoded": maps} if slices == 1 else {"encoded": maps, "made": [_made(one) for one in maps]}
         found = {}
-        for kind, (ours, theirs) in {"encoded": maps, "made": [_made(one) for one in maps]}.items():
+        for kind, (ours, theirs) in kinds.items():
             difference, _defined = predict_logit_difference(
                 learner, ours, support.masks, theirs, prepared, (size, size)
             )

@@ -20,10 +20,8 @@ from fingerprint_inputs import (
 )
 from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_numbers
 from tiny import tiny_spec
-from torch import Tensor
 from toy_training import ToyEpisodes, ToyLearner, toy_train
 
-from baselines.dspnet.fspa import attention, seeds_of_masks, semantic_prototypes, soft_clusters, steep_softmax
 from episodes.contrastive.batches import ContrastBatches
 from episodes.contrastive.images import open_slices
 from episodes.plan.plan import make_plan
@@ -50,8 +48,8 @@ def encoder(folder: Path) -> Numbers:
         for name in ARCHITECTURES:
             found[name] = tensor_numbers(build_encoder(name, seed=0).eval()(images[:1]))
         found["resnet18 training"] = tensor_numbers(build_encoder("resnet18", seed=1).train()(images))
-        for scale, maps in zip(("fine", "coarse"), TwoScaleEncoder("resnet18").eval()(images), strict=True):
-            found[f"resnet18 {scale}"] = tensor_numbers(maps)
+        for number, values in enumerate(TwoScaleEncoder("resnet18").eval()(images)):
+            found[f"resnet18 of two scales, output {number}"] = tensor_numbers(values)
         found["plain resnet18"] = tensor_numbers(
             build_backbone("resnet18").eval()(images.expand(-1, 3, -1, -1))
         )
@@ -79,30 +77,11 @@ def prototypes(folder: Path) -> Numbers:
         "own similarities": tensor_numbers(pooling.own_similarities(own, query, 20.0)),
         "set scores": tensor_numbers(pooling.set_scores(distances, members, 20.0)),
     }
-    found |= _semantic_numbers(support, query, masks)
     points = torch.nn.functional.normalize(waves(60, 4), dim=1)
     centres, assigned = k_means(points, 4, iterations=5, seed=3)
     found["k-means"] = {"centres": tensor_numbers(centres), "assigned": assigned.bincount().tolist()}
     found["nearest"] = tensor_numbers(nearest(points[:9], points[9:], 3)[1])
     return found | _base_class()
-
-
-def _semantic_numbers(support: Tensor, query: Tensor, masks: Tensor) -> Numbers:
-    """Return numbers of seeds, clusters that still move in the last round, attention and fusion."""
-    shares = pooling.resize_masks(masks, (24, 24))
-    seeds = seeds_of_masks(masks)
-    clusters = soft_clusters(support * 10, shares, seeds)
-    small = support.flatten(2) / 50, query.flatten(2) / 50
-    found = {f"clusters {name}": tensor_numbers(one) for name, one in clusters._asdict().items()}
-    details = clusters.centres, clusters.counts
-    for name, given in (("with", details), ("without", None)):
-        fused = semantic_prototypes(support, shares, query, given)
-        found[f"semantic prototypes {name} details"] = tensor_numbers(fused)
-    return found | {
-        "seeds": [seeds["seeds"].flatten(1).tolist(), seeds["seeded"].sum(1).tolist()],
-        "attention of small features": tensor_numbers(attention(*small).square()),
-        "steep softmax": tensor_numbers(steep_softmax(waves(3, 50) * 100)),
-    }
 
 
 def _base_class() -> Numbers:

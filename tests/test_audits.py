@@ -15,6 +15,7 @@ from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
+from protocols.cells.spot_check import CHECK
 from protocols.rules import audits
 from protocols.rules.audits import AuditError, audit_evaluation, audit_training
 from protocols.rules.spec import load_protocol
@@ -117,7 +118,7 @@ def test_the_record_names_the_audits_it_passed(work: Path) -> None:
     paths = list((work / "records").glob("*.json"))
     assert len(paths) == 2
     for found in map(read_record, paths):
-        assert found.checks == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES)
+        assert found.checks == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES, CHECK)
         assert found.audits == ()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from fingerprint import GOLDEN, differences, fingerprint, rounded
-from fingerprint_methods import METHOD_NUMBERS
+from fingerprint_methods import METHOD_NUMBERS, dspnet_modules
 from fingerprint_parts import PARTS
 
+from baselines.dspnet import fspa
 from fewshot.learners.registry import METHODS
 
 
@@ -34,10 +35,6 @@ def test_every_part_and_every_registered_method_has_numbers(committed: dict[str,
 CHANGES = [
     ("fewshot.learners.prototypes", "AREA_FLOOR", 2e-5, "prototypes"),
     ("fewshot.learners.prototypes", "NORM_FLOOR", 2e-4, "prototypes"),
-    ("baselines.dspnet.fspa", "ITERATIONS", 9, "prototypes"),
-    ("baselines.dspnet.fspa", "COMPACTNESS", 10.1, "prototypes"),
-    ("baselines.dspnet.fspa", "AREA_PER_SEED", 120, "prototypes"),
-    ("baselines.dspnet.fspa", "NORMS_FLOOR", 2e-5, "prototypes"),
     ("episodes.sampling.augment", "BLUR_SIGMA", 5.1, "sampling"),
     ("episodes.sampling.augment", "BLUR_KERNEL", 19, "sampling"),
     ("episodes.sampling.augment", "GAMMA_EPSILON", 1e-2, "sampling"),
@@ -55,6 +52,19 @@ def test_another_constant_moves_its_part(
     current = {"parts": {part: rounded(PARTS[part](tmp_path))}, "methods": {}}
     (line,) = differences({"parts": {part: committed["parts"][part]}, "methods": {}}, current)
     assert line.startswith(f"part `{part}` moved: ") and line.endswith(": raise its version")
+
+
+FSPA = {"ITERATIONS": 9, "COMPACTNESS": 10.1, "AREA_PER_SEED": 120, "NORMS_FLOOR": 2e-5}
+
+
+@pytest.mark.parametrize("name", FSPA)
+def test_another_constant_of_dspnet_moves_its_modules(
+    name: str, committed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fspa, name, FSPA[name])
+    before = {"parts": {}, "methods": {"dspnet": committed["methods"]["dspnet"]["modules"]}}
+    (line,) = differences(before, {"parts": {}, "methods": {"dspnet": rounded(dspnet_modules())}})
+    assert line.startswith("method `dspnet` moved: ") and line.endswith(": raise its version")
 
 
 def with_numbers(numbers: dict[str, Any]) -> dict[str, Any]:

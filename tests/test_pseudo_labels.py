@@ -46,7 +46,7 @@ def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     assert set(spec) == {
         "schema", "dataset", "store", "training_scans", "training_slices", "training_slices_hash",
         "normalisation", "pseudo_labels", "method", "encoder", "initial_weights", "recipe", "seed",
-        "image_size", "precision", "channels_last",
+        "image_size", "precision", "channels_last", "versions",
     }  # fmt: skip
     assert set(spec["recipe"]) == {
         "steps", "learning_rate", "momentum", "weight_decay", "decay", "decay_every", "snapshot_every",
