@@ -16,6 +16,7 @@ from fingerprint_statistics import Numbers, losses_of, score_numbers, tensor_num
 from torch import Tensor
 
 from baselines.dspnet import fspa
+from fewshot.base.seeds import seed_for
 from fewshot.base.types import Support
 from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
@@ -99,9 +100,11 @@ def _training_numbers(learner: Any, recipe: Recipe, size: int, steps: int) -> Nu
     before = _weights(learner)
     stepper = Stepper(learner, recipe, CPU, "float32", async_readback=False)
     found: Numbers = {}
-    for step in range(steps):
-        (done,) = stepper.take(disc_episode(learner, step, size), step + 1, recipe.rate_after(step))
-        found[f"step {step}"] = {**done.parts, "total": done.total, "defined": done.defined}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for("fingerprint"))  # of the draws that a method takes in training
+        for step in range(steps):
+            (done,) = stepper.take(disc_episode(learner, step, size), step + 1, recipe.rate_after(step))
+            found[f"step {step}"] = {**done.parts, "total": done.total, "defined": done.defined}
     after = _weights(learner)
     return found | {
         "norm of weights": float(after.norm()),
