@@ -20,7 +20,7 @@ REWRITTEN: dict[str, set[str]] = {
     "real": {"8e23d4b971ea5bbb7c358f84f03b84e415b1959a"},
     "phantoms": set(),
 }
-TABLES = {"real": "measured.md", "phantoms": "phantoms.md"}
+TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
 
 
 @pytest.mark.parametrize("folder", TABLES)

@@ -9,6 +9,8 @@ import torch
 from fewshot.base.errors import unknown_name
 
 PRECISIONS = ("float32", "bf16")
+# a constant, because torch 2.11 cannot compile a step that calls `is_autocast_available`
+AUTOCAST = frozenset(kind for kind in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(kind))
 
 
 def check_precision(name: str) -> str:
@@ -25,5 +27,4 @@ def autocast_to(precision: str, device: torch.device) -> AbstractContextManager[
 
 def in_float32(device: torch.device) -> AbstractContextManager[object]:
     """Return a context that turns autocast off in its block, on a device that supports autocast."""
-    has_autocast = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()
+    return torch.autocast(device.type, enabled=False) if device.type in AUTOCAST else nullcontext()
