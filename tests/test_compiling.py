@@ -16,7 +16,7 @@ from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
-from fewshot.training.compile_step import compiled
+from fewshot.training.compile_step import compile_loss
 from fewshot.training.loop import train
 
 CPU = torch.device("cpu")
@@ -110,7 +110,7 @@ def test_a_loss_that_is_no_single_graph_is_refused_in_one_line() -> None:
     with pytest.raises(
         UserError, match=r"--compile: torch can't compile the training step \(.+\); leave it out"
     ) as said:
-        compiled(made.loss, CPU)(episode(0, made))
+        compile_loss(made.loss, CPU)(episode(0, made))
     assert "\n" not in str(said.value)
 
 
@@ -131,7 +131,7 @@ def test_more_models_in_one_process_than_torch_compiles_of_one_function() -> Non
     image = torch.ones(4)
     for number in range(10):
         made = Weight(float(number))
-        total = compiled(made.loss, CPU)(image).total
+        total = compile_loss(made.loss, CPU)(image).total
         total.backward()  # type: ignore[no-untyped-call]
         assert total.item() == number**2 and made.weight.grad is not None
         assert made.weight.grad.item() == 2 * number
@@ -139,5 +139,5 @@ def test_more_models_in_one_process_than_torch_compiles_of_one_function() -> Non
 
 def test_what_it_returns_is_a_loss() -> None:
     made = learner()
-    found = compiled(made.loss, CPU)(episode(0, made))
+    found = compile_loss(made.loss, CPU)(episode(0, made))
     assert isinstance(found, LossResult) and found.parts.keys() == {"query", "alignment"}

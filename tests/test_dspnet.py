@@ -321,7 +321,7 @@ def test_bad_options_say_what_is_wanted(options: dict[str, Any], said: str) -> N
 
 
 def test_an_encoder_must_tell_its_channels() -> None:
-    with pytest.raises(UserError, match="give it the attribute out_channels"):
+    with pytest.raises(UserError, match="no attribute out_channels"):
         DSPNet(nn.Sequential(nn.Conv2d(1, 6, 8, stride=8)))
 
 

@@ -214,7 +214,7 @@ def test_a_mistake_is_one_line(
 def test_an_unknown_model_is_one_line(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "zz", "--work", str(done), "--scan", "0", "--class", "liver"]) == 2
     message = capsys.readouterr().err
-    assert "model 'zz': none under" in message and message.count("\n") == 1
+    assert "model 'zz': no key under" in message and message.count("\n") == 1
 
 
 @pytest.mark.parametrize("method", ["ssl-alpnet", "panet", "adnet", "densemp", "copy-support"])
