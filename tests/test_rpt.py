@@ -320,7 +320,7 @@ def test_the_recipe_is_the_published_one() -> None:
     recipe = RPT.recipe()
     assert (recipe.steps, recipe.decay, recipe.decay_every) == (30_000, 0.98, 5000)
     assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (1e-3, 0.9, 5e-4)
-    assert (recipe.encoder, recipe.weights, recipe.episode) == ("resnet101", "coco", "supervoxel")
+    assert (recipe.encoder, recipe.weights, recipe.episode) == ("resnet101", "coco", "supervoxel-run")
 
 
 @pytest.mark.parametrize(
