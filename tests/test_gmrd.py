@@ -314,6 +314,6 @@ def test_the_recipe_is_the_published_one() -> None:
         3000,
         6000,
     )
-    assert (recipe.encoder, recipe.weights, recipe.episode) == ("resnet101", "coco", "supervoxel")
+    assert (recipe.encoder, recipe.weights, recipe.episode) == ("resnet101", "coco", "supervoxel-run")
     with pytest.raises(UserError, match="draw_seed"):
         GMRD.Options(draw_seed=-1)

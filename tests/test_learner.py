@@ -205,7 +205,7 @@ def test_options_from_text() -> None:
     ],
 )
 def test_wrong_typed_option_is_named(name: str, text: str) -> None:
-    with pytest.raises(UserError, match=f"option {name}='{text}' is no"):
+    with pytest.raises(UserError, match=f"option {name}: expected .*, got '{text}'"):
         options_from(Options, {name: text})
 
 
@@ -224,5 +224,5 @@ def test_copy_support_takes_the_strict_majority_of_shots() -> None:
     masks = torch.tensor([[[1, 1, 1, 0]], [[0, 1, 1, 0]]], dtype=torch.bool)
     pasted = CopySupport().segment(Support(torch.zeros(2, 1, 1, 4), masks), torch.zeros(3, 1, 1, 4))
     assert (pasted > 0.5).tolist() == [[[False, True, True, False]]] * 3
-    with pytest.raises(UserError, match="one size"):
+    with pytest.raises(UserError, match="the same size"):
         CopySupport().segment(Support(torch.zeros(2, 1, 1, 4), masks), torch.zeros(3, 1, 4, 4))

@@ -79,4 +79,6 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {int: int, float: _float, bool: _boo
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"{_described(get_args(kind)[0])}s with commas between"
     return {int: "whole number", float: "number", bool: "true or false"}.get(kind, str(kind))
