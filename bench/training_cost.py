@@ -150,7 +150,9 @@ def first_step_rows(sizes: Sizes) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "fewshot"]
         where = ["--work", folder]
-        _quiet([*command, "prepare", "phantom-mri", *where, "--size", str(sizes.side), "--slices", "8"])
+        _quiet(
+            [*command, "prepare", "phantom-mri", *where, "--size", str(sizes.side), "--phantom-slices", "8"]
+        )
         run = [*command, "run", *where, "--dataset", "phantom-mri", "--method", "ssl-alpnet", "--folds", "0"]
         run += ["--groups", "upper", "--encoder", sizes.encoder, "--weights", "random", "--steps", "1"]
         seconds = [_seconds_to_first_step([*run, "--seed", str(seed)], Path(folder)) for seed in range(3)]

@@ -135,7 +135,7 @@ def test_links_pipes_and_folders_named_like_pictures(tmp_path: Path) -> None:
 
 
 def test_no_folder_no_picture_and_no_good_one(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         open_folder(tmp_path / "nothing")
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UserError, match=r"no file ending in \.jpg, \.jpeg, \.png"):

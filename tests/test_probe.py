@@ -316,7 +316,7 @@ def test_a_class_that_fills_no_cell_is_refused(store: Store, monkeypatch: pytest
 
 def test_options_of_other_stages_are_refused() -> None:
     with pytest.raises(UserError, match="--option window: no option of stage 1"):
-        densecl({"window": "2"}, "resnet18")
+        densecl({"window": "2"})
 
 
 def test_the_command_prints_the_table_and_keeps_it(
@@ -324,8 +324,8 @@ def test_the_command_prints_the_table_and_keeps_it(
 ) -> None:
     asked = []
 
-    def stage_one(settings: dict[str, str], encoder: str) -> StageOne:
-        asked.append((settings, encoder))
+    def stage_one(settings: dict[str, str]) -> StageOne:
+        asked.append(settings)
         return other_weights(50)
 
     monkeypatch.setattr(module, "densecl", stage_one)
@@ -336,7 +336,7 @@ def test_the_command_prints_the_table_and_keeps_it(
     file = tmp_path / "probe.json"
     assert main([*command, "--device", "cpu", "--format", "json", "--out", str(file)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(file)
-    assert asked == [({"epochs": "1"}, "resnet18")] * 2
+    assert asked == [{"epochs": "1"}] * 2
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
     assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
