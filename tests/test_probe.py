@@ -315,7 +315,7 @@ def test_a_class_that_fills_no_cell_is_refused(store: Store, monkeypatch: pytest
 
 
 def test_options_of_other_stages_are_refused() -> None:
-    with pytest.raises(UserError, match="--option window: no option of stage 1"):
+    with pytest.raises(UserError, match="unknown option 'window'"):
         densecl({"window": "2"})
 
 
