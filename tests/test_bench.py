@@ -163,7 +163,7 @@ def test_the_campaign_runs_on_a_cpu_too(tmp_path: Path) -> None:
         "phantom-mri",
         "--size",
         "64",
-        "--slices",
+        "--phantom-slices",
         "12",
         "--work",
         str(work),
