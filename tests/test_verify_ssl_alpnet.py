@@ -108,7 +108,7 @@ def test_errors_by_hand() -> None:
 
 
 def run(folder: Path, *, as_json: bool = False) -> int:
-    return verify.run(argparse.Namespace(folder=folder, json=as_json))
+    return verify.run(argparse.Namespace(folder=folder, format="json" if as_json else "text"))
 
 
 def _good(folder: Path) -> Iterator[Quantity]:
