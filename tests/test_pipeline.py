@@ -48,7 +48,8 @@ def weights(work: Path, key: str) -> dict[str, torch.Tensor]:
 
 def test_stage_2_is_shared_and_stage_3_is_of_its_group(done: Path) -> None:
     first, second = of_group(done), of_group(done, "lower")
-    assert first.model.stages == second.model.stages
+    assert first.model.stages is not None and second.model.stages is not None
+    assert first.model.stages[:-1] == second.model.stages[:-1] and first.model.stages != second.model.stages
     assert len({first.model.key, second.model.key, stage_of(first.model, "superpixels").key}) == 3
     assert (
         len(list((done / "models").iterdir())) == 3 and len(list((done / "weights/densecl").iterdir())) == 1
@@ -212,7 +213,7 @@ def test_stage_3_begins_where_stage_2_ended(done: Path, monkeypatch: pytest.Monk
         seen.append({name: value.clone() for name, value in learner.state_dict().items()})
         raise InterruptedError
 
-    monkeypatch.setattr(pipeline, "trained", stop)
+    monkeypatch.setattr(pipeline, "train_model", stop)
     with pytest.raises(InterruptedError):
         run(done, "--option", "stage3_rate=0.5")
     second = weights(done, stage_of(of_group(done).model, "superpixels").key)
