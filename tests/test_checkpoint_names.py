@@ -116,7 +116,7 @@ def test_a_mistake_is_one_line(
 
 def test_a_training_has_no_name(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--work", str(work), *CELL, "--method", "ssl-alpnet", "--name", "x"]) == 2
-    assert "--name is for --checkpoint" in capsys.readouterr().err
+    assert "unrecognized arguments: --name x; see fewshot run --help" in capsys.readouterr().err
 
 
 def external(key: str, **more: str) -> list[Record]:

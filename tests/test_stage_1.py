@@ -1,4 +1,4 @@
-"""DenseMP with its real stage 1: the numbers that reach it, what is trained once, what is told of others."""
+"""DenseMP with its real stage 1: its numbers, what is trained once, what the log says of other backbones."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
 from protocols.training.method_config import build_method_config
 from protocols.training.pretraining import ensure_backbone
+from protocols.training.stages import plan_training
 from results.records.files import read_record
 
 NUMBERS = {
@@ -65,15 +66,16 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
     assert main(command) == 0 and made_in(tmp_path) == before
 
 
-def test_a_backbone_of_other_processes_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_backbone_of_other_processes_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny", scans=4)
     scans = ("2", "3")
-    options = build_method_config("densemp", {name: str(value) for name, value in NUMBERS.items()}).options
+    method = build_method_config("densemp", {name: str(value) for name, value in NUMBERS.items()})
+    recipe = plan_training(method).backbone_stage.recipe
     rules = normalisation(store, "per-scan", scans)
 
     def backbone(work: Path) -> Path:
         with caplog.at_level(logging.INFO, logger="fewshot"):
-            return ensure_backbone(options, "resnet18", store, scans, rules, work, torch.device("cpu"), 0)
+            return ensure_backbone(recipe, "resnet18", store, scans, rules, work, torch.device("cpu"), 0)
 
     first = backbone(tmp_path)
     assert backbone(tmp_path) == first and "trained anew" not in caplog.text

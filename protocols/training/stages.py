@@ -151,7 +151,7 @@ def ensure_trained(
         first_method(method, weights), plan, store, intensities, request.work, request.device,
         request.checkpoint_every,
     )  # fmt: skip
-    start = model.description["initial_weights"]
+    file = start = model.description["initial_weights"]
     if makes_backbone(method) or has_fold_placeholder(method.recipe.weights):
         start = weights_label(method.recipe.weights)
     if not training.has_stages:
@@ -161,8 +161,9 @@ def ensure_trained(
     stages = [*_backbone_entry(training, about), _stage_entry(first, model)]
     description = _description(model, start, training, stages, machines)
     model = dataclasses.replace(model, description=model.description | description)
+    initial = start if makes_backbone(method) else file
     for stage in later:
-        model = _next_stage(request, method, stage, plan, store, intensities, model, about)
+        model = _next_stage(request, method, stage, plan, store, intensities, model, initial, about)
     return model
 
 
@@ -195,18 +196,20 @@ def _backbone(
 
 def _next_stage(
     request: Request, method: MethodConfig, stage: EpisodeStage, plan: Plan, store: Store,
-    intensities: Normalisation, before: Model, about: Pretraining | None,
+    intensities: Normalisation, before: Model, initial: dict[str, Any], about: Pretraining | None,
 ) -> Model:  # fmt: skip
-    """Return the model `before` after training it in a later stage of the method."""
+    """Return the model `before` after training it in a later stage of the method.
+
+    `initial` describes the weights before the first stage: this fold's file, even where a record names a
+    pattern of files.
+    """
     last = stage == plan_training(method).last
     recipe = with_last_recipe(method, request.checkpoint_policy).recipe if last else stage.recipe
     own = dataclasses.replace(method, recipe=recipe)
     assert own.recipe is not None
     pseudo = KINDS[own.recipe.episode](store)
     described = {name: before.description[name] for name in ("initial_weights", "steps", "recipe", "stages")}
-    spec = model_spec(
-        own, before.description["initial_weights"], plan, store, intensities.rule, pseudo.description
-    )
+    spec = model_spec(own, initial, plan, store, intensities.rule, pseudo.description)
     learner = build_learner(own)
     learner.load_state_dict(before.learner.state_dict())
     seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
