@@ -5,7 +5,6 @@ Rows come from JSON and TOML files alone, so a list of thousands of entries does
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from episodes.store.dataset import known_datasets, load_dataset_spec
 from fewshot.base.errors import UserError
 from fewshot.learners.registry import METHODS, known_methods
+from fewshot.training.log import LOSSES, last_step
 from results.records.configuration import configuration_id
 from results.records.record import Record
 
@@ -50,7 +50,7 @@ def list_models(work: Path) -> list[Row]:
                 "dataset": spec["dataset"],
                 "encoder": spec["encoder"],
                 "initial_weights": spec["initial_weights"]["name"],
-                "step": _last_step(file.with_name("losses.csv")),
+                "step": last_step(file.with_name(LOSSES)),
                 "steps": spec["recipe"]["steps"],
                 "seed": spec["seed"],
                 "training_scans": len(spec["training_scans"]),
@@ -141,18 +141,3 @@ def _read(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}); create it again or delete its folder") from None
-
-
-def _last_step(file: Path) -> int:
-    """Return the step of the last complete line of a losses.csv; 0 if there is no such line."""
-    if not file.is_file():
-        return 0
-    with file.open("rb") as stream:
-        header = stream.readline().decode().strip().split(",")
-        stream.seek(max(0, stream.seek(0, 2) - 4096))
-        lines = stream.read().decode(errors="replace").splitlines()
-    for line in reversed(lines):
-        values = next(csv.reader([line]), [])
-        if len(values) == len(header) and values[0].isdecimal():
-            return int(values[0])
-    return 0

@@ -84,7 +84,16 @@ def _command_line(
     path: Path, values: Mapping[str, Any], options: Mapping[str, argparse.Action], typed_names: set[str]
 ) -> list[str]:
     """Return the file's options as words; `typed_names`: names of --option that the command line sets."""
+    check_values(path, values, options)
     chosen = dict(values)
+    if "option" in chosen:
+        shared.parse_options(chosen["option"])
+        chosen["option"] = [o for o in chosen["option"] if o.partition("=")[0] not in typed_names]
+    return option_words(chosen)
+
+
+def check_values(path: Path | str, values: Mapping[str, Any], options: Mapping[str, argparse.Action]) -> None:
+    """Raise `UserError` for an unknown key of a file at `path`, or a value of the wrong type."""
     for name, value in values.items():
         if name not in options:
             raise UserError(f"{path}: {unknown_name('key', name, options)}")
@@ -93,10 +102,6 @@ def _command_line(
         fits = isinstance(value, bool) if is_flag else _fits(value, is_list)
         if not fits:
             raise UserError(f"{path}: key {name}: found {value!r}, expected {expected}")
-    if "option" in chosen:
-        shared.parse_options(chosen["option"])
-        chosen["option"] = [o for o in chosen["option"] if o.partition("=")[0] not in typed_names]
-    return option_words(chosen)
 
 
 def _fits(value: object, is_list: bool) -> bool:

@@ -32,6 +32,12 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "probe": "measure dense features by nearest neighbours, before and after pre-training",
         "score": "score another program's masks under a plan",
     }),
+    "Cluster": ("cluster", {
+        "jobs": "list the missing cells of a campaign, one command a line with its cost",
+        "submit": "send a campaign to Slurm, or to several devices of this machine",
+        "status": "count the recorded, running, waiting and failed cells of submitted campaigns",
+        "sync": "gather records, models and predictions from another work folder",
+    }),
     "Tables": ("tables", {
         "table": "print the fold tables of records",
         "leaderboard": "compare methods, with intervals and ranks, beside published numbers",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from episodes.store.store import Store
     from protocols.request import Request
+    from protocols.training.method import MethodConfig
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
@@ -76,6 +77,29 @@ def share_devices(args: argparse.Namespace, devices: Sequence[str]) -> None:
         from fewshot.commands.devices import work_side_by_side
 
         work_side_by_side(args.typed, devices, args.overwrite)
+
+
+def run_request(args: argparse.Namespace) -> tuple[Request, MethodConfig]:
+    """Return the request and the method of the arguments of `fewshot run`; `args.device` is one device."""
+    from dataclasses import fields, replace
+
+    from fewshot.learners.registry import resolve_method
+    from protocols.training.method_config import build_method_config
+
+    method_options = parse_options(args.option)
+    if args.stages is not None:
+        if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
+            raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
+        if "stages" in method_options:
+            raise UserError("--stages and --option stages= are the same: give one of them")
+        method_options["stages"] = args.stages
+    method = build_method_config(
+        args.method, method_options, encoder=args.encoder, weights=args.weights, steps=args.steps,
+        seed=args.seed, precision=args.precision, compiled=args.compile,
+    )  # fmt: skip
+    plain = request(args, args.dataset, args.setting, args.checkpoint_every)
+    other = None if args.train_dataset is None else open_store(args.work, args.train_dataset)
+    return replace(plain, checkpoint_policy=args.checkpoint_policy, train_store=other), method
 
 
 def open_store(work: Path, dataset: str) -> Store:

@@ -13,6 +13,7 @@ import inspect
 import typing
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_origin, get_type_hints
 
@@ -119,11 +120,10 @@ def option_files(options: Any) -> dict[str, str]:
     """
     if not is_dataclass(options) or isinstance(options, type):
         return {}
-    hints = get_type_hints(type(options))
     digests = {}
     for field in fields(options):
         value = getattr(options, field.name)
-        if _is_fixed_word(hints[field.name]):
+        if field.name in _fixed_words(type(options)):
             continue
         texts = [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
         contents = [content for text in texts if isinstance(text, str) and (content := _content_digest(text))]
@@ -133,6 +133,13 @@ def option_files(options: Any) -> dict[str, str]:
                 joined if isinstance(value, str) else hashlib.sha256(joined.encode()).hexdigest()
             )
     return digests
+
+
+@lru_cache(maxsize=256)
+def _fixed_words(options: type[Any]) -> frozenset[str]:
+    """Return the names of the options whose values are fixed words."""
+    hints = get_type_hints(options)
+    return frozenset(field.name for field in fields(options) if _is_fixed_word(hints[field.name]))
 
 
 def _is_fixed_word(hint: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import json
 import math
@@ -72,6 +73,21 @@ class TrainingLog:
                 f"cannot write {self._folder / name}: {error.strerror or error}; free space and run the same "
                 "command again"
             ) from error
+
+
+def last_step(file: Path) -> int:
+    """Return the step of the last complete line of a losses.csv; 0 if there is no such line."""
+    if not file.is_file():
+        return 0
+    with file.open("rb") as stream:
+        header = stream.readline().decode().strip().split(",")
+        stream.seek(max(0, stream.seek(0, 2) - 4096))
+        lines = stream.read().decode(errors="replace").splitlines()
+    for line in reversed(lines):
+        values = next(csv.reader([line]), [])
+        if len(values) == len(header) and values[0].isdecimal():
+            return int(values[0])
+    return 0
 
 
 def _cut_back(path: Path, size: int) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,6 +27,7 @@ from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
 from fewshot.training.log import TrainingLog
 from fewshot.training.optimizer_step import Example, Schedule, Stepper, StepResult
+from fewshot.training.stop_signal import stop_is_due
 
 E = TypeVar("E", bound=Example)
 CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser", "random", "marks"}
@@ -33,10 +35,15 @@ CHECKPOINT_KEYS = {"identity", "step", "moves", "skipped", "model", "optimiser",
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Position of a training: steps done, and the number of their episodes without a defined loss."""
+    """Position of a training: steps done, and the number of their episodes without a defined loss.
+
+    `taken`: steps that this call added; `seconds`: how long they took.
+    """
 
     steps: int
     skipped: int
+    taken: int = field(default=0, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -107,9 +114,11 @@ def train(
         stepper = Stepper(learner, recipe, device, precision, uses_async_readback(device), compiled)
         run = _Run(learner, recipe, folder, identity, device, stepper, writes)
         marks = run.resume()
+        begun, started = run.at.step, time.perf_counter()
         if marks is None or run.at.step < recipe.steps:
             run.train(episodes, marks or {}, checkpoint_every, title)
-    return TrainingResult(run.at.step, run.at.skipped)
+    seconds = time.perf_counter() - started
+    return TrainingResult(run.at.step, run.at.skipped, run.at.step - begun, seconds)
 
 
 def uses_async_readback(device: torch.device) -> bool:
@@ -162,7 +171,7 @@ class _Run:
                 self._step(episode, log, bar)
                 step = self.at.step + self._stepper.unread
                 every = self._recipe.snapshot_every
-                save = step % checkpoint_every == 0 and step < steps
+                save = (step % checkpoint_every == 0 or stop_is_due()) and step < steps
                 snapshot = every > 0 and step % every == 0
                 if save or snapshot or step == steps:
                     self._note(self._stepper.read_all(), log, bar)
@@ -172,6 +181,8 @@ class _Run:
                     self._save(log)
                 if snapshot and log is not None:
                     self._snapshot()
+                if save and stop_is_due():
+                    raise KeyboardInterrupt
             if self.at.step != steps:
                 raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
             if log is not None:

@@ -200,8 +200,20 @@ def _score(score: ScanScore) -> Score:
     )  # fmt: skip
 
 
-def log_cell(request: Request, key: str, model: Model, record: Record, seconds: float, path: Path) -> None:
-    """Write the cell's log: time, host and Sacred's run id, which the inputs do not determine."""
+def log_cell(
+    request: Request, key: str, model: Model, record: Record, seconds: float, slices: int, path: Path
+) -> None:
+    """Write the cell's log: time, host and Sacred's run id, which the inputs do not determine.
+
+    Args:
+        request: of the cell.
+        key: of the cell.
+        model: the evaluated model.
+        record: of the cell.
+        seconds: of the evaluation of all cells that were evaluated together.
+        slices: of the query scans of these cells.
+        path: of the record.
+    """
     dices = [score.dice for score in record.scores if score.dice is not None]
     losses = model.folder / "losses.csv" if model.folder is not None else None
     parts = ("protocol", "dataset", "setting", "fold", "group", "method", "model")
@@ -216,11 +228,18 @@ def log_cell(request: Request, key: str, model: Model, record: Record, seconds: 
         request.work / "logs" / f"{key}.json",
         {
             "cell": key,
+            "device": request.device.type,
+            "encoder": model.description["encoder"],
             "evaluation_seconds": round(seconds, 3),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": socket.gethostname(),
+            "image_size": request.store.spec.image_size,
+            "method": record.method.name,
             "platform": platform.platform(),
+            "precision": request.eval_precision,
+            "protocol": record.protocol.name,
             "sacred_run": run_id,
+            "slices": slices,
             "threads": torch.get_num_threads(),
         },
     )

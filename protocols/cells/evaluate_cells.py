@@ -77,6 +77,7 @@ def evaluate_cells(
             on_masks=writer.add if writer is not None else None, on_progress=bar.update,
         )  # fmt: skip
     seconds = time.perf_counter() - started
+    slices = sum(first.store.index.depths[scan] for scan in scans)
     for n, evaluation in zip(missing, evaluations, strict=True):
         cell = cells[n]
         checks = (*cell.checks, *([] if compared is None else [CHECK]))
@@ -87,7 +88,7 @@ def evaluate_cells(
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
         write_record(paths[n], record)
-        log_cell(cell.request, keys[n], model, record, seconds, paths[n])
+        log_cell(cell.request, keys[n], model, record, seconds, slices, paths[n])
     return paths
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from episodes.plan.plan import Plan, make_plan
 from episodes.store.slices import Normalisation, normalisation
+from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.locks import if_free, locked
@@ -55,7 +56,9 @@ from protocols.training.stages import (
     ensure_trained,
     has_stages,
     makes_backbone,
+    plan_training,
     reads_labels,
+    train_stages,
     with_last_recipe,
 )
 
@@ -88,7 +91,7 @@ def run(request: Request, method: MethodConfig) -> list[Path]:
     """
     cells = validate_and_plan(request, method)
     method = with_logged_constants(method, request.store.spec.region, request.setting)
-    units = [shared for plans in cells.values() for shared in _group_by_training(plans, method)]
+    units = [shared for plans in cells.values() for shared in group_by_training(plans, method)]
     found: dict[int, list[Path]] = {}
     for lock in (if_free, locked):
         for number in _schedule(units, method):
@@ -113,6 +116,30 @@ def validate_and_plan(request: Request, method: MethodConfig) -> dict[int, list[
         about = None if recipe is None else find_pretraining(recipe.weights)
         cells[fold] = [_audit_cell(request, method, about, plan) for plan in plans]
     return cells
+
+
+def train_until(request: Request, method: MethodConfig, stage: str) -> list[Path]:
+    """Train up to a stage for every fold and group, without evaluation; return the stage's folders or files.
+
+    Raises `UserError` as `run`, and for a stage that the method's training lacks.
+    """
+    if method.recipe is None:
+        raise UserError(f"--train-only {stage}: {method.name} has nothing to train; leave it out")
+    cells = validate_and_plan(request, method)
+    method = with_logged_constants(method, request.store.spec.region, request.setting)
+    training = plan_training(method)
+    names = [one.name for one in training.stages if one in training.episode_stages or makes_backbone(method)]
+    if stage not in names:
+        raise unknown_name(f"stage of {method.name} (--train-only)", stage, names)
+    paths = []
+    for plans in cells.values():
+        for shared in group_by_training(plans, method):
+            plan = shared[0].plan
+            for name, trained in train_stages(request, method, plan, *training_data(request, plan)):
+                if name == stage:
+                    paths.append(trained if isinstance(trained, Path) else trained.folder)
+                    break
+    return [path for path in dict.fromkeys(paths) if path is not None]
 
 
 def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[EvaluationCell]) -> list[Path]:
@@ -249,7 +276,7 @@ def _check_request(request: Request, method: MethodConfig) -> None:
             )
 
 
-def _group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) -> list[list[EvaluationCell]]:
+def group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) -> list[list[EvaluationCell]]:
     """Return cells grouped by their training: in setting 1 all groups of a fold share one.
 
     A method that reads labels of the training group has one training per group.
@@ -288,10 +315,12 @@ def _intensities(request: Request, plan: Plan) -> Normalisation:
 def _model(request: Request, method: MethodConfig, plan: Plan) -> Model:
     if method.recipe is None:
         return build_yardstick(method)
-    store, intensities = request.store, _intensities(request, plan)
-    if request.train_store is not None:
-        store, intensities = (
-            request.train_store,
-            cross_dataset_intensities(request.protocol, request.train_store, request.store)[0],
-        )
-    return ensure_trained(request, method, plan, store, intensities)
+    return ensure_trained(request, method, plan, *training_data(request, plan))
+
+
+def training_data(request: Request, plan: Plan) -> tuple[Store, Normalisation]:
+    """Return the store of the training scans and their intensities."""
+    home = request.train_store
+    if home is None:
+        return request.store, _intensities(request, plan)
+    return home, cross_dataset_intensities(request.protocol, home, request.store)[0]

@@ -119,7 +119,7 @@ def score_files(
         paths.append(work / "records" / f"{key}.json")
         if overwrite or not paths[-1].exists():
             write_record(paths[-1], record)
-            log_cell(request, key, EXTERNAL, record, seconds, paths[-1])
+            log_cell(request, key, EXTERNAL, record, seconds, 0, paths[-1])
     return paths
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fewshot.learners.learner import PrototypeLearner, Recipe
@@ -25,7 +26,7 @@ class MethodConfig:
     )
     marks: tuple[str, ...] = ()  # audits of every record made with it
 
-    @property
+    @cached_property
     def description(self) -> dict[str, Any]:
         """Return the `method` part of a record."""
         labels = getattr(self.learner, "labels_used", "none")

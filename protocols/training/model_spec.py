@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from episodes.plan.plan import Plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
+from fewshot.base.types import SliceRef
 from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
@@ -36,20 +38,20 @@ def model_spec(
     """
     assert method.recipe is not None
     recipe = dataclasses.asdict(method.recipe)
+    description = method.description
     encoder = recipe.pop("encoder")
     recipe.pop("weights")
-    slices = [list(ref) for ref in plan.training_slices]
     return {
         "schema": SPEC_SCHEMA,
         "versions": versions_of(TRAINING),
         "dataset": store.spec.name,
         "store": store.hash,
         "training_scans": list(plan.training_scans),
-        "training_slices": len(slices),
-        "training_slices_hash": hash_of(slices)[:16],
+        "training_slices": len(plan.training_slices),
+        "training_slices_hash": _slices_hash(plan.training_slices),
         "normalisation": rule,
         "pseudo_labels": labels,
-        "method": {key: method.description[key] for key in SPEC_METHOD},
+        "method": {key: description[key] for key in SPEC_METHOD},
         "encoder": encoder,
         "initial_weights": initial,
         "recipe": recipe,
@@ -72,9 +74,14 @@ def model_key(spec: dict[str, Any]) -> str:
     return hash_of(content)[:16]
 
 
+@lru_cache(maxsize=1024)
+def _slices_hash(slices: tuple[SliceRef, ...]) -> str:
+    return hash_of([list(ref) for ref in slices])[:16]
+
+
 def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
     """Return the differences between a model's training and `plan`, as texts; empty if the model fits."""
-    slices = hash_of([list(ref) for ref in plan.training_slices])[:16]
+    slices = _slices_hash(plan.training_slices)
     dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
     drops = f"training slices ({dropped})"
     labelled = labels_seen(spec, plan)

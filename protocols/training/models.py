@@ -30,6 +30,7 @@ from protocols.training.method import MethodConfig
 from protocols.training.model_spec import model_key, model_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
+from protocols.training.training_time import log_training
 
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders/backbone_file.py
 
@@ -135,8 +136,21 @@ def train_model(
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
     learner.eval()
+    log_training(work, key, result, cost_factors(spec), device)
     description = _description(spec, key, result.skipped)
     return Model(learner, description | _trained_on(folder), folder)
+
+
+def cost_factors(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the seconds of a training step depend on, besides the machine."""
+    return {
+        "method": spec["method"]["name"],
+        "encoder": spec["encoder"],
+        "image_size": spec["image_size"],
+        "batch": spec["recipe"]["batch"],
+        "precision": spec["precision"],
+        "compiled": _compiled(spec),
+    }
 
 
 def is_finished(folder: Path, steps: int) -> bool:

@@ -32,10 +32,11 @@ from fewshot.encoders.encoder import ResNetEncoder, build_backbone
 from fewshot.identity.key_parts import weights_key_part
 from fewshot.identity.versions import PRETRAINING, versions_of
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
-from fewshot.training.loop import train
+from fewshot.training.loop import TrainingResult, train
 from protocols.training.models import find_pretraining
 from protocols.training.record_extras import add_machine
 from protocols.training.reusable_backbones import log_reusable_backbones
+from protocols.training.training_time import log_training
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 2
@@ -125,26 +126,7 @@ def ensure_pretrained(
         rank=together.rank, processes=together.size,
     )  # fmt: skip
     steps = recipe.epochs * batches.steps_per_epoch
-    images: dict[str, Any] = {
-        "source": pictures.source,
-        "count": len(pictures),
-        "hash": hash_of(list(pictures.hashes))[:16],
-    }
-    if any(cut is not None for cut in pictures.cuts):  # the hash covers the whole slice
-        images["cuts"] = list(pictures.cuts)
-    spec = {
-        "schema": SPEC_SCHEMA,
-        "versions": versions_of(PRETRAINING),
-        "kind": "densecl",
-        "encoder": stage.encoder,
-        "initial_weights": initial,
-        "recipe": dataclasses.asdict(recipe),
-        "images": images,
-        "normalisation": normalisation,
-        "seed": stage.seed,
-        "processes": together.size,
-        "precision": stage.precision,
-    }
+    spec = backbone_spec(stage, pictures, normalisation, initial, together.size)
     key = backbone_key(spec)
     folder = work / "backbones" / key
     path = folder / "backbone.pt"
@@ -157,11 +139,46 @@ def ensure_pretrained(
         if not path.exists():
             if first:
                 add_machine(folder, stage.device)
-            _train(stage, learner, batches, steps, folder, together)
+            result = _train(stage, learner, batches, steps, folder, together)
             if first:
+                log_training(work, key, result, pretraining_factors(stage), stage.device)
                 write_backbone(path, learner.encoder_q[0].state_dict(), about)
         together.wait()
     return path
+
+
+def backbone_spec(
+    stage: Stage1, pictures: Pictures, normalisation: str | None, initial: dict[str, Any], processes: int
+) -> dict[str, Any]:
+    """Return everything that a pre-trained backbone depends on.
+
+    Args:
+        stage: recipe, encoder, seed and precision.
+        pictures: the images of the training.
+        normalisation: rule of a store's intensities; None for picture files.
+        initial: name and sha256 of the initial weights.
+        processes: number of processes that share a batch.
+    """
+    images: dict[str, Any] = {
+        "source": pictures.source,
+        "count": len(pictures),
+        "hash": hash_of(list(pictures.hashes))[:16],
+    }
+    if any(cut is not None for cut in pictures.cuts):  # the hash covers the whole slice
+        images["cuts"] = list(pictures.cuts)
+    return {
+        "schema": SPEC_SCHEMA,
+        "versions": versions_of(PRETRAINING),
+        "kind": "densecl",
+        "encoder": stage.encoder,
+        "initial_weights": initial,
+        "recipe": dataclasses.asdict(stage.recipe),
+        "images": images,
+        "normalisation": normalisation,
+        "seed": stage.seed,
+        "processes": processes,
+        "precision": stage.precision,
+    }
 
 
 def backbone_key(spec: Mapping[str, Any]) -> str:
@@ -169,6 +186,18 @@ def backbone_key(spec: Mapping[str, Any]) -> str:
     images = {name: value for name, value in spec["images"].items() if name != "source"}
     start = weights_key_part(spec["initial_weights"])
     return hash_of({**spec, "images": images, "initial_weights": start})[:16]
+
+
+def pretraining_factors(stage: Stage1) -> dict[str, Any]:
+    """Return what the seconds of a training step depend on, besides the machine."""
+    return {
+        "method": "densecl",
+        "encoder": stage.encoder,
+        "image_size": stage.recipe.size,
+        "batch": stage.recipe.batch,
+        "precision": stage.precision,
+        "compiled": False,
+    }
 
 
 def summarise_losses(folder: Path) -> dict[str, tuple[float, float]]:
@@ -215,11 +244,11 @@ def _train(
     steps: int,
     folder: Path,
     together: DistributedContext,
-) -> None:
+) -> TrainingResult:
     recipe = stage.recipe
     schedule = Cosine(steps, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
 
-    train(
+    return train(
         learner, schedule, folder, seed=stage.seed, device=stage.device,
         episodes=lambda numbers: prefetch(batches.batch, numbers, depth=4),
         precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,

@@ -64,6 +64,15 @@ def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
     return PseudoLabels(description, episodes)
 
 
+def known_description(kind: str, store: Store) -> dict[str, Any] | None:
+    """Return the description of the pseudo-labels `kind`; None if they are not computed yet."""
+    from episodes.pseudo_labels.supervoxels import stored_supervoxels
+
+    if KINDS[kind] is not superpixels and stored_supervoxels(store) is None:
+        return None
+    return KINDS[kind](store).description
+
+
 # `Recipe.episode` -> pseudo-labels of a store
 KINDS: dict[str, Callable[[Store], PseudoLabels]] = {
     "superpixel": superpixels,

@@ -8,7 +8,7 @@ trained once per group, in setting 1 too.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,19 @@ def ensure_trained(
     Raises:
         UserError: a backbone saw a query, or a stage finds no label of the training group.
     """
+    *_earlier, (_name, last) = train_stages(request, method, plan, store, intensities)
+    assert isinstance(last, Model)
+    return last
+
+
+def train_stages(
+    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+) -> Iterator[tuple[str, Model | Path]]:
+    """Yield name and result of every stage in order; a stage is trained when its turn is drawn.
+
+    The result is the model after an episode stage, or the file of the backbone stage. Arguments and errors as
+    `ensure_trained`.
+    """
     assert method.recipe is not None
     training = plan_training(method)
     weights = fill_fold(method.recipe.weights, plan.fold)
@@ -143,6 +156,8 @@ def ensure_trained(
     if makes_backbone(method):
         path = _backbone(request, method, plan, store, intensities)
         weights, machines = str(path), read_record_extras(path.parent).get("trained_on", [])
+        assert training.backbone_stage is not None
+        yield training.backbone_stage.name, path
     about = find_pretraining(weights)
     if about is not None and training.has_stages:
         audit_backbone(plan, request.store, about)
@@ -156,15 +171,17 @@ def ensure_trained(
         start = weights_label(method.recipe.weights)
     if not training.has_stages:
         is_named = has_fold_placeholder(method.recipe.weights)
-        return with_record_extras(model, {"initial_weights": start}) if is_named else model
+        yield first.name, with_record_extras(model, {"initial_weights": start}) if is_named else model
+        return
     machines = merge_machines(machines, model.description["trained_on"])
     stages = [*_backbone_entry(training, about), _stage_entry(first, model)]
     description = _description(model, start, training, stages, machines)
     model = dataclasses.replace(model, description=model.description | description)
+    yield first.name, model
     initial = start if makes_backbone(method) else file
     for stage in later:
         model = _next_stage(request, method, stage, plan, store, intensities, model, initial, about)
-    return model
+        yield stage.name, model
 
 
 def first_method(method: MethodConfig, weights: str) -> MethodConfig:
@@ -203,13 +220,13 @@ def _next_stage(
     `initial` describes the weights before the first stage: this fold's file, even where a record names a
     pattern of files.
     """
-    last = stage == plan_training(method).last
-    recipe = with_last_recipe(method, request.checkpoint_policy).recipe if last else stage.recipe
-    own = dataclasses.replace(method, recipe=recipe)
+    own = later_method(method, stage, request.checkpoint_policy)
     assert own.recipe is not None
     pseudo = KINDS[own.recipe.episode](store)
     described = {name: before.description[name] for name in ("initial_weights", "steps", "recipe", "stages")}
-    spec = model_spec(own, initial, plan, store, intensities.rule, pseudo.description)
+    spec = later_spec(
+        own, stage, initial, plan, store, intensities.rule, pseudo.description, before.description["key"]
+    )
     learner = build_learner(own)
     learner.load_state_dict(before.learner.state_dict())
     seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
@@ -217,10 +234,10 @@ def _next_stage(
         SliceReader(store, intensities), plan, own.recipe, seed, host_preparation(learner)
     )
     if stage.annotated:
-        labels, source = _with_labels(own, stage, learner, plan, store, intensities, source, seed)
-        spec["labels"] = described["labels"] = labels
+        described["labels"] = spec["labels"]
+        source = _with_labels(own, stage, learner, plan, store, intensities, source, seed)
     described["steps"] += own.recipe.steps
-    spec |= {"from": before.description["key"], "told": described}
+    spec |= {"told": described}
     model = train_model(
         own, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
         f"fold {plan.fold} {plan.group} stage {stage.name}",
@@ -232,12 +249,29 @@ def _next_stage(
     return with_record_extras(model, extras)
 
 
-def _with_labels(
-    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
-    intensities: Normalisation, pseudo: EpisodeSource, seed: int,
-) -> tuple[dict[str, Any], EpisodeSource]:  # fmt: skip
-    """Return the description of the labels that a stage reads, and its mixed episodes."""
-    assert method.recipe is not None
+def later_method(method: MethodConfig, stage: EpisodeStage, policy: str) -> MethodConfig:
+    """Return the method with the recipe of a stage after the first; `policy` chooses the checkpoint."""
+    last = stage == plan_training(method).last
+    recipe = with_last_recipe(method, policy).recipe if last else stage.recipe
+    return dataclasses.replace(method, recipe=recipe)
+
+
+def later_spec(
+    method: MethodConfig, stage: EpisodeStage, initial: dict[str, Any], plan: Plan, store: Store, rule: str,
+    pseudo: dict[str, Any], key: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the spec of a stage after the first; arguments as `model_spec`.
+
+    `method` has the stage's recipe (`later_method`); `key` is the key of the stage before.
+    """
+    spec = model_spec(method, initial, plan, store, rule, pseudo)
+    if stage.annotated:
+        spec["labels"] = _labels_part(plan, store)
+    return spec | {"from": key}
+
+
+def _labels_part(plan: Plan, store: Store) -> dict[str, Any]:
+    """Return the description of the labels that a stage reads."""
     pairs = annotated_pairs(store.index, store.spec, plan)
     every = [(name, *pair) for name, chosen in pairs.items() for pair in chosen]
     labels: dict[str, Any] = {
@@ -249,11 +283,21 @@ def _with_labels(
     supports = fold_supports(store.index, store.spec, plan)
     if not set(labels["support_scans"]) & set(supports):
         labels["in_place_of"] = list(supports)  # a note in tables: results/summary/notes.py
+    return labels
+
+
+def _with_labels(
+    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
+    intensities: Normalisation, pseudo: EpisodeSource, seed: int,
+) -> EpisodeSource:  # fmt: skip
+    """Return the episodes of a stage that reads labels, mixed with those of its pseudo-labels."""
+    assert method.recipe is not None
+    pairs = annotated_pairs(store.index, store.spec, plan)
     annotated = AnnotatedEpisodes(
         SliceReader(store, intensities), pairs, store.spec.classes, seed=seed,
         augmentation=method.recipe.augmentation, batch=method.recipe.batch, prepare=learner.prepare,
     )  # fmt: skip
-    return labels, MixedEpisodes(annotated, pseudo, stage.annotated, seed=seed)
+    return MixedEpisodes(annotated, pseudo, stage.annotated, seed=seed)
 
 
 def _backbone_entry(training: TrainingPlan, about: Pretraining | None) -> Stages:

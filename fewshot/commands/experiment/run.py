@@ -46,6 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stages", metavar="N,N", help="stages of a method with several stages, e.g. 1,2,3 (default: all)"
     )
+    group.add_argument(
+        "--train-only", metavar="STAGE",
+        help="train up to this stage and evaluate nothing; a training without stages has one, episodes",
+    )  # fmt: skip
     options.add_machine(parser, several=True)
     group = parser.add_argument_group("configuration")
     group.add_argument(
@@ -59,33 +63,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
-    from dataclasses import fields, replace
-
-    from fewshot.learners.registry import resolve_method
-    from protocols.runs.runner import run
-    from protocols.training.method_config import build_method_config
+    from fewshot.training.stop_signal import stop_at_signal
+    from protocols.runs.runner import run, train_until
     from results.records.files import read_record
     from results.tables.fold_tables import render
 
     values = config_values(args)
-    method_options = shared.parse_options(args.option)
-    if args.stages is not None:
-        if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
-            raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
-        if "stages" in method_options:
-            raise UserError("--stages and --option stages= are the same: give one of them")
-        method_options["stages"] = args.stages
-    method = build_method_config(
-        args.method, method_options, encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision, compiled=args.compile,
-    )  # fmt: skip
     devices = shared.parse_devices(args)
-    request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
+    request, method = shared.run_request(args)
     if args.save_config is not None:
         write_config(args.save_config, values)
     args.typed = ["run", f"--work={args.work}", *option_words(values)]  # a process on each device types it
     shared.share_devices(args, devices)
-    other = None if args.train_dataset is None else shared.open_store(args.work, args.train_dataset)
-    paths = run(replace(request, checkpoint_policy=args.checkpoint_policy, train_store=other), method)
+    with stop_at_signal():
+        if args.train_only is not None:
+            for trained in train_until(request, method, args.train_only):
+                print(trained)
+            return 0
+        paths = run(request, method)
     print(render([read_record(path) for path in paths]))
     return 0
