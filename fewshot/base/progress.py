@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 ROW = "FEWSHOT_PROGRESS_ROW"  # terminal line below the cursor for this process, if several share a terminal
 
+INTERVAL = "FEWSHOT_PROGRESS_INTERVAL"  # seconds between two drawings, if another process shows them
+
 
 class Progress:
     """A progress bar that counts up to a total."""
@@ -41,7 +43,7 @@ def progress(
         initial: items that were finished before, as after a resume.
         shown: False draws nothing.
     """
-    interval = 0.2 if sys.stderr.isatty() else 30.0
+    interval = float(os.environ.get(INTERVAL, 0.2 if sys.stderr.isatty() else 30.0))
     bar = tqdm(
         total=total, desc=description, unit=unit, initial=initial, mininterval=interval, maxinterval=interval,
         dynamic_ncols=True, smoothing=0.1, disable=not shown,
