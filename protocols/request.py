@@ -32,6 +32,7 @@ class Request:
     train_store: Store | None = None  # another dataset to train on: protocols/runs/cross_dataset.py
     eval_precision: str = "float32"  # of the encoder during evaluation
     checkpoint_policy: str = "last"  # which checkpoint is evaluated: protocols/runs/selection.py
+    observers: tuple[str, ...] = ()  # databases for Sacred's runs: protocols/cells/tracking.py
 
 
 def default_batch(device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -50,3 +51,16 @@ def kill(processes: Sequence[subprocess.Popen[str]]) -> None:
             process.send_signal(signal.SIGKILL)
     for process in processes:
         process.communicate()
+
+
+def results(work: Path) -> dict[str, bytes]:
+    """Return the bytes of all that must be equal: records, weights, losses, episodes.
+
+    The commit is left out of the records: somebody may commit while this long test runs.
+    """
+    found = {str(path.relative_to(work)): path.read_bytes() for path in (work / "models").glob("*/*")}
+    for path in (work / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        del record["environment"]["commit"], record["environment"]["dirty"]
+        found[f"records/{path.name}"] = json.dumps(record).encode()
+    return found

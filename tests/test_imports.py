@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ONE_HOME = {
     "sacred": "protocols.cells.sacred_run",
+    "submitit": "protocols.campaign.engines",
     "faiss": "fewshot.learners.nearest",
     "SimpleITK": "episodes.io.simpleitk_io",
     "nibabel": "episodes.io.nifti",

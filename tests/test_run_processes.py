@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import results
 from tiny import tiny_store
 
 pytestmark = pytest.mark.slow
@@ -31,19 +31,6 @@ def start(work: Path) -> subprocess.Popen[bytes]:
 
 def finish(process: subprocess.Popen[bytes]) -> None:
     assert process.wait(timeout=600) == 0
-
-
-def results(work: Path) -> dict[str, bytes]:
-    """Return the bytes of all that must be equal: records, weights, losses, episodes.
-
-    The commit is left out of the records: somebody may commit while this long test runs.
-    """
-    found = {str(path.relative_to(work)): path.read_bytes() for path in (work / "models").glob("*/*")}
-    for path in (work / "records").glob("*.json"):
-        record = json.loads(path.read_text())
-        del record["environment"]["commit"], record["environment"]["dirty"]
-        found[f"records/{path.name}"] = json.dumps(record).encode()
-    return found
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path: Path) -> None:

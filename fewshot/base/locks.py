@@ -1,4 +1,8 @@
-"""File locks between processes that share a work folder; the system releases them when a process dies."""
+"""Locks between processes that share a work folder; they end with the process that holds them.
+
+On a local file system a lock is an `flock`. On one that several hosts share it is a lease
+(`fewshot/base/leases.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fewshot.base.leases import NO_FLOCK, leased, leased_if_free, leases_needed, mark_leases
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
@@ -16,6 +22,10 @@ def locked(path: Path) -> Iterator[bool]:
         if ours:
             yield True
             return
+    if leases_needed(path.parent):
+        with leased(path):
+            yield True
+        return
     logging.getLogger("fewshot").info("waiting for another process that holds %s", path)
     with path.open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -26,10 +36,25 @@ def locked(path: Path) -> Iterator[bool]:
 def if_free(path: Path) -> Iterator[bool]:
     """Try to lock the file `path` without waiting; yield whether this process now holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    if not leases_needed(path.parent):
+        with path.open("a") as stream:
+            ours = _try_flock(stream.fileno())
+            if ours is not None:
+                yield ours
+                return
+        mark_leases(path.parent)
+    with leased_if_free(path) as ours:
+        yield ours
+
+
+def _try_flock(file: int) -> bool | None:
+    """Return whether this process now holds the flock; None where the file system has no flock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        return None
+    return True

@@ -102,6 +102,11 @@ def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> Argum
         "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
     )
     group.add_argument("--overwrite", action="store_true", help="evaluate recorded cells again")
+    group.add_argument(
+        "--observer", action="append", default=[], metavar="URL",
+        help="a database for Sacred's runs beside WORK/runs, such as sqlite:///FILE or mongodb://HOST/NAME; "
+        "may be repeated (default: those in $FEWSHOT_OBSERVERS, with spaces)",
+    )  # fmt: skip
     return group
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,6 +179,7 @@ def request(
         checkpoint_every: training steps between checkpoints.
         name: the protocol, if `args.protocol` holds several.
     """
+    from protocols.cells.tracking import check_observers
     from protocols.request import Request
     from protocols.rules.spec import choose_folds, load_protocol
 
@@ -199,4 +201,5 @@ def request(
         save_predictions=args.save_predictions,
         overwrite=args.overwrite,
         eval_precision=args.eval_precision,
+        observers=check_observers(args.observer or os.environ.get("FEWSHOT_OBSERVERS", "").split()),
     )

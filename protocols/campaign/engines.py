@@ -37,7 +37,7 @@ INTERRUPTED = (130, -signal.SIGUSR2, -signal.SIGTERM)  # statuses of a command t
 FAILED, SKIPPED = "failed", "skipped"
 
 
-class Command(Checkpointable, CommandFunction):  # type: ignore[misc]
+class Command(Checkpointable, CommandFunction):
     """A command line as submitit's job. Its pickle holds the words alone.
 
     Args:
@@ -254,7 +254,7 @@ def submit_arrays(
             "partition": options.partition,
             "gpus_per_node": options.gpus or None,
             "cpus_per_task": options.cpus,
-            "mem": None if options.memory_gb is None else f"{options.memory_gb:g}GB",
+            "mem": None if options.memory_gb is None else f"{options.memory_gb * 1024:.0f}MB",
             "dependency": _dependency(array, ids),
         }
         executor.update_parameters(

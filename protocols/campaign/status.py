@@ -15,6 +15,7 @@ from protocols.campaign.campaign_file import campaigns
 from protocols.campaign.outcomes import log_file, outcome
 
 RECORDED, RUNNING, WAITING, FAILED = "recorded", "running", "waiting", "failed"
+SLURM = "slurm"
 STATES = (RECORDED, RUNNING, WAITING, FAILED)
 # states of squeue in which a job is not computing but will
 QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESV_DEL_HOLD")
@@ -56,7 +57,9 @@ def campaign_status(work: Path, name: str | None = None) -> Status:
     state_of: dict[tuple[Any, ...], str] = {}
     stages = dict.fromkeys(STATES, 0)
     failures: list[Failure] = []
-    queue = _queue(job["id"] for _folder, content in found for job in content["jobs"])
+    queue = _queue(
+        job["id"] for _folder, content in found if content["engine"] == SLURM for job in content["jobs"]
+    )
     for folder, content in found:
         states = _job_states(folder, content, queue)
         with_cells = {job for *_cell, job in content["cells"]}

@@ -223,6 +223,7 @@ def log_cell(
         sum(dices) / len(dices) if dices else None,
         losses,
         [path],
+        request.observers,
     )
     write_json(
         request.work / "logs" / f"{key}.json",

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from protocols.cells.tracking import database_observer
+
 
 def record_run(
     folder: Path,
@@ -20,16 +22,24 @@ def record_run(
     result: float | None,
     losses: Path | None,
     artefacts: Sequence[Path],
+    databases: Sequence[str] = (),
 ) -> str:
     """Write one Sacred run into `folder` and return its id.
 
-    `result` is the cell's mean Dice in [0,1]; `losses` is the model's losses.csv, logged as metrics. Sacred
-    is imported here because its import takes half a second.
+    Sacred is imported here because its import takes half a second.
+
+    Args:
+        folder: of the file observer.
+        configuration: what the run is about.
+        result: the cell's mean Dice in [0,1].
+        losses: the model's losses.csv, logged as metrics.
+        artefacts: files of the run.
+        databases: URLs of further observers (protocols/cells/tracking.py).
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
         from sacred import SETTINGS, Experiment
-        from sacred.observers import FileStorageObserver
+        from sacred.observers import FileStorageObserver, MongoObserver, SqlObserver
 
     SETTINGS.CAPTURE_MODE = "no"
     SETTINGS.DISCOVER_SOURCES = "none"
@@ -37,7 +47,8 @@ def record_run(
     SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = Experiment("fewshot", save_git_info=False)
     observer = FileStorageObserver(os.fspath(folder))
-    experiment.observers.append(observer)
+    others = [database_observer(url, MongoObserver, SqlObserver) for url in databases]
+    experiment.observers += [observer, *others]
     experiment.add_config(cell=dict(configuration))  # type: ignore[no-untyped-call]
 
     @experiment.main  # type: ignore[untyped-decorator]
