@@ -17,13 +17,16 @@ from protocols.campaign.stage_keys import StageKey
 from protocols.campaign.units import Unit
 from protocols.training.training_time import FOLDER
 
+PRETRAINING = "densecl"
 MEASURED, RECKONED = "measured", "reckoned"
 # U: one float32 forward of ResNet-101 on one 256 x 256 slice (docs/performance.md); seconds by kind of device
-SECONDS_OF_U = {"cpu": 0.45, "cuda": 0.0035}
+# cpu: bench/amd-epyc-2-cores.txt; cuda: 90 GFLOP of U at an assumed 20 TFLOP/s, not measured
+SECONDS_OF_U = {"cpu": 0.45, "cuda": 0.0045}
 STEP = 6.1  # U: forward and backward of support and query, and the optimiser
+PICTURE = 4.0  # U: a picture of a pre-training, its query view forward and backward, its key view forward
 SLICE = 0.98  # U: one encoded slice, and its masks
 # multiply-adds of a forward beside ResNet-101's, stride 8 (bench/scaling.py counts them)
-ENCODERS = {"resnet18": 0.29, "resnet50": 0.56, "resnet101": 1.0}
+ENCODERS = {"resnet18": 0.27, "resnet50": 0.57, "resnet101": 1.0}
 COMMAND = 4.0  # seconds to start a command
 
 
@@ -86,8 +89,9 @@ class Costs:
             return Cost(rate * stage.steps_left, MEASURED)
         factors = stage.factors
         pixels = (factors["image_size"] / 256) ** 2 * factors["batch"]
-        step = STEP * ENCODERS.get(factors["encoder"], 1.0) * pixels * self._u
-        return Cost(step * stage.steps_left, RECKONED)
+        step = PICTURE if factors["method"] == PRETRAINING else STEP
+        total = step * ENCODERS.get(factors["encoder"], 1.0) * pixels * stage.steps_left
+        return Cost(total * self._u, RECKONED)
 
 
 def _step_factors(entry: Mapping[str, Any]) -> tuple[Any, ...]:
