@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "sinfo")
@@ -93,8 +94,12 @@ class OneNodeSlurm:
         wait_until(lambda: self.node_state() in ("idle", "mixed", "allocated"), "the node is up", 60)
 
     def stop_node(self) -> None:
-        """End slurmd alone, as when a node is lost, and wait until the controller has noticed."""
+        """End slurmd and kill the processes of its jobs, as when a node is lost; wait for the controller."""
         end(self.folder / "slurmd.pid")
+        daemons = {int((self.folder / f"{name}.pid").read_text()) for name in ("slurmctld", "munge")}
+        for pid in _started_with(f"SLURM_CONF={self.environment['SLURM_CONF']}") - daemons:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.node_state().startswith("down"), "the node is down", 90)
 
     def stop(self) -> None:
@@ -154,6 +159,16 @@ def _is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def _started_with(variable: str) -> set[int]:
+    """Return the processes that were started with a variable in their environment."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended
+            if variable.encode() in file.read_bytes().split(b"\0"):
+                found.add(int(file.parent.name))
+    return found
 
 
 def _free_port() -> int:

@@ -56,9 +56,11 @@ def kill(processes: Sequence[subprocess.Popen[str]]) -> None:
 def results(work: Path) -> dict[str, bytes]:
     """Return the bytes of all that must be equal: records, weights, losses, episodes.
 
+    A killed process may leave the temporary file of a write, whose name begins with a dot.
+
     The commit is left out of the records: somebody may commit while this long test runs.
     """
-    found = {str(path.relative_to(work)): path.read_bytes() for path in (work / "models").glob("*/*")}
+    found = {str(path.relative_to(work)): path.read_bytes() for path in (work / "models").glob("*/[!.]*")}
     for path in (work / "records").glob("*.json"):
         record = json.loads(path.read_text())
         del record["environment"]["commit"], record["environment"]["dirty"]

@@ -223,6 +223,15 @@ class SlurmOptions:
     more: Mapping[str, str]
 
 
+def check_slurm() -> None:
+    """Raise `UserError` if this machine has no programs of Slurm."""
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise UserError(
+            "no sbatch and srun on this machine, expected where jobs are submitted to Slurm; submit there, "
+            "use --local N, or run the lines of `fewshot jobs` by another engine"
+        )
+
+
 def submit_arrays(
     arrays: Sequence[JobArray],
     options: SlurmOptions,
@@ -240,13 +249,8 @@ def submit_arrays(
         on_array: called with each array and the ids of its jobs, as soon as it is submitted.
 
     Raises:
-        UserError: Slurm is not there, or refuses an array.
+        UserError: Slurm refuses an array.
     """
-    if shutil.which("sbatch") is None or shutil.which("srun") is None:
-        raise UserError(
-            "no sbatch and srun on this machine, expected where jobs are submitted to Slurm; submit there, "
-            "use --local N, or run the lines of `fewshot jobs` by another engine"
-        )
     ids: list[list[str]] = []
     for array in arrays:
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues)

@@ -125,23 +125,35 @@ def _run_locally(
 
 def _submit(jobs: Sequence[Job], slurm: SlurmOptions, folder: Path, file: CampaignFile) -> int:
     """Submit the jobs to Slurm and print where their logs will lie."""
+    import shutil
+
+    from fewshot.base.leases import mark_leases
     from protocols.campaign.arrays import JobArray, plan_arrays
     from protocols.campaign.engines import submit_arrays
 
+    submitted: list[str] = []
+
     def on_array(array: JobArray, ids: list[str]) -> None:
+        submitted.extend(ids)
         for job, job_id in zip(array.jobs, ids, strict=True):
             file.note(job.number, job_id)
         file.write()
 
+    mark_leases(folder.parent.parent / "locks")  # this host may see its own disk where nodes see NFS
     arrays = plan_arrays(jobs, slurm.cap, slurm.largest)
-    submit_arrays(arrays, slurm, folder, f"fewshot-{folder.name}", on_array)
+    try:
+        submit_arrays(arrays, slurm, folder, f"fewshot-{folder.name}", on_array)
+    finally:
+        if not submitted:
+            shutil.rmtree(folder)
     print(f"{len(jobs)} jobs submitted in {len(arrays)} arrays; logs in {folder}; see fewshot status")
     return 0
 
 
 def _slurm_options(args: argparse.Namespace) -> SlurmOptions:
-    from protocols.campaign.engines import SlurmOptions
+    from protocols.campaign.engines import SlurmOptions, check_slurm
 
+    check_slurm()
     for flag, value, least in (
         ("--gpus", args.gpus, 0), ("--cpus", args.cpus, 1), ("--at-once", args.at_once, 1),
         ("--requeues", args.requeues, 0), ("--array-size", args.array_size, 1),
