@@ -53,7 +53,7 @@ def test_a_campaign_on_this_machine_ends_in_the_records_of_its_lines(
     submit = ["submit", "--work", str(work), "--campaign", file, "--local", "2", "--device", "cpu"]
     assert main(submit) == 0
     shown = capfd.readouterr()
-    assert "4 of 4 jobs done" in shown.out and "1 shared stages and 3 commands with cells" in shown.err
+    assert "4 of 4 jobs done" in shown.out
 
     folder = work / "jobs" / "001"
     content = json.loads((folder / FILE).read_text())
@@ -114,9 +114,9 @@ def test_an_outcome_builds_no_object(tmp_path: Path) -> None:
 
 def test_cells_wait_for_the_task_of_their_stage() -> None:
     """Two stages with two cells each: two arrays whose tasks wait for the task of the same number."""
-    jobs = [job(0, cells=0), job(1, cells=0), *(job(n, after=n % 2) for n in range(2, 6)), job(6)]
+    jobs = [job(0, cells=0), job(1, cells=0), job(2, 0), job(3, 0), job(4, 1), job(5, 1), job(6)]
     arrays = plan_arrays(jobs, None)
-    assert [[one.number for one in array.jobs] for array in arrays] == [[0, 1, 6], [2, 3], [4, 5]]
+    assert [[one.number for one in array.jobs] for array in arrays] == [[0, 1, 6], [2, 4], [3, 5]]
     assert [(array.after, array.relation) for array in arrays] == [
         (None, None),
         (0, SAME_TASK),

@@ -52,18 +52,19 @@ def test_an_entry_in_mongodb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert {entry["status"] for entry in entries} == {"COMPLETED"}
 
 
-@pytest.mark.parametrize("scheme", ["mongodb", "postgresql"])
+@pytest.mark.parametrize("scheme", ["mongodb", "sqlite"])
 def test_a_server_that_is_down_costs_a_warning(
     scheme: str, work: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("protocols.cells.tracking.WAIT", 200)
-    url = f"{scheme}://user:secret@127.0.0.1:{closed_port()}/runs"
+    nowhere = {"mongodb": f"user:secret@127.0.0.1:{closed_port()}", "sqlite": "/no/such/folder"}
+    url = f"{scheme}://{nowhere[scheme]}/runs"
     monkeypatch.setenv("FEWSHOT_OBSERVERS", url)
     assert main(["run", "--work", str(work), *RUN]) == 0
     assert len(list((work / "records").glob("*.json"))) == 2
     warnings = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
     warnings = [text for text in warnings if text.startswith("no entry in")]
-    assert len(warnings) == 2 and all(f"no entry in {scheme}://127.0.0.1" in text for text in warnings)
+    assert len(warnings) == 2 and all(f"no entry in {scheme}://" in text for text in warnings)
     assert not any("secret" in text for text in warnings)
     for log in (work / "logs").glob("*.json"):
         assert (work / "runs" / json.loads(log.read_text())["sacred_run"]).is_dir()
@@ -81,6 +82,13 @@ def test_observers_are_no_part_of_a_cell(work: Path) -> None:
 def test_a_text_that_is_no_url_is_one_line(url: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--work", str(work), *RUN, "--observer", url]) == 2
     assert "expected a URL" in capsys.readouterr().err and not (work / "records").exists()
+
+
+@pytest.mark.parametrize("url", ["postgresql+nothing://host/runs", "nothing://host/runs"])
+def test_an_unknown_database_is_one_line(url: str, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--work", str(work), *RUN, "--observer", url]) == 2
+    error = capsys.readouterr().err
+    assert "name a database that SQLAlchemy knows" in error and error.count("\n") == 1
 
 
 def test_passwords_are_not_shown() -> None:

@@ -7,6 +7,7 @@ configuration, because Sacred accepts type changes and nested typos.
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ def record_run(
     SETTINGS.DISCOVER_DEPENDENCIES = "none"
     SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = Experiment("fewshot", save_git_info=False)
+    # by default Sacred silences the root logger
+    experiment.logger = logging.getLogger("sacred")  # type: ignore[assignment]
     observer = FileStorageObserver(os.fspath(folder))
     others = [database_observer(url, MongoObserver, SqlObserver) for url in databases]
     experiment.observers += [observer, *others]

@@ -36,7 +36,23 @@ def check_observers(urls: Sequence[str]) -> tuple[str, ...]:
                 f"--observer {without_password(url)}: {package} is not installed; "
                 "pip install 'fewshot-medseg[tracking]'"
             )
+        if scheme not in MONGO:
+            _check_sql(url)
     return tuple(urls)
+
+
+def _check_sql(url: str) -> None:
+    """Raise `UserError` for a database that SQLAlchemy does not know, or whose driver is missing."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        create_engine(url)
+    except (ArgumentError, ModuleNotFoundError) as error:
+        raise UserError(
+            f"--observer {without_password(url)}: {error}; name a database that SQLAlchemy knows, and "
+            "install its driver"
+        ) from None
 
 
 def without_password(url: str) -> str:
@@ -49,7 +65,7 @@ def without_password(url: str) -> str:
 class GuardedObserver:
     """A Sacred observer of a database: the first error of the database ends its part with a warning."""
 
-    priority = 0
+    priority = 50  # before the file observer, which replaces the names of sources by its own
 
     def __init__(
         self, url: str, make: Callable[[], Any], errors: tuple[type[Exception], ...], run_id: Any
@@ -79,7 +95,7 @@ class GuardedObserver:
             getattr(self._observer, name)(*arguments, **named)
         except self._errors as error:
             self._is_down = True
-            first = str(error).partition("\n")[0]
+            first = str(error).partition("\n")[0].partition(" (configured")[0]
             LOG.warning("no entry in %s: %s; the run continues", without_password(self._url), first)
 
 
@@ -94,6 +110,4 @@ def database_observer(url: str, mongo: Any, sql: Any) -> GuardedObserver:
         return GuardedObserver(url, make, (PyMongoError, OSError), None)
     from sqlalchemy.exc import SQLAlchemyError
 
-    # the driver of a database may be missing, which is known when it is used
-    errors = (SQLAlchemyError, OSError, ModuleNotFoundError)
-    return GuardedObserver(url, partial(sql, url), errors, uuid.uuid4().hex)
+    return GuardedObserver(url, partial(sql, url), (SQLAlchemyError, OSError), uuid.uuid4().hex)
