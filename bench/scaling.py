@@ -295,7 +295,8 @@ def page(found: dict[str, Any]) -> str:
         + " |"
         for wall in found["walls"]
     ]
-    hours = [f"| {name} | {value:.0f} |" for name, value in found["gpu_hours_of_method"].items()]
+    dearest = sorted(found["gpu_hours_of_method"].items(), key=lambda item: (-item[1], item[0]))
+    hours = [f"| {name} | {value:.0f} |" for name, value in dearest]
     fast, slow = (bandwidth / 1e9 for bandwidth in BANDWIDTHS if bandwidth is not None)
     return TEXT.format(
         step=STEP, slice=SLICE, picture=PICTURE, gflop=found["gflop"]["resnet101"], rate=RATE / 1e12,
