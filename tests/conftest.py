@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from places import GOLDEN, ROOT
 
 if TYPE_CHECKING:
     from made_backbones import MadeBackbones
 
     from episodes.store.store import Store
-
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
 @pytest.fixture
