@@ -48,9 +48,10 @@ OPTIONS = {
         "skip_empty_support": True,
     },
 }
+SLOW = dict.fromkeys(("gmrd", "qnet", "rpt"), pytest.mark.slow)
 
 
-@pytest.mark.parametrize("method", OPTIONS)
+@pytest.mark.parametrize("method", [pytest.param(name, marks=SLOW.get(name, ())) for name in OPTIONS])
 def test_a_learner_runs_by_name_and_repeats_its_bytes(method: str, tmp_path: Path) -> None:
     options = [text for name, value in OPTIONS[method].items() for text in ("--option", f"{name}={value}")]
     records = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,12 @@ def _digest(modules: tuple[str, ...]) -> str:
         path = module_file(module)
         if path is None:
             raise ValueError(f"no module {module}: name the part's module in MODULES by its present place")
-        files |= imported_files(path, module, lambda _name, file: is_project_file(file))
-    return combined_digest(file_digest(file) for file in files.values())
+        files |= imported_files(path, module, lambda _name, file: _is_project_file(file), _module_file)
+    return combined_digest(_file_digest(file) for file in files.values())
+
+
+# no file changes while digests are computed
+_file_digest, _is_project_file, _module_file = cache(file_digest), cache(is_project_file), cache(module_file)
 
 
 def faults(recorded: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,6 +14,7 @@ from results.figures.demo import draw_comparison
 TINY = ["--size", "64", "--steps", "2", "--folds", "0"]
 
 
+@pytest.mark.slow
 def test_the_demo_prints_a_table_and_writes_its_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

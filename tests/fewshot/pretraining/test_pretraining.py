@@ -118,6 +118,7 @@ def test_stopped_anywhere_and_begun_again_gives_the_same_bytes(
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny")
     assert main(arguments(tmp_path, ["--dataset", "tiny"], "--folds", "0,1")) == 0

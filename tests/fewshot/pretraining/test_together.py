@@ -103,6 +103,7 @@ with joined(torch.device("cpu")) as (together, device):
 """
 
 
+@pytest.mark.slow
 def test_all_wait_for_another_commands_lock_however_long_it_takes(tmp_path: Path) -> None:
     """Until the first has it the others must not sit in a collective that times out, here after 2 seconds."""
     (tmp_path / "program.py").write_text(WAITING)

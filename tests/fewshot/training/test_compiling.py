@@ -75,7 +75,8 @@ def trained(folder: Path, made: PrototypeLearner, stop_at: int | None = None, co
     train(made, RECIPE, folder, seed=0, device=CPU, episodes=episodes, checkpoint_every=2, compiled=compiled)
 
 
-@pytest.mark.parametrize("cls", [SSLALPNet, pytest.param(DSPNet, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [SSLALPNet, DSPNet])
 def test_the_same_training_to_rounding_from_one_graph(tmp_path: Path, cls: type[PrototypeLearner]) -> None:
     plain, ours = learner(cls), learner(cls)
     trained(tmp_path / "plain", plain, compiled=False)

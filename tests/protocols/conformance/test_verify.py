@@ -11,6 +11,7 @@ from fewshot.commands.main import main
 from protocols.conformance.data import published_dice
 
 
+@pytest.mark.slow
 def test_dice_of_the_released_program_is_met_scan_by_scan(golden: Path) -> None:
     quantities = list(published_dice.check(golden / "chaos_like"))
     assert len(quantities) == 6

@@ -40,6 +40,7 @@ def test_seeds_and_centres(made: PrototypeLearner, golden: Path) -> None:
     assert_all_ok(dspnet.check_details(made.eval(), "huge", vectors, "golden"), 3)
 
 
+@pytest.mark.slow
 def test_training_vectors(golden: Path) -> None:
     """An episode with seeds inside the step: losses, gradients, and centres from batch statistics."""
     expected, vectors = replay.read_vectors(golden / "dspnet")

@@ -35,6 +35,7 @@ def test_rpt_in_evaluation(golden: Path) -> None:
     assert_all_ok(rpt.check_evaluation("rpt/soft", learner, "soft", vectors, expected["soft"]), 18)
 
 
+@pytest.mark.slow
 def test_rpt_in_training_with_recorded_dropout(golden: Path) -> None:
     expected, vectors = read_vectors(golden / "rpt")
     learner = made_rpt(expected["dropout"], "train")
@@ -49,6 +50,7 @@ def test_a_corrected_defect_is_seen_by_the_vectors(golden: Path) -> None:
     assert found["rpt/features_eval"].ok and not found["rpt/points"].ok and not found["rpt/regions_eval"].ok
 
 
+@pytest.mark.slow
 def test_gmrd_in_evaluation(golden: Path) -> None:
     expected, vectors = read_vectors(golden / "gmrd")
     learner, facts = new_learner("gmrd").eval(), expected["small"]

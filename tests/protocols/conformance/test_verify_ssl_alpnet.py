@@ -38,7 +38,7 @@ def test_evaluation_vectors(made: PrototypeLearner, golden: Path, name: str) -> 
     assert_all_ok(replay.check_evaluation(made.eval(), name, vectors, "golden"), 3)
 
 
-@pytest.mark.parametrize("name", ["large", "small"])
+@pytest.mark.parametrize("name", [pytest.param("large", marks=pytest.mark.slow), "small"])
 def test_training_vectors(golden: Path, name: str) -> None:
     expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
     learner = ssl_alpnet.build_reference().train()

@@ -20,6 +20,7 @@ def store(module_work: Path) -> Store:
     return Store.open(module_work / "stores" / "tiny")
 
 
+@pytest.mark.slow
 def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_path: Path) -> None:
     """Fold 0 asks 0 and 1, fold 3 asks 6 and 7; one file of each fold is audited against its own queries."""
     backbone_file(tmp_path / "0.pt", slices_of(store, ("6", "7")))

@@ -73,6 +73,7 @@ def asked(work: Path, weights: Path, fold: int) -> int:
     return main([*ask, *model, "--device", "cpu"])
 
 
+@pytest.mark.slow
 def test_a_folds_backbone_saw_its_training_scans_and_serves_no_other_fold(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

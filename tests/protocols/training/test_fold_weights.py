@@ -49,7 +49,7 @@ def run(work: Path, weights: str, *more: str, method: str = "ssl-alpnet") -> int
 MORE = {"ssl-alpnet": [], "densemp": ["--option", "stage3_steps=1"]}
 
 
-@pytest.mark.parametrize("method", MORE)
+@pytest.mark.parametrize("method", ["ssl-alpnet", pytest.param("densemp", marks=pytest.mark.slow)])
 def test_every_fold_begins_from_its_file_and_all_stand_in_one_table(method: str, work: Path) -> None:
     assert run(work, PATTERN, *MORE[method], method=method) == 0
     found = records(work)

@@ -61,6 +61,7 @@ def test_the_best_step_on_the_test_fold_is_stage_3s(work: Path) -> None:
     assert model.checkpoint == "oracle" and model.selected.candidates == (3, 6)
 
 
+@pytest.mark.slow
 def test_a_selection_keeps_snapshots_of_stage_3_and_trains_no_other_stage_2(work: Path) -> None:
     """With the published distance of snapshots stage 3 keeps none; stage 2 must not depend on the remedy."""
     assert run(work, "--groups", "upper", "--option", "decay_every=2") == 0

@@ -66,6 +66,7 @@ def test_all_stages_on_phantoms_and_again_nothing(tmp_path: Path) -> None:
     assert main(command) == 0 and made_in(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_backbone_of_other_processes_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = tiny_store(tmp_path / "stores" / "tiny", scans=4)
     scans = ("2", "3")
