@@ -110,10 +110,3 @@ def test_several_queries_are_read(golden: Path) -> None:
 def test_a_loss_of_zero_is_compared_absolutely() -> None:
     assert loss_quantity("a", 1e-7, 0.0).ok and not loss_quantity("a", 1e-5, 0.0).ok
     assert loss_quantity("a", 1.00009, 1.0).ok and not loss_quantity("a", 1.0002, 1.0).ok
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("family", "check"), [("adnet", adnet.check), ("qnet", qnet.check)])
-def test_every_vector(golden: Path, family: str, check: Any) -> None:
-    found = list(check(golden / family))
-    assert [verify.line(quantity) for quantity in found if not quantity.ok] == [] and len(found) > 100

@@ -48,12 +48,6 @@ def test_training_vectors(golden: Path) -> None:
     assert_all_ok(replay.check_training(learner, "seeded", vectors, expected["seeded"], "golden"), 15)
 
 
-@pytest.mark.slow
-def test_every_vector(golden: Path) -> None:
-    evaluation, training, undefined, details = 5 * 3, 3 * 15, 2, 5 * 2 + 2 + 3
-    assert_all_ok(dspnet.check(golden / "dspnet"), 1 + evaluation + training + undefined + details + 3 * 2)
-
-
 def test_another_alpha_is_seen(made: PrototypeLearner, golden: Path) -> None:
     _expected, vectors = replay.read_vectors(golden / "dspnet")
     options = made.options

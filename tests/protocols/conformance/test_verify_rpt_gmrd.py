@@ -58,10 +58,3 @@ def test_gmrd_in_evaluation(golden: Path) -> None:
     episode = gmrd.read_gmrd_episode(vectors, "small", facts)
     quantities = gmrd.check_evaluation("gmrd", learner, "small", episode, vectors, facts["eval"])
     assert_all_ok(quantities, 14)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["rpt", "rpt_2023", "gmrd"])
-def test_every_vector(golden: Path, family: str) -> None:
-    check = {"rpt": rpt.check, "rpt_2023": rpt.check_2023, "gmrd": gmrd.check}[family]
-    assert_all_ok(check(golden / family), 150)

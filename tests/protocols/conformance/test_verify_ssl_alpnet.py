@@ -45,11 +45,6 @@ def test_training_vectors(golden: Path, name: str) -> None:
     assert_all_ok(replay.check_training(learner, name, vectors, expected[name], "golden"), 13)
 
 
-@pytest.mark.slow
-def test_every_vector(golden: Path) -> None:
-    assert_all_ok(ssl_alpnet.check(golden / "ssl_alpnet"), 1 + 5 * 3 + 4 * 13 + 4 * 2)
-
-
 def test_a_wrong_threshold_is_seen(made: PrototypeLearner, golden: Path) -> None:
     """The vectors can fail: one option off and the logits leave their tolerance."""
     _expected, vectors = replay.read_vectors(golden / "ssl_alpnet")
