@@ -51,12 +51,12 @@ from baselines.gmrd.descriptors import (
 )
 from baselines.gmrd.fill import Fill, Sample, fill_from_samples, random_fill, released_samples, tiled_fill
 from baselines.gmrd.losses import inter_loss, intra_loss
-from baselines.resampling import average_under, to_pixels
 from baselines.rpt.losses import likelihood_loss, log_pair
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.prototypes import average_under, resize_maps
 
 Variant = Literal["released", "2023"]
 Maps = tuple[Tensor, Tensor]  # fine maps (N,C,h,w) and thresholds (N,1,1,1)
@@ -177,7 +177,7 @@ class GMRD(PrototypeLearner):
     ) -> Tensor:
         """Return the foreground's probability (N,H,W) for fine maps (N,C,h,w)."""
         foreground, background = self.maps(descriptors, features)
-        return torch.sigmoid(to_pixels(foreground, size) - to_pixels(background, size))
+        return torch.sigmoid(resize_maps(foreground, size, True) - resize_maps(background, size, True))
 
     def threshold_probabilities(
         self, maps: Maps, size: tuple[int, int], prototype: Tensor | None = None, cut: Tensor | None = None
@@ -196,7 +196,7 @@ class GMRD(PrototypeLearner):
         if prototype is not None:
             direction = F.normalize(prototype, dim=1, eps=NORM_FLOOR)[:, :, None, None]
             cosines = (F.normalize(features, dim=1, eps=NORM_FLOOR) * direction).sum(dim=1)
-        return to_pixels(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size)
+        return resize_maps(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size, True)
 
     def hard_mask(self, prediction: Tensor) -> Tensor:
         """Return the hard masks (N,H,W) bool of a prediction, the support of the alignment loss."""

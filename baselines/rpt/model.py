@@ -39,7 +39,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.resampling import average_under, to_pixels
 from baselines.rpt.attention import Pass, RegionAttention, RegionMLP, cut_affinities
 from baselines.rpt.losses import (
     Variant,
@@ -63,8 +62,9 @@ from baselines.rpt.regions import (
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
+from fewshot.encoders.encoder import feature_channels
 from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
-from fewshot.learners.prototypes import AREA_FLOOR
+from fewshot.learners.prototypes import AREA_FLOOR, average_under, resize_maps
 
 NORM_FLOOR = 1e-8  # norms are at least this before a division
 
@@ -99,12 +99,9 @@ class RPT(PrototypeLearner):
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
         super().__init__(encoder, options)
-        channels = getattr(encoder, "out_channels", None)
-        if not isinstance(channels, int):
-            raise UserError(
-                f"{type(encoder).__name__} has no out_channels; rpt needs an encoder of map and thresholds, "
-                "as baselines/threshold_encoder.py has it"
-            )
+        channels = feature_channels(
+            encoder, "rpt's attention", "give an encoder of map and thresholds, as ThresholdEncoder"
+        )
         self.MHA = RegionAttention(channels)
         self.MLP = RegionMLP(channels)
         self.layer_norm = nn.LayerNorm(channels)
@@ -142,7 +139,7 @@ class RPT(PrototypeLearner):
         """
         size = (support_masks.shape[-2], support_masks.shape[-1])
         predictions = [
-            to_pixels(self.passes(features, mask, query_features)[-1].probabilities, size)
+            resize_maps(self.passes(features, mask, query_features)[-1].probabilities, size, True)
             for features, mask in zip(support_features[0], support_masks, strict=True)
         ]
         return log_pair(torch.stack(predictions).mean(dim=0))
@@ -257,7 +254,7 @@ class RPT(PrototypeLearner):
         """Return the parts of the loss of one support and one query, masks (1,H,W) bool."""
         size = (mask.shape[-2], mask.shape[-1])
         grid = self.passes(support[0][0], mask[0], query)[-1].probabilities
-        prediction = to_pixels(grid, size)
+        prediction = resize_maps(grid, size, True)
         parts = {"query": likelihood_loss(prediction, truth, self.class_weights)}
         if self.options.variant == "2023":
             again = self.options.squash_again
@@ -268,9 +265,9 @@ class RPT(PrototypeLearner):
         prototype = self.prototype(support[0], mask)
         predicted = self.hard_mask(prediction)
         back = self.prototype(query[0], predicted)
-        aligned = to_pixels(self.probabilities(support[0], back, query[1]), size)
+        aligned = resize_maps(self.probabilities(support[0], back, query[1]), size, True)
         true_prototype = self.prototype(query[0], truth)
-        own = to_pixels(self.probabilities(query[0], true_prototype, query[1]), size)
+        own = resize_maps(self.probabilities(query[0], true_prototype, query[1]), size, True)
         shown = predicted.any()
         return parts | {
             "periphery": self.periphery_loss(support, mask, prototype),
@@ -294,6 +291,6 @@ class RPT(PrototypeLearner):
         wide = self.prototype(support[0], dilate(mask.float()))
         maps, thresholds = support
         inside, grown = (
-            to_pixels(self.probabilities(maps, one, thresholds), size) for one in (prototype, wide)
+            resize_maps(self.probabilities(maps, one, thresholds), size, True) for one in (prototype, wide)
         )
         return grown - inside

@@ -16,7 +16,7 @@ from operator import mul
 import torch
 from torch import Tensor, nn
 
-from fewshot.base.errors import unknown_name
+from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 
@@ -182,15 +182,39 @@ class TwoScaleEncoder(nn.Module):
         _initialise(self, name, seed)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1).
-
-        The threshold is float32 in every precision of the maps: bf16 values near -20 are 1/8 apart.
-        """
+        """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1)."""
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
-        with in_float32(images.device):
+        return self.reduce1(third), self.reduce2(fourth), self.thresholds(fourth)
+
+    def thresholds(self, fourth: Tensor) -> Tensor:
+        """Return the thresholds (N,1,1,1) from the maps of layer4 (N,channels,H/8,W/8), float32.
+
+        They are float32 in every precision of the maps: bf16 values near -20 are 1/8 apart.
+        """
+        with in_float32(fourth.device):
             pooled = fourth.float().mean(dim=(2, 3))
-            thresholds: Tensor = self.reduce1d(self.backbone.fc(pooled))
-        return self.reduce1(third), self.reduce2(fourth), thresholds[:, :, None, None]
+            values: Tensor = self.reduce1d(self.backbone.fc(pooled))
+        return values[:, :, None, None]
+
+
+def feature_channels(encoder: nn.Module, size_of: str, remedy: str = "add it") -> int:
+    """Return `encoder.out_channels`, the number of its features' channels.
+
+    Args:
+        encoder: of a learner with weights of that size.
+        size_of: the weights, for the message.
+        remedy: the end of the message.
+
+    Raises:
+        UserError: the encoder has no such attribute.
+    """
+    channels = getattr(encoder, "out_channels", None)
+    if not isinstance(channels, int):
+        raise UserError(
+            f"encoder {type(encoder).__name__} has no attribute out_channels, expected the number of its "
+            f"features' channels, which is the size of {size_of}; {remedy}"
+        )
+    return channels
 
 
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:
