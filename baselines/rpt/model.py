@@ -32,7 +32,7 @@ Defects of the release that stay by default:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -59,21 +59,19 @@ from baselines.rpt.regions import (
     repeat_means,
     with_corner,
 )
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_learner import ThresholdLearner
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode
 from fewshot.encoders.encoder import feature_channels
-from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.learner import Branch, Features, Recipe
 from fewshot.learners.prototypes import AREA_FLOOR, average_under, resize_maps
 
 NORM_FLOOR = 1e-8  # norms are at least this before a division
 
 
-class RPT(PrototypeLearner):
+class RPT(ThresholdLearner):
     """The region-enhanced prototypical transformer on an encoder of one fine map and a threshold."""
 
     version: ClassVar[int] = 1
-    class_weights = (0.1, 1.0)
     loss_parts = ("query", "periphery", "alignment", "distance", "self", "boundary", "dice")
 
     @dataclass(frozen=True)
@@ -107,11 +105,6 @@ class RPT(PrototypeLearner):
         self.layer_norm = nn.LayerNorm(channels)
         self.regions = 100 if self.options.variant == "released" else 10
         self._loss_weights = loss_weights(self.options.variant, 0)
-
-    @classmethod
-    def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
 
     @classmethod
     def recipe(cls) -> Recipe:
@@ -222,13 +215,9 @@ class RPT(PrototypeLearner):
         table = torch.tensor(fixed_draws(self.options.draw_seed, most), device=count.device)
         return table.index_select(0, count.reshape(1))[0]
 
-    def loss(self, episode: Episode) -> LossResult:
-        """Return the weighted sum of the variant's parts; the result's parts have no weight."""
-        result = super().loss(episode)
-        weights = self._loss_weights
-        parts = {name: result.parts[name] for name in weights}
-        total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
-        return replace(result, total=total, parts=parts)
+    def part_weights(self) -> dict[str, float]:
+        """Return the weights of the variant's parts at the current step."""
+        return self._loss_weights
 
     def _episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
@@ -275,10 +264,6 @@ class RPT(PrototypeLearner):
             "distance": torch.where(shown, (back - prototype).square().mean(), 0.0),
             "self": likelihood_loss(own, truth),
         }
-
-    def hard_mask(self, prediction: Tensor) -> Tensor:
-        """Return the hard mask (1,H,W) bool of a prediction, the support of the alignment loss."""
-        return prediction > 0.5
 
     def periphery_loss(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the likelihood loss of the ring around the support's mask (rule RPT-10), 0-dim."""

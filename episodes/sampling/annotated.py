@@ -7,7 +7,7 @@ samplers read only the mask of one class of the training group; classes that the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from episodes.plan.plan import DatasetFacts as PlanFacts
 from episodes.plan.plan import Plan, integer_sorted, scan_roles, training_slices
 from episodes.plan.rules import PART_RULES
 from episodes.plan.supports import support_slices
-from episodes.sampling.augment import Augmentation
-from episodes.sampling.base import EpisodeSource, Picks, Prepare, ViewSampler, randint
+from episodes.sampling.base import EpisodeSource, Picks, ViewOptions, ViewSampler, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
@@ -125,13 +124,9 @@ class AnnotatedEpisodes(ViewSampler):
         reader: SliceReader,
         pairs: Mapping[str, Sequence[AnnotatedPair]],
         classes: Mapping[str, int],
-        *,
-        seed: int,
-        augmentation: str | Augmentation = "published",
-        batch: int = 1,
-        prepare: Prepare | None = None,
+        **views: Unpack[ViewOptions],
     ) -> None:
-        super().__init__(reader, seed, augmentation, batch, prepare)
+        super().__init__(reader, **views)
         self._pairs = dict(pairs)
         self._values = {name: classes[name] for name in pairs}
 

@@ -20,6 +20,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
+from protocols.file_pattern import fill_fold_and_group
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
@@ -131,12 +132,7 @@ def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]
     """
     files: dict[FileKey, Path] = {}
     for plan in plans:
-        try:
-            folder = Path(pattern.format(fold=plan.fold, group=plan.group))
-        except (KeyError, IndexError, ValueError):
-            raise UserError(
-                f"predictions {pattern!r}: only {{fold}} and {{group}} may stand in braces"
-            ) from None
+        folder = fill_fold_and_group(pattern, plan.fold, plan.group, "predictions")
         for task in plan.tasks:
             if task.queries:
                 scan = task.queries[0].scan

@@ -36,8 +36,7 @@ class DrawnFigure:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board(parser)
-    shared_board.add_records(parser)
+    shared_board.add_board_of_records(parser)
     group = parser.add_argument_group("pictures")
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="folder (default: WORK/figures/<dataset>-setting-<n>)"
@@ -46,12 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the pictures that the records and saved predictions allow; print their paths."""
-    from results.leaderboard.board import leaderboard
-
-    screened, status = shared_board.screened(args)
-    made = leaderboard(
-        screened.records, args.dataset, args.setting, args.protocol, measure=args.measure
-    )  # fmt: skip
+    made, screened, status = shared_board.open_board(args)
     out = args.out or args.work / "figures" / f"{args.dataset}-setting-{args.setting}"
     drawn, missing = draw(args, made, screened.paths, out)
     for figure in drawn:
