@@ -17,7 +17,7 @@ from memory_cost import held
 
 from episodes.io.nifti import write_nifti
 from episodes.phantoms.generate import phantom_scan, phantom_spec
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from protocols.cells.evaluate import evaluate
@@ -134,20 +134,20 @@ def by_question(folder: Path, most: int) -> dict[str, Series]:
     }
 
 
-def _whole_scans(path: Path, depth: int, scans: int, queries: int = 1) -> tuple[Store, list[Plan]]:
+def _whole_scans(path: Path, depth: int, scans: int, queries: int = 1) -> tuple[Store, list[EvaluationPlan]]:
     """Return a store of query scans and their supports, and its plan under open-ep: all slices count."""
     shapes = [(depth, [range(1, depth - 1)] * 4)] * scans
     store = written_store(path, spec_like("chaost2", (0, queries, scans), TINY), shapes, felzenszwalb=False)
     return store, _plans(store, "open-ep")
 
 
-def _plans(store: Store, protocol: str, classes: int = 4) -> list[Plan]:
+def _plans(store: Store, protocol: str, classes: int = 4) -> list[EvaluationPlan]:
     rules = load_protocol(protocol).evaluation
     tested = store.spec.tested[:classes]
-    return [make_plan(store.index, store.spec, store.hash, rules, 1, 0, "all", tested)]
+    return [make_plan(store.index, store.spec, store.hash, rules, 1, 0, "all", tested).evaluation]
 
 
-def _point(x: int, store: Store, plans: list[Plan]) -> Point:
+def _point(x: int, store: Store, plans: list[EvaluationPlan]) -> Point:
     method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=0)
     learner = build_learner(method).eval()
     reader = SliceReader(store, normalisation(store, "per-scan", store.index.scans))

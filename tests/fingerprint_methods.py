@@ -52,7 +52,7 @@ def method_numbers(name: str, folder: Path) -> Numbers:
         else None
     )
     learner: Any = learner_class(learner_class.Options()) if method is None else build_learner(method).eval()
-    plan, steps, slices = block_plan(store), STEPS, 2
+    plan, steps, slices = block_plan(store).evaluation, STEPS, 2
     if name in ONCE:
         plan, steps, slices = dataclasses.replace(plan, tasks=plan.tasks[:1]), 1, 1
     (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import AllForeground, CopySupport
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -26,16 +26,18 @@ from protocols.rules.spec import load_protocol
 CPU = torch.device("cpu")
 
 
-def plans_of(store: Store, fold: int = 0) -> list[Plan]:
+def plans_of(store: Store, fold: int = 0) -> list[EvaluationPlan]:
     protocol = load_protocol("alpnet-ep1")
     return [
-        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes)
+        make_plan(
+            store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes
+        ).evaluation
         for group, classes in protocol.groups_for(store.spec).items()
     ]
 
 
-def reader_of(store: Store, plan: Plan) -> SliceReader:
-    return SliceReader(store, normalisation(store, "per-scan", plan.training_scans))
+def reader_of(store: Store, plan: EvaluationPlan) -> SliceReader:
+    return SliceReader(store, normalisation(store, "per-scan", ()))
 
 
 class Counting(nn.Module):
@@ -241,7 +243,7 @@ def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
     reader = reader_of(store, plan)
     kept: dict[str, list[int]] = {}
 
-    def keep(_plan: Plan, task, masks) -> None:  # type: ignore[no-untyped-def]
+    def keep(_plan: EvaluationPlan, task, masks) -> None:  # type: ignore[no-untyped-def]
         assert masks.dtype == bool and masks.shape == (len(task.queries), 64, 64)
         kept.setdefault(f"{task.class_name} {task.queries[0].scan}", []).extend(ref.z for ref in task.queries)
 

@@ -139,7 +139,7 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.store.store", "from fewshot.learner import Learner"),
         ("episodes.store.store", "from fewshot import learner"),
         ("episodes.store.store", "import results.records"),
-        ("results.tables.fold_tables", "def f():\n    from episodes.plan import Plan"),
+        ("results.tables.fold_tables", "def f():\n    from episodes.plan.plan import CellPlan"),
         ("results.tables.fold_tables", "import protocols"),
         ("fewshot.training.loop", "import episodes.sampling.superpixel"),
         ("fewshot.training.loop", "from baselines.ssl_alpnet import SSLALPNet"),

@@ -125,7 +125,7 @@ def test_every_fold_and_group_can_be_planned(stores: dict[str, Store], name: str
         for group, classes in groups.items():
             plan = make_plan(
                 store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes
-            )
+            ).evaluation
             assert not plan.undefined and len(plan.query_scans) == len(store.index.scans) // 5
 
 

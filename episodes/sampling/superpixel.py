@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.plan.plan import with_superpixel
+from episodes.plan.training_split import with_superpixel
 from episodes.sampling.base import MappedSampler, Picks, ViewOptions, numbers_on, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.slices import Normalisation
 from fewshot.base.atomic_io import canonical_json, sha256_of
 from fewshot.base.errors import UserError
@@ -61,7 +61,9 @@ def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
     return method if is_known else with_external_labels(method)
 
 
-def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:
+def checkpoint_files(
+    pattern: str, plans: Sequence[EvaluationPlan], same_for_all: bool
+) -> dict[tuple[int, str], Path]:
     """Return the file of every (fold, group); `{fold}` and `{group}` in `pattern` are replaced.
 
     Raises `UserError` for a missing file, and for one file of several folds unless `same_for_all`, because

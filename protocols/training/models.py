@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.device_sampler import episodes_of
 from episodes.store.slices import Normalisation, SliceReader
@@ -79,7 +79,7 @@ def build_learner(method: MethodConfig) -> PrototypeLearner:
 
 def ensure_model(
     method: MethodConfig,
-    plan: Plan,
+    plan: CellPlan,
     store: Store,
     normalisation: Normalisation,
     work: Path,
@@ -94,11 +94,11 @@ def ensure_model(
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
     labels = KINDS[method.recipe.episode](store)
-    spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
+    spec = model_spec(method, initial, plan.training, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
-    source = labels.episodes(reader, plan, method.recipe, method.seed, host_preparation(learner))
+    source = labels.episodes(reader, plan.training, method.recipe, method.seed, host_preparation(learner))
     about = find_pretraining(method.recipe.weights)
-    title = f"fold {plan.fold}"
+    title = f"fold {plan.evaluation.fold}"
     return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
 
 

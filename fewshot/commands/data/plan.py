@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         for name in names
     ]
     print(plans_text(plans, f"{protocol.name} version {protocol.version}"))
-    hashes = [plan.hash for plan in plans]
+    hashes = [plan.evaluation.hash for plan in plans]
     print(f"\nhash of all {len(plans)} plans: {hash_of(hashes)[:16]}")
     if args.out is not None:
         about = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash}

@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
 def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
     """Yield fold, images and intensity rule of each backbone; (None, images, None) for a folder."""
     from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
-    from episodes.plan.plan import scan_roles, training_scans
+    from episodes.plan.roles import scan_roles
+    from episodes.plan.training_split import training_scans
     from episodes.store.slices import normalisation
     from protocols.rules.spec import choose_folds, load_protocol
 

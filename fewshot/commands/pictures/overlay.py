@@ -15,7 +15,7 @@ from fewshot.base.errors import UserError
 from fewshot.commands import shared
 
 if TYPE_CHECKING:
-    from episodes.plan.plan import Plan
+    from episodes.plan.plan import EvaluationPlan
     from episodes.store.store import Store
     from results.figures.overlay import Panel
     from results.records.record import Record
@@ -85,7 +85,7 @@ def _ranked(record: Record) -> list[tuple[str, str]]:
     ]
 
 
-def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> Panel:
+def _panel(title: str, plan: EvaluationPlan, store: Store, folder: Path, score: Score) -> Panel:
     import numpy as np
 
     from episodes.io.nifti import read_nifti
