@@ -43,8 +43,10 @@ from fewshot.learners.anomaly import (
     probabilities,
     query_loss,
 )
-from fewshot.learners.learner import Branch, PrototypeLearner, Recipe
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch
 from fewshot.learners.prototypes import resize_maps
+from fewshot.learners.recipe import Recipe
 
 
 class ADNet(PrototypeLearner):

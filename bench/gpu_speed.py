@@ -31,7 +31,7 @@ from fewshot.base.precision import PRECISIONS
 from fewshot.base.types import Episode
 from fewshot.commands.shared import choose_batch, choose_device
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import train
 from protocols.cells.evaluate import evaluate
 

@@ -18,8 +18,10 @@ from torch import Tensor
 from baselines.dspnet import fspa
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import Support
-from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.training.optimizer_step import Stepper
 from protocols.cells.evaluate import evaluate

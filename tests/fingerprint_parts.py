@@ -30,8 +30,9 @@ from episodes.store.slices import normalisation
 from fewshot.base.types import Support
 from fewshot.encoders.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
 from fewshot.learners import prototypes as pooling
-from fewshot.learners.learner import Recipe, predict_logit_difference
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.nearest import k_means, nearest
+from fewshot.learners.recipe import Recipe
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import known_protocols, load_protocol

@@ -26,7 +26,7 @@ from baselines.rpt.regions import (
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import call_logits
+from fewshot.learners.logits import call_logits
 from fewshot.learners.prototypes import average_under, spread_masks
 
 FLOOR = 1.1920929e-07

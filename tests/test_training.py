@@ -15,7 +15,7 @@ from toy_training import RECIPE, NanWhereUndefined, ToyEpisodes, ToyLearner, toy
 
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import TrainingResult
 
 UNDEFINED = {0: "undefined", 4: "undefined", 5: "undefined", 11: "undefined"}

@@ -36,7 +36,8 @@ from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from fewshot.encoders.encoder import feature_channels
-from fewshot.learners.learner import Ablations, Branch, Recipe
+from fewshot.learners.learner import Ablations
+from fewshot.learners.logits import Branch
 from fewshot.learners.paper_layout import PaperLayout
 from fewshot.learners.prototypes import (
     masked_average,
@@ -46,6 +47,7 @@ from fewshot.learners.prototypes import (
     set_scores,
     similarities,
 )
+from fewshot.learners.recipe import Recipe
 from fewshot.studies.explanation import Explanation
 
 CAL_RATE = 1e-4  # factor of the learning rate for the channel matrix

@@ -54,8 +54,9 @@ from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.rpt.losses import likelihood_loss, log_pair
 from baselines.threshold_learner import ThresholdLearner
 from fewshot.base.errors import UserError
-from fewshot.learners.learner import Branch, Features, Recipe
+from fewshot.learners.logits import Branch, Features
 from fewshot.learners.prototypes import average_under, resize_maps
+from fewshot.learners.recipe import Recipe
 
 Variant = Literal["released", "2023"]
 Maps = tuple[Tensor, Tensor]  # fine maps (N,C,h,w) and thresholds (N,1,1,1)

@@ -62,8 +62,9 @@ from baselines.rpt.regions import (
 from baselines.threshold_learner import ThresholdLearner
 from fewshot.base.errors import UserError
 from fewshot.encoders.encoder import feature_channels
-from fewshot.learners.learner import Branch, Features, Recipe
+from fewshot.learners.logits import Branch, Features
 from fewshot.learners.prototypes import AREA_FLOOR, average_under, resize_maps
+from fewshot.learners.recipe import Recipe
 
 NORM_FLOOR = 1e-8  # norms are at least this before a division
 

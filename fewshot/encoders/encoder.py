@@ -137,14 +137,15 @@ class ResNetEncoder(nn.Module):
     and the parameter's name. Raises `UserError` for an unknown name.
     """
 
-    def __init__(self, name: str, out_channels: int = 256, seed: int = 0) -> None:
+    out_channels = 256
+
+    def __init__(self, name: str, seed: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.out_channels = out_channels
         architecture = _architecture(name)
         with torch.device("meta"):  # no memory and no draw from the global generator yet
             self.backbone = Backbone(architecture)
-            self.localconv = nn.Conv2d(self.backbone.channels, out_channels, 1, bias=False)
+            self.localconv = nn.Conv2d(self.backbone.channels, self.out_channels, 1, bias=False)
         self.to_empty(device="cpu")
         _initialise(self, name, seed)
 
@@ -166,17 +167,18 @@ class TwoScaleEncoder(nn.Module):
     unknown name.
     """
 
-    def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:
+    out_channels = 512
+
+    def __init__(self, name: str, seed: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.out_channels = out_channels
         architecture = _architecture(name)
         with torch.device("meta"):
             self.backbone = Backbone(architecture, DILATED_FOR_TWO_SCALES)
             channels = self.backbone.channels
             self.backbone.fc = nn.Linear(channels, CLASSES)
-            self.reduce1 = nn.Conv2d(channels // 2, out_channels, 1, bias=False)
-            self.reduce2 = nn.Conv2d(channels, out_channels, 1, bias=False)
+            self.reduce1 = nn.Conv2d(channels // 2, self.out_channels, 1, bias=False)
+            self.reduce2 = nn.Conv2d(channels, self.out_channels, 1, bias=False)
             self.reduce1d = nn.Linear(CLASSES, 1)
         self.to_empty(device="cpu")
         _initialise(self, name, seed)

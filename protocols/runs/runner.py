@@ -17,7 +17,7 @@ from fewshot.base.types import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
-from protocols.request import Request as Request
+from protocols.request import Request
 from protocols.rules.audits import audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (

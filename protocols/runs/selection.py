@@ -22,7 +22,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import load_state, read_checkpoint
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells

@@ -23,7 +23,8 @@ from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
 from fewshot.identity.key_parts import method_key_part
-from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import known_methods, resolve_method
 from fewshot.training.loop import train
 from protocols.training.method import MethodConfig

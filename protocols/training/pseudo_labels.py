@@ -14,7 +14,7 @@ from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader
 from episodes.store.store import Store
 from fewshot.base.progress import progress
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 
 
 @dataclass(frozen=True)

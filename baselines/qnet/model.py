@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from baselines.qnet.refinement import REFINEMENTS, RefinementStep, refinement_steps
 from fewshot.base.errors import UserError
 from fewshot.encoders.encoder import TwoScaleEncoder
 from fewshot.learners.anomaly import (
@@ -50,9 +51,10 @@ from fewshot.learners.anomaly import (
     probabilities,
     query_loss,
 )
-from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, call_logits
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch, Features, call_logits
 from fewshot.learners.prototypes import resize_maps
-from fewshot.learners.refinement import REFINEMENTS, RefinementStep, refinement_steps
+from fewshot.learners.recipe import Recipe
 
 Maps = tuple[Tensor, Tensor, Tensor]  # fine (N,C,h,w), coarse (N,C,h/2,w/2), threshold (N,1,1,1)
 
