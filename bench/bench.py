@@ -19,11 +19,10 @@ from pathlib import Path
 import torch
 from asking_cost import Fold, evaluation_rows
 from made import chaos_store
-from measuring import FULL, TINY, Row, Sizes, best, printed
+from measuring import FULL, TINY, Row, Sizes, best, printed, printed_parts
 from memory_cost import memory_rows
 from profiles import of_evaluation, of_training
 from training_cost import first_step_rows, superpixel_row, training_rows
-from where import printed as printed_parts
 
 from fewshot.base.atomic_io import atomic_write, write_json
 from fewshot.base.malloc import keep_memory

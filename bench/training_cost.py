@@ -28,7 +28,8 @@ from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.types import Episode
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.recipe import Recipe
 from fewshot.training.optimizer_step import Stepper
 
 VIEWS = 8

@@ -17,7 +17,7 @@ from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
     Field,
-    Pose,
+    PoseRanges,
     frame_of,
     generator_for,
     labels_of,
@@ -40,7 +40,7 @@ FIELD_OF_VIEW_MM = 320.0
 class _Kind:
     """The parts of a phantom dataset; `slices`: mean number of slices; `covered_mm`: height of the stack."""
 
-    draw_pose: Callable[[np.random.Generator], Pose]
+    poses: PoseRanges
     paint: Callable[[Canvas, np.random.Generator], None]
     contrast: TissueContrast
     slices: int
@@ -48,9 +48,9 @@ class _Kind:
 
 
 KINDS = {
-    "phantom-mri": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
-    "phantom-ct": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
-    "phantom-cmr": _Kind(heart.draw_pose, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+    "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
+    "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
+    "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
 }
 
 
@@ -85,7 +85,7 @@ def phantom_scan(
         raise UserError(f"phantoms of {mean_depth} slices: wanted at least 8, or an organ may be missing")
     draw = generator_for(spec.name, VERSION, scan, "anatomy")
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
-    pose = kind.draw_pose(draw)
+    pose = kind.poses.draw(draw)
     frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
     look = generator_for(spec.name, VERSION, scan, "look")
     shape = (depth * SUBSLICES, size, size)

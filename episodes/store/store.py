@@ -12,7 +12,6 @@ not record the origin.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -32,6 +31,7 @@ from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.atomic_io import hash_of, write_json
 from fewshot.base.errors import UserError
+from fewshot.base.locks import folder_if_free
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
@@ -191,31 +191,15 @@ def _temporary_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in path.parent.glob(f".{path.name}.partial-*"):
-        with _lock_if_free(stale) as free:
+        with folder_if_free(stale) as free:
             if free:
                 shutil.rmtree(stale, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
     try:
-        with _lock_if_free(temporary):
+        with folder_if_free(temporary):
             yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _lock_if_free(folder: Path) -> Iterator[bool]:
-    """Lock `folder` during the block and yield True; yield False if another process holds the lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        else:
-            free = True
-        yield free
-    finally:
-        os.close(descriptor)
 
 
 def _put_in_place(temporary: Path, path: Path) -> None:

@@ -48,30 +48,6 @@ def copy_to(path: Path, source: Path) -> None:
         shutil.copyfileobj(content, stream)
 
 
-@contextmanager
-def moved_into_place(path: Path, suffix: str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, for a library that takes a file name; rename it on success."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # SimpleITK reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _cannot_write(path: Path, error: OSError | RuntimeError) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UserError(f"cannot write {path}: {reason}; free space or choose another folder")

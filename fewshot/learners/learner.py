@@ -19,16 +19,17 @@ from torch import Tensor, nn
 
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.logits import Branch as Branch
-from fewshot.learners.logits import Features as Features
-from fewshot.learners.logits import as_given, as_tuple
-from fewshot.learners.logits import call_logits as call_logits
-from fewshot.learners.logits import logit_difference as logit_difference
-from fewshot.learners.logits import predict_logit_difference as predict_logit_difference
-from fewshot.learners.logits import resize_scores as resize_scores
-from fewshot.learners.options import options_from as options_from
+from fewshot.learners.logits import (
+    Branch,
+    Features,
+    as_given,
+    as_tuple,
+    call_logits,
+    predict_logit_difference,
+    resize_scores,
+)
 from fewshot.learners.paper_layout import PaperLayout
-from fewshot.learners.recipe import Recipe as Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.training_plan import TrainingPlan, single_stage
 
 Ablations = Mapping[str, Mapping[str, str]]  # label of a row -> option -> text, as `--option` takes it

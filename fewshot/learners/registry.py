@@ -17,7 +17,7 @@ METHODS = {
     "dspnet": "baselines.dspnet.model:DSPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
-    "qnet": "baselines.qnet:QNet",
+    "qnet": "baselines.qnet.model:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
     "rpt": "baselines.rpt.model:RPT",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, SliceReader
 from fewshot.base.progress import progress
 from fewshot.learners.query_mode import query_mode
@@ -30,12 +30,12 @@ class EvaluationCell:
     """One cell: its request, its plan, and the facts that its record holds beside the scores.
 
     `marks`: notes that tables print; `checks`: audits that passed; `trained`: (scans, slices, excluded
-    slices) of the model's training, None if the plan names them; `excluded_seen`: number of excluded slices
+    slices) of the model's training, None if the plan has them; `excluded_seen`: number of excluded slices
     that the backbone's pre-training saw.
     """
 
     request: Request
-    plan: Plan
+    plan: CellPlan
     marks: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     trained: tuple[tuple[str, ...], int, int] | None = None
@@ -50,7 +50,7 @@ def evaluate_cells(
     Returns the records' paths, in order. An existing record stays, unless the request has `overwrite`, or
     has `save_predictions` and the predictions are missing.
     """
-    keys = [key_of_cell(cell.request, method, model, cell.plan) for cell in cells]
+    keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
     paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
     first = cells[0].request
     folders = [first.work / "predictions" / key for key in keys]
@@ -61,7 +61,7 @@ def evaluate_cells(
     ]
     if not missing:
         return paths
-    todo = [cells[n].plan for n in missing]
+    todo = [cells[n].plan.evaluation for n in missing]
     writer = PredictionWriter(first.store) if first.save_predictions else None
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
@@ -81,7 +81,7 @@ def evaluate_cells(
         cell = cells[n]
         checks = (*cell.checks, *([] if compared is None else [CHECK]))
         if writer is not None:
-            writer.write(cell.plan, folders[n])
+            writer.write(cell.plan.evaluation, folders[n])
         record = cell_record(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.nifti import write_nifti
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.types import Task
 
@@ -21,7 +21,7 @@ class PredictionWriter:
         self._store = store
         self._volumes: dict[str, dict[tuple[str, int, str], NDArray[np.uint8]]] = {}
 
-    def add(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+    def add(self, plan: EvaluationPlan, task: Task, masks: NDArray[np.bool_]) -> None:
         """Add the masks (Q,H,W) of a task; voxels outside of the model's square stay 0."""
         volumes = self._volumes.setdefault(plan.hash, {})
         scan = task.queries[0].scan
@@ -32,7 +32,7 @@ class PredictionWriter:
         for ref, mask in zip(task.queries, masks, strict=True):
             volume[ref.z, :height, :width] = mask
 
-    def write(self, plan: Plan, folder: Path) -> None:
+    def write(self, plan: EvaluationPlan, folder: Path) -> None:
         """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for every volume of `plan`.
 
         A plan with several supports in turn gives one file per support, `scan_ID_label_K_support_S.nii.gz`.
@@ -53,7 +53,7 @@ class PredictionWriter:
         partial.rename(folder)
 
 
-def support_suffix(plan: Plan, task: Task) -> str:
+def support_suffix(plan: EvaluationPlan, task: Task) -> str:
     """Return the part of a file name that names the support scans; empty for a plan with one support set."""
     scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
     return "_support_" + "-".join(scans) if scans != plan.support_scans else ""

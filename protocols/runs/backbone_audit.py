@@ -24,10 +24,10 @@ def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> Evaluation
         return cell
     about = from_json(json.loads((folder / PRETRAINING).read_text()), folder / PRETRAINING)
     request, plan = cell.request, cell.plan
-    audit_backbone(plan, request.store, about)
+    audit_backbone(plan.evaluation, request.store, about)
     seen = frozenset(about.images)
     home = request.train_store or request.store
-    dropped = sum(image_hash(home.scan(ref.scan).image[ref.z]) in seen for ref in plan.excluded)
+    dropped = sum(image_hash(home.scan(ref.scan).image[ref.z]) in seen for ref in plan.training.excluded)
     # equal in every cell: a mark with the count would split a table into one table per count
     marks = (*cell.marks, DROPPED) if dropped else cell.marks
     return dataclasses.replace(cell, marks=marks, checks=(*cell.checks, BACKBONE), excluded_seen=dropped)

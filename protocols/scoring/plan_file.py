@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError
@@ -71,7 +71,7 @@ def read_plan_file(path: Path) -> PlanFile:
     return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
-def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[CellPlan]:
     """Return the plans of a file, rebuilt from store and protocol; `UserError` if a hash differs."""
     if protocol.hash != file.protocol_hash:
         raise UserError(
@@ -92,7 +92,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
         )
         for fold, group in file.cells
     ]  # fmt: skip
-    for plan in plans:
+    for plan in (cell.evaluation for cell in plans):
         expected = file.cells[plan.fold, plan.group]
         if plan.hash != expected:
             raise UserError(
@@ -103,7 +103,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
     return plans
 
 
-def check_one_support(path: Path, plan: Plan) -> None:
+def check_one_support(path: Path, plan: EvaluationPlan) -> None:
     """Raise `UserError` for a plan with several supports for one class of one scan: a file holds one mask."""
     supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for task in plan.tasks:

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.io.nifti import read_nifti
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
+from protocols.file_pattern import fill_fold_and_group
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
@@ -100,7 +101,7 @@ def score_files(
     """
     started = time.perf_counter()
     plans = rebuild_plans(file, store, protocol)
-    files = prediction_files(pattern, plans)
+    files = prediction_files(pattern, [plan.evaluation for plan in plans])
     method = ExternalMethod(
         checked_name("method", name), object, None, None, 0,
         files_hash=hash_of_files(list(files.values())), labels_used=labels_used,
@@ -109,10 +110,10 @@ def score_files(
     request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
     made = []
     for plan in plans:
-        checks = audit_evaluation(plan, store, protocol)
-        scores = score_plan(plan, store, files)
+        checks = audit_evaluation(plan.evaluation, store, protocol)
+        scores = score_plan(plan.evaluation, store, files)
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
-        made.append((key_of_cell(request, method, EXTERNAL, plan), record))
+        made.append((key_of_cell(request, method, EXTERNAL, plan.evaluation), record))
     seconds = time.perf_counter() - started
     paths = []
     for key, record in made:
@@ -123,7 +124,7 @@ def score_files(
     return paths
 
 
-def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]:
+def prediction_files(pattern: str, plans: Sequence[EvaluationPlan]) -> dict[FileKey, Path]:
     """Return (fold, group, class, scan) -> `scan_ID_label_K.nii.gz` for every mask that the plans need.
 
     `pattern` is a folder; `{fold}` and `{group}` in it are replaced. Raises `UserError` for missing files
@@ -131,12 +132,7 @@ def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]
     """
     files: dict[FileKey, Path] = {}
     for plan in plans:
-        try:
-            folder = Path(pattern.format(fold=plan.fold, group=plan.group))
-        except (KeyError, IndexError, ValueError):
-            raise UserError(
-                f"predictions {pattern!r}: only {{fold}} and {{group}} may stand in braces"
-            ) from None
+        folder = fill_fold_and_group(pattern, plan.fold, plan.group, "predictions")
         for task in plan.tasks:
             if task.queries:
                 scan = task.queries[0].scan
@@ -164,7 +160,7 @@ def hash_of_files(paths: Sequence[Path]) -> str:
     return hash_of(sorted([path.name, sha256_of(path)] for path in paths))[:16]
 
 
-def score_plan(plan: Plan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
+def score_plan(plan: EvaluationPlan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
     """Return the scores of a plan's files, with the order and the counts of a run.
 
     Only scored slices count, cropped to volume[:, :size, :size], the input of a model.

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.device_sampler import episodes_of
 from episodes.store.slices import Normalisation, SliceReader
@@ -23,7 +23,8 @@ from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
 from fewshot.identity.key_parts import method_key_part
-from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import known_methods, resolve_method
 from fewshot.training.loop import train
 from protocols.training.method import MethodConfig
@@ -79,7 +80,7 @@ def build_learner(method: MethodConfig) -> PrototypeLearner:
 
 def ensure_model(
     method: MethodConfig,
-    plan: Plan,
+    plan: CellPlan,
     store: Store,
     normalisation: Normalisation,
     work: Path,
@@ -94,11 +95,11 @@ def ensure_model(
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
     labels = KINDS[method.recipe.episode](store)
-    spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
+    spec = model_spec(method, initial, plan.training, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
-    source = labels.episodes(reader, plan, method.recipe, method.seed, host_preparation(learner))
+    source = labels.episodes(reader, plan.training, method.recipe, method.seed, host_preparation(learner))
     about = find_pretraining(method.recipe.weights)
-    title = f"fold {plan.fold}"
+    title = f"fold {plan.evaluation.fold}"
     return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
 
 

@@ -16,7 +16,7 @@ from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import load_released
 from fewshot.encoders.encoder import build_encoder
 from fewshot.learners.anomaly import pooled_prototype
-from fewshot.learners.learner import Branch, call_logits
+from fewshot.learners.logits import Branch, call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

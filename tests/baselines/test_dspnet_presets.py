@@ -17,7 +17,7 @@ from baselines.panet import PANet
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released
-from fewshot.learners.learner import options_from
+from fewshot.learners.options import options_from
 from protocols.training.method_config import build_method_config, with_dataset_constants
 from results.records.files import read_record
 

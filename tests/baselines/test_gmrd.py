@@ -17,7 +17,7 @@ from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.gmrd.model import GMRD, split_fill
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import call_logits
+from fewshot.learners.logits import call_logits
 
 SIDE = 256
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.panet import PANet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
-from fewshot.learners.learner import call_logits
+from fewshot.learners.logits import call_logits
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.qnet import QNet
+from baselines.qnet.refinement import rebuilding_loss
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.checkpoints import load_released
 from fewshot.encoders.encoder import TwoScaleEncoder
-from fewshot.learners.learner import call_logits
-from fewshot.learners.refinement import rebuilding_loss
+from fewshot.learners.logits import call_logits
 
 Maps = tuple[Tensor, Tensor, Tensor]
 

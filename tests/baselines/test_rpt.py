@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from small_encoder import SmallThresholdEncoder
 from torch import Tensor
 
-from baselines.resampling import average_under, spread
 from baselines.rpt.attention import RegionAttention, cut_affinities
 from baselines.rpt.losses import boundary_loss, dice_loss, likelihood_loss, log_pair, loss_weights
 from baselines.rpt.model import RPT
@@ -27,7 +26,8 @@ from baselines.rpt.regions import (
 from baselines.threshold_encoder import ThresholdEncoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import call_logits
+from fewshot.learners.logits import call_logits
+from fewshot.learners.prototypes import average_under, spread_masks
 
 FLOOR = 1.1920929e-07
 
@@ -56,7 +56,7 @@ def test_spreading_is_the_transpose_of_resizing(align_corners: bool) -> None:
     features, weights = noise(2, 3, 5, 7), noise(2, 20, 21, seed=1)
     resized = F.interpolate(features, size=(20, 21), mode="bilinear", align_corners=align_corners)
     wanted = (resized * weights[:, None]).sum(dim=(2, 3))
-    cells = spread(weights, (5, 7), align_corners)
+    cells = spread_masks(weights, (5, 7), align_corners)
     assert torch.allclose((features * cells[:, None]).sum(dim=(2, 3)), wanted, atol=1e-4)
     masks = weights > 0
     average = (resized * masks[:, None]).sum(dim=(2, 3)) / (masks.sum(dim=(1, 2)) + 1e-5)[:, None]

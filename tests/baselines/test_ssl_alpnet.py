@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import options_from
+from fewshot.learners.options import options_from
 
 SIDE = 64  # pixels; features of 32 x 32 cells come from an encoder of stride 2
 

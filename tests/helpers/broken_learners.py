@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode, Support
-from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
+from fewshot.learners.learner import LossResult, PrototypeLearner
 from fewshot.learners.prototypes import masked_average, resize_masks, similarities
+from fewshot.learners.recipe import Recipe
 
 
 class Sound(PrototypeLearner):

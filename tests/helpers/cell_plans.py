@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from baselines.qnet import QNet
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.encoders.encoder import build_encoder
@@ -17,16 +17,18 @@ from protocols.rules.spec import load_protocol
 CPU = torch.device("cpu")
 
 
-def plans_of(store: Store, fold: int = 0) -> list[Plan]:
+def plans_of(store: Store, fold: int = 0) -> list[EvaluationPlan]:
     protocol = load_protocol("alpnet-ep1")
     return [
-        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes)
+        make_plan(
+            store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes
+        ).evaluation
         for group, classes in protocol.groups_for(store.spec).items()
     ]
 
 
-def reader_of(store: Store, plan: Plan) -> SliceReader:
-    return SliceReader(store, normalisation(store, "per-scan", plan.training_scans))
+def reader_of(store: Store, plan: EvaluationPlan) -> SliceReader:
+    return SliceReader(store, normalisation(store, "per-scan", ()))
 
 
 class Counting(nn.Module):

@@ -110,7 +110,7 @@ def _segment_numbers(maps: NDArray[Any]) -> Numbers:
 def sampling(folder: Path) -> Numbers:
     store = block_store(folder / "store")
     reader, plan, voxels = reader_of(store), block_plan(store), BlockVoxels(store)
-    slices, scans = frozenset(plan.training_slices), plan.training_scans
+    slices, scans = frozenset(plan.training.slices), plan.training.scans
     pairs = annotated_pairs(store.index, store.spec, plan)
     found: Numbers = {}
     for preset in PRESETS:

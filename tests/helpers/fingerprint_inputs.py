@@ -12,7 +12,7 @@ from tiny import tiny_store
 from torch import Tensor, nn
 
 from episodes.io.nifti import write_nifti
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.types import Episode
@@ -150,7 +150,7 @@ class PlainLearner(PrototypeLearner):
         return similarities(torch.stack(means), query_features, 20.0)
 
 
-def block_plan(store: Store) -> Plan:
+def block_plan(store: Store) -> CellPlan:
     """Return the plan of fold 0 and the first group of a block store."""
     protocol = load_protocol("alpnet-ep1")
     group, classes = next(iter(protocol.groups_for(store.spec).items()))

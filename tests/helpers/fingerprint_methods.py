@@ -18,8 +18,10 @@ from torch import Tensor
 from baselines.dspnet import fspa
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import Support
-from fewshot.learners.learner import PrototypeLearner, Recipe, predict_logit_difference
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.training.optimizer_step import Stepper
 from protocols.cells.evaluate import evaluate
@@ -52,7 +54,7 @@ def method_numbers(name: str, folder: Path) -> Numbers:
         else None
     )
     learner: Any = learner_class(learner_class.Options()) if method is None else build_learner(method).eval()
-    plan, steps, slices = block_plan(store), STEPS, 2
+    plan, steps, slices = block_plan(store).evaluation, STEPS, 2
     if name in ONCE:
         plan, steps, slices = dataclasses.replace(plan, tasks=plan.tasks[:1]), 1, 1
     (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)

@@ -30,8 +30,9 @@ from episodes.store.slices import normalisation
 from fewshot.base.types import Support
 from fewshot.encoders.encoder import ARCHITECTURES, TwoScaleEncoder, build_backbone, build_encoder
 from fewshot.learners import prototypes as pooling
-from fewshot.learners.learner import Recipe, predict_logit_difference
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.nearest import k_means, nearest
+from fewshot.learners.recipe import Recipe
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import known_protocols, load_protocol
@@ -152,7 +153,7 @@ def evaluation(folder: Path) -> Numbers:
             found[f"plan {protocol} setting {setting}"] = _plan_numbers(protocol, setting)
     plan = block_plan(store)
     learner = PlainLearner(SmallEncoder()).eval()
-    (result,) = evaluate(learner, [plan], reader_of(store), device=CPU)
+    (result,) = evaluate(learner, [plan.evaluation], reader_of(store), device=CPU)
     found["fallback slices"] = result.fallback_slices
     masks = waves(2, 40, 40) > 0
     found["counts"] = [int(one) for one in count(masks[:1], masks[1:])]
@@ -170,14 +171,15 @@ def _plan_numbers(name: str, setting: int) -> Numbers:
     facts = replace(tiny_spec(), fold_borders=(0, 4, 8, 12))
     protocol = load_protocol(name)
     group, classes = next(iter(protocol.groups_for(facts).items()))
-    plan = make_plan(index, facts, "0" * 16, protocol.evaluation, setting, 2, group, classes)
+    made = make_plan(index, facts, "0" * 16, protocol.evaluation, setting, 2, group, classes)
+    plan, split = made.evaluation, made.training
     return {
-        "scans": " ".join((*plan.query_scans, "from", *plan.support_scans, "trained", *plan.training_scans)),
+        "scans": " ".join((*plan.query_scans, "from", *plan.support_scans, "trained", *split.scans)),
         "tasks": len(plan.tasks),
         "supports": [sum(ref.z * (n + 1) for ref in task.support) for n, task in enumerate(plan.tasks)],
         "queries": [sum(ref.z for ref in task.queries) for task in plan.tasks],
         "scored": sum(sum(task.scored) for task in plan.tasks),
-        "training slices": len(plan.training_slices),
+        "training slices": len(split.slices),
     }
 
 

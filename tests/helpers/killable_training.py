@@ -16,7 +16,7 @@ from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from fewshot.base.types import Episode
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import train
 
 STEPS = 40

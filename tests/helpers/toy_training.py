@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode
-from fewshot.learners.learner import LossResult, Recipe
+from fewshot.learners.learner import LossResult
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import TrainingResult, train
 
 RECIPE = Recipe(

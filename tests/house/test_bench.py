@@ -75,8 +75,8 @@ def test_the_best_of_alternating_rounds(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_parts_of_the_time_leave_out_the_parts_within_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    where, clock = part("where"), Clock()
-    monkeypatch.setattr(where, "time", clock)
+    measuring, clock = part("measuring"), Clock()
+    monkeypatch.setattr(measuring, "time", clock)
 
     class Work:
         def outer(self) -> None:
@@ -87,7 +87,7 @@ def test_parts_of_the_time_leave_out_the_parts_within_them(monkeypatch: pytest.M
             clock.takes(5)
 
     before = dict(vars(Work))
-    with where.watched({"outer": (Work, "outer"), "inner": (Work, "inner")}) as seconds:
+    with measuring.watched({"outer": (Work, "outer"), "inner": (Work, "inner")}) as seconds:
         Work().outer()
         Work().inner()
         clock.takes(3)
@@ -96,7 +96,7 @@ def test_parts_of_the_time_leave_out_the_parts_within_them(monkeypatch: pytest.M
         other.join()
     assert dict(vars(Work)) == before
     assert seconds == {"outer": 2, "inner": 10, "rest": 8}  # the other thread's 5 s are nobody's
-    assert "inner" in where.printed("work", seconds).splitlines()[1]
+    assert "inner" in measuring.printed_parts("work", seconds).splitlines()[1]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,25 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": {"episodes", "fewshot", "results"},
     "fewshot.commands": {"episodes", "fewshot", "baselines", "protocols", "results"},
 }
+# every package of the tree; a package imports those before it
+ORDER = (
+    "fewshot.base", "fewshot.identity", "fewshot.encoders", "fewshot.learners", "fewshot.studies",
+    "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
+    "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
+    "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
+    "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
+    "results", "results.metrics", "results.records", "results.summary", "results.tables",
+    "results.leaderboard", "results.comparison", "results.figures",
+    "protocols.rules", "protocols", "protocols.training", "protocols.cells", "protocols.runs",
+    "protocols.scoring", "protocols.saved_masks", "protocols.own_scan", "protocols.studies",
+    "protocols.conformance",
+    "protocols.conformance.replays", "protocols.conformance.parts", "protocols.conformance.data",
+    "fewshot.commands", "fewshot.commands.data", "fewshot.commands.experiment", "fewshot.commands.tables",
+    "fewshot.commands.pictures", "fewshot.commands.own_scans", "fewshot.commands.develop",
+    "fewshot.commands.start", "fewshot",
+)  # fmt: skip
+MOST_MODULES = 12  # directly in a package, besides __init__.py
 ONE_HOME = {
     "sacred": "protocols.cells.sacred_run",
     "faiss": "fewshot.learners.nearest",
@@ -118,6 +138,30 @@ def _project_fault(module: str, home: str, name: str) -> list[str]:
     ]
 
 
+def package_of(name: str) -> str:
+    """Return the nearest package in `ORDER` that holds a module or a name of it; "" outside the project."""
+    while name and name not in ORDER:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def upward(module: str, source: str) -> list[str]:
+    """Return every import of `module` from a package that is later in `ORDER`, in words."""
+    home = package_of(module)
+    return [
+        f"{module} imports {name}; {package_of(name)} comes after {home} in ORDER"
+        for name, _top in imports(source, module)
+        if package_of(name) and ORDER.index(package_of(name)) > ORDER.index(home) and name != "fewshot"
+    ]
+
+
+def packages(root: Path) -> set[str]:
+    """Return the name of every folder at any depth that is a Python package, as modules write it."""
+    heads = [path.parent for path in root.glob("*/__init__.py")]
+    inner = [path.parent for head in heads for path in head.rglob("__init__.py")]
+    return {".".join(folder.relative_to(root).parts) for folder in inner}
+
+
 def sources() -> dict[str, Path]:
     """Return module name -> file of every module of the project."""
     found = {}
@@ -139,7 +183,7 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.store.store", "from fewshot.learner import Learner"),
         ("episodes.store.store", "from fewshot import learner"),
         ("episodes.store.store", "import results.records"),
-        ("results.tables.fold_tables", "def f():\n    from episodes.plan import Plan"),
+        ("results.tables.fold_tables", "def f():\n    from episodes.plan.plan import CellPlan"),
         ("results.tables.fold_tables", "import protocols"),
         ("fewshot.training.loop", "import episodes.sampling.superpixel"),
         ("fewshot.training.loop", "from baselines.ssl_alpnet import SSLALPNet"),
@@ -188,6 +232,46 @@ def test_a_violation_is_found(module: str, source: str) -> None:
 )
 def test_what_is_allowed_is_not_a_violation(module: str, source: str) -> None:
     assert violations(module, source) == []
+
+
+def test_the_order_names_every_package_once() -> None:
+    assert len(ORDER) == len(set(ORDER))
+    assert packages(ROOT) == set(ORDER)
+    assert {name.split(".")[0] for name in packages(ROOT)} == set(PACKAGES)
+
+
+def test_the_installed_packages_are_those_of_the_tree() -> None:
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert built["packages"] == sorted(packages(ROOT))
+
+
+def test_a_package_without_a_name_is_found(tmp_path: Path) -> None:
+    (tmp_path / "results" / "extra" / "deeper").mkdir(parents=True)
+    for folder in ("results", "results/extra", "results/extra/deeper"):
+        (tmp_path / folder / "__init__.py").touch()
+    assert packages(tmp_path) - set(ORDER) == {"results.extra", "results.extra.deeper"}
+
+
+def test_every_module_lies_in_a_package() -> None:
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in sources().values()}
+    assert folders <= packages(ROOT)
+
+
+@pytest.mark.parametrize("module", sorted(sources()))
+def test_imports_follow_the_order_of_packages(module: str) -> None:
+    assert upward(module, sources()[module].read_text(encoding="utf-8")) == []
+
+
+def test_an_import_against_the_order_is_found() -> None:
+    assert upward("episodes.store.store", "from episodes.plan import roles")
+    assert upward("protocols.cells.evaluate", "def f():\n    import protocols.runs.runner")
+    assert not upward("protocols.runs.runner", "from protocols.cells.evaluate import evaluate")
+
+
+@pytest.mark.parametrize("folder", [*ORDER, "bench"])
+def test_a_package_has_at_most_twelve_modules(folder: str) -> None:
+    modules = [path for path in (ROOT / folder.replace(".", "/")).glob("*.py") if path.stem != "__init__"]
+    assert len(modules) <= MOST_MODULES
 
 
 def test_the_packages_are_not_empty() -> None:

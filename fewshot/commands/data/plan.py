@@ -31,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)
-    store = shared.open_store(args.work, args.dataset)
-    groups = protocol.groups_for(store.spec)
+    spec = shared.dataset_spec(args.work, args.dataset)
+    groups = protocol.groups_for(spec)
     names = shared.choose_groups(args.groups, tuple(groups), args.dataset)
-    folds = choose_folds(args.folds, protocol.fold_borders_for(store.spec))
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
+    store = shared.open_store(args.work, args.dataset)
     plans = [
         make_plan(
             store.index, store.spec, store.hash, protocol.evaluation, args.setting, fold, name, groups[name]
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for name in names
     ]
     print(plans_text(plans, f"{protocol.name} version {protocol.version}"))
-    hashes = [plan.hash for plan in plans]
+    hashes = [plan.evaluation.hash for plan in plans]
     print(f"\nhash of all {len(plans)} plans: {hash_of(hashes)[:16]}")
     if args.out is not None:
         about = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash}

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
 
-NAME = "prepare"
-
 
 @dataclass(frozen=True)
 class FolderLayout:

@@ -125,7 +125,7 @@ def test_every_fold_and_group_can_be_planned(stores: dict[str, Store], name: str
         for group, classes in groups.items():
             plan = make_plan(
                 store.index, store.spec, store.hash, protocol.evaluation, 1, fold, group, classes
-            )
+            ).evaluation
             assert not plan.undefined and len(plan.query_scans) == len(store.index.scans) // 5
 
 
@@ -159,6 +159,16 @@ def test_a_question_about_phantoms_makes_those_that_are_not_there(
     written = (store.path / "index.json").stat().st_mtime_ns
     assert main(ask) == 0
     assert (store.path / "index.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("command", [["plan"], ["run", "--method", "copy-support"]])
+@pytest.mark.parametrize("wrong", [["--folds", "9"], ["--groups", "nothing"]])
+def test_no_phantoms_are_made_for_an_unknown_fold_or_group(
+    command: list[str], wrong: list[str], tmp_path: Path
+) -> None:
+    ask = [*command, "--work", str(tmp_path), "--dataset", "phantom-cmr", *wrong]
+    assert main(ask) == 2
+    assert not (tmp_path / "stores").exists()
 
 
 def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

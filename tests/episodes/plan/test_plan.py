@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from episodes.plan.describe import plans_text
-from episodes.plan.plan import EvaluationRules, Plan, integer_sorted, make_plan, with_superpixel
-from episodes.plan.rules import class_range, intersection, range_thirds, union
+from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
+from episodes.plan.roles import integer_sorted
+from episodes.plan.rules import EvaluationRules, class_range, intersection, range_thirds, union
+from episodes.plan.training_split import with_superpixel
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
@@ -37,14 +39,20 @@ INDEX = ClassSliceIndex(
 )
 
 
-def plan(fold: int, setting: int = 1, classes: tuple[str, ...] = ("liver",), **facts: object) -> Plan:
+def plan(fold: int, classes: tuple[str, ...] = ("liver",)) -> EvaluationPlan:
+    return cell(fold, classes=classes).evaluation
+
+
+def cell(fold: int, setting: int = 1, classes: tuple[str, ...] = ("liver",), **facts: object) -> CellPlan:
     return make_plan(INDEX, replace(Facts(), **facts), "ab" * 8, RULES, setting, fold, "g", classes)
 
 
 def test_scans_are_sorted_as_integers_and_the_last_fold_wraps() -> None:
     assert integer_sorted(("10", "2", "9")) == ("2", "9", "10")
     assert integer_sorted(("b", "a")) == ("b", "a")
-    found = [(p.query_scans, p.support_scans, p.training_scans) for p in map(plan, (0, 1, 2))]
+    found = [
+        (p.evaluation.query_scans, p.evaluation.support_scans, p.training.scans) for p in map(cell, (0, 1, 2))
+    ]
     assert found == [
         (("2",), ("9",), ("10",)),
         (("9",), ("10",), ("2",)),
@@ -93,15 +101,15 @@ def test_class_range_and_exclusion_rules() -> None:
 
 
 def test_setting_2_drops_the_union_of_tested_classes_from_training_only() -> None:
-    first, second = plan(1, 1, ("liver",)), plan(1, 2, ("liver",))
-    assert first.training_slices == tuple(SliceRef("2", z) for z in range(6)) and first.excluded == ()
+    first, second = cell(1, 1).training, cell(1, 2).training
+    assert first.slices == tuple(SliceRef("2", z) for z in range(6)) and first.excluded == ()
     assert second.excluded == tuple(SliceRef("2", z) for z in (1, 2, 3, 4))
-    assert second.training_slices == (SliceRef("2", 0), SliceRef("2", 5))
-    assert first.tasks == second.tasks and first.hash == second.hash
+    assert second.slices == (SliceRef("2", 0), SliceRef("2", 5))
+    assert cell(1, 1).evaluation == cell(1, 2).evaluation
     # fold 2 trains on scan 9: liver 0 1 2 4 6 and spleen 5 6; superpixels on 1 2 3 alone
-    both = plan(2, 2, ("liver", "spleen"))
-    assert both.training_slices == (SliceRef("9", 3), SliceRef("9", 7))
-    assert with_superpixel(INDEX, both.training_slices) == (SliceRef("9", 3),)
+    both = cell(2, 2, ("liver", "spleen")).training
+    assert both.slices == (SliceRef("9", 3), SliceRef("9", 7))
+    assert with_superpixel(INDEX, both.slices) == (SliceRef("9", 3),)
 
 
 def test_class_absent_from_the_support_is_refused_naming_both() -> None:
@@ -119,31 +127,31 @@ def test_two_shots_take_the_next_two_scans() -> None:
     index = replace(INDEX, scans=("2", "9", "10", "11"), depths={**INDEX.depths, "11": 2})
     facts = replace(Facts(), fold_borders=(0, 1, 2, 3, 4))
     found = make_plan(index, facts, "ab" * 8, replace(RULES, shots=2), 1, 0, "g", ("liver",))
-    assert found.support_scans == ("9", "10") and found.training_scans == ("11",)
-    assert found.tasks[0].support == (SliceRef("9", 0), SliceRef("10", 3))
+    assert found.evaluation.support_scans == ("9", "10") and found.training.scans == ("11",)
+    assert found.evaluation.tasks[0].support == (SliceRef("9", 0), SliceRef("10", 3))
 
 
 @pytest.mark.parametrize("borders", [(0, 1, 2), (0, 2, 4), (0, 2, 1, 3), (1, 2, 3), ()])
 def test_fold_borders_that_do_not_fit_the_scans_are_refused(borders: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"3 scans found, but its fold borders .* are for"):
-        plan(0, fold_borders=borders)
+        cell(0, fold_borders=borders)
 
 
 def test_folds_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(UserError, match="holds 2 of 3 scans"):
-        plan(0, fold_borders=(0, 2, 3))
+        cell(0, fold_borders=(0, 2, 3))
 
 
 def test_a_protocol_may_own_the_folds() -> None:
     rules = replace(RULES, fold_borders=(("tiny", (0, 1, 3)),))
-    assert make_plan(INDEX, Facts(), "ab" * 8, rules, 1, 0, "g", ("liver",)).query_scans == ("2",)
+    assert make_plan(INDEX, Facts(), "ab" * 8, rules, 1, 0, "g", ("liver",)).evaluation.query_scans == ("2",)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: plan(3), "fold 3 does not exist"),
-        (lambda: plan(0, 3), "setting 3 does not exist"),
+        (lambda: cell(0, 3), "setting 3 does not exist"),
         (lambda: plan(0, classes=("livr",)), "did you mean 'liver'"),
     ],
 )
@@ -153,22 +161,22 @@ def test_wrong_fold_setting_and_class_are_refused(call: object, message: str) ->
 
 
 def test_json_is_plain_and_the_hash_is_that_of_the_questions() -> None:
-    found = plan(1, 2)
+    found = cell(1, 2)
     text = json.dumps(found.to_json(), sort_keys=True, allow_nan=False)
-    assert json.loads(text)["plan_hash"] == found.hash == plan(1, 2).hash
-    assert len(found.hash) == 16
-    assert found.hash != plan(2).hash
+    assert json.loads(text)["plan_hash"] == found.evaluation.hash == plan(1).hash
+    assert len(found.evaluation.hash) == 16
+    assert found.evaluation.hash != plan(2).hash
     other = make_plan(INDEX, Facts(), "cd" * 8, RULES, 2, 1, "g", ("liver",))
-    assert other.hash != found.hash  # another store is another question
+    assert other.evaluation.hash != found.evaluation.hash  # another store is another question
 
 
 def test_text_names_support_queries_parts_and_hash() -> None:
-    found = plan(1, 2)
+    found = cell(1, 2)
     text = plans_text([found], "alpnet-ep1 version 1")
-    assert found.hash in text and "support slices 10:3 | 10:3 | 10:3" in text
+    assert found.evaluation.hash in text and "support slices 10:3 | 10:3 | 10:3" in text
     assert "0-1 | 2-3 | 4-6" in text and "7 of 8 slices" in text
     assert "training slices excluded: 4 of 6" in text
-    assert "spleen  absent from every query scan" in plans_text([plan(2, classes=("spleen", "liver"))], "p")
+    assert "spleen  absent from every query scan" in plans_text([cell(2, classes=("spleen", "liver"))], "p")
 
 
 def test_a_plan_needs_no_model() -> None:

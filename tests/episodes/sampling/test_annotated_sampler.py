@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, make_plan
 from episodes.sampling.annotated import (
     AnnotatedEpisodes,
     AnnotatedPair,
@@ -30,7 +30,7 @@ UPPER, LOWER = ("liver", "spleen"), ("right-kidney", "left-kidney")
 
 def plan_of(
     store: Store, setting: int = 1, name: str = "alpnet-ep1", classes: tuple[str, ...] = UPPER
-) -> Plan:
+) -> CellPlan:
     rules = load_protocol(name).evaluation
     return make_plan(store.index, store.spec, store.hash, rules, setting, 0, "group", classes)
 
@@ -58,7 +58,7 @@ def test_supports_are_those_of_the_plans_rules(store: Store) -> None:
 
 def test_the_supports_equal_those_that_a_plan_of_that_class_asks(store: Store) -> None:
     asked = plan_of(store, classes=LOWER)
-    wanted = {(task.class_name, z.z): task.support for task in asked.tasks for z in task.queries}
+    wanted = {(task.class_name, z.z): task.support for task in asked.evaluation.tasks for z in task.queries}
     found = annotated_pairs(store.index, store.spec, plan_of(store))
     shown = [(name, pair) for name, pairs in found.items() for pair in pairs]
     assert shown and all(pair.supports == wanted[name, pair.query.z] for name, pair in shown)
@@ -91,11 +91,7 @@ def test_supports_in_turn_leave_out_the_querys_own_scan_and_what_validation_hold
     pairs = annotated_pairs(store.index, store.spec, plan)["left-kidney"]
     for pair in pairs:
         assert {ref.scan for ref in pair.supports} == set("23456789") - {pair.query.scan}
-    held = dataclasses.replace(
-        plan,
-        training_scans=tuple(scan for scan in plan.training_scans if scan != "9"),
-        training_slices=tuple(ref for ref in plan.training_slices if ref.scan != "9"),
-    )
+    held = dataclasses.replace(plan, training=plan.training.without_scan("9"))
     pairs = annotated_pairs(store.index, store.spec, held)["left-kidney"]
     assert "9" not in {ref.scan for pair in pairs for ref in (pair.query, *pair.supports)}
 
@@ -115,7 +111,7 @@ def test_a_training_scan_stands_in_where_the_folds_support_has_no_slice(
         assert {ref.scan for pair in pairs for ref in pair.supports} == {stands_in}
         assert {pair.query.scan for pair in pairs} == set("3456789") - set(without) - {stands_in}
         assert {ref.z for pair in pairs for ref in (pair.query, *pair.supports)} == {5, 6}
-    held = dataclasses.replace(plan, training_scans=(), training_slices=())
+    held = dataclasses.replace(plan, training=dataclasses.replace(plan.training, scans=(), slices=()))
     with pytest.raises(UserError, match="no annotated episode for group upper in fold 0, setting 2"):
         annotated_pairs(index, store.spec, held)
 

@@ -13,13 +13,10 @@ from baselines.yardsticks import AllForeground, CopySupport
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.encoder import ResNetEncoder
-from fewshot.learners.learner import (
-    PrototypeLearner,
-    Recipe,
-    encoder_for,
-    options_from,
-    predict_logit_difference,
-)
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.logits import predict_logit_difference
+from fewshot.learners.options import options_from
+from fewshot.learners.recipe import Recipe
 from protocols.training.method_config import build_method_config
 from protocols.training.models import build_learner
 

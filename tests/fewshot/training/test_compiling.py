@@ -15,7 +15,8 @@ from baselines.dspnet.model import DSPNet
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
-from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe
+from fewshot.learners.learner import LossResult, PrototypeLearner
+from fewshot.learners.recipe import Recipe
 from fewshot.training.compile_step import compile_loss
 from fewshot.training.loop import train
 

@@ -23,7 +23,7 @@ from toy_training import (
 
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import TrainingResult
 
 

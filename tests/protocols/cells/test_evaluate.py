@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import AllForeground, CopySupport
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
@@ -184,7 +184,7 @@ def test_kept_masks_cover_every_slice_and_change_no_score(store: Store) -> None:
     reader = reader_of(store, plan)
     kept: dict[str, list[int]] = {}
 
-    def keep(_plan: Plan, task, masks) -> None:  # type: ignore[no-untyped-def]
+    def keep(_plan: EvaluationPlan, task, masks) -> None:  # type: ignore[no-untyped-def]
         assert masks.dtype == bool and masks.shape == (len(task.queries), 64, 64)
         kept.setdefault(f"{task.class_name} {task.queries[0].scan}", []).extend(ref.z for ref in task.queries)
 

@@ -22,8 +22,8 @@ from baselines.ssl_alpnet import SSLALPNet
 from baselines.yardsticks import CopySupport
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import Recipe
 from fewshot.learners.method_identity import method_version
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from protocols.cells.recipe_marks import recipe_mark
 from results.records.files import read_record, read_records

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 from making import changed, record, score
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, make_plan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.types import SliceRef
@@ -25,31 +25,31 @@ from results.summary.configuration_result import configuration_results
 ALPNET = load_protocol("alpnet-ep1")
 
 
-def plan_of(store: Store, setting: int = 1, name: str = "alpnet-ep1", *classes: str) -> Plan:
+def plan_of(store: Store, setting: int = 1, name: str = "alpnet-ep1", *classes: str) -> CellPlan:
     rules = load_protocol(name).evaluation
     chosen = classes or ("liver", "spleen")
     return make_plan(store.index, store.spec, store.hash, rules, setting, 0, "upper", chosen)
 
 
 def test_a_sound_question_passes_all(store: Store) -> None:
-    found = audit_evaluation(plan_of(store), store, ALPNET)
+    found = audit_evaluation(plan_of(store).evaluation, store, ALPNET)
     assert found == (audits.FOLDS, audits.SUPPORT, audits.PATIENTS, audits.IMAGES)
     plan = plan_of(store, 2)
-    ct = normalisation(store, "training-scans", plan.training_scans)
-    found = audit_training(plan, store, plan.training_scans, ct)
+    ct = normalisation(store, "training-scans", plan.training.scans)
+    found = audit_training(plan, store, plan.training.scans, ct)
     assert found == (audits.SCANS, audits.SLICES, audits.INTENSITIES)
-    mr = normalisation(store, "per-scan", plan.training_scans)
-    assert audit_training(plan_of(store), store, plan.training_scans, mr) == (audits.SCANS,)
+    mr = normalisation(store, "per-scan", plan.training.scans)
+    assert audit_training(plan_of(store), store, plan.training.scans, mr) == (audits.SCANS,)
 
 
 def test_overlapping_folds(store: Store) -> None:
     rules = replace(ALPNET.evaluation, fold_borders=(("tiny", (0, 2, 1, 10)),))
     with pytest.raises(AuditError, match="folds disjoint: scan 1 is in folds 0 and 2"):
-        audit_evaluation(plan_of(store), store, replace(ALPNET, evaluation=rules))
+        audit_evaluation(plan_of(store).evaluation, store, replace(ALPNET, evaluation=rules))
 
 
 def test_support_among_the_queries(store: Store) -> None:
-    plan = replace(plan_of(store), support_scans=("1",))
+    plan = replace(plan_of(store).evaluation, support_scans=("1",))
     with pytest.raises(AuditError, match="support not among queries: 1 support and are queries"):
         audit_evaluation(plan, store, ALPNET)
 
@@ -58,46 +58,46 @@ def test_frames_of_one_patient_in_two_folds(store: Store) -> None:
     other = Store.open(store.path)
     other.spec = replace(other.spec, patients={"p7": ("0", "1"), "p8": ("3", "4")})
     with pytest.raises(AuditError, match="patient p8 is in folds 1, 2"):
-        audit_evaluation(plan_of(store), other, ALPNET)
+        audit_evaluation(plan_of(store).evaluation, other, ALPNET)
     other.spec = replace(other.spec, patients={"p7": ("0", "1"), "p8": ("2", "3")})
-    assert audits.PATIENTS in audit_evaluation(plan_of(store), other, ALPNET)
+    assert audits.PATIENTS in audit_evaluation(plan_of(store).evaluation, other, ALPNET)
     assert other.hash == store.hash
 
 
 def test_one_image_under_two_ids(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Store, "image_hashes", lambda _self: {"0": "a", "1": "b", "7": "a"})
     with pytest.raises(AuditError, match="scans 0 and 7 hold the same image"):
-        audit_evaluation(plan_of(store), store, ALPNET)
+        audit_evaluation(plan_of(store).evaluation, store, ALPNET)
 
 
 def test_a_training_scan_that_is_asked(store: Store) -> None:
     plan = plan_of(store)
-    mr = normalisation(store, "per-scan", plan.training_scans)
+    mr = normalisation(store, "per-scan", plan.training.scans)
     with pytest.raises(AuditError, match="no training scan in the fold: 1 are training scans and queries"):
-        audit_training(plan, store, ("1", *plan.training_scans), mr)
+        audit_training(plan, store, ("1", *plan.training.scans), mr)
 
 
 def test_a_training_slice_that_shows_a_tested_class(store: Store) -> None:
     plan = plan_of(store, 2)
-    mr = normalisation(store, "per-scan", plan.training_scans)
-    wrong = replace(plan, training_slices=(*plan.training_slices, SliceRef("5", 2)))
+    mr = normalisation(store, "per-scan", plan.training.scans)
+    wrong = replace(plan, training=replace(plan.training, slices=(*plan.training.slices, SliceRef("5", 2))))
     with pytest.raises(AuditError, match="slice 2 of training scan 5 shows liver"):
-        audit_training(wrong, store, plan.training_scans, mr)
+        audit_training(wrong, store, plan.training.scans, mr)
     # the released rule of the Q-Net family lets them be seen: flagged as a protocol, not audited
     crossed = plan_of(store, 2, "qnet-ep1-intersection", "liver", "right-kidney")
-    assert audits.SLICES not in audit_training(crossed, store, crossed.training_scans, mr)
+    assert audits.SLICES not in audit_training(crossed, store, crossed.training.scans, mr)
 
 
 def test_intensities_of_other_scans(store: Store) -> None:
     plan = plan_of(store)
     of_all = normalisation(store, "training-scans", store.index.scans)
     with pytest.raises(AuditError, match="CT intensities from training scans only: scan 0 is normalised by"):
-        audit_training(plan, store, plan.training_scans, of_all)
-    right = normalisation(store, "training-scans", plan.training_scans)
+        audit_training(plan, store, plan.training.scans, of_all)
+    right = normalisation(store, "training-scans", plan.training.scans)
     mean, std = right.mean_std["0"]
     nudged = Normalisation("training-scans", MappingProxyType({**right.mean_std, "3": (mean, std * 1.0001)}))
     with pytest.raises(AuditError, match="scan 3 is normalised by"):
-        audit_training(plan, store, plan.training_scans, nudged)
+        audit_training(plan, store, plan.training.scans, nudged)
 
 
 def test_a_failed_audit_stops_the_run_before_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

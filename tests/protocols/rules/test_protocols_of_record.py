@@ -10,8 +10,9 @@ import pytest
 from protocol_facts import INDEX, Facts
 
 from episodes.plan.describe import plans_text
-from episodes.plan.plan import EvaluationRules, Plan, make_plan, scan_roles
-from episodes.plan.rules import list_thirds, middles, parts_fault
+from episodes.plan.plan import CellPlan, make_plan
+from episodes.plan.roles import scan_roles
+from episodes.plan.rules import EvaluationRules, list_thirds, middles, parts_fault
 from episodes.store.dataset import load_dataset_spec
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
@@ -25,28 +26,30 @@ HASH_OF_ALPNET_EP1 = "bbd8a649f25beaef0d8d215b61ed0bb4f0e1f3d90fb18e52c504e3d5f6
 # liver: scan 1 has a gap at 3; scan 10 shows six slices; scan 12 shows one
 
 
-def asked(name: str, fold: int, *classes: str, setting: int = 1) -> Plan:
+def asked(name: str, fold: int, *classes: str, setting: int = 1) -> CellPlan:
     rules = load_protocol(name).evaluation
     return make_plan(INDEX, Facts(), "ab" * 8, rules, setting, fold, "g", classes or ("liver",))
 
 
-def roles(plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    return plan.query_scans, plan.support_scans, plan.training_scans
+def roles(plan: CellPlan) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    return plan.evaluation.query_scans, plan.evaluation.support_scans, plan.training.scans
 
 
-def counted(plan: Plan, scan: str) -> list[tuple[int, int]]:
+def counted(plan: CellPlan, scan: str) -> list[tuple[int, int]]:
     """Return (slice, part) of the scored slices of a scan."""
     found = [
         (ref.z, task.part)
-        for task in plan.tasks
+        for task in plan.evaluation.tasks
         for ref, scored in zip(task.queries, task.scored, strict=True)
         if scored and ref.scan == scan
     ]
     return sorted(found)
 
 
-def supports(plan: Plan, scan: str) -> list[int]:
-    return [task.support[0].z for task in plan.tasks if task.queries and task.queries[0].scan == scan]
+def supports(plan: CellPlan, scan: str) -> list[int]:
+    return [
+        task.support[0].z for task in plan.evaluation.tasks if task.queries and task.queries[0].scan == scan
+    ]
 
 
 def test_alpnet_ep1_by_hand() -> None:
@@ -96,7 +99,9 @@ def test_qnet_ep1_by_hand() -> None:
     # scan 1: five class slices 1 2 4 5 6, borders 0 1 3 5: 1 | 2 4 | 5 6; the gap at 3 does not count
     assert counted(plan, "1") == [(1, 0), (2, 1), (4, 1), (5, 2), (6, 2)]
     assert counted(plan, "12") == [(4, 2)]  # a single slice: borders 0 0 0 1
-    assert sorted(ref.z for task in plan.tasks for ref in task.queries if ref.scan == "1") == list(range(8))
+    assert sorted(ref.z for task in plan.evaluation.tasks for ref in task.queries if ref.scan == "1") == list(
+        range(8)
+    )
 
 
 def test_catnet_ep1_by_hand() -> None:
@@ -107,11 +112,14 @@ def test_catnet_ep1_by_hand() -> None:
 
 def test_qnet_ep1_intersection_drops_only_slices_that_show_all() -> None:
     both = ("liver", "spleen")
-    assert asked("qnet-ep1-intersection", 0, *both).hash == asked("qnet-ep1", 0, *both).hash
+    assert (
+        asked("qnet-ep1-intersection", 0, *both).evaluation.hash
+        == asked("qnet-ep1", 0, *both).evaluation.hash
+    )
     # training scans of fold 1: 2 (liver 2 3 4, spleen 4) and 3 (liver 3 4, spleen 0)
-    dropped = [(ref.scan, ref.z) for ref in asked("qnet-ep1", 1, *both, setting=2).excluded]
+    dropped = [(ref.scan, ref.z) for ref in asked("qnet-ep1", 1, *both, setting=2).training.excluded]
     assert dropped == [("2", 2), ("2", 3), ("2", 4), ("3", 0), ("3", 3), ("3", 4)]
-    few = asked("qnet-ep1-intersection", 1, *both, setting=2).excluded
+    few = asked("qnet-ep1-intersection", 1, *both, setting=2).training.excluded
     assert few == (SliceRef("2", 4),)
 
 
@@ -119,7 +127,7 @@ def test_open_ep_by_hand() -> None:
     plan = asked("open-ep", 0, "liver", "spleen")
     # every scan outside the fold in turn; spleen is absent from 12, which is then no support of it
     assert roles(plan) == (("1", "2", "3"), ("10", "11", "12"), ("11", "12"))
-    of_first = [task for task in plan.tasks if task.queries[0].scan == "1"]
+    of_first = [task for task in plan.evaluation.tasks if task.queries[0].scan == "1"]
     assert [(task.class_name, task.support) for task in of_first] == [
         ("liver", (SliceRef("10", 4),)),
         ("liver", (SliceRef("11", 4),)),
@@ -127,7 +135,7 @@ def test_open_ep_by_hand() -> None:
         ("spleen", (SliceRef("10", 6),)),
         ("spleen", (SliceRef("11", 5),)),
     ]
-    for task in plan.tasks:
+    for task in plan.evaluation.tasks:
         assert [ref.z for ref in task.queries] == list(range(8)) and all(task.scored)
     text = plans_text([plan], "open-ep")
     assert "3 supports in turn, slices 10:4; 11:4; 12:4" in text and "8 of 8 slices" in text
@@ -140,18 +148,18 @@ def test_a_class_that_no_support_shows_is_refused_and_an_absent_query_is_undefin
     with pytest.raises(UserError, match="'liver' is absent from every support of fold 0"):
         make_plan(index, Facts(), "ab" * 8, rules, 1, 0, "g", ("liver",))
     plan = make_plan(INDEX, Facts(), "ab" * 8, rules, 1, 1, "g", ("spleen",))
-    assert plan.undefined == (("spleen", "12", "class absent from the query scan"),)
+    assert plan.evaluation.undefined == (("spleen", "12", "class absent from the query scan"),)
 
 
 def test_two_shots_take_the_next_scans_under_every_rule() -> None:
-    def two(name: str, fold: int) -> Plan:
+    def two(name: str, fold: int) -> CellPlan:
         rules = replace(load_protocol(name).evaluation, shots=2)
         return make_plan(INDEX, Facts(), "ab" * 8, rules, 1, fold, "g", ("liver",))
 
     assert roles(two("alpnet-ep1", 0)) == (("1", "2", "3"), ("10", "11"), ("12",))
     assert roles(two("adnet-ep1", 1)) == (("1", "2", "10"), ("11", "12"), ("3",))
     assert roles(two("qnet-ep1", 1)) == (("1", "2", "12"), ("10", "11"), ("3",))
-    pairs = {tuple(ref.scan for ref in task.support) for task in two("open-ep", 0).tasks}
+    pairs = {tuple(ref.scan for ref in task.support) for task in two("open-ep", 0).evaluation.tasks}
     assert pairs == {("10", "11"), ("11", "12"), ("12", "10")}
 
 
@@ -221,7 +229,10 @@ def test_a_protocol_may_list_its_support_scans(tmp_path: Path) -> None:
     plan = make_plan(INDEX, Facts(), "ab" * 8, protocol.evaluation, 1, 0, "g", ("liver",))
     assert roles(plan) == (("1", "2", "3"), ("12",), ("10", "11"))
     two = replace(protocol.evaluation, shots=2)
-    assert make_plan(INDEX, Facts(), "ab" * 8, two, 1, 0, "g", ("liver",)).support_scans == ("12", "11")
+    assert make_plan(INDEX, Facts(), "ab" * 8, two, 1, 0, "g", ("liver",)).evaluation.support_scans == (
+        "12",
+        "11",
+    )
     with pytest.raises(UserError, match="lists 1 support scans for the fold of 10, 11, 12, wanted 2"):
         make_plan(INDEX, Facts(), "ab" * 8, two, 1, 1, "g", ("liver",))
     short = replace(protocol.evaluation, listed_supports=(("tiny", ((5,),)),))

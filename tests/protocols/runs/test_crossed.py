@@ -74,13 +74,13 @@ def plan_of(store: Store, setting: int, *classes: str):  # type: ignore[no-untyp
 def test_training_is_all_of_the_other_dataset_without_the_classes_by_name(work: Path) -> None:
     other, tiny = stores(work)
     first = cross_dataset_plan(plan_of(tiny, 1, "liver", "spleen"), other)
-    assert first.training_scans == ("0", "1", "2", "3") and len(first.training_slices) == 32
-    assert first.hash == plan_of(tiny, 1, "liver", "spleen").hash and first.query_scans == ("2", "3")
+    assert first.training.scans == ("0", "1", "2", "3") and len(first.training.slices) == 32
+    assert first.evaluation == plan_of(tiny, 1, "liver", "spleen").evaluation
     # liver is 1 in one dataset and 7 in the other: by name it is on slices 2 and 3
     liver = cross_dataset_plan(plan_of(tiny, 2, "liver"), other)
-    assert {ref.z for ref in liver.excluded} == {2, 3} and len(liver.excluded) == 8
+    assert {ref.z for ref in liver.training.excluded} == {2, 3} and len(liver.training.excluded) == 8
     both = cross_dataset_plan(plan_of(tiny, 2, "liver", "spleen"), other)
-    assert {ref.z for ref in both.excluded} == {2, 3, 4}
+    assert {ref.z for ref in both.training.excluded} == {2, 3, 4}
     with pytest.raises(UserError, match="'right-kidney' is not annotated in other, so setting 2 can't drop"):
         cross_dataset_plan(plan_of(tiny, 2, "right-kidney"), other)
 

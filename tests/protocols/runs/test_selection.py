@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.main import main
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
-from protocols.runs.selection import scan_before, validation_plan, without_scan, without_validation
+from protocols.runs.selection import scan_before, validation_plan, without_validation
 from results.records.files import read_record
 from results.records.record import Record
 
@@ -33,28 +34,29 @@ def test_the_scan_before_the_fold_leaves_training_and_the_question_stays(store: 
     # ten scans, folds of two: fold 0 asks 0 and 1 from 2, the scan before it is the last
     for fold, scan in ((0, "9"), (1, "1"), (4, "7")):
         plan = plan_of(store, fold, setting=2)
-        assert scan_before(request_of(store), plan) == scan and scan in plan.training_scans
+        assert scan_before(request_of(store), plan.evaluation) == scan and scan in plan.training.scans
         without = without_validation(request_of(store), plan)
-        assert set(plan.training_scans) - set(without.training_scans) == {scan}
-        assert without.hash == plan.hash and without.tasks == plan.tasks
-        dropped = len(plan.training_slices) - len(without.training_slices)
-        assert (dropped, len(plan.excluded) - len(without.excluded)) == (4, 4)
+        assert set(plan.training.scans) - set(without.training.scans) == {scan}
+        assert without.evaluation == plan.evaluation
+        dropped = len(plan.training.slices) - len(without.training.slices)
+        assert (dropped, len(plan.training.excluded) - len(without.training.excluded)) == (4, 4)
 
 
 def test_validation_asks_the_held_out_scan_from_the_folds_support(store: Store) -> None:
     for name in ("alpnet-ep1", "qnet-ep1", "open-ep"):
-        plan = plan_of(store, 0, name)
+        plan = plan_of(store, 0, name).evaluation
         asked = validation_plan(plan, "9", store)
         assert asked.query_scans == ("9",) and asked.classes == plan.classes
         first = plan.tasks[0].support
         assert asked.tasks[0].support == first and len(asked.support_scans) == 1
-    assert validation_plan(plan_of(store, 0), "9", store).tasks[1].support == (SliceRef("2", 3),)
+    assert validation_plan(plan_of(store, 0).evaluation, "9", store).tasks[1].support == (SliceRef("2", 3),)
 
 
 def test_a_scan_that_cannot_be_spared_is_refused(store: Store) -> None:
     from fewshot.base.errors import UserError
 
-    plan = without_scan(plan_of(store, 0), "9")
+    whole = plan_of(store, 0)
+    plan = replace(whole, training=whole.training.without_scan("9"))
     with pytest.raises(UserError, match="scan 9, the one before fold 0, is no training scan"):
         without_validation(request_of(store), plan)
 

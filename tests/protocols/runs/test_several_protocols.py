@@ -81,11 +81,11 @@ def test_four_protocols_give_one_table(work: Path, capsys: pytest.CaptureFixture
 def test_every_slice_is_encoded_once_for_all_protocols(done: Path) -> None:
     store = Store.open(done / "stores" / "tiny")
     plans = [
-        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, 0, group, classes)
+        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, 0, group, classes).evaluation
         for protocol in map(load_protocol, FOUR)
         for group, classes in protocol.groups_for(store.spec).items()
     ]
-    reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
+    reader = SliceReader(store, normalisation(store, "per-scan", ()))
     encoder = Counting()
     found = evaluate(SSLALPNet(encoder).eval(), plans, reader, device=torch.device("cpu"))
     assert len(encoder.seen) == len(set(encoder.seen)) <= 80

@@ -231,7 +231,7 @@ def test_a_file_that_would_answer_two_questions_is_refused(work: Path) -> None:
     store, protocol = Store.open(work / "stores" / "tiny"), load_protocol("alpnet-ep1")
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, 1, 0, "upper", ("liver", "spleen")
-    )
+    ).evaluation
     with pytest.raises(UserError, match="would serve folds 0 and 1"):
         prediction_files(str(work / "theirs"), [plan, dataclasses.replace(plan, fold=1)])
     other = dataclasses.replace(plan.tasks[0], support=(SliceRef("7", 3),))

@@ -218,7 +218,7 @@ def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
         store.index, store.spec, store.hash, asked.protocol.evaluation, 1, 3, "all", store.spec.tested
     )
     encoder, scans, rules, device, seed = told[-1]
-    assert (encoder, scans, device, seed) == ("resnet18", plan.training_scans, CPU, 3)
+    assert (encoder, scans, device, seed) == ("resnet18", plan.training.scans, CPU, 3)
     assert rules.rule == "per-scan" and found.trials[0].before_sha256 is None
     assert len({trial.after_sha256 for trial in found.trials}) == 2
     for trial in found.trials:

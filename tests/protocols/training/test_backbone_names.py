@@ -88,8 +88,8 @@ def test_a_folds_backbone_saw_its_training_scans_and_serves_no_other_fold(
         plan = make_plan(
             store.index, store.spec, store.hash, protocol.evaluation, 1, fold, "upper", ("liver", "spleen")
         )
-        assert about is not None and about.images == slices_of(store, plan.training_scans)
-        assert not set(about.images) & set(slices_of(store, plan.query_scans))
+        assert about is not None and about.images == slices_of(store, plan.training.scans)
+        assert not set(about.images) & set(slices_of(store, plan.evaluation.query_scans))
     assert asked(tmp_path, paths[0], 1) == 2
     assert "saw slice 0 of scan 3, which is a query of fold 1 of tiny" in capsys.readouterr().err
     assert asked(tmp_path, paths[0], 0) == 0

@@ -253,6 +253,8 @@ def test_a_scan_whose_labels_supported_stage_3_is_never_asked(done: Path) -> Non
     rules = load_protocol("alpnet-ep1").evaluation
     plan = make_plan(store.index, store.spec, store.hash, rules, 1, 0, "upper", ("liver", "spleen"))
     assert training_differences(spec, plan, store, "per-scan") == []
-    asks_support = dataclasses.replace(plan, query_scans=("0", "2"), support_scans=("1",))
+    asks_support = dataclasses.replace(
+        plan, evaluation=dataclasses.replace(plan.evaluation, query_scans=("0", "2"), support_scans=("1",))
+    )
     found = training_differences(spec, asks_support, store, "per-scan")
     assert found == ["queries (training saw labels of scan 2)"] and "2" in scans_seen(spec)

@@ -43,7 +43,7 @@ def test_labels_that_only_the_held_out_scan_has_are_missed_before_stage_1(
     whole = pipeline.annotated_pairs
 
     def of_scan_9(index: Any, facts: Any, plan: Any) -> Any:
-        if "9" not in plan.training_scans:
+        if "9" not in plan.training.scans:
             raise UserError("no annotated episode without scan 9")
         return whole(index, facts, plan)
 

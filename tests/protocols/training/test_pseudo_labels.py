@@ -40,7 +40,7 @@ def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     plan = plan_of(store, 1)
     method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
-    spec = model_spec(method, initial, plan, store, "per-scan", superpixels(store).description)
+    spec = model_spec(method, initial, plan.training, store, "per-scan", superpixels(store).description)
     assert spec["pseudo_labels"] == {"kind": "superpixels", "min_size": 60}
     assert set(spec) == {
         "schema", "dataset", "store", "training_scans", "training_slices", "training_slices_hash",
@@ -118,7 +118,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp
         learner, _ = new_learner(method, tmp_path)
         assert method.recipe is not None
         source = supervoxels(store).episodes(
-            SliceReader(store, rules), plan, method.recipe, 0, learner.prepare
+            SliceReader(store, rules), plan.training, method.recipe, 0, learner.prepare
         )
 
         def episodes(steps: range):  # type: ignore[no-untyped-def]
@@ -144,10 +144,10 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp
 def test_setting_2_never_samples_an_excluded_slice(work: Path) -> None:
     store = tiny_store_at(work)
     plan, recipe = plan_of(store, 2), Recipe(episode="supervoxel", augmentation="none", batch=50)
-    excluded = {(scan, z) for scan in plan.training_scans for z in range(8)} - set(plan.training_slices)
+    excluded = {(scan, z) for scan in plan.training.scans for z in range(8)} - set(plan.training.slices)
     assert excluded
     reader = SliceReader(store, normalisation(store, "per-scan", ()))
-    source = supervoxels(store).episodes(reader, plan, recipe, 0, lambda _masks: {})
+    source = supervoxels(store).episodes(reader, plan.training, recipe, 0, lambda _masks: {})
     seen = set()
     for step in range(20):
         episode = source.episode(step)

@@ -1,6 +1,7 @@
 """Q-Net's refinement of a prototype on one query map at test time: Adam on a rebuilding loss (QNET-5).
 
-Shen et al., IntelliSys 2023, arXiv 2208.11451. `baselines/qnet.py` describes the effect of the released loss.
+Shen et al., IntelliSys 2023, arXiv 2208.11451. `baselines/qnet/model.py` describes the effect of the
+released loss.
 """
 
 from __future__ import annotations

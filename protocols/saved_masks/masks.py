@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from episodes.io.nifti import read_nifti
+from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.commands import shared
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from episodes.store.store import Store
-    from results.figures.slice_figures import SliceMasks
-    from results.leaderboard.board import Board, LeaderboardRow
-    from results.records.record import Record
-    from results.records.record_parts import Score
+from protocols.cells.recorded_plan import recorded_plan
+from results.figures.slice_figures import SliceMasks, dice_along_organ
+from results.leaderboard.board import Board, LeaderboardRow
+from results.records.record import Record
+from results.records.record_parts import Score
+from results.summary.frame import mean_of, scan_dice
+from results.summary.screening import record_text
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,14 @@ class Cell:
     folder: Path
 
 
-def open_masks(args: argparse.Namespace, board: Board) -> Store:
-    """Return the store of the board's records; a missing or different store raises `UserError`."""
-    store = shared.open_store(args.work, board.record.dataset.name)
+def check_store(store: Store, board: Board) -> None:
+    """Raise `UserError` if a board's records are of another store."""
     expected = board.record.dataset.hash
     if store.hash != expected:
         raise UserError(
             f"the store in {store.path} has hash {store.hash}, the records are of {expected}; prepare the "
             "dataset as it was"
         )
-    return store
 
 
 def saved_cells(
@@ -53,8 +51,6 @@ def saved_cells(
         paths: canonical JSON of a record -> its file, whose name is the cell's key.
         every_seed: include every seed; else only the first.
     """
-    from results.summary.screening import record_text
-
     cells = []
     blocks = line.row.results if every_seed else line.row.results[:1]
     for record in (record for block in blocks for record in block.cells.values()):
@@ -75,8 +71,6 @@ def defined_scores(cell: Cell) -> Iterator[Score]:
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file raises `UserError`."""
-    from episodes.io.nifti import read_nifti
-
     path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
     if not path.is_file():
         raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
@@ -95,10 +89,6 @@ def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:
 
 def organ_curves(cells: Mapping[str, list[Cell]], store: Store) -> dict[str, dict[str, list[Any]]]:
     """Return method -> class -> points along the organ of every scan."""
-    import numpy as np
-
-    from results.figures.slice_figures import dice_along_organ
-
     curves: dict[str, dict[str, list[Any]]] = {}
     for label, of_method in cells.items():
         for cell in of_method:
@@ -141,8 +131,6 @@ def slice_masks(cells: Mapping[str, list[Cell]], store: Store, group: str) -> li
 
 def _mean(cells: Iterable[Cell], scan: str) -> float:
     """Return the mean Dice of a scan over classes, then over the methods' cells."""
-    from results.summary.frame import mean_of, scan_dice
-
     return mean_of(float(scan_dice(cell.record)[scan]) for cell in cells)
 
 
@@ -153,11 +141,6 @@ def _classes(cells: Mapping[str, Cell], scan: str) -> list[str]:
 
 def _slice_of(title: str, name: str, scan: str, cells: Mapping[str, Cell], store: Store) -> SliceMasks:
     """Return the scored slice with the largest area of the class, with every method's mask on it."""
-    import numpy as np
-
-    from protocols.cells.recorded_plan import recorded_plan
-    from results.figures.slice_figures import SliceMasks
-
     record = next(iter(cells.values())).record
     true = truth(store, name, scan)
     tasks = [

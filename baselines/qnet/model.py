@@ -37,6 +37,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from baselines.qnet.refinement import REFINEMENTS, RefinementStep, refinement_steps
 from fewshot.base.errors import UserError
 from fewshot.encoders.encoder import TwoScaleEncoder
 from fewshot.learners.anomaly import (
@@ -49,10 +50,11 @@ from fewshot.learners.anomaly import (
     pooled_prototype,
     probabilities,
     query_loss,
-    resize_probabilities,
 )
-from fewshot.learners.learner import Branch, Features, PrototypeLearner, Recipe, call_logits
-from fewshot.learners.refinement import REFINEMENTS, RefinementStep, refinement_steps
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch, Features, call_logits
+from fewshot.learners.prototypes import resize_maps
+from fewshot.learners.recipe import Recipe
 
 Maps = tuple[Tensor, Tensor, Tensor]  # fine (N,C,h,w), coarse (N,C,h/2,w/2), threshold (N,1,1,1)
 
@@ -135,7 +137,7 @@ class QNet(PrototypeLearner):
                 if refine:
                     prototypes = self.refine(prototypes, query, cuts)
                 foreground = self.foreground(prototypes, query, cuts)
-                maps.append(resize_probabilities(foreground, size, self.options.align_corners))
+                maps.append(resize_maps(foreground, size, self.options.align_corners))
             share = self.options.fine_weight
             return log_probabilities(share * maps[0] + (1 - share) * maps[1])
 
