@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.encoders.foundation import FoundationThresholdEncoder, is_foundation
 
 CLASSES = 1000  # outputs of ImageNet's classifier, through which the threshold is computed
 
@@ -55,6 +56,13 @@ class ThresholdEncoder(nn.Module):
             pooled = fourth.float().mean(dim=(2, 3))
             thresholds: Tensor = self.reduce1d(self.backbone.get_submodule("fc")(pooled))
         return fine, thresholds[:, :, None, None]
+
+
+def threshold_encoder(name: str, seed: int = 0) -> nn.Module:
+    """Return the encoder of this name with a map of stride 4 and a threshold for every slice."""
+    if is_foundation(name):
+        return FoundationThresholdEncoder(name, seed)
+    return ThresholdEncoder(name, seed=seed)
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ from baselines.gmrd.fill import Fill, Sample, fill_from_samples, random_fill, re
 from baselines.gmrd.losses import inter_loss, intra_loss
 from baselines.resampling import average_under, to_pixels
 from baselines.rpt.losses import likelihood_loss, log_pair
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_encoder import threshold_encoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
@@ -100,8 +100,8 @@ class GMRD(PrototypeLearner):
 
     @classmethod
     def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
+        """Return the encoder of this name with a map of stride 4 and a threshold for every slice."""
+        return threshold_encoder(name, seed)
 
     @classmethod
     def recipe(cls) -> Recipe:

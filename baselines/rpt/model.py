@@ -60,7 +60,7 @@ from baselines.rpt.regions import (
     repeat_means,
     with_corner,
 )
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_encoder import threshold_encoder
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
@@ -113,8 +113,8 @@ class RPT(PrototypeLearner):
 
     @classmethod
     def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
+        """Return the encoder of this name with a map of stride 4 and a threshold for every slice."""
+        return threshold_encoder(name, seed)
 
     @classmethod
     def recipe(cls) -> Recipe:
