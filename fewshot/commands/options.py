@@ -42,7 +42,7 @@ def add_training(parser: argparse.ArgumentParser) -> ArgumentGroup:
     add_encoder(group)
     group.add_argument(
         "--weights", metavar="W",
-        help="random, imagenet, coco, a file or a snapshot's folder, {fold} filled in (default: the encoder's)",
+        help="random, imagenet, coco, a file or a folder, {fold} filled in (default: the encoder's)",
     )  # fmt: skip
     group.add_argument(
         "--steps", type=int, metavar="N", help="training steps, 0 for none (default: the method's recipe)"

@@ -108,9 +108,10 @@ def check_trainable(method: MethodConfig, learner: PrototypeLearner) -> None:
     """Raise `UserError` if a recipe has steps and no weight of the learner has a gradient."""
     assert method.recipe is not None
     if method.recipe.steps and not any(parameter.requires_grad for parameter in learner.parameters()):
+        encoder = method.recipe.encoder
         raise UserError(
-            f"{method.name} on {method.recipe.encoder} has no weight to train, expected 0 steps, found "
-            f"{method.recipe.steps}; give --steps 0, or --encoder {method.recipe.encoder.removesuffix(FROZEN)}"
+            f"{method.name} on {encoder} has no weight to train, expected 0 steps, found "
+            f"{method.recipe.steps}; give --steps 0, or --encoder {encoder.removesuffix(FROZEN)}"
         )
 
 
