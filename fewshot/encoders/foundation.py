@@ -3,7 +3,7 @@
 Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2023, arXiv 2304.07193, as the
 library `transformers` has it. An encoder resizes a slice to whole patches, and the tokens of the last layer
 to the grid of the ResNets, so every learner keeps its constants (docs/methods.md, FOUNDATION-1 to
-FOUNDATION-5). Nothing is downloaded.
+FOUNDATION-6). Nothing is downloaded.
 """
 
 from __future__ import annotations
