@@ -10,7 +10,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,foundation,dev]'
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -5,9 +5,10 @@ RPT and GMRD use the encoder of Q-Net (Shen et al., IntelliSys 2023, arXiv 2208.
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.encoders.foundation import FoundationThresholdEncoder, is_foundation
 
 
 class ThresholdEncoder(TwoScaleEncoder):
@@ -22,3 +23,10 @@ class ThresholdEncoder(TwoScaleEncoder):
         """Return the fine map (N,out_channels,H/4,W/4) and the thresholds (N,1,1,1) float32."""
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
         return self.reduce1(third), self.thresholds(fourth)
+
+
+def threshold_encoder(name: str, seed: int = 0) -> nn.Module:
+    """Return the encoder of this name with a map of stride 4 and a threshold for every slice."""
+    if is_foundation(name):
+        return FoundationThresholdEncoder(name, seed)
+    return ThresholdEncoder(name, seed=seed)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_encoder import threshold_encoder
 from fewshot.base.types import Episode
 from fewshot.learners.learner import LossResult, PrototypeLearner
 
@@ -21,8 +21,8 @@ class ThresholdLearner(PrototypeLearner):
 
     @classmethod
     def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
+        """Return the encoder of this name with a map of stride 4 and a threshold for every slice."""
+        return threshold_encoder(name, seed)
 
     @abstractmethod
     def part_weights(self) -> Mapping[str, float]:

@@ -57,7 +57,8 @@ class FilledSums(nn.Module):
         columns = self.get_parameter("reduce.0.weight").T.contiguous()  # (P,n)
         chosen = torch.where(drawn[:, None], 0.0, columns) if mean else columns
         moved = torch.zeros_like(columns).index_add(0, sources, chosen)
-        cells = spread_masks(moved.T.reshape(-1, SIDE, SIDE), grid, align_corners=True) * side.any()
+        maps = moved.T.contiguous().reshape(-1, SIDE, SIDE)
+        cells = spread_masks(maps, grid, align_corners=True) * side.any()
         if mean:
             drawn_weight = columns.T @ drawn.float()
             share = spread_masks(side.float(), grid, align_corners=True) / side.sum().clamp(min=1)

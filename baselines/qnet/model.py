@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from baselines.qnet.refinement import REFINEMENTS, RefinementStep, refinement_steps
 from fewshot.base.errors import UserError
-from fewshot.encoders.encoder import TwoScaleEncoder
+from fewshot.encoders.foundation import two_scale_encoder
 from fewshot.learners.anomaly import (
     CLASS_WEIGHTS,
     alignment_loss,
@@ -108,8 +108,8 @@ class QNet(PrototypeLearner):
 
     @classmethod
     def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with maps of stride 4 and 8 and a threshold."""
-        return TwoScaleEncoder(name, seed=seed)
+        """Return the encoder of this name with maps of stride 4 and 8 and a threshold."""
+        return two_scale_encoder(name, seed)
 
     def encode(self, images: Tensor) -> Features:
         """Return fine map, coarse map and threshold of images (N,1,H,W); no gradient in evaluation."""

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode, Support
-from fewshot.encoders.encoder import build_encoder
+from fewshot.encoders.foundation import one_map_encoder
 from fewshot.learners.logits import (
     Branch,
     Features,
@@ -101,7 +101,7 @@ class PrototypeLearner(nn.Module):
 
         To load other weights it needs the attributes `name` and `backbone`, as `ResNetEncoder` has.
         """
-        return build_encoder(name, seed)
+        return one_map_encoder(name, seed)
 
     def encode(self, images: Tensor) -> Features:
         """Return the features of images (N,1,H,W) float32: (N,C,h,w), or a tuple of such maps."""
@@ -274,8 +274,8 @@ class PrototypeLearner(nn.Module):
 
 
 def encoder_for(learner: type[Any], name: str, seed: int) -> nn.Module:
-    """Return the encoder of a learner class: that of its `new_encoder`, else that of `build_encoder`."""
-    encoder: nn.Module = getattr(learner, "new_encoder", build_encoder)(name, seed)
+    """Return the encoder of a learner class: that of its `new_encoder`, else that of `one_map_encoder`."""
+    encoder: nn.Module = getattr(learner, "new_encoder", one_map_encoder)(name, seed)
     return encoder
 
 

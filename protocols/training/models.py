@@ -22,6 +22,7 @@ from fewshot.base.locks import locked
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.encoders.foundation import FROZEN
 from fewshot.identity.key_parts import method_key_part
 from fewshot.learners.learner import PrototypeLearner, encoder_for
 from fewshot.learners.recipe import Recipe
@@ -94,6 +95,7 @@ def ensure_model(
     """
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
+    check_trainable(method, learner)
     labels = KINDS[method.recipe.episode](store)
     spec = model_spec(method, initial, plan.training, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
@@ -101,6 +103,17 @@ def ensure_model(
     about = find_pretraining(method.recipe.weights)
     title = f"fold {plan.evaluation.fold}"
     return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def check_trainable(method: MethodConfig, learner: PrototypeLearner) -> None:
+    """Raise `UserError` if a recipe has steps and no weight of the learner has a gradient."""
+    assert method.recipe is not None
+    if method.recipe.steps and not any(parameter.requires_grad for parameter in learner.parameters()):
+        encoder = method.recipe.encoder
+        raise UserError(
+            f"{method.name} on {encoder} has no weight to train, expected 0 steps, found "
+            f"{method.recipe.steps}; give --steps 0, or --encoder {encoder.removesuffix(FROZEN)}"
+        )
 
 
 def host_preparation(learner: PrototypeLearner) -> Prepare | None:

@@ -45,7 +45,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "episodes.sampling.superpixel",
         "episodes.sampling.supervoxel",
     ),
-    "encoder": ("fewshot.encoders.checkpoints", "fewshot.encoders.encoder"),
+    "encoder": ("fewshot.encoders.checkpoints", "fewshot.encoders.encoder", "fewshot.encoders.foundation"),
     "prototypes": ("fewshot.learners.learner", "fewshot.learners.nearest", "fewshot.learners.prototypes"),
     "training": (
         "fewshot.training.loop",

@@ -107,7 +107,7 @@ def test_the_whole_benchmark_runs(tmp_path: Path) -> None:
     assert run.returncode == (0 if all(row["ok"] for row in rows) else 1), run.stderr
     assert all(row.keys() == {"name", "value_U", "target_U", "ok"} for row in rows)
     assert [row["target_U"] for row in rows if row["target_U"] is not None] == [
-        0.8, 0.1, 1.0, 6.0, 1.03, 1.15, 0.02, 0.7, 5.0, 300.0, 1500.0, 4000.0,
+        0.8, 0.1, 1.0, 6.0, 1.03, 1.15, 0.02, 1.1, 1.1, 1.1, 1.1, 0.7, 5.0, 300.0, 1500.0, 4000.0,
     ]  # fmt: skip
     table = written.with_suffix(".txt").read_text()
     assert "encoder  " in table and "backward  " in table and table.count("%") >= 16

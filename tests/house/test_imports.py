@@ -59,6 +59,7 @@ ONE_HOME = {
     "monai": "results.metrics.distances",
     "PIL": "episodes.contrastive.images",
     "kornia": "episodes.contrastive.view_transforms",
+    "transformers": "fewshot.encoders.foundation",
 }
 HEAVY = (
     "torch",
@@ -75,6 +76,7 @@ HEAVY = (
     "numpy",
     "PIL",
     "kornia",
+    "transformers",
 )
 # `fewshot` loads this module on the first use of `fewshot.evaluate` or `fewshot.headline`: one upward import,
 # by name. Users need one module for a learner and its evaluation, and evaluation needs protocols.
@@ -199,6 +201,7 @@ def test_module_keeps_the_import_rule(module: str) -> None:
         ("episodes.pseudo_labels.supervoxels", "def f():\n    from numba import njit"),
         ("episodes.contrastive.batches", "from PIL import Image"),
         ("fewshot.pretraining.densecl", "import kornia.filters"),
+        ("fewshot.encoders.checkpoints", "from transformers import Dinov2Model"),
         ("fewshot.commands.experiment.run", "import torch"),
         ("fewshot.commands.experiment.run", "if True:\n    import torch.nn"),
         ("fewshot.commands.experiment.run", "from episodes.store import Store"),

@@ -11,10 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from baselines.gmrd.model import GMRD
+from baselines.panet import PANet
 from baselines.rpt.model import RPT
 from baselines.threshold_encoder import ThresholdEncoder
+from baselines.universeg import UniverSeg
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import load_released, load_weights
+from fewshot.encoders.encoder import build_encoder
+from protocols.runs.external_checkpoint import external_model
+from protocols.training.method_config import build_method_config
 
 State = Mapping[str, Tensor]
 
@@ -35,7 +40,19 @@ def wrapped_inside(state: State) -> dict[str, Any]:
     return {"state_dict": wrapped(state), "epoch": 3}
 
 
-FORMS = [plain, wrapped, inside, wrapped_inside]
+def under_model(state: State) -> dict[str, Any]:
+    return {"model": dict(state), "optimizer": {"lr": 0.1}, "epoch": 3}
+
+
+def wrapped_under_model(state: State) -> dict[str, Any]:
+    return {"model": wrapped(state), "step": 5}
+
+
+def twice_wrapped(state: State) -> dict[str, Any]:
+    return {"model": {"state_dict": wrapped(wrapped(state))}}
+
+
+FORMS = [plain, wrapped, inside, wrapped_inside, under_model, wrapped_under_model, twice_wrapped]
 
 
 def saved(path: Path, content: Any) -> Path:
@@ -74,6 +91,42 @@ def test_a_backbone_loads_in_every_form_and_the_threshold_stays(
     for name, value in encoder.state_dict().items():
         inner = name.removeprefix("backbone.")
         assert torch.equal(value, state[inner] if inner in state else first[name]), name
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_universeg_loads_in_every_form(form: Callable[[State], Any], tmp_path: Path) -> None:
+    state = {name: value + 0.5 for name, value in UniverSeg().network.state_dict().items()}
+    path = saved(tmp_path / "universeg.pt", form(state))
+    assert_equal(UniverSeg(UniverSeg.Options(weights=str(path))).network, state)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_checkpoint_to_evaluate_loads_in_every_form(form: Callable[[State], Any], tmp_path: Path) -> None:
+    method = build_method_config("panet", {}, encoder="resnet18")
+    state = PANet(build_encoder("resnet18", 7)).state_dict()
+    path = saved(tmp_path / "panet.pth", form(state))
+    assert_equal(external_model(method, path, torch.device("cpu")).learner, state)
+
+
+def test_weights_under_two_names_are_refused(tmp_path: Path) -> None:
+    state = built(1).state_dict()
+    path = saved(tmp_path / "two.pth", {"model": plain(state), "state_dict": plain(state)})
+    with pytest.raises(UserError, match="under state_dict and model, expected one of them"):
+        load_released(path, built(2))
+
+
+def test_files_of_weights_are_read_in_one_place() -> None:
+    root = Path(__file__).resolve().parent.parent
+    readers = {
+        path.relative_to(root).as_posix()
+        for package in ("baselines", "episodes", "fewshot", "protocols", "results")
+        for path in (root / package).rglob("*.py")
+        if "torch.load(" in path.read_text(encoding="utf-8")
+    }
+    assert readers == {
+        "fewshot/encoders/checkpoints.py",
+        "fewshot/contract/training.py",
+    }  # the last: a buffer
 
 
 def test_one_name_without_the_prefix_is_a_fault(tmp_path: Path) -> None:
