@@ -1,17 +1,26 @@
 """Variance components of a row or of a difference: fold (support and model), seed, and scan.
 
-`statsmodels` fits the mixed model by REML to one value per seed and scan: value = mean + fold + seed + fold and
-seed + scan + rest, all random. The components say what would narrow the interval.
+`statsmodels` fits a mixed model by REML to one value per seed, fold and scan: value = mean + fold + seed + fold
+and seed + scan + rest, all random. The components say what would narrow the interval.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from results.inference.interval import VarianceTerm, standard_error, t_quantile
+from results.inference.sample import Sample
+
+MOST_VALUES = 1500  # statsmodels inverts one matrix of this side at every step
 
 
 @dataclass(frozen=True)
 class Design:
-    """A number of folds, seeds and scans per fold."""
+    """A number of folds, of seeds, and of query scans per fold."""
 
     folds: int
     seeds: int
@@ -20,15 +29,15 @@ class Design:
 
 @dataclass(frozen=True)
 class Components:
-    """Standard deviations, in the unit of the values, of the random effects.
+    """Standard deviations of the random effects, in the unit of the values.
 
     Attributes:
-        fold: of folds: support scan and training set.
+        fold: of folds: support scan and training set. With one seed it includes `model`.
         seed: of seeds, the same in every fold; None with one seed.
-        model: of one training: fold and seed together; None with one seed (then part of `fold`).
-        scan: of query scans within a fold.
-        rest: of one seed on one scan; None with one seed (then part of `scan`).
-        design: folds, seeds and scans per fold of the data.
+        model: of one training, fold and seed together; None with one seed.
+        scan: of query scans within a fold. With one seed it includes `rest`.
+        rest: of one seed on one scan; None with one seed.
+        design: folds, seeds and mean number of scans per fold of the data.
     """
 
     fold: float
@@ -39,16 +48,68 @@ class Components:
     design: Design
 
     def half_width(self, design: Design) -> float:
-        """Return the expected half width of the 95 % t interval of another design with two folds or more."""
-        from results.inference.interval import t_quantile
+        """Return the half width of the 95 % interval of a design of two folds or more, by these components.
 
+        Fold means and seeds are two terms of the variance, with F - 1 and S - 1 degrees of freedom.
+        """
         seed, model, rest = (part or 0.0 for part in (self.seed, self.model, self.rest))
         folds, seeds, scans = design.folds, design.seeds, design.scans
-        variance = (
-            self.fold**2 / folds
-            + seed**2 / seeds
-            + model**2 / (folds * seeds)
-            + self.scan**2 / (folds * scans)
-            + rest**2 / (folds * seeds * scans)
+        of_fold = self.fold**2 + model**2 / seeds + (self.scan**2 + rest**2 / seeds) / scans
+        terms = [VarianceTerm("folds", of_fold / folds, folds - 1)]
+        if seeds > 1:
+            terms.append(VarianceTerm("seeds", seed**2 / seeds, seeds - 1))
+        error, degrees = standard_error(terms)
+        return t_quantile(degrees) * error
+
+
+def variance_components(sample: Sample) -> Components | None:
+    """Return the components of a row, or of a difference of rows with the same seeds.
+
+    None for fewer than two folds, for folds of one scan, for rows that differ in seeds, and for more than
+    `MOST_VALUES` values.
+    """
+    values = sample.seed_scans
+    if values is None:
+        return None
+    seeds, folds, scans = np.nonzero(~np.isnan(values))
+    counts = (~np.isnan(values[0])).sum(axis=1)
+    if len(set(folds)) < 2 or counts.max() < 2 or len(seeds) > MOST_VALUES:
+        return None
+    frame = pd.DataFrame({"seed": seeds, "fold": folds, "scan": scans, "y": values[seeds, folds, scans]})
+    effects = {"fold": "0 + C(fold)"}
+    if len(values) > 1:
+        effects |= {
+            "seed": "0 + C(seed)", "model": "0 + C(fold):C(seed)", "scan": "0 + C(scan)",
+        }  # fmt: skip
+    deviations, rest = _fit(frame, effects)
+    design = Design(len(set(folds)), len(values), float(counts[counts > 0].mean()))
+    if len(values) == 1:
+        return Components(deviations["fold"], None, None, rest, None, design)
+    return Components(
+        deviations["fold"], deviations["seed"], deviations["model"], deviations["scan"], rest, design
+    )
+
+
+def _fit(frame: pd.DataFrame, effects: dict[str, str]) -> tuple[dict[str, float], float]:
+    """Return the standard deviation of each effect and of the rest, by REML; all rows are one group."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+    scale = float(frame["y"].std(ddof=1))
+    if not scale > 1e-12:
+        return dict.fromkeys(effects, 0.0), 0.0
+    scaled = frame.assign(y=(frame["y"] - frame["y"].mean()) / scale, everything=1)
+    with warnings.catch_warnings():
+        # a component at its bound of 0 is an answer, and statsmodels warns of it
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        model = MixedLM.from_formula(
+            "y ~ 1", groups="everything", re_formula="0", vc_formula=effects, data=scaled
         )
-        return t_quantile(folds - 1) * float(variance**0.5)
+        fit = model.fit(reml=True, method=["lbfgs", "powell"])
+    names = model.exog_vc.names
+    variances = dict(zip(names, np.asarray(fit.vcomp), strict=True))
+    return (
+        {name: scale * float(max(variances[name], 0.0)) ** 0.5 for name in effects},
+        scale * float(fit.scale) ** 0.5,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ def mean_of_defined(values: Floats, axis: int) -> Floats:
     return divided(np.where(defined, values, 0.0).sum(axis=axis), defined.sum(axis=axis))
 
 
-def divided(numerator: Floats, denominator: NDArray[np.number]) -> Floats:
+def divided(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
     """Return the elementwise quotient; NaN where the denominator is 0."""
     quotient = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) > 0)
