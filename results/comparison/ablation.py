@@ -1,7 +1,7 @@
 """The table of an ablation: rows of records under several seeds, and intervals of their differences.
 
-`results/summary/frame.py` computes the means of a row. `results/inference` computes the interval of a difference,
-with folds and seeds paired.
+`results/summary/frame.py` computes the means of a row. `results/inference` computes the interval of a
+difference, with folds and seeds paired.
 """
 
 from __future__ import annotations

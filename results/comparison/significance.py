@@ -26,7 +26,7 @@ class Comparison:
         a, b: labels of the rows.
         seeds_a, seeds_b: their seeds.
         rows: differences over all classes and per class.
-        components: variance components of the difference over all classes; None if there are none.
+        components: variance components of the difference over all classes; None if they cannot be estimated.
         left_out: a line for each omission.
     """
 

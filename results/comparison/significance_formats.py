@@ -51,8 +51,8 @@ def verdict(comparison: Comparison) -> str:
         return "no test: an interval needs two folds"
     if overall.is_significant is None:
         return (
-            "1 seed: no significance is claimed, as nothing shows how far a seed moves the difference; the "
-            "interval is over folds alone"
+            "1 seed: no significance is claimed, since nothing shows how far a seed moves the difference; "
+            "the interval is over folds alone"
         )
     says = "excludes 0: A and B differ" if overall.is_significant else "holds 0: no difference is shown"
     return f"the 95 % interval of all classes {says}"
@@ -76,8 +76,8 @@ def comparison_notes(comparison: Comparison) -> list[str]:
             f"{_p(flip.smallest)} (2 / 2^{flip.folds})"
         )
     lines += [
-        "A, B, A - B: percent, mean over folds; seeds are averaged in each fold first; interval: 95 %, t over "
-        "fold differences, with the seeds' own variance (docs/statistics.md); t p: of the same statistic",
+        "A, B, A - B: percent, mean over folds; seeds are averaged in each fold first; interval: 95 %, t "
+        "over fold differences, with the seeds' own variance (docs/statistics.md); t p: of that statistic",
         "Holm p: t p of a class, corrected over the classes; secondary",
         "scans, A better, median, rank-biserial: description of single scans, no test, since the scans of a "
         "fold share support and model; rank-biserial: (W+ - W-) / (W+ + W-) of Wilcoxon's signed ranks",
@@ -93,7 +93,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 def component_notes(components: Components | None) -> list[str]:
     """Return the variance components in points, and what would narrow the interval, with numbers."""
     if components is None:
-        return []
+        return ["variance components: not estimated; they need two folds of two scans and the same seeds"]
     design = components.design
     names = {
         "fold (support, training set)": components.fold, "seed": components.seed,

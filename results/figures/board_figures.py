@@ -58,7 +58,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def draw_by_class(board: Board, stem: Path) -> list[Path]:
     """Draw one panel per class and one for the mean, with one line per method; return the files.
 
-    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its interval (`Number.interval`).
+    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its interval.
     Raises `UserError` if no row has a number.
     """
     lines = _with_numbers(board)

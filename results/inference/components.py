@@ -1,7 +1,7 @@
 """Variance components of a row or of a difference: fold (support and model), seed, and scan.
 
-`statsmodels` fits a mixed model by REML to one value per seed, fold and scan: value = mean + fold + seed + fold
-and seed + scan + rest, all random. The components say what would narrow the interval.
+`statsmodels` fits a mixed model by REML to one value per seed, fold and scan. A value is the mean plus the
+effects of fold, seed, fold and seed, scan, and a rest, all random. They say what would narrow the interval.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Components:
 def variance_components(sample: Sample) -> Components | None:
     """Return the components of a row, or of a difference of rows with the same seeds.
 
-    None for fewer than two folds, for folds of one scan, for rows that differ in seeds, and for more than
-    `MOST_VALUES` values.
+    None for fewer than two folds, for folds of one scan, for rows that differ in seeds, for more than
+    `MOST_VALUES` values, and where REML does not converge.
     """
     values = sample.seed_scans
     if values is None:
@@ -81,7 +81,10 @@ def variance_components(sample: Sample) -> Components | None:
         effects |= {
             "seed": "0 + C(seed)", "model": "0 + C(fold):C(seed)", "scan": "0 + C(scan)",
         }  # fmt: skip
-    deviations, rest = _fit(frame, effects)
+    fitted = _fit(frame, effects)
+    if fitted is None:
+        return None
+    deviations, rest = fitted
     design = Design(len(set(folds)), len(values), float(counts[counts > 0].mean()))
     if len(values) == 1:
         return Components(deviations["fold"], None, None, rest, None, design)
@@ -90,23 +93,27 @@ def variance_components(sample: Sample) -> Components | None:
     )
 
 
-def _fit(frame: pd.DataFrame, effects: dict[str, str]) -> tuple[dict[str, float], float]:
-    """Return the standard deviation of each effect and of the rest, by REML; all rows are one group."""
+def _fit(frame: pd.DataFrame, effects: dict[str, str]) -> tuple[dict[str, float], float] | None:
+    """Return the standard deviation of each effect and of the rest; None where REML does not converge.
+
+    All rows are one group, so the effects may cross.
+    """
     from statsmodels.regression.mixed_linear_model import MixedLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+    from statsmodels.tools.sm_exceptions import ModelWarning
 
     scale = float(frame["y"].std(ddof=1))
     if not scale > 1e-12:
         return dict.fromkeys(effects, 0.0), 0.0
     scaled = frame.assign(y=(frame["y"] - frame["y"].mean()) / scale, everything=1)
     with warnings.catch_warnings():
-        # a component at its bound of 0 is an answer, and statsmodels warns of it
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
+        # statsmodels warns of a component at its bound, 0, which is a result; `converged` is checked below
+        warnings.simplefilter("ignore", ModelWarning)
         model = MixedLM.from_formula(
             "y ~ 1", groups="everything", re_formula="0", vc_formula=effects, data=scaled
         )
         fit = model.fit(reml=True, method=["lbfgs", "powell"])
+    if not fit.converged:
+        return None
     names = model.exog_vc.names
     variances = dict(zip(names, np.asarray(fit.vcomp), strict=True))
     return (

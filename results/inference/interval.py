@@ -4,11 +4,12 @@ The variance of the mean is a sum of terms (Satterthwaite 1946, degrees of freed
 
 - folds: variance of the F fold means over F, with F - 1 degrees of freedom. Alone it is the t interval.
 - seeds: a seed has the same start in every fold. In a table of S seeds and F folds its own variance is
-  (MS seeds - MS residual) / (S F), added where it is positive.
-- shared scans: two folds that query one scan (`qnet-ep1`, `catnet-ep1`) have correlated means. The scan counts
-  as one: its variance, estimated within folds, enters the covariance of the two means.
-- supports: under `open-ep` all folds use the same support scans. Support scans are resampled, crossed with the
-  query scans of the folds.
+  (MS seeds - MS residual) / (S F). It is added where the F test of the two mean squares has p < 0.25, the
+  usual level of a preliminary test before mean squares are pooled (Bancroft 1964).
+- shared scans: two folds that query one scan (`qnet-ep1`, `catnet-ep1`) have correlated means. The scan
+  counts as one: its variance, estimated within folds, is the covariance of the two means.
+- supports: under `open-ep` all folds use the same support scans. Support scans are resampled, crossed with
+  the query scans of the folds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from results.summary.arrays import Floats, divided, mean_of_defined
 
 LEVEL = 0.95
 SUPPORT_DRAWS = 2000
+POOLING = 0.25  # level of the preliminary test of seeds
 ROUNDING = 1e-24  # a variance below it, of ratios in [-1, 1], is a rounding error
 
 
@@ -35,7 +37,7 @@ class Interval:
         low, high: its ends.
         level: nominal coverage over folds, supports and seeds.
         degrees: degrees of freedom of its t quantile.
-        covers_seeds: False if a row has a random start and one seed. The interval is then over folds alone, and
+        covers_seeds: False if a row depends on a seed and has one. The interval is then over folds alone, and
             no table calls it by its level.
     """
 
@@ -67,7 +69,7 @@ def t_interval(sample: Sample, level: float = LEVEL) -> Interval | None:
 
 
 def t_p_value(sample: Sample) -> float | None:
-    """Return the two-sided p of the mean 0 by the same variance; None without an interval or without variance."""
+    """Return the two-sided p of the mean 0 by the same variance; None without interval or variance."""
     from scipy.special import stdtr
 
     terms = variance_terms(sample)
@@ -108,7 +110,9 @@ def t_quantile(degrees: float, level: float = LEVEL) -> float:
 
 
 def _seed_terms(table: Floats) -> list[VarianceTerm]:
-    """Return the terms of the seeds' own variance; [] for one seed or where it is not positive."""
+    """Return the terms of the seeds' own variance; [] for one seed or if the preliminary test finds none."""
+    from scipy.special import fdtrc
+
     table = table[:, ~np.isnan(table).any(axis=0)]
     seeds, folds = table.shape
     if seeds < 2 or folds < 2:
@@ -118,7 +122,9 @@ def _seed_terms(table: Floats) -> list[VarianceTerm]:
     degrees = (seeds - 1) * (folds - 1)
     rest = table - of_seeds[:, None] - of_folds[None, :] + table.mean()
     residual = float((rest**2).sum()) / degrees
-    if between <= residual:
+    if between <= residual + ROUNDING:
+        return []
+    if residual > ROUNDING and fdtrc(seeds - 1, degrees, between / residual) >= POOLING:
         return []
     return [
         VarianceTerm("seeds", between / (seeds * folds), seeds - 1),

@@ -1,6 +1,6 @@
 """Interval of a row's rank from joint draws of all rows: the same folds for every row.
 
-A replicate moves every fold by the same normal weight for all rows and shares one chi-square scale, so that the
+A replicate draws one normal weight per fold and one chi-square scale, the same for all rows, so that the
 difference of any two rows has the distribution of its t interval. Seeds add their own variance per row.
 """
 
@@ -45,8 +45,8 @@ def draw_means(samples: Sequence[Sample], replicates: int = REPLICATES) -> Float
 def rank_intervals(samples: Sequence[Sample], level: float = LEVEL) -> list[tuple[int, int] | None]:
     """Return the interval (low, high) of each row's rank; rank 1 is the largest mean, ties share the best.
 
-    A row with one seed has no interval, since nothing shows how far a seed moves it. For the other rows it may
-    stand on either side: it leaves their low end and adds 1 to their high end.
+    A row with one seed has no interval, since nothing shows how far a seed moves it. It may stand on either
+    side of the other rows: it leaves their low end and adds 1 to their high end.
     """
     covered = [row for row, sample in enumerate(samples) if sample.covers_seeds]
     ends: list[tuple[int, int] | None] = [None] * len(samples)
