@@ -108,6 +108,7 @@ def _fit(frame: pd.DataFrame, effects: dict[str, str]) -> tuple[dict[str, float]
     with warnings.catch_warnings():
         # statsmodels warns of a component at its bound, 0, which is a result; `converged` is checked below
         warnings.simplefilter("ignore", ModelWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
         model = MixedLM.from_formula(
             "y ~ 1", groups="everything", re_formula="0", vc_formula=effects, data=scaled
         )
