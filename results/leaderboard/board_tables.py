@@ -67,12 +67,14 @@ def interval_notes(board: Board) -> list[str]:
     if any(len(line.row.seeds) > 1 for line in board.lines):
         seeds = ", ".join(map(str, sorted({seed for line in board.lines for seed in line.row.seeds})))
         lines.append(f"seeds: {seeds}")
-    if any("1" in line.marks for line in board.lines):
-        lines.append('"1 seed" behind an interval: over folds alone; no level is claimed')
     if any(line.ranks is not None for line in board.lines):
         lines.append(
-            "in brackets the 95 % interval of the rank, from draws of the same fold means for every row; a "
-            "row with 1 seed has none, and may stand on either side of the others"
+            "in brackets the 95 % interval of the rank, from draws of the same fold means for every row"
+        )
+    if any("1" in line.marks for line in board.lines):
+        lines.append(
+            '"1 seed" behind an interval: over folds alone; no level is claimed. The rank of such a row has no '
+            "interval, and it may stand on either side of the others"
         )
     return lines
 

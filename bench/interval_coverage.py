@@ -238,7 +238,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=3000, help="draws of each world (default: 3000)")
-    parser.add_argument("--out", type=Path, default=HERE / "coverage.json", help="file of the result")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "interval_coverage.json", help="file of the result"
+    )
     args = parser.parse_args(argv)
     rows = measured(args.draws)
     print(table(rows))
