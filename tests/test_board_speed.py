@@ -58,8 +58,9 @@ from results.summary.screening import screen_records
 board = leaderboard(screen_records([Path(sys.argv[1])]).records, "tiny", 2)
 text = render_board(board, "html")
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(json.dumps({"scores": sum(line.scores for line in board.lines), "seconds": time.process_time(),
-                  "megabytes": int(peak.split()[1]) / 1024, "ranks": all(line.ranks for line in board.lines)}))
+scores, ranks = sum(line.scores for line in board.lines), all(line.ranks for line in board.lines)
+print(json.dumps({"scores": scores, "seconds": time.process_time(), "ranks": ranks,
+                  "megabytes": int(peak.split()[1]) / 1024}))
 """
 
 

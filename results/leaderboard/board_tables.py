@@ -73,8 +73,8 @@ def interval_notes(board: Board) -> list[str]:
         )
     if any("1" in line.marks for line in board.lines):
         lines.append(
-            '"1 seed" behind an interval: over folds alone; no level is claimed. The rank of such a row has no '
-            "interval, and it may stand on either side of the others"
+            '"1 seed" behind an interval: over folds alone; no level is claimed. The rank of such a row has '
+            "no interval, and the row may stand on either side of the others"
         )
     return lines
 
