@@ -45,8 +45,8 @@ def draw_board(
     drawn = [
         DrawnFigure(
             f"{unit} by class and method",
-            "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its 95 % "
-            "bootstrap interval.",
+            "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its "
+            "interval over folds and seeds, over folds alone for a row with 1 seed.",
             tuple(draw_by_class(made, out / "by-class")),
         ),
         DrawnFigure(

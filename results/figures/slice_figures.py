@@ -15,7 +15,7 @@ from results.figures.board_figures import MOST, save, strokes, style
 from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 from results.metrics.counts import count, dice
-from results.summary.statistics import Floats, mean_of_defined
+from results.summary.arrays import Floats, mean_of_defined
 
 BINS = 10
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.tolerance_mm < float("inf"):
         raise UserError(f"--tolerance-mm {args.tolerance_mm}: wanted 0 or more millimetres")
     screened, status = shared_board.screened(args)
-    made = leaderboard(screened.records, args.dataset, args.setting, args.protocol, replicates=1)
+    made = leaderboard(screened.records, args.dataset, args.setting, args.protocol)
     store = shared.open_store(args.work, made.record.dataset.name)
     check_store(store, made)
     rows = []

@@ -1,4 +1,4 @@
-"""Print the leaderboard of a dataset and setting: intervals, ranks, marks, and published numbers beside them.
+"""Print the leaderboard of a dataset and setting: intervals over folds, ranks, marks, and published numbers.
 
 Examples:
   fewshot leaderboard --dataset chaost2

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import making
-import numpy as np
 import pytest
+from scipy import stats
 
 from baselines.dspnet.explanation import VARIANTS
 from baselines.dspnet.model import DSPNet
@@ -17,11 +17,10 @@ from baselines.yardsticks import CopySupport
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from protocols.studies.ablations import build_ablation
-from results.comparison.ablation import AblationRow, ablation_table, difference_interval
+from results.comparison.ablation import AblationRow, ablation_table
 from results.records.files import read_records
 from results.records.record import Record
 from results.records.record_parts import Score
-from results.summary.frame import Means, record_frame, scan_means
 
 MODEL = ["--encoder", "resnet18", "--weights", "random", "--steps", "1"]
 ASKED = ["--dataset", "tiny", "--setting", "2", "--folds", "0", "--groups", "upper"]
@@ -36,62 +35,47 @@ def record(fold: int, scores: list[Score], **more: Any) -> Record:
     whole = making.record(
         fold, "g", [making.score("a", "1", 1), making.score("b", "1", 1)],
         grid={"folds": 2, "groups": {"g": ["a", "b"]}}, setting=1, training={"slices_excluded": 0},
-        method={"name": "dspnet"}, model={"steps": 1}, **more,
+        method={"name": "dspnet"}, **{"model": {"steps": 1}, **more},
     )  # fmt: skip
     return dataclasses.replace(whole, scores=tuple(scores))
 
 
-def means(*folds: dict[str, list[float | None]]) -> Means:
-    """Return the means of one seed: for each fold the Dice of its scans by class."""
-    records = []
-    for fold, by_class in enumerate(folds):
-        named = [(name, scan, dice) for name, dices in by_class.items() for scan, dice in enumerate(dices)]
-        records.append(record(fold, [score(name, f"{fold}{scan}", dice) for name, scan, dice in named]))
-    return Means(scan_means(record_frame(records)))
+def seed_records(*dices: float, seed: int = 0) -> list[Record]:
+    """Return the records of one seed: two scans in each fold, both with the fold's Dice in both classes."""
+    return [
+        record(
+            fold,
+            [score(name, f"{fold}{scan}", dice) for name in ("a", "b") for scan in range(2)],
+            model={"steps": 1, "seed": seed},
+        )
+        for fold, dice in enumerate(dices)
+    ]
 
 
-def test_the_interval_of_two_scans_is_their_range() -> None:
-    """Each scan alone is drawn twice in a quarter of the draws, more than 2.5 % at either end."""
-    found = difference_interval(means({"a": [0.5, 0.9]}), means({"a": [0.4, 0.6]}))
-    assert found == pytest.approx((0.1, 0.3), abs=1e-15)
+def test_the_interval_is_t_over_paired_folds_and_marked_with_one_seed() -> None:
+    ours, theirs = (0.6, 0.75), (0.5, 0.7)
+    rows = [AblationRow(label, {0: seed_records(*dices)}) for label, dices in (("x", theirs), ("y", ours))]
+    low, high = stats.ttest_1samp([0.10, 0.05], 0).confidence_interval(0.95)
+    text = ablation_table(rows)
+    assert f"+7.50  {100 * low:+.2f} to {100 * high:+.2f}, 1 seed" in text
+    assert (
+        "interval: t over fold differences alone, 1 seed; no level is claimed." in text and "95 %" not in text
+    )
 
 
-def test_one_scan_a_fold_leaves_no_doubt() -> None:
-    ours = means({"a": [0.5], "b": [0.7]}, {"a": [0.9], "b": [0.1]})
-    theirs = means({"a": [0.4], "b": [0.4]}, {"a": [0.6], "b": [0.2]})
-    assert difference_interval(ours, theirs, draws=50) == pytest.approx((0.15, 0.15), abs=1e-15)
-
-
-def test_the_interval_is_that_of_all_draws() -> None:
-    """All 27 draws of three scans, listed, at the level whose ends are steps of probability 4/27."""
-    differences = (0.0, 0.3, 0.9)
-    every = sorted(np.mean(drawn) for drawn in itertools.product(differences, repeat=3))
-    ours, theirs = means({"a": [0.1, 0.5, 1.0]}), means({"a": [0.1, 0.2, 0.1]})
-    found = difference_interval(ours, theirs, level=0.8)
-    # 1/27 < 0.1 < 4/27
-    assert found == pytest.approx((every[2], every[-3]), abs=1e-12)
-
-
-def test_scans_are_paired_and_drawn_within_folds() -> None:
-    """Rows that differ by one constant have no interval, however much scans differ, as folds are kept."""
-    ours = [[0.1, 0.9, 0.4], [0.7, 0.3]]
-    theirs = [[dice - (0.25 if fold else 0.05) for dice in dices] for fold, dices in enumerate(ours)]
-    pair = (means(*({"a": list[float | None](dices)} for dices in row)) for row in (ours, theirs))
-    assert difference_interval(*pair) == pytest.approx((0.15, 0.15), abs=1e-12)
-
-
-def test_a_class_without_a_drawn_dice_is_left_out_of_the_draw() -> None:
-    ours = means({"a": [0.5, 0.5], "b": [None, 0.9]})
-    theirs = means({"a": [0.0, 0.0], "b": [0.0, 0.0]})
-    # both scans 0: class one alone, 0.5 - 0; else (0.5 + 0.9) / 2
-    assert difference_interval(ours, theirs) == pytest.approx((0.5, 0.7), abs=1e-12)
-
-
-def test_draws_follow_from_names_and_scans() -> None:
-    ours, theirs = means({"a": [0.1, 0.5, 0.8]}), means({"a": [0.2, 0.1, 0.3]})
-    first = difference_interval(ours, theirs, "x", draws=20)
-    assert first == difference_interval(ours, theirs, "x", draws=20)
-    assert first != difference_interval(ours, theirs, "y", draws=20)
+def test_seeds_are_paired_and_their_variance_is_added() -> None:
+    """Seeds that move both rows alike cancel; seeds that move one row widen its interval."""
+    theirs = {seed: seed_records(0.5 + shift, 0.7 + shift, seed=seed) for seed, shift in enumerate((0, 0.1))}
+    alike = {seed: seed_records(0.6 + shift, 0.75 + shift, seed=seed) for seed, shift in enumerate((0, 0.1))}
+    fixed = {seed: seed_records(0.65, 0.80, seed=seed) for seed in range(2)}
+    widths = []
+    for ours in (alike, fixed):
+        text = ablation_table([AblationRow("x", theirs), AblationRow("y", ours)])
+        low, high = text.splitlines()[6].split("  ")[-1].split(" to ")
+        widths.append(float(high) - float(low))
+        assert "1 seed" not in text and "interval: 95 %" in text
+    low, high = stats.ttest_1samp([0.10, 0.05], 0).confidence_interval(0.95)
+    assert widths[0] == pytest.approx(100 * (high - low), abs=0.02) and widths[1] > widths[0]
 
 
 def test_the_table_by_hand() -> None:
@@ -104,9 +88,9 @@ def test_the_table_by_hand() -> None:
     rows = [AblationRow("neither", seeds(0.5, 0.6, 0.7)), AblationRow("both", seeds(0.8, 0.8, 0.8))]
     text = ablation_table(rows)
     lines = [line.split() for line in text.splitlines()]
-    assert lines[3] == ["modules", "a", "b", "mean", "±", "seeds", "minus", "neither", "95", "%", "interval"]
+    assert lines[3] == ["modules", "a", "b", "mean", "±", "seeds", "minus", "neither", "interval"]
     assert lines[5] == ["neither", "60.00", "60.00", "60.00", "10.00"]
-    assert lines[6] == ["both", "80.00", "80.00", "80.00", "0.00", "+20.00", "+20.00", "to", "+20.00"]
+    assert lines[6] == ["both", "80.00", "80.00", "80.00", "0.00", "+20.00", "-"]
     assert (
         "INCOMPLETE: 1 of 2 cells" in text and "initial weights: RANDOM" in text and "seeds 0, 1, 2" in text
     )

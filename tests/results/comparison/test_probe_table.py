@@ -1,4 +1,4 @@
-"""The probe's arithmetic: recalls by hand, undefined ones, and the bootstrap of seeds and scans."""
+"""The probe's arithmetic: recalls by hand, undefined ones, and intervals over folds and seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from results.comparison.probe import (
     Probe,
@@ -80,45 +81,47 @@ def test_a_class_that_no_scan_shows_is_undefined_everywhere() -> None:
     made = probe({0: [(0, 10), (0, 10)]}, {0: [[(0, 1), (0, 2)]]}, {0: [[(0, 3), (0, 5)]]})
     assert np.isnan(summary(recalls(made, "before"))[0])
     assert summary(recalls(made, "before"))[1:] == pytest.approx([0.15, 0.15])
-    assert difference_intervals(made)[0] is None and difference_intervals(made)[2] is not None
+    assert difference_intervals(made) == [None] * 3
     told = probe_json(made)
     assert told["before"] == {"liver": None, "background": 0.15000000000000002, "mean": 0.15000000000000002}
     text = probe_table(made)
     assert text.splitlines()[5].split() == ["seed", "0", "before", "undefined", "15.0", "15.0"]
-    assert "undefined, left out of their means: 2 of 4" in text and "one seed: it does not cover" in text
+    assert "undefined, left out of their means: 2 of 4" in text and "1 seed: over folds alone" in text
 
 
-def test_the_interval_draws_seeds_and_scans() -> None:
-    """Of 2 x 2 each cell is drawn alone in 1/16, its seed or scan with both of the other in 1/8 of draws."""
-    made = one_class((0, 10), (40, 90))
-    assert difference_intervals(made)[1] == pytest.approx((0.0, 0.9), abs=1e-12)
-    # from below 0.00 (1/16), 0.05 (1/8); from above 0.90 (1/16), 0.65 (1/8)
-    assert difference_intervals(made, level=0.8)[0] == pytest.approx((0.05, 0.65), abs=1e-12)
-
-
-def test_one_seed_leaves_the_scans_and_one_scan_the_seeds() -> None:
-    assert difference_intervals(one_class((10, 70)))[1] == pytest.approx((0.1, 0.7), abs=1e-12)
-    assert difference_intervals(one_class((10,), (70,)))[1] == pytest.approx((0.1, 0.7), abs=1e-12)
-    assert difference_intervals(one_class((10,))) == [None, None]
-
-
-def test_the_same_seeds_are_drawn_in_every_fold() -> None:
-    """Folds that differ by seed in opposite ways leave no doubt, as seeds are drawn once for all."""
-    none = [[(0,)], [(0,)]]
-    made = probe(
-        {0: [(100,)], 1: [(100,)]}, {0: none, 1: none}, {0: [[(10,)], [(90,)]], 1: [[(90,)], [(10,)]]}
+def folds_of_one_class(*folds: tuple[int, ...]) -> Probe:
+    """Every fold has one scan of 100 cells, none found before, and so many after by seed."""
+    numbers = range(len(folds))
+    return probe(
+        {fold: [(100,)] for fold in numbers},
+        {fold: [[(0,)]] * len(folds[0]) for fold in numbers},
+        {fold: [[(hits,)] for hits in folds[fold]] for fold in numbers},
     )
-    assert difference_intervals(made)[1] == pytest.approx((0.5, 0.5), abs=1e-12)
 
 
-def test_equal_probes_have_equal_intervals_and_before_and_after_are_paired() -> None:
-    asked = {0: [(100, 100)] * 3}
-    before = {0: [[(10, 80), (50, 30), (70, 20)], [(20, 60), (30, 10), (0, 70)]]}
-    after = {0: [[tuple(n + 20 for n in scan) for scan in seed] for seed in before[0]]}
-    made = probe(asked, before, after)  # type: ignore[arg-type]
-    assert difference_intervals(made) == difference_intervals(made)
-    for ends in difference_intervals(made):
-        assert ends == pytest.approx((0.2, 0.2), abs=1e-12)
+def test_the_interval_is_t_over_folds() -> None:
+    made = folds_of_one_class((10, 30), (50, 50), (70, 50))  # folds 20 50 60; seeds do not differ alike
+    low, high = stats.ttest_1samp([0.2, 0.5, 0.6], 0).confidence_interval(0.95)
+    for interval in difference_intervals(made):
+        assert interval is not None and interval.covers_seeds
+        assert (interval.low, interval.high) == pytest.approx((low, high))
+    alone = difference_intervals(folds_of_one_class((20,), (50,), (60,)))[0]
+    assert alone is not None and not alone.covers_seeds
+    text = probe_table(folds_of_one_class((20,), (50,), (60,)))
+    assert ", 1 seed" in text
+    assert "1 seed: over folds alone, no level is claimed" in text
+
+
+def test_seeds_that_differ_alike_in_every_fold_widen_the_interval() -> None:
+    made = difference_intervals(folds_of_one_class((0, 40), (30, 70), (40, 80)))[0]
+    plain = difference_intervals(folds_of_one_class((20, 20), (50, 50), (60, 60)))[0]
+    assert made is not None and plain is not None
+    assert made.high - made.low > plain.high - plain.low
+
+
+def test_one_fold_has_no_interval() -> None:
+    assert difference_intervals(one_class((10, 70), (20, 30))) == [None, None]
+    assert "one fold has none" in probe_table(one_class((10, 70), (20, 30)))
 
 
 def test_the_table_by_hand() -> None:
@@ -136,7 +139,7 @@ def test_the_table_by_hand() -> None:
         ["mean", "after", "70.0", "80.0", "75.0"],
         ["mean", "difference", "+10.0", "+20.0", "+15.0"],
     ]
-    assert " ".join(lines[15]) == ("95 % interval difference +10.0 to +10.0 +20.0 to +20.0 +15.0 to +15.0")
+    assert lines[15] == ["interval", "difference", "-", "-", "-"]
     for words in ("chance of the mean: 50.0 (1 of 2", "keys of each class, by fold: 7;", "31 of 640", "=2"):
         assert words in text
     assert "MARKED" not in text and "undefined" not in text

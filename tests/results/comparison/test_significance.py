@@ -15,6 +15,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.commands.main import main
 from results.comparison.significance import Comparison, compare
+from results.comparison.significance_formats import comparison_notes, verdict
 from results.records.files import write_record
 from results.records.record import Record
 
@@ -41,41 +42,67 @@ def answers(name: str, seed: int = 0, shift: int = 0) -> list[Record]:
 
 
 def comparison(records: list[Record], a: str = "a", b: str = "b", **named: Any) -> Comparison:
-    return compare(records, a, b, "tiny", 2, replicates=500, **named)
+    return compare(records, a, b, "tiny", 2, **named)
+
+
+def two_seeds(name: str) -> list[Record]:
+    return answers(name) + answers(name, seed=1)
 
 
 def test_a_case_worked_by_hand() -> None:
-    kidney, liver, spleen, whole = comparison(answers("a") + answers("b")).differences
+    kidney, liver, spleen, whole = comparison(two_seeds("a") + two_seeds("b")).differences
     # fold means of kidney: (10 - 2 + 20) / 3 = 28 / 3 and 7 / 2, mean 77 / 12
-    assert kidney.estimate == pytest.approx(0.77 / 12) and kidney.scans == 5
+    assert kidney.estimate == pytest.approx(0.77 / 12)
     assert kidney.a - kidney.b == pytest.approx(kidney.estimate)
-    # sizes 2 2 5 10 20 have ranks 1.5 1.5 3 4 5; W- = 1.5; of 32 signs 3 have W- <= 1.5: {} and either 1.5
-    assert (kidney.test.plus, kidney.test.minus) == (13.5, 1.5)
-    assert kidney.test.p == pytest.approx(6 / 32) and kidney.test.rank_biserial == pytest.approx(12 / 15)
-    assert (liver.test.zeros, liver.test.pairs, liver.test.p) == (1, 4, pytest.approx(2 / 16))
-    assert spleen.test.p == pytest.approx(2 / 32) and spleen.standardised is None and spleen.needed == 2
-    # Holm over 0.1875 0.125 0.0625: 3 * 0.0625 = 0.1875, 2 * 0.125 = 0.25, 0.25
-    assert [kidney.corrected, liver.corrected, spleen.corrected] == pytest.approx([0.25, 0.25, 0.1875])
+    folds = [0.28 / 3, 0.035]
+    assert kidney.fold_differences == pytest.approx(folds)
+    test = stats.ttest_1samp(folds, 0)
+    wanted = test.confidence_interval(0.95)
+    assert kidney.p == pytest.approx(test.pvalue) and kidney.interval is not None
+    assert (kidney.interval.low, kidney.interval.high) == pytest.approx((wanted.low, wanted.high))
+    assert kidney.sign_flip is not None and (kidney.sign_flip.p, kidney.sign_flip.smallest) == (0.5, 0.5)
+    # sizes 2 2 5 10 20 have ranks 1.5 1.5 3 4 5; W- = 1.5, W+ = 13.5
+    assert kidney.scans.rank_biserial == pytest.approx(12 / 15) and kidney.scans.scans == 5
+    assert (liver.scans.better, liver.scans.equal) == (pytest.approx(0.8), pytest.approx(0.2))
+    # spleen differs by 10 in both folds, so t has no variance and Holm has two tests
+    assert spleen.p is None and spleen.corrected is None and liver.p is not None
+    first, second = sorted([kidney.p, liver.p])
+    assert sorted([kidney.corrected, liver.corrected]) == pytest.approx([2 * first, max(2 * first, second)])
     assert whole.corrected is None and whole.name == "all classes"
     assert whole.estimate == pytest.approx((kidney.estimate + liver.estimate + spleen.estimate) / 3)
-    assert spleen.interval == pytest.approx((-0.10, -0.10)) and kidney.deviation is not None
-    differences = [0.10, -0.02, 0.20, 0.05, 0.02]
-    assert kidney.deviation == pytest.approx(np.std(differences, ddof=1))
-    assert kidney.standardised == pytest.approx(stats.ttest_1samp(differences, 0).statistic / 5**0.5)
-    assert kidney.interval is not None and kidney.interval[0] < kidney.estimate < kidney.interval[1]
+    assert spleen.interval is not None and spleen.interval.low == pytest.approx(-0.10)
+    assert kidney.scans.median == pytest.approx(np.median([0.10, -0.02, 0.20, 0.05, 0.02]))
 
 
 def test_the_other_way_round_turns_the_signs() -> None:
-    one = comparison(answers("a") + answers("b")).differences
-    other = comparison(answers("a") + answers("b"), "b", "a").differences
+    one = comparison(two_seeds("a") + two_seeds("b")).differences
+    other = comparison(two_seeds("a") + two_seeds("b"), "b", "a").differences
     assert [d.estimate for d in one] == pytest.approx([-d.estimate for d in other])
-    assert [d.test.p for d in one] == pytest.approx([d.test.p for d in other])
+    assert [d.p for d in one if d.p] == pytest.approx([d.p for d in other if d.p])
+    assert [d.interval.high for d in one if d.interval] == pytest.approx(
+        [-d.interval.low for d in other if d.interval]
+    )
+
+
+def test_one_seed_claims_nothing_and_several_say_what_narrows() -> None:
+    alone = comparison(two_seeds("a") + answers("b"))
+    assert [d.is_significant for d in alone.differences] == [None] * 4 and alone.rows.overall.p is None
+    assert verdict(alone).startswith("1 seed: no significance is claimed")
+    several = comparison(two_seeds("a") + two_seeds("b"))
+    assert several.rows.overall.is_significant is False and "holds 0" in verdict(several)
+    text = "\n".join(comparison_notes(several))
+    assert "the smallest p they can reach is 0.5000 (2 / 2^2)" in text
+    assert (
+        "seeds 0, 1" in text
+        and "2 folds, 2 seeds, 2.5 scans a fold ±" in text
+        and "twice the seeds ±" in text
+    )
 
 
 def test_seeds_are_averaged_per_scan_before_pairing() -> None:
     two = answers("a") + answers("a", seed=1, shift=4) + answers("b")
     kidney = comparison(two).differences[0]
-    assert kidney.estimate == pytest.approx(0.77 / 12 + 0.02) and kidney.scans == 5
+    assert kidney.estimate == pytest.approx(0.77 / 12 + 0.02) and kidney.scans.scans == 5
 
 
 def test_a_value_without_its_pair_is_left_out_and_counted() -> None:
@@ -85,7 +112,7 @@ def test_a_value_without_its_pair_is_left_out_and_counted() -> None:
     upper += [score("spleen", str(n), 50) for n in (1, 2, 3)]
     records[1] = record(0, "upper", upper, method={"name": "a"})
     made = comparison(records)
-    assert made.unpaired == 1 and made.differences[1].scans == 4
+    assert made.rows.unpaired == 1 and made.differences[1].scans.scans == 4
 
 
 def test_rows_are_named_by_method_label_or_hash_and_wrong_names_are_answered() -> None:
@@ -109,8 +136,12 @@ def test_the_command_prints_and_measures(tmp_path: Path, capsys: pytest.CaptureF
     ask = ["significance", "a", "b", "--records", str(tmp_path), "--dataset", "tiny", "--setting", "2"]
     assert main(ask) == 0
     out = capsys.readouterr().out
-    assert "Holm p" in out and "+6.42" in out and "0.1875" in out and "liver: 1 pairs without" in out
+    assert "Holm p" in out and "+6.42" in out and "1 seed: no significance is claimed" in out
+    assert "95 % interval of all classes" not in out and "sign-flip p: all" not in out
     assert main([*ask, "--format", "json", "--measure", "iou"]) == 0
-    assert len(json.loads(capsys.readouterr().out)["differences"]) == 4
+    made = json.loads(capsys.readouterr().out)
+    assert len(made["classes"]) == 3 and made["primary"]["is_significant"] is None
+    assert made["primary"]["interval"]["level"] is None and made["primary"]["p"] is None
+    assert made["components"]["seed"] is None
     assert main([*ask, "--format", "mdx"]) == 2
     assert "did you mean 'md'" in capsys.readouterr().err

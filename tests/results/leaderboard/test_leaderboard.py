@@ -9,8 +9,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from making import record, score
+from scipy import stats
 
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
@@ -56,7 +58,7 @@ def published(protocol: str | None = "alpnet-ep1", learner: str | None = "ssl-al
 
 
 def board(records: list[Record], **named: Any) -> Board:
-    return leaderboard(records, "tiny", 2, replicates=200, **named)
+    return leaderboard(records, "tiny", 2, **named)
 
 
 def test_numbers_of_one_seed_are_those_of_the_fold_table() -> None:
@@ -64,18 +66,38 @@ def test_numbers_of_one_seed_are_those_of_the_fold_table() -> None:
     (block,) = configuration_results(complete())
     spread = block.spread()
     assert spread is not None and line.mean.mean == pytest.approx(spread.mean) == pytest.approx(0.55)
-    assert line.mean.std == pytest.approx(math.sqrt(0.005)) and line.rank == 1 and line.ranks == (1, 1)
+    assert line.mean.std == pytest.approx(math.sqrt(0.005)) and line.rank == 1 and line.ranks is None
     names = [name for _kind, name in board(complete()).columns]
     assert names == ["left-kidney", "liver", "spleen", "lower", "upper", "mean"]
     assert [n.mean for n in line.numbers] == pytest.approx([0.5, 0.7, 0.45, 0.5, 0.575, 0.55])
 
 
-def test_the_interval_is_that_of_resampled_scans_worked_by_hand() -> None:
-    # fold 0 draws scans 3 and 4 twice: liver 90, 80 or 70 with chances 1/4 1/2 1/4, all else is constant, so
-    # the headline is 55 + {10, 0, -10} / 3 / 2: the 95 % interval is the whole range.
+def test_the_interval_is_t_over_the_means_of_folds() -> None:
+    # fold means 50 and 60: deviation sqrt(50), standard error 5 points, one degree of freedom
     (line,) = board(complete()).lines
-    assert line.mean.interval == pytest.approx((0.55 - 1 / 60, 0.55 + 1 / 60))
-    assert line.numbers[0].interval == pytest.approx((0.5, 0.5))
+    half = 0.05 * stats.t.ppf(0.975, 1)
+    interval = line.mean.interval
+    assert interval is not None and not interval.covers_seeds and interval.degrees == 1
+    assert (interval.low, interval.high) == pytest.approx((0.55 - half, 0.55 + half))
+    text = render_board(board(complete()), "text")
+    assert f"{100 * (0.55 - half):.2f} to {100 * (0.55 + half):.2f}, 1 seed" in text
+    assert '"1 seed" behind an interval: over folds alone; no level is claimed' in text
+    # scans 3, 4 and 5: means over classes 160 / 3, 140 / 3 and 60
+    assert line.mean.scan_std == pytest.approx(np.std([160 / 300, 140 / 300, 0.6], ddof=1))
+
+
+def test_an_interval_of_several_seeds_is_not_marked() -> None:
+    seeds = [one for seed in range(3) for one in complete(2 * seed, model={"seed": seed})]
+    made = board(seeds)
+    (line,) = made.lines
+    interval = line.mean.interval
+    assert interval is not None and interval.covers_seeds and "1" not in line.marks
+    # seeds differ by 2 points in both folds: MS seeds = 2 * 4 points^2, no residual, over 6 cells
+    plain, of_seeds = 0.005 / 2, 2 * 0.0004 / 6
+    degrees = (plain + of_seeds) ** 2 / (plain**2 / 1 + of_seeds**2 / 2)
+    half = stats.t.ppf(0.975, degrees) * (plain + of_seeds) ** 0.5
+    assert interval.high - interval.low == pytest.approx(2 * half)
+    assert "1 seed" not in render_board(made, "text") and "seeds: 0, 1, 2" in render_board(made, "text")
 
 
 def test_seeds_are_averaged_per_scan_and_make_one_row() -> None:
@@ -102,9 +124,18 @@ def test_an_incomplete_row_has_no_mean_no_rank_and_a_mark() -> None:
 
 
 def test_ranks_and_their_intervals() -> None:
-    made = board(complete() + other("worse", -5) + other("better", 5))
+    no_seed = {"encoder": None, "initial_weights": None, "steps": None, "key": None, "checkpoint": "none"}
+    made = board(
+        other("middle", 0, model=no_seed)
+        + other("worse", -5, model=no_seed)
+        + other("better", 5, model=no_seed)
+    )
     assert [(line.row.method, line.rank, line.ranks) for line in made.lines] == [
-        ("better", 1, (1, 1)), ("ssl-alpnet", 2, (2, 2)), ("worse", 3, (3, 3)),
+        ("better", 1, (1, 1)), ("middle", 2, (2, 2)), ("worse", 3, (3, 3)),
+    ]  # fmt: skip
+    made = board(complete() + other("worse", -5, model=no_seed) + other("better", 5, model=no_seed))
+    assert [(line.row.method, line.rank, line.ranks) for line in made.lines] == [
+        ("better", 1, (1, 2)), ("ssl-alpnet", 2, None), ("worse", 3, (2, 3)),
     ]  # fmt: skip
 
 
@@ -120,10 +151,10 @@ def test_marks_say_labels_checkpoint_weights_and_yardsticks() -> None:
         + other("validated", 6, model=PUBLISHED | {"checkpoint": "validation"})
         + other("short", 7, audits=[RECIPE_MARK + "300 steps (published 100100)"], model=PUBLISHED)
     )
-    marks = {line.row.method: line.marks for line in made.lines if line.marks != "R!"}
+    marks = {line.row.method: line.marks for line in made.lines if line.marks != "R1!"}
     assert marks == {
-        "ssl-alpnet": "R", "taught": "O", "labelled": "LR", "ruler": "Y", "foreign": "E", "validated": "V",
-        "short": "N",
+        "ssl-alpnet": "R1", "taught": "O1", "labelled": "LR1", "ruler": "Y1", "foreign": "E1",
+        "validated": "V1", "short": "N1",
     }  # fmt: skip
     assert any("leakage possible" in audit for audit in made.audits)
     text = render_board(made, "md")

@@ -66,7 +66,7 @@ def test_the_report_holds_all_parts_and_fetches_nothing(report: Path) -> None:
 
 def test_every_name_is_escaped() -> None:
     made = [changed(one, method={"name": EVIL}, audits=[EVIL]) for one in records()[:4]]
-    board = leaderboard(made, "tiny", 2, replicates=20)
+    board = leaderboard(made, "tiny", 2)
     text = page(board.title, report_parts(board, [], [EVIL], Prose(EVIL, (EVIL,))))
     assert "<img" not in text and "&lt;img src=x onerror=&quot;" in text
     assert "&lt;img" in page("x", [commands(board)])
@@ -119,7 +119,7 @@ def test_the_command_of_a_record_in_stages_settles_to_the_record(setting: int, s
     model = {"precision": "bf16", "answer_precision": "bf16", "compiled": True, "checkpoint": "oracle"}
     made = changed(made, model=model)
     assert made.model.recipe is not None
-    board = leaderboard([made], "chaost2", setting, replicates=2)
+    board = leaderboard([made], "chaost2", setting)
     program, command, *words = shlex.split(commands(board).lines[0])
     parser = argparse.ArgumentParser()
     run_command.add_arguments(parser)

@@ -59,5 +59,5 @@ def test_the_note_stands_under_the_table_and_on_the_board() -> None:
     first, second = cells()
     mixed = [first, changed(second, environment={"threads": 8})]
     assert "MIXED machines: cells were evaluated on" in render(mixed)
-    notes = board_notes(leaderboard(mixed, "tiny", 2, replicates=2))
+    notes = board_notes(leaderboard(mixed, "tiny", 2))
     assert any("MIXED machines" in note and "ssl-alpnet" in note for note in notes)

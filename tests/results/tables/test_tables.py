@@ -58,7 +58,7 @@ def test_a_support_that_stood_in_is_told_and_splits_no_table() -> None:
     (line,) = [line for line in render(records).splitlines() if "annotated episodes" in line]
     assert line.endswith("since no slice of the fold's shows a training class without a tested one: "
                          "fold 1 upper: scan 3 for 1")  # fmt: skip
-    board = leaderboard(records, "tiny", 2, replicates=50)
+    board = leaderboard(records, "tiny", 2)
     assert any("fold 1 upper: scan 3 for 1" in note for note in board_notes(board))
 
 
