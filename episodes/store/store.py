@@ -12,12 +12,9 @@ not record the origin.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +27,7 @@ from numpy.typing import NDArray
 from episodes.io.npy import write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.atomic_io import atomic_folder, hash_of, write_json
 from fewshot.base.errors import UserError
 
 SCHEMA = 1
@@ -161,77 +158,32 @@ class Store:
 
 @contextmanager
 def new_store(
-    path: Path, spec: DatasetSpec, *, overwrite: bool = False, prepared_by: str = "unknown"
+    path: Path,
+    spec: DatasetSpec,
+    *,
+    overwrite: bool = False,
+    prepared_by: str = "unknown",
+    finish: Callable[[Store], object] | None = None,
 ) -> Iterator[StoreWriter]:
     """Yield a writer; if the block succeeds the store appears at `path`, else nothing is left.
 
     With `overwrite`, a finished new store replaces an existing one. `prepared_by` is one of `PREPARED_BY`.
-    Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
+    `finish` is called with the whole store in its temporary folder: what it writes there appears with the
+    store. Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
     """
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
     try:
-        with _temporary_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             writer = StoreWriter(temporary, spec, prepared_by)
             yield writer
             writer.finish()
-            temporary.chmod(0o755)
-            _put_in_place(temporary, path)
+            if finish is not None:
+                finish(Store.open(temporary))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another --work folder"
         ) from error
-
-
-@contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Yield a new, locked folder beside `path` and remove it afterwards.
-
-    First remove unlocked folders of the same kind, which killed processes left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.partial-*"):
-        with _lock_if_free(stale) as free:
-            if free:
-                shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-    try:
-        with _lock_if_free(temporary):
-            yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _lock_if_free(folder: Path) -> Iterator[bool]:
-    """Lock `folder` during the block and yield True; yield False if another process holds the lock."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            free = False
-        else:
-            free = True
-        yield free
-    finally:
-        os.close(descriptor)
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the finished store to `path`; remove an older store there only after the rename succeeded."""
-    if not path.exists():
-        temporary.rename(path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-    path.rename(aside / "replaced")
-    try:
-        temporary.rename(path)
-    except OSError:
-        (aside / "replaced").rename(path)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 class StoreWriter:
