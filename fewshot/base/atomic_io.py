@@ -24,9 +24,9 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     """Open a temporary file beside `path`; on success flush it to disk and rename it to `path`.
 
     Text is UTF-8. On any error the temporary file is removed and `path` stays as it was. A link is followed:
-    the file that it names is replaced. What is no plain file (a device, a pipe, /dev/stdout) is never
-    replaced: the content is collected in memory and written into it. Permissions are those of an existing
-    file, else those of the umask.
+    the file that it names is replaced. A device or a pipe (/dev/stdout too) is never replaced: the content
+    is collected in memory and written into it. Permissions are those of an existing file, else those of the
+    umask.
 
     Raises `UserError`, with `path` and the reason, for a full disk or a folder without write permission.
     """

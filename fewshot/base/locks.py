@@ -1,7 +1,7 @@
 """File locks between processes that share a work folder; the system releases them when a process dies.
 
-Locks are `flock`, of Linux and macOS. A folder in which nothing can be written needs none: whoever only reads
-finished files, which are replaced whole, goes on without one.
+Locks are `flock`, of Linux and macOS. A folder in which nothing can be written needs none: a process that
+only reads finished files, which are replaced whole, works without a lock.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Try to lock the file `path` without waiting; yield whether this process may go on.
+    """Try to lock the file `path` without waiting; yield whether this process may continue.
 
     It may if it now holds the lock, or if nothing can be written in the folder above the lock's own and in
     the folders there: then no process of this user can do what the lock is for.

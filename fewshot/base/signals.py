@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-HELPER = (
-    "FEWSHOT_HELPER"  # environment variable, "1" in a process that another one started: it ends in silence
-)
+HELPER = "FEWSHOT_HELPER"  # variable of the environment: "1" in a process of another one
 
 
 class Terminated(KeyboardInterrupt):

@@ -99,9 +99,9 @@ def _file_of(place: Path, source: Path) -> Path | None:
     return next((path for path in source.rglob("*") if path.is_file() and _is_same(place, path)), None)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
+        return first.samefile(second)
     except OSError:
         return False
 

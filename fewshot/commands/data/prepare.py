@@ -82,9 +82,10 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
         )
+    if args.folder is not None:
+        _check_apart(args.folder, args.work / "stores" / args.dataset)
     spec, scans, layout = _layout_of(args)
     destination: Path = args.work / "stores" / spec.name
-    _check_apart(args.folder, destination)
     picture = destination / "contact.png"
     with locked(args.work / "locks" / f"store-{spec.name}.lock"):
         store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
