@@ -1,4 +1,4 @@
-"""Written files: an output replaces no input and no device; permissions are the umask's; one function writes."""
+"""Written files: an output replaces no input and no device; modes are the umask's; one function writes."""
 
 from __future__ import annotations
 
@@ -164,7 +164,8 @@ def test_a_device_stays_a_device(work: Path, capsys: pytest.CaptureFixture[str])
     assert main([*command, "--out", "/dev/full"]) == 2
     error = capsys.readouterr().err
     assert error == (
-        "fewshot: error: cannot write /dev/full: No space left on device; free space or choose another folder\n"
+        "fewshot: error: cannot write /dev/full: No space left on device; free space or choose another "
+        "folder\n"
     )
     assert main([*command, "--out", "/dev/null"]) == 0
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode) and stat.S_ISCHR(Path("/dev/null").stat().st_mode)

@@ -1,15 +1,15 @@
-"""What the warm process imports: all modules of the project and the libraries that they import on first use."""
+"""What the warm process imports: all modules of the project, and the libraries of their first use."""
 
 import importlib
 import pkgutil
 
-import faiss  # noqa: F401
+import faiss  # noqa: F401 - loaded, like the next ones, for the children
 import matplotlib.backends.backend_agg
-import matplotlib.backends.backend_svg
-import monai.metrics
-import pandas
-import sacred.observers
-import scipy.stats
+import matplotlib.backends.backend_svg  # noqa: F401
+import monai.metrics  # noqa: F401
+import pandas  # noqa: F401
+import sacred.observers  # noqa: F401
+import scipy.stats  # noqa: F401
 import torch
 
 import baselines
