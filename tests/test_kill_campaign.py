@@ -1,7 +1,7 @@
 """Every writing command, killed at random moments and typed again, ends in the bytes of an undisturbed run.
 
-A trial begins from a copy of one folder, kills the command once or twice (SIGKILL) and runs it to its end. The
-number of kills that hit a running process is printed. The tests of one command are one part:
+A trial begins from a copy of one folder, kills the command once or twice (SIGKILL) and runs it to its end.
+The number of kills that hit a running process is printed. The tests of one command are one part:
 `pytest -m slow tests/test_kill_campaign.py -k run-densemp`.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_commands import COMMANDS, contents, finish_base, left_over, new_base, renew
+from small_commands import COMMANDS, contents, left_over, renew
 from warm_commands import start_command, status_of
 
 pytestmark = pytest.mark.slow
@@ -22,27 +23,12 @@ MOST = 10  # kills of a command that KILLS does not name
 TWICE = 0.3  # share of the trials whose second call is killed too
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
-    """Two folders: with a store alone, and with a finished run."""
-    folder = tmp_path_factory.mktemp("bases")
-    new_base(folder / "fresh")
-    renew(folder / "finished", folder / "fresh")
-    finish_base(folder / "finished")
-    return {False: folder / "fresh", True: folder / "finished"}
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_killed_command_ends_in_the_same_bytes(
-    name: str, bases: dict[bool, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, bases: Callable[[bool], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command, base, trial, log = (
-        COMMANDS[name],
-        bases[COMMANDS[name].finished],
-        tmp_path / "t",
-        tmp_path / "log",
-    )
-    words = command.words(base)
+    base, trial, log = bases(COMMANDS[name].finished), tmp_path / "t", tmp_path / "log"
+    words = COMMANDS[name].words(base)
     renew(trial, base)
     assert status_of(words, log, trial) == 0, log.read_text()  # compiles what is compiled on first use
     expected = contents(trial)
