@@ -17,8 +17,6 @@ from fewshot.commands.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SENTENCE = "Windows is not supported: fewshot needs the file locks of Linux or macOS"
-    "Windows is not supported: fewshot needs the file locks of Linux or macOS (Python's fcntl); use one "
-)
 RUN = ["run", "--dataset", "tiny", "--method", "copy-support"]
 
 
