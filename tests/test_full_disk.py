@@ -1,7 +1,7 @@
 """A full disk, a limit on files and a folder without write permission: one line, nothing lost, reading works.
 
-The disks are small tmpfs, which root may mount; elsewhere these tests are skipped, and the limit on the size of
-files (RLIMIT_FSIZE) stands for a full disk alone.
+The disks are small tmpfs, which root may mount. Elsewhere these tests are skipped, and only the limit on the
+size of files (RLIMIT_FSIZE) stands for a full disk.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def test_a_limit_on_files_is_one_line_and_loses_nothing(
 
 
 READING = (
-    ["table"], ["leaderboard", "--dataset", "tiny"], ["list", "cells"], ["list", "models"], ["list", "stores"],
-    ["plan", "--dataset", "tiny"],
+    ["table"], ["leaderboard", "--dataset", "tiny"], ["list", "cells"], ["list", "models"],
+    ["list", "stores"], ["plan", "--dataset", "tiny"],
     ["run", "--dataset", "tiny", "--method", "ssl-alpnet", *MODEL, "--steps", "2", "--save-predictions"],
 )  # fmt: skip
 

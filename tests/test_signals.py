@@ -1,4 +1,4 @@
-"""SIGTERM ends a command as SIGINT does: one line, its processes ended, its work kept, a status of its own."""
+"""SIGTERM ends a command as SIGINT does: one line, processes ended, work kept, a status of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from small_commands import COMMANDS, contents, left_over, renew
+from small_commands import COMMANDS, MODEL, contents, left_over, renew
 from warm_commands import start_command, status_of
 
 from fewshot.base.signals import Terminated, sigterm_as_exception

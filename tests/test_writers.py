@@ -1,4 +1,4 @@
-"""Three processes with one command at the same time, and different commands together: none loses, none fails."""
+"""Three processes with one command at once, and different commands together: none loses, none fails."""
 
 from __future__ import annotations
 
