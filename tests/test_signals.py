@@ -114,17 +114,7 @@ def children(pid: int) -> list[int]:
 @pytest.mark.slow
 def test_the_processes_of_several_devices_end_too(bases: Callable[[bool], Path], tmp_path: Path) -> None:
     renew(tmp_path / "trial", bases(False))
-    words = [
-        "run",
-        "--dataset",
-        "tiny",
-        "--method",
-        "ssl-alpnet",
-        "--encoder",
-        "resnet18",
-        "--weights",
-        "random",
-    ]
+    words = ["run", "--dataset", "tiny", "--method", "ssl-alpnet", *MODEL]
     process = subprocess.Popen(
         [sys.executable, "-m", "fewshot", *words, "--steps", "500", "--device", "cpu,cpu"],
         cwd=tmp_path / "trial", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
