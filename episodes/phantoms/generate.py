@@ -111,6 +111,7 @@ def prepare_phantom(
     overwrite: bool = False,
     workers: int = 0,
     on_progress: Callable[[int], None] = lambda _count: None,
+    finish: Callable[[Store], object] | None = None,
 ) -> Store:
     """Generate every scan of a phantom dataset, write the store and return it opened.
 
@@ -121,11 +122,12 @@ def prepare_phantom(
         overwrite: replace an existing store.
         workers: threads for superpixels, 0 for one per usable core.
         on_progress: called with 1 after each scan.
+        finish: as in `new_store`.
 
     Raises:
         UserError: as `phantom_scan` and `new_store`.
     """
-    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
             found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,9 +27,8 @@ from numpy.typing import NDArray
 from episodes.io.npy import write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.atomic_io import atomic_folder, hash_of, write_json
 from fewshot.base.errors import UserError
-from fewshot.base.locks import folder_if_free
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
@@ -161,61 +158,32 @@ class Store:
 
 @contextmanager
 def new_store(
-    path: Path, spec: DatasetSpec, *, overwrite: bool = False, prepared_by: str = "unknown"
+    path: Path,
+    spec: DatasetSpec,
+    *,
+    overwrite: bool = False,
+    prepared_by: str = "unknown",
+    finish: Callable[[Store], object] | None = None,
 ) -> Iterator[StoreWriter]:
     """Yield a writer; if the block succeeds the store appears at `path`, else nothing is left.
 
     With `overwrite`, a finished new store replaces an existing one. `prepared_by` is one of `PREPARED_BY`.
-    Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
+    `finish` is called with the whole store in its temporary folder: what it writes there appears with the
+    store. Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
     """
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
     try:
-        with _temporary_folder(path) as temporary:
+        with atomic_folder(path) as temporary:
             writer = StoreWriter(temporary, spec, prepared_by)
             yield writer
             writer.finish()
-            temporary.chmod(0o755)
-            _put_in_place(temporary, path)
+            if finish is not None:
+                finish(Store.open(temporary))
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; free space or choose another --work folder"
         ) from error
-
-
-@contextmanager
-def _temporary_folder(path: Path) -> Iterator[Path]:
-    """Yield a new, locked folder beside `path` and remove it afterwards.
-
-    First remove unlocked folders of the same kind, which killed processes left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in path.parent.glob(f".{path.name}.partial-*"):
-        with folder_if_free(stale) as free:
-            if free:
-                shutil.rmtree(stale, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-    try:
-        with folder_if_free(temporary):
-            yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _put_in_place(temporary: Path, path: Path) -> None:
-    """Rename the finished store to `path`; remove an older store there only after the rename succeeded."""
-    if not path.exists():
-        temporary.rename(path)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.partial-", dir=path.parent))
-    path.rename(aside / "replaced")
-    try:
-        temporary.rename(path)
-    except OSError:
-        (aside / "replaced").rename(path)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 class StoreWriter:

@@ -28,6 +28,7 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: b
         UserError: a process failed; the others finished their work first.
     """
     from fewshot.base.progress import ROW
+    from fewshot.base.signals import HELPER
 
     if overwrite:
         raise UserError("--overwrite with several devices: each would do every cell again; give one --device")
@@ -35,7 +36,7 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: b
     try:
         for row, device in enumerate(devices):
             command = [sys.executable, "-m", "fewshot", *typed, "--device", device]
-            environment = {**os.environ, ROW: str(row), **_threads(devices)}
+            environment = {**os.environ, ROW: str(row), HELPER: "1", **_threads(devices)}
             processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment))
         ended = [process.wait() for process in processes]
     finally:

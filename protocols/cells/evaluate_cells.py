@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, SliceReader
+from fewshot.base.locks import locked
 from fewshot.base.progress import progress
+from fewshot.base.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate
@@ -48,19 +51,50 @@ def evaluate_cells(
     """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
 
     Returns the records' paths, in order. An existing record stays, unless the request has `overwrite`, or
-    has `save_predictions` and the predictions are missing.
+    has `save_predictions` and the predictions are missing. A lock on each missing cell lets only one process
+    write it; the others wait and find it.
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
-    paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
-    first = cells[0].request
-    folders = [first.work / "predictions" / key for key in keys]
-    missing = [
-        n
-        for n, path in enumerate(paths)
-        if first.overwrite or not path.exists() or (first.save_predictions and not folders[n].exists())
+    work = cells[0].request.work
+    paths = [work / "records" / f"{key}.json" for key in keys]
+    for folder in ("records", "predictions", "logs"):
+        clear_dead(work / folder)
+    missing = _missing(cells[0].request, keys)
+    if missing:
+        with cells_locked(work, [keys[n] for n in missing]):
+            missing = _missing(cells[0].request, keys)
+            if missing:
+                _evaluate_missing(cells, keys, missing, method, model, intensities)
+    return paths
+
+
+@contextmanager
+def cells_locked(work: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Hold the locks of cells; every process takes them in the same order, so none waits for another's."""
+    with ExitStack() as stack:
+        for key in sorted(set(keys)):
+            stack.enter_context(locked(work / "locks" / f"cell-{key}.lock"))
+        yield
+
+
+def _missing(request: Request, keys: Sequence[str]) -> list[int]:
+    """Return the positions of the cells to evaluate."""
+    records, predictions = request.work / "records", request.work / "predictions"
+    return [
+        number
+        for number, key in enumerate(keys)
+        if request.overwrite
+        or not (records / f"{key}.json").exists()
+        or (request.save_predictions and not (predictions / key).exists())
     ]
-    if not missing:
-        return paths
+
+
+def _evaluate_missing(
+    cells: Sequence[EvaluationCell], keys: Sequence[str], missing: Sequence[int], method: MethodConfig,
+    model: Model, intensities: Normalisation,
+) -> None:  # fmt: skip
+    """Evaluate the cells at the positions `missing`; write predictions, then the record, then the log."""
+    first = cells[0].request
     todo = [cells[n].plan.evaluation for n in missing]
     writer = PredictionWriter(first.store) if first.save_predictions else None
     started = time.perf_counter()
@@ -81,14 +115,14 @@ def evaluate_cells(
         cell = cells[n]
         checks = (*cell.checks, *([] if compared is None else [CHECK]))
         if writer is not None:
-            writer.write(cell.plan.evaluation, folders[n])
+            writer.write(cell.plan.evaluation, first.work / "predictions" / keys[n])
         record = cell_record(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
-        write_record(paths[n], record)
-        log_cell(cell.request, keys[n], model, record, seconds, paths[n])
-    return paths
+        path = first.work / "records" / f"{keys[n]}.json"
+        write_record(path, record)
+        log_cell(cell.request, keys[n], model, record, seconds, path)
 
 
 def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from episodes.io.nifti import write_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
+from fewshot.base.atomic_io import atomic_folder, cannot_write
 from fewshot.base.types import Task
 
 
@@ -36,21 +36,22 @@ class PredictionWriter:
         """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for every volume of `plan`.
 
         A plan with several supports in turn gives one file per support, `scan_ID_label_K_support_S.nii.gz`.
-        The files are written to a temporary folder, which then replaces `folder`.
+        The files are written to a temporary folder, which then replaces `folder`. Raises `UserError` for a
+        full disk.
         """
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for (scan, value, support), volume in sorted(self._volumes.get(plan.hash, {}).items()):
-            stored = self._store.scan(scan)
-            write_nifti(
-                partial / f"scan_{scan}_label_{value}{support}.nii.gz",
-                volume,
-                stored.spacing_mm,
-                stored.origin,
-                stored.direction,
-            )
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            with atomic_folder(folder) as temporary:
+                for (scan, value, support), volume in sorted(self._volumes.get(plan.hash, {}).items()):
+                    stored = self._store.scan(scan)
+                    write_nifti(
+                        temporary / f"scan_{scan}_label_{value}{support}.nii.gz",
+                        volume,
+                        stored.spacing_mm,
+                        stored.origin,
+                        stored.direction,
+                    )
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
 
 def support_suffix(plan: EvaluationPlan, task: Task) -> str:

@@ -20,6 +20,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task, checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
+from protocols.cells.evaluate_cells import cells_locked
 from protocols.file_pattern import fill_fold_and_group
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation
@@ -117,10 +118,14 @@ def score_files(
     seconds = time.perf_counter() - started
     paths = []
     for key, record in made:
-        paths.append(work / "records" / f"{key}.json")
-        if overwrite or not paths[-1].exists():
-            write_record(paths[-1], record)
-            log_cell(request, key, EXTERNAL, record, seconds, paths[-1])
+        path = work / "records" / f"{key}.json"
+        paths.append(path)
+        if path.exists() and not overwrite:
+            continue
+        with cells_locked(work, [key]):
+            if overwrite or not path.exists():
+                write_record(path, record)
+                log_cell(request, key, EXTERNAL, record, seconds, path)
     return paths
 
 

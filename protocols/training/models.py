@@ -20,6 +20,7 @@ from fewshot.base.atomic_io import canonical_json, write_json
 from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
 from fewshot.base.seeds import seed_for
+from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
 from fewshot.encoders.foundation import FROZEN
@@ -136,6 +137,7 @@ def train_model(
     start = spec["initial_weights"]
     recipe = dataclasses.replace(method.recipe, weights=start["sha256"] or start["name"])
     with locked(work / "locks" / f"{key}.lock"):
+        clear_dead(folder)
         if not (folder / "spec.json").exists():
             if about is not None:
                 write_json(folder / PRETRAINING, to_json(about))

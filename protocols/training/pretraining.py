@@ -26,6 +26,7 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, write_json
 from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
+from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, write_backbone
 from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import ResNetEncoder, build_backbone
@@ -152,6 +153,8 @@ def ensure_pretrained(
     about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
     with together.lock_on_rank0(work / "locks" / f"{key}.lock"):
+        if first:
+            clear_dead(folder)
         if first and not (folder / "spec.json").exists():
             write_json(folder / "spec.json", spec)
         if not path.exists():

@@ -82,7 +82,13 @@ HEAVY = (
 # by name. Users need one module for a learner and its evaluation, and evaluation needs protocols.
 LAZY_EXCEPTION = "protocols.runs.evaluate_learner"
 # at module level; the rest where it is used
-COMMANDS_MAY = {"fewshot.commands", "fewshot.base.errors", "fewshot.base.malloc"}
+COMMANDS_MAY = {
+    "fewshot.commands",
+    "fewshot.base.errors",
+    "fewshot.base.locks",
+    "fewshot.base.malloc",
+    "fewshot.base.signals",
+}
 
 
 def imports(source: str, module: str) -> Iterator[tuple[str, bool]]:

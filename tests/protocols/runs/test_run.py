@@ -131,8 +131,10 @@ def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
         log = json.loads((done / "logs" / path.name).read_text())
         run = done / "runs" / log["sacred_run"]
         assert json.loads((run / "config.json").read_text())["cell"]["fold"] == read_record(path).fold
-        losses = json.loads((run / "metrics.json").read_text())["training.total"]
-        assert losses["steps"] == [1, 2]
+        losses = json.loads((run / "info.json").read_text())["losses"]
+        assert losses["steps"] == 2 and losses["first"]["total"] > 0 and losses["last"]["defined"] == 1
+        assert (done / "runs" / losses["file"]).resolve().is_relative_to((done / "models").resolve())
+        assert json.loads((run / "metrics.json").read_text()) == {}  # no copy of the lines
         assert (run / path.name).read_bytes() == path.read_bytes()
 
 
