@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from places import ROOT
+from places import HELPERS, ROOT
 
 PRELOADED = ["warm_commands", "warm_imports"]
 
@@ -23,7 +23,7 @@ def start_command(argv: Sequence[str], log: Path, folder: Path, largest: int | N
 
     `largest`: bytes of the largest file that it can write; None for no limit.
     """
-    paths = [str(ROOT), str(ROOT / "tests")]
+    paths = [str(ROOT), str(HELPERS)]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the server inherits it at its start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("forkserver")
