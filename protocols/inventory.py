@@ -67,9 +67,9 @@ def list_cells(work: Path) -> list[Row]:
     if not folder.is_dir():
         return []
     return [
-        _cell_row(path.stem, parse_record(text, source))
+        _cell_row(path.stem, parse_record(text))
         for path in record_files(folder)
-        for source, text in record_texts(path)
+        for text in record_texts(path)
     ]
 
 
@@ -119,10 +119,10 @@ LISTS: dict[str, Callable[[Path], list[Row]]] = {
 }
 
 
-def _cell_row(key: str, record: Record) -> Row:
+def _cell_row(name: str, record: Record) -> Row:
     dices = [score.dice for score in record.scores if score.dice is not None]
     return {
-        "key": key,
+        "key": record.key or name,
         "configuration": configuration_id(record),
         "method": record.method.name,
         "dataset": record.dataset.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")

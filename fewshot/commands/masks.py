@@ -50,16 +50,19 @@ def saved_cells(
     Args:
         work: the work folder.
         line: a row of the board.
-        paths: canonical JSON of a record -> its file, whose name is the cell's key.
+        paths: canonical JSON of a record -> its file.
         every_seed: include every seed; else only the first.
     """
+    from fewshot.base.names import path_in
     from results.summary.screening import record_text
 
     cells = []
     blocks = line.row.results if every_seed else line.row.results[:1]
     for record in (record for block in blocks for record in block.cells.values()):
-        path = paths.get(record_text(record))
-        if path is not None and (folder := work / "predictions" / path.stem).is_dir():
+        if record.key is None or record_text(record) not in paths:
+            continue
+        folder = path_in(work / "predictions", "cell", record.key)
+        if folder.is_dir():
             cells.append(Cell(record, folder))
     return cells
 

@@ -33,7 +33,7 @@ def ensure_phantoms(
         workers: threads; 0 for one per core.
 
     Raises:
-        UserError: the store holds other phantoms and `overwrite` is false.
+        UserError: the store holds other phantoms, or arrays that were changed, and `overwrite` is false.
     """
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.phantoms.generate import phantom_spec, prepare_phantom, same_phantoms
@@ -50,6 +50,7 @@ def ensure_phantoms(
                 f"{spec.image_size} and --phantom-slices as typed; use --overwrite to replace them, or "
                 "another --work folder"
             )
+        store.check_arrays()
         return store, False
     with progress(len(spec.scans), f"{name}: making phantoms", "scan") as bar:
         store = prepare_phantom(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from episodes.plan.plan import Plan
 from episodes.store.slices import Normalisation, SliceReader
+from fewshot.base.names import path_in
 from fewshot.base.progress import progress
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
@@ -20,7 +21,7 @@ from protocols.request import Request
 from protocols.training.method import MethodConfig
 from protocols.training.method_config import with_dataset_constants
 from protocols.training.models import Model
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 TOGETHER = "transductive: all query slices of a part are segmented together"
 
@@ -51,16 +52,17 @@ def evaluate_cells(
     has `save_predictions` and the predictions are missing.
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan) for cell in cells]
-    paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
     first = cells[0].request
-    folders = [first.work / "predictions" / key for key in keys]
+    records = first.work / "records"
+    paths = [cell_file(records, key) for key in keys]
+    folders = [path_in(first.work / "predictions", "cell", key) for key in keys]
     missing = [
         n
         for n, path in enumerate(paths)
-        if first.overwrite or not path.exists() or (first.save_predictions and not folders[n].exists())
+        if first.overwrite or path is None or (first.save_predictions and not folders[n].exists())
     ]
     if not missing:
-        return paths
+        return [path for path in paths if path is not None]
     todo = [cells[n].plan for n in missing]
     writer = PredictionWriter(first.store) if first.save_predictions else None
     started = time.perf_counter()
@@ -86,9 +88,9 @@ def evaluate_cells(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
-        write_record(paths[n], record)
-        log_cell(cell.request, keys[n], model, record, seconds, paths[n])
-    return paths
+        paths[n] = path = save_record(records, record)
+        log_cell(cell.request, keys[n], model, record, seconds, path)
+    return [path for path in paths if path is not None]
 
 
 def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tuple[str, ...]:

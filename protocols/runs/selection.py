@@ -29,6 +29,7 @@ from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
+from results.records.files import cell_file
 from results.summary.frame import mean_dice
 
 POLICIES = ("last", "validation", "oracle")
@@ -103,11 +104,9 @@ def evaluate_selected(
     request = cells[0].request
     policy = request.checkpoint_policy
     named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
-    paths = [
-        request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan)}.json"
-        for cell in cells
-    ]
-    if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
+    keys = [key_of_cell(cell.request, method, named, cell.plan) for cell in cells]
+    paths = [path for key in keys if (path := cell_file(request.work / "records", key)) is not None]
+    if len(paths) == len(keys) and not request.overwrite and not request.save_predictions:
         return paths
     plans = [
         cell.plan
@@ -126,6 +125,7 @@ def evaluate_selected(
             precision=request.eval_precision,
         )  # fmt: skip
         dices.append([_mean(result.scores, plan) for result, plan in zip(found, plans, strict=True)])
+    written: list[Path] = []
     for number, cell in enumerate(cells):
         own = [of_step[number] for of_step in dices]
         best = own.index(max(own))
@@ -137,8 +137,8 @@ def evaluate_selected(
             "dice": own[best],
         }
         chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
-        evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
-    return paths
+        written += evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
+    return written
 
 
 def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:

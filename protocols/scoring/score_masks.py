@@ -17,7 +17,8 @@ from episodes.plan.plan import Plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.types import ScanScore, Task, checked_name
+from fewshot.base.names import checked_name
+from fewshot.base.types import ScanScore, Task
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.request import Request
@@ -27,7 +28,7 @@ from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 AUDIT = "scored from files"
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
@@ -114,12 +115,13 @@ def score_files(
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
         made.append((key_of_cell(request, method, EXTERNAL, plan), record))
     seconds = time.perf_counter() - started
-    paths = []
+    paths: list[Path] = []
     for key, record in made:
-        paths.append(work / "records" / f"{key}.json")
-        if overwrite or not paths[-1].exists():
-            write_record(paths[-1], record)
-            log_cell(request, key, EXTERNAL, record, seconds, paths[-1])
+        path = None if overwrite else cell_file(work / "records", key)
+        if path is None:
+            path = save_record(work / "records", record)
+            log_cell(request, key, EXTERNAL, record, seconds, path)
+        paths.append(path)
     return paths
 
 

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture and print its path."""
-    files = sorted((args.work / "records").glob(f"{args.cell}*.json"))
+    from fewshot.base.names import checked_name
+
+    files = sorted((args.work / "records").glob(f"{checked_name('cell', args.cell)}*.json"))
     if len(files) != 1:
         names = ", ".join(path.stem for path in files[:5]) or "no key"
         raise UserError(
@@ -44,12 +46,14 @@ def run(args: argparse.Namespace) -> int:
 
 def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
     """Draw a recorded cell with saved predictions to `out` (default: WORK/figures); return the path."""
+    from fewshot.base.names import path_in
     from protocols.cells.recorded_plan import recorded_plan
     from results.figures.overlay import draw_overlay
     from results.records.files import read_record
 
-    record, key = read_record(record_file), record_file.stem
-    folder = work / "predictions" / key
+    record = read_record(record_file)
+    key = record.key or record_file.stem
+    folder = path_in(work / "predictions", "cell", key)
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
     store = shared.open_store(work, record.dataset.name)

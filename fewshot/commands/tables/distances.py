@@ -72,8 +72,9 @@ def _measured(
     args: argparse.Namespace, cells: list[Cell], store: Store
 ) -> Mapping[tuple[int, str, str, int], Any]:
     """Return (fold, class, scan, seed) -> distance score; write a file per cell."""
-    from fewshot.base.atomic_io import write_json
+    from fewshot.base.names import path_in
     from fewshot.base.progress import progress
+    from fewshot.base.seals import write_sealed
     from results.metrics.distances import SCHEMA
 
     by_scan = {}
@@ -86,11 +87,11 @@ def _measured(
                 "dataset": {"name": dataset.name, "hash": dataset.hash}, "plan_hash": cell.record.plan_hash,
                 "counts": [[score.tp, score.fp, score.fn] for score in cell.record.scores],
             }  # fmt: skip
-            path = args.work / "distances" / f"{cell.folder.name}.json"
+            path = path_in(args.work / "distances", "cell", cell.folder.name, ".json")
             scores = _known(path, about)
             if scores is None:
                 scores = _scores(cell, store, args.tolerance_mm, bar)
-                write_json(path, {**about, "scores": scores})
+                write_sealed(path, {**about, "scores": scores})
             else:
                 bar.update(len(scores))
             seed = cell.record.model.seed
@@ -100,12 +101,12 @@ def _measured(
 
 
 def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the saved scores of the same masks and tolerance, or None."""
-    import json
+    """Return the saved scores of the same masks and tolerance, or None; `UserError` for an edited file."""
+    from fewshot.base.seals import read_sealed
 
     if not path.is_file():
         return None
-    value = json.loads(path.read_text())
+    value = read_sealed(path, "delete it to measure again")
     scores: list[dict[str, Any]] = value.pop("scores", None)
     return scores if value == about else None
 
