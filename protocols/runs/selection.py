@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
-from fewshot.encoders.checkpoints import load_state, read_checkpoint
+from fewshot.encoders.checkpoints import load_state
 from fewshot.learners.learner import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
@@ -28,7 +28,8 @@ from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import MethodConfig
-from protocols.training.models import Model
+from protocols.training.models import Model, read_model_checkpoint
+from protocols.training.spec_file import REMEDY
 from results.records.files import cell_file
 from results.summary.frame import mean_dice
 
@@ -165,7 +166,9 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
         raise UserError(
             f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
         )
-    state: Mapping[str, Any] = read_checkpoint(path)
+    state = read_model_checkpoint(model.folder, path.name)
+    if int(state["step"]) != step:
+        raise UserError(f"{path} is of step {int(state['step'])}, expected {step}: it was copied; {REMEDY}")
     load_state(model.learner, state["model"], path)
     return int(state["skipped"])
 
