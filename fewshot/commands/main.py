@@ -19,8 +19,6 @@ SIBLINGS = ("episodes", "protocols", "baselines", "results")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0 success, 1 a failed check, 2 a user's mistake."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's method lies where the command is typed
     try:
         _check_siblings()
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
