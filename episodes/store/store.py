@@ -82,18 +82,22 @@ class Store:
 
         Raises `UserError` if it is not a store, is damaged, was changed, or has another schema.
         """
-        file = path / "index.json"
         content = read_index(path)
         try:
-            expected = store_hash(content["spec"], content["scans"])
-            if content["hash"] != expected:
-                raise UserError(
-                    f"{file} was changed: its hash is {content['hash']}, its facts and arrays have "
-                    f"{expected}; {REMAKE}"
-                )
-            return cls(path, content)
+            store = cls(path, content)
+            store.check_hash(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{file} is damaged ({error!r}); {REMAKE}") from None
+            raise UserError(f"{path / 'index.json'} is damaged ({error!r}); {REMAKE}") from None
+        return store
+
+    def check_hash(self, content: Mapping[str, Any]) -> None:
+        """Raise `UserError` unless facts, arrays and spacings in index.json have the store's hash."""
+        expected = store_hash(content["spec"], content["scans"])
+        if self.hash != expected:
+            raise UserError(
+                f"{self.path / 'index.json'} was changed: its hash is {self.hash}, its facts and arrays have "
+                f"{expected}; {REMAKE}"
+            )
 
     def check_arrays(self) -> None:
         """Read every array once; `UserError` for the first that is not as prepared."""

@@ -102,9 +102,11 @@ def _measured(
 
 def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Return the saved scores of the same masks and tolerance, or None; `UserError` for an edited file."""
-    from fewshot.base.seals import read_sealed
+    from fewshot.base.seals import SEAL, read_json, read_sealed
 
     if not path.is_file():
+        return None
+    if SEAL not in read_json(path, "delete it to measure again"):  # of an earlier version
         return None
     value = read_sealed(path, "delete it to measure again")
     scores: list[dict[str, Any]] = value.pop("scores", None)
