@@ -129,7 +129,7 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
 def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
     assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
-        log = json.loads((done / "logs" / path.name).read_text())
+        log = json.loads((done / "logs" / f"{read_record(path).key}.json").read_text())
         run = done / "runs" / log["sacred_run"]
         assert json.loads((run / "config.json").read_text())["cell"]["fold"] == read_record(path).fold
         losses = json.loads((run / "metrics.json").read_text())["training.total"]

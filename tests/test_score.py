@@ -90,7 +90,7 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
         record = read_record(path)
         assert record.method.name == "theirs" and record.method.regime == "external"
         assert record.model.checkpoint == "external" and record.audits == ("scored from files",)
-        assert (work / "logs" / path.name).is_file()
+        assert (work / "logs" / f"{record.key}.json").is_file()
 
 
 def test_the_labels_behind_the_masks_have_no_default(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
