@@ -10,8 +10,12 @@ from typing import Any
 
 import torch
 
-from episodes.store.store import store_hash
-from fewshot.base.seals import SEAL, write_hashed, write_sealed
+from episodes.io.npy import write_npy
+from episodes.pseudo_labels import supervoxels
+from episodes.store.store import Store, store_hash
+from fewshot.base.atomic_io import atomic_write
+from fewshot.base.seals import SEAL, read_json, write_hashed, write_sealed
+from protocols.training.spec_file import FILE, model_key
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -51,3 +55,28 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     content = io.BytesIO()
     torch.save(dict(state), content)
     write_hashed(path, content.getvalue())
+
+
+def change_model(folder: Path, change: Change) -> Path:
+    """Change the spec of a model as if it had been trained so; return its folder under the new key."""
+    edit_json(folder / FILE, change)
+    spec = read_json(folder / FILE, "")
+    del spec[SEAL]
+    key = model_key(spec)
+    for path in folder.glob("*.pt"):
+        state = torch.load(path, weights_only=True)
+        identity = json.loads(state["identity"])
+        identity["training"]["key"] = key
+        save_checkpoint(path, {**state, "identity": json.dumps(identity)})
+    return folder.rename(folder.with_name(key))
+
+
+def write_supervoxels(store: Store) -> Path:
+    """Write the images of a store as its supervoxels, which costs nothing, and return their folder."""
+    folder = store.path / "supervoxels"
+    arrays = {}
+    for scan in sorted(store.index.scans):
+        with atomic_write(folder / f"{scan}.npy", "wb") as stream:
+            arrays[scan] = write_npy(stream, store.scan(scan).image)
+    write_sealed(folder / "index.json", {"parameters": supervoxels._parameters(store), "arrays": arrays})
+    return folder

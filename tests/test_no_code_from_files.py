@@ -30,8 +30,8 @@ class X:
     pass
 """
 MODULES = (
-    "yaml", "dill", "numpy", "torch", "json", "sacred", "cloudpickle", "tomllib", "argcomplete", "sitecustomize",
-    "baselines", "results", "evil",
+    "yaml", "dill", "numpy", "torch", "json", "sacred", "cloudpickle", "tomllib", "argcomplete",
+    "sitecustomize", "baselines", "results", "evil",
 )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_a_model_found_for_a_scan_runs_no_code_of_its_folder(tmp_path: Path) -> 
     model = made_model(tmp_path / "work", f"{tmp_path / 'here'}/x.py:X", "e" * 16)
     method = build_method_config("ssl-alpnet", {})
     for name in (str(model), model.name, str(model / "last.pt")):
-        with pytest.raises(UserError, match="runs only by name: add --method FILE.py:X"):
+        with pytest.raises(UserError, match=r"runs only by name: add --method FILE.py:X"):
             find_model(name, tmp_path / "work", method, torch.device("cpu"), 256)
     assert not mark.exists()
 
@@ -156,8 +156,16 @@ def test_names_in_other_files_run_no_code(
     assert not mark.exists()
 
 
+def test_the_installed_program_starts_without_modules_of_the_current_folder(tmp_path: Path) -> None:
+    mark = write_evil(tmp_path / "here")
+    ran = script(tmp_path / "here", "run", "--dataset", "phantom-mri", "--method", "evil-method")
+    assert ran.returncode == 2 and "unknown method 'evil-method'" in ran.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.slow
 def test_no_module_comes_from_the_current_folder(tmp_path: Path) -> None:
-    """Phantoms, a run with Sacred, the tables, and a run on two devices, with evil modules where it is typed."""
+    """Phantoms, a run with Sacred, tables, and a run on two devices, with evil modules where it is typed."""
     folder = tmp_path / "here"
     mark = write_evil(folder)
     dataset = ["--dataset", "phantom-mri", "--method", "copy-support"]
@@ -216,7 +224,7 @@ def test_a_typed_module_of_the_current_folder_is_found(
 
 
 def test_torch_loads_weights_only() -> None:
-    """Every call of `torch.load` in the project says so; a pickled object is refused in tests of checkpoints."""
+    """Every call of `torch.load` says so; tests of checkpoints see a pickled object refused."""
     import ast
 
     calls = [

@@ -56,7 +56,7 @@ def test_a_sealed_object_reads_back_and_its_seal_is_that_of_the_content(tmp_path
         (lambda text: text.replace('"tiny"', '"tin"'), "was changed"),
         (lambda text: text.replace('"name"', '"named"'), "was changed"),
         (lambda text: text[: len(text) // 2], "is damaged"),
-        (lambda text: text.replace('"seal"', '"zeal"'), "has no seal: .* fewshot doctor --seal"),
+        (lambda text: text.replace('"seal"', '"zeal"'), "has no seal: .*fewshot doctor --seal"),
         (lambda _text: "[1]", "holds a list, expected a JSON object"),
         (lambda text: text.replace('"name"', '"mean"'), "'mean' stands there twice"),
     ],
