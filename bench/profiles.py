@@ -36,7 +36,7 @@ def of_evaluation(fold: Fold) -> dict[str, float]:
         "stacking features": (protocols.cells.predictors, "_stacked"),
         "counting": (protocols.cells.evaluate, "_counted"),
         "plans and audits": (fold, "cells"),
-        "writing records": (protocols.cells.evaluate_cells, "write_record"),
+        "writing records": (protocols.cells.evaluate_cells, "save_record"),
         "logs and Sacred": (protocols.cells.evaluate_cells, "log_cell"),
     }
     fold.asked("alpnet-ep1")

@@ -150,11 +150,16 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def json_text(value: Any) -> str:
+    """Return the text of a JSON file: sorted keys, one-space indent; NaN and infinities raise ValueError."""
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` atomically as JSON: sorted keys, one-space indent; NaN raises ValueError."""
-    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False)
+    """Write `json_text` of `value` to `path` atomically."""
+    text = json_text(value)
     with atomic_write(path) as stream:
-        stream.write(text + "\n")
+        stream.write(text)
 
 
 def hash_of(value: Any) -> str:

@@ -33,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: success. 1: a failed check. 2: a user's mistake, or a full or unusable disk. 130: stopped by SIGINT
     (Ctrl-C). 143: stopped by SIGTERM. A stopped command has ended its processes and kept its work.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's method lies where the command is typed
     try:
         with sigterm_as_exception():
             check_platform()

@@ -35,7 +35,7 @@ def ensure_phantoms(
         workers: threads; 0 for one per core.
 
     Raises:
-        UserError: the store holds other phantoms and `overwrite` is false.
+        UserError: the store holds other phantoms, or arrays that were changed, and `overwrite` is false.
     """
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.phantoms.generate import phantom_spec, prepare_phantom
@@ -63,7 +63,7 @@ def ensure_phantoms(
 
 
 def _found(destination: Path, spec: DatasetSpec, slices: int | None) -> Store:
-    """Return the store at `destination`; raise `UserError` if it holds other phantoms."""
+    """Return the store at `destination`; `UserError` for other phantoms or changed arrays."""
     from episodes.phantoms.generate import same_phantoms
     from episodes.store.store import Store
 
@@ -74,4 +74,5 @@ def _found(destination: Path, spec: DatasetSpec, slices: int | None) -> Store:
             f"{spec.image_size} and --phantom-slices as typed; use --overwrite to replace them, or "
             "another --work folder"
         )
+    store.check_arrays()
     return store

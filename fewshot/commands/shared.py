@@ -86,8 +86,9 @@ def open_store(work: Path, dataset: str) -> Store:
     """
     from episodes.store.dataset import known_datasets
     from episodes.store.store import Store
+    from fewshot.base.names import path_in
 
-    folder = work / "stores" / dataset
+    folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
         from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import ensure_phantoms
@@ -118,6 +119,9 @@ def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
 
 def model_folder(work: Path, beginning: str) -> Path:
     """Return the folder of the one model under WORK/models whose key begins with `beginning`."""
+    from fewshot.base.names import checked_name
+
+    checked_name("model", beginning)
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
     if len(folders) != 1:
         names = ", ".join(folder.name for folder in folders) or "no key"

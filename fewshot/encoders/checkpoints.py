@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.seals import check_hash, hash_file
 from fewshot.encoders.foundation import (
     base_name,
     encoder_names,
@@ -209,10 +210,13 @@ def _may_be_nan(value: object) -> bool:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the dictionary of tensors (on the CPU) and plain values in a file written by `torch.save`.
 
-    Raises `UserError` if the file is missing, damaged, not a checkpoint, or holds a pickled object.
+    Raises `UserError` if the file is missing, damaged, not a checkpoint, holds a pickled object, or does not
+    have the hash in the file `NAME.sha256` beside it, if there is one.
     """
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist; give the path of a file")
+    if hash_file(path).is_file():
+        check_hash(path, "fetch, copy or train it again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, SliceReader
 from fewshot.base.locks import locked
+from fewshot.base.names import path_in
 from fewshot.base.progress import progress
 from fewshot.base.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
@@ -23,7 +24,7 @@ from protocols.request import Request
 from protocols.training.method import MethodConfig
 from protocols.training.method_config import with_dataset_constants
 from protocols.training.models import Model
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 TOGETHER = "transductive: all query slices of a part are segmented together"
 
@@ -56,7 +57,6 @@ def evaluate_cells(
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
     work = cells[0].request.work
-    paths = [work / "records" / f"{key}.json" for key in keys]
     for folder in ("records", "predictions", "logs"):
         clear_dead(work / folder)
     missing = _missing(cells[0].request, keys)
@@ -65,7 +65,8 @@ def evaluate_cells(
             missing = _missing(cells[0].request, keys)
             if missing:
                 _evaluate_missing(cells, keys, missing, method, model, intensities)
-    return paths
+    paths = [cell_file(work / "records", key) for key in keys]
+    return [path for path in paths if path is not None]
 
 
 @contextmanager
@@ -84,8 +85,8 @@ def _missing(request: Request, keys: Sequence[str]) -> list[int]:
         number
         for number, key in enumerate(keys)
         if request.overwrite
-        or not (records / f"{key}.json").exists()
-        or (request.save_predictions and not (predictions / key).exists())
+        or cell_file(records, key) is None
+        or (request.save_predictions and not path_in(predictions, "cell", key).exists())
     ]
 
 
@@ -120,8 +121,7 @@ def _evaluate_missing(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
-        path = first.work / "records" / f"{keys[n]}.json"
-        write_record(path, record)
+        path = save_record(first.work / "records", record)
         log_cell(cell.request, keys[n], model, record, seconds, path)
 
 

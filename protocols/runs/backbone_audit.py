@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
+from fewshot.base.seals import read_sealed
 from fewshot.encoders.backbone_file import from_json, image_hash
 from protocols.cells.evaluate_cells import EvaluationCell
 from protocols.rules.audits import BACKBONE, audit_backbone
 from protocols.training.models import PRETRAINING
+from protocols.training.spec_file import REMEDY
 
 DROPPED = "pre-training saw (without labels) slices that setting 2 drops"
 
@@ -22,7 +23,7 @@ def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> Evaluation
     """
     if folder is None or not (folder / PRETRAINING).is_file():
         return cell
-    about = from_json(json.loads((folder / PRETRAINING).read_text()), folder / PRETRAINING)
+    about = from_json(read_sealed(folder / PRETRAINING, REMEDY), folder / PRETRAINING)
     request, plan = cell.request, cell.plan
     audit_backbone(plan.evaluation, request.store, about)
     seen = frozenset(about.images)

@@ -16,6 +16,7 @@ from episodes.store.dataset import known_datasets
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.names import is_name, path_in
 from fewshot.base.progress import progress
 from fewshot.base.types import ScanScore
 from fewshot.learners.learner import Learner
@@ -205,9 +206,9 @@ def _choose_device(learner: object, device: str | torch.device) -> torch.device:
 
 def _open_store(dataset: str | Path, work: Path) -> Store:
     """Open a dataset by its name under WORK/stores or by its folder; `UserError` with the near names."""
-    name, folder = str(dataset), work / "stores" / dataset
-    if folder.is_dir():
-        return Store.open(folder)
+    name = str(dataset)
+    if is_name(name) and (work / "stores" / name).is_dir():
+        return Store.open(path_in(work / "stores", "dataset", name))
     if (Path(dataset) / "index.json").is_file() or len(Path(dataset).parts) > 1:
         return Store.open(Path(dataset))
     known = {path.parent.name for path in (work / "stores").glob("*/index.json")} | set(known_datasets())

@@ -157,13 +157,13 @@ def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> No
 def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
     """Yield (source, record) for every valid record in a folder; log a warning for the others."""
     for path in record_files(folder) if folder.is_dir() else ():
-        for source, text in record_texts(path):
+        for text in record_texts(path):
             try:
-                record = parse_record(text, source)
+                record = parse_record(text)
             except UserError as error:
                 LOG.warning("left out: %s", error)
                 continue
-            yield source, record
+            yield text.source, record
 
 
 def _cell_of(record: Record) -> str:

@@ -13,7 +13,7 @@ from episodes.store.slices import Normalisation, normalisation
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.locks import if_free, locked
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells

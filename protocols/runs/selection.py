@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
-from fewshot.encoders.checkpoints import load_state, read_checkpoint
+from fewshot.encoders.checkpoints import load_state
 from fewshot.learners.recipe import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
@@ -29,7 +29,9 @@ from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import MethodConfig
-from protocols.training.models import Model
+from protocols.training.models import Model, read_model_checkpoint
+from protocols.training.spec_file import REMEDY
+from results.records.files import cell_file
 from results.summary.frame import mean_dice
 
 POLICIES = ("last", "validation", "oracle")
@@ -95,11 +97,9 @@ def evaluate_selected(
     request = cells[0].request
     policy = request.checkpoint_policy
     named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
-    paths = [
-        request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan.evaluation)}.json"
-        for cell in cells
-    ]
-    if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
+    keys = [key_of_cell(cell.request, method, named, cell.plan.evaluation) for cell in cells]
+    paths = [path for key in keys if (path := cell_file(request.work / "records", key)) is not None]
+    if len(paths) == len(keys) and not request.overwrite and not request.save_predictions:
         return paths
     plans = [
         plan if policy == "oracle" else validation_plan(plan, scan_before(request, plan), request.store)
@@ -116,6 +116,7 @@ def evaluate_selected(
             precision=request.eval_precision,
         )  # fmt: skip
         dices.append([_mean(result.scores, plan) for result, plan in zip(found, plans, strict=True)])
+    written: list[Path] = []
     for number, cell in enumerate(cells):
         own = [of_step[number] for of_step in dices]
         best = own.index(max(own))
@@ -129,8 +130,8 @@ def evaluate_selected(
             "dice": own[best],
         }
         chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
-        evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
-    return paths
+        written += evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
+    return written
 
 
 def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
@@ -157,7 +158,9 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
         raise UserError(
             f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
         )
-    state: Mapping[str, Any] = read_checkpoint(path)
+    state = read_model_checkpoint(model.folder, path.name)
+    if int(state["step"]) != step:
+        raise UserError(f"{path} is of step {int(state['step'])}, expected {step}: it was copied; {REMEDY}")
     load_state(model.learner, state["model"], path)
     return int(state["skipped"])
 

@@ -11,6 +11,7 @@ from episodes.io.nifti import read_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.names import path_in
 from protocols.cells.predictions import support_suffix
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.overlay import Panel, draw_overlay
@@ -37,8 +38,9 @@ def draw_cell(
     Raises:
         UserError: predictions are missing, no Dice is defined, or the store is another one.
     """
-    record, key = read_record(record_file), record_file.stem
-    folder = work / "predictions" / key
+    record = read_record(record_file)
+    key = record.key or record_file.stem
+    folder = path_in(work / "predictions", "cell", key)
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
     store = open_store(record.dataset.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from episodes.store.store import Store
-from fewshot.base.atomic_io import write_json
 from fewshot.base.errors import UserError
 from fewshot.base.progress import Progress, progress
+from fewshot.base.seals import SEAL, read_json, read_sealed, write_sealed
 from protocols.cells.recorded_plan import recorded_plan
 from protocols.saved_masks.masks import Cell, prediction, truth
 from results.metrics.distances import SCHEMA
@@ -45,11 +44,11 @@ def measure_cells(
                 "dataset": {"name": dataset.name, "hash": dataset.hash}, "plan_hash": cell.record.plan_hash,
                 "counts": [[score.tp, score.fp, score.fn] for score in cell.record.scores],
             }  # fmt: skip
-            path = work / "distances" / f"{cell.folder.name}.json"
+            path = path_in(work / "distances", "cell", cell.folder.name, ".json")
             scores = _known(path, about)
             if scores is None:
                 scores = _scores(cell, store, tolerance_mm, bar)
-                write_json(path, {**about, "scores": scores})
+                write_sealed(path, {**about, "scores": scores})
             else:
                 bar.update(len(scores))
             seed = cell.record.model.seed
@@ -59,10 +58,12 @@ def measure_cells(
 
 
 def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """Return the saved scores of the same masks and tolerance, or None."""
+    """Return the saved scores of the same masks and tolerance, or None; `UserError` for an edited file."""
     if not path.is_file():
         return None
-    value = json.loads(path.read_text())
+    if SEAL not in read_json(path, "delete it to measure again"):  # of an earlier version
+        return None
+    value = read_sealed(path, "delete it to measure again")
     scores: list[dict[str, Any]] = value.pop("scores", None)
     return scores if value == about else None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from episodes.io.nifti import read_nifti
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.names import path_in
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.slice_figures import SliceMasks, dice_along_organ
 from results.leaderboard.board import Board, LeaderboardRow
@@ -48,14 +49,16 @@ def saved_cells(
     Args:
         work: the work folder.
         line: a row of the board.
-        paths: canonical JSON of a record -> its file, whose name is the cell's key.
+        paths: canonical JSON of a record -> its file.
         every_seed: include every seed; else only the first.
     """
     cells = []
     blocks = line.row.results if every_seed else line.row.results[:1]
     for record in (record for block in blocks for record in block.cells.values()):
-        path = paths.get(record_text(record))
-        if path is not None and (folder := work / "predictions" / path.stem).is_dir():
+        if record.key is None or record_text(record) not in paths:
+            continue
+        folder = path_in(work / "predictions", "cell", record.key)
+        if folder.is_dir():
             cells.append(Cell(record, folder))
     return cells
 

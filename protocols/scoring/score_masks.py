@@ -17,7 +17,8 @@ from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.types import ScanScore, Task, checked_name
+from fewshot.base.names import checked_name
+from fewshot.base.types import ScanScore, Task
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.cells.evaluate_cells import cells_locked
@@ -29,7 +30,7 @@ from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 AUDIT = "scored from files"
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
@@ -116,16 +117,16 @@ def score_files(
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
         made.append((key_of_cell(request, method, EXTERNAL, plan.evaluation), record))
     seconds = time.perf_counter() - started
-    paths = []
+    paths: list[Path] = []
     for key, record in made:
-        path = work / "records" / f"{key}.json"
+        path = None if overwrite else cell_file(work / "records", key)
+        if path is None:
+            with cells_locked(work, [key]):
+                path = None if overwrite else cell_file(work / "records", key)
+                if path is None:
+                    path = save_record(work / "records", record)
+                    log_cell(request, key, EXTERNAL, record, seconds, path)
         paths.append(path)
-        if path.exists() and not overwrite:
-            continue
-        with cells_locked(work, [key]):
-            if overwrite or not path.exists():
-                write_record(path, record)
-                log_cell(request, key, EXTERNAL, record, seconds, path)
     return paths
 
 

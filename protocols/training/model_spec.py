@@ -1,4 +1,4 @@
-"""Specs of trained models: their training inputs, their key, and their differences from a plan.
+"""Specs of trained models: their training inputs, and their differences from a plan.
 
 A spec names no protocol, setting or group. Equal training inputs give equal keys. Setting 1 excludes
 nothing, so all groups of a fold share one model without a special case.
@@ -14,7 +14,6 @@ from episodes.plan.plan import CellPlan, EvaluationPlan
 from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
-from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
 
@@ -64,18 +63,6 @@ def model_spec(
         "precision": method.precision,
         "channels_last": True,
     } | ({"compiled": True} if method.compiled else {})
-
-
-def model_key(spec: dict[str, Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of a spec's canonical content.
-
-    The key leaves out file names (`method_key_part`) and the description of earlier stages, which follows
-    from their keys.
-    """
-    content = {name: value for name, value in spec.items() if name != "told"}
-    content["method"] = method_key_part(spec["method"])
-    content["initial_weights"] = weights_key_part(spec["initial_weights"])
-    return hash_of(content)[:16]
 
 
 def training_differences(spec: Mapping[str, Any], plan: CellPlan, store: Store, rule: str) -> list[str]:

@@ -64,7 +64,7 @@ def record(fold: int, group: str, scores: list[ScanScore], folds: int = 2, **cha
             "trained_on": [],
             "name": None,
         },
-        "training": {"scans": ["1", "2"], "slices": 20, "slices_excluded": 7 if group == "upper" else 5},
+        "training": {"scans": ["101", "102"], "slices": 20, "slices_excluded": 7 if group == "upper" else 5},
         "audits": [],
         "fallback_slices": 0,
         "scores": [score_json(one) for one in scores],

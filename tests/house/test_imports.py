@@ -17,6 +17,8 @@ BASE = {
     "fewshot.base.seeds",
     "fewshot.base.atomic_io",
     "fewshot.base.locks",
+    "fewshot.base.names",
+    "fewshot.base.seals",
     "fewshot.identity.key_parts",
     "fewshot.learners.paper_layout",
 }

@@ -27,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the plans and their hashes; write them to `--out`."""
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
-    from fewshot.base.atomic_io import hash_of, write_json
+    from fewshot.base.atomic_io import hash_of
+    from fewshot.base.seals import write_sealed
     from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)
@@ -48,6 +49,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"\nhash of all {len(plans)} plans: {hash_of(hashes)[:16]}")
     if args.out is not None:
         about = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash}
-        write_json(args.out, {"protocol": about, "plans": [plan.to_json() for plan in plans]})
+        write_sealed(args.out, {"protocol": about, "plans": [plan.to_json() for plan in plans]})
         print(f"written to {args.out}")
     return 0

@@ -223,7 +223,7 @@ def _facts(store: Store) -> list[ScanFacts]:
 def _already_prepared(
     folder: Path, scans: Mapping[str, RawScan], spec: DatasetSpec, destination: Path
 ) -> Store | None:
-    """Return the store at `destination`, None without one; a store of other files raises `UserError`."""
+    """Return the store at `destination`, None without one; `UserError` for one of other files or changed."""
     from episodes.prepare.build import same_sources
     from episodes.store.store import Store
 
@@ -235,6 +235,7 @@ def _already_prepared(
             f"{destination} was prepared from other files than {folder} holds, or by other facts; use "
             "--overwrite to replace it, or another --work folder"
         )
+    store.check_arrays()
     return store
 
 

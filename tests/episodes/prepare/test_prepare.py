@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from places import HELPERS
+from seal_again import edit_json
 from small_volumes import (
     DIRECTION,
     ORIGIN,
@@ -215,15 +216,33 @@ def test_other_files_replace_a_store_only_when_asked(
     assert Store.open(tmp_path / "stores" / "chaost2").hash != old
 
 
+@pytest.mark.parametrize("kind", ["images", "labels", "superpixels", "index"])
+def test_a_changed_store_is_named_and_made_again(
+    folder: Path, tmp_path: Path, small: None, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["prepare", "chaost2", str(folder), "--work", str(tmp_path)]
+    assert main(command) == 0
+    made = tmp_path / "stores" / "chaost2"
+    path = made / "index.json" if kind == "index" else made / kind / "2.npy"
+    content = bytearray(path.read_bytes())
+    place = content.index(b'"mean": ') + 8 if kind == "index" else -1
+    content[place] = ord("9") if kind == "index" else content[place] ^ 1
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert path.name in message and "--overwrite" in message and message.count("\n") == 1
+    assert main([*command, "--overwrite"]) == 0 == main(command)
+
+
 def test_a_store_of_an_older_program_stays_and_the_way_out_is_named(
     folder: Path, tmp_path: Path, small: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["prepare", "chaost2", str(folder), "--work", str(tmp_path)]
     assert main(command) == 0
     index = tmp_path / "stores" / "chaost2" / "index.json"
+    edit_json(index, lambda content: content.pop("prepared_by"))
     content = json.loads(index.read_text())
-    del content["prepared_by"]
-    index.write_text(json.dumps(content))
     capsys.readouterr()
     assert main(command) == 0
     printed = capsys.readouterr().out

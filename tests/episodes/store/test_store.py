@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import HELPERS
+from seal_again import edit_json
 from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan, small_spec
 
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import PREPARED_BY, SourceScan, Store, new_store
 from fewshot.base.errors import UserError
+from fewshot.base.seals import add_seal
 
 
 def small_source(number: int) -> SourceScan:
@@ -102,12 +104,10 @@ def test_a_store_without_the_key_is_of_unknown_preparation(tmp_path: Path) -> No
     store = write_small(tmp_path / "chaost2")
     assert store.prepared_by == "unknown"  # what an own folder has
     index = store.path / "index.json"
-    content = json.loads(index.read_text())
-    del content["prepared_by"]
-    index.write_text(json.dumps(content))
+    edit_json(index, lambda content: content.pop("prepared_by"))
     old = Store.open(store.path)
     assert (old.prepared_by, old.hash) == ("unknown", store.hash)
-    index.write_text(json.dumps(content | {"prepared_by": "me"}))
+    edit_json(index, lambda content: content.update(prepared_by="me"))
     with pytest.raises(UserError, match="prepared_by is 'me', expected one of fewshot, published-layout"):
         Store.open(store.path)
 
@@ -180,7 +180,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         ("{", "is damaged"),
         ("[]", "has schema None, wanted 1"),
         (json.dumps({**table, "schema": 99}), "has schema 99, wanted 1"),
-        (json.dumps({"schema": 1, "hash": ""}), "is damaged"),
+        (json.dumps({"schema": 1, "hash": ""}), "has no seal"),
+        (json.dumps(add_seal({"schema": 1, "hash": ""})), "is damaged"),
     ):
         file.write_text(content)
         with pytest.raises(UserError, match=complaint) as error:
@@ -189,8 +190,12 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(table))
     array = store.path / "images" / "1.npy"
     array.write_bytes(array.read_bytes()[:-100])
+    scan = Store.open(store.path).scan("1")
+    with pytest.raises(UserError, match=r"1\.npy is not as prepared"):
+        scan.image  # noqa: B018
+    array.unlink()
     with pytest.raises(UserError, match=r"1\.npy is missing or damaged"):
-        Store.open(store.path).scan("1")
+        scan.image  # noqa: B018
 
 
 def test_unknown_scan(tmp_path: Path) -> None:

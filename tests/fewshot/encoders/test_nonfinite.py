@@ -12,6 +12,7 @@ import pytest
 import torch
 from broken_learners import SegmentOnly, Sound
 from cell_plans import CPU, plans_of, reader_of
+from seal_again import save_checkpoint
 from small_encoder import SmallEncoder
 from tiny import tiny_store
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from toy_training import ToyLearner, toy_train
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.seals import hash_file
 from fewshot.base.types import SliceRef, Support, Task
 from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released, load_state, load_weights, weights_are_finite
@@ -47,7 +49,10 @@ def spoil(path: Path, name: str, value: float = float("nan")) -> int:
     content = torch.load(path, weights_only=True)
     tensors = content.get("model", content)
     tensors[name].fill_(value)
-    torch.save(content, path)
+    if hash_file(path).is_file():
+        save_checkpoint(path, content)
+    else:
+        torch.save(content, path)
     return int(tensors[name].numel())
 
 

@@ -23,7 +23,7 @@ from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.method_identity import method_source, method_version, option_files
 from fewshot.learners.registry import METHODS, resolve_method
 from protocols.training.method_config import build_method_config
-from protocols.training.model_spec import model_key
+from protocols.training.spec_file import model_key
 
 METHOD = '''"""A threshold, for tests."""
 from dataclasses import dataclass

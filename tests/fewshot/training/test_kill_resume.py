@@ -53,7 +53,8 @@ def test_killed_twice_equals_never_killed(tmp_path: Path) -> None:
     for name, value in expected["model"].items():
         assert torch.equal(found["model"][name], value), name
     names = {path.name for path in whole.iterdir()}
-    assert names == {"losses.csv", "episodes.jsonl", "last.pt", "step_15.pt", "step_30.pt"}
+    checkpoints = {"last.pt", "step_15.pt", "step_30.pt"}
+    assert names == {"losses.csv", "episodes.jsonl", *checkpoints, *(f"{one}.sha256" for one in checkpoints)}
     for name in names:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert len((whole / "losses.csv").read_text().splitlines()) == STEPS + 1

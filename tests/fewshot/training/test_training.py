@@ -22,6 +22,7 @@ from toy_training import (
 )
 
 from fewshot.base.errors import UserError
+from fewshot.base.seals import check_hash
 from fewshot.base.seeds import seed_for
 from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import TrainingResult
@@ -138,7 +139,10 @@ def test_logs_hold_every_step(tmp_path: Path) -> None:
 def test_checkpoints_and_snapshots(tmp_path: Path) -> None:
     learner = ToyLearner()
     toy_train(tmp_path, ToyEpisodes(UNDEFINED), learner=learner)
-    assert sorted(files(tmp_path)) == ["episodes.jsonl", "last.pt", "losses.csv", "step_10.pt", "step_5.pt"]
+    assert sorted(files(tmp_path)) == [
+        "episodes.jsonl", "last.pt", "last.pt.sha256", "losses.csv", "step_10.pt", "step_10.pt.sha256",
+        "step_5.pt", "step_5.pt.sha256",
+    ]  # fmt: skip
     last = torch.load(tmp_path / "last.pt", weights_only=True)
     assert (last["step"], last["moves"], last["skipped"]) == (12, 8, 4)
     assert last["random"]["cpu"].dtype == torch.uint8
@@ -259,7 +263,10 @@ def test_a_full_disk_stops_with_one_line_and_leaves_the_checkpoint(tmp_path: Pat
             toy_train(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert sorted(files(tmp_path)) == ["episodes.jsonl", "last.pt", "losses.csv", "step_5.pt"]
+    check_hash(tmp_path / "last.pt", "")
+    assert {name.removesuffix(".sha256") for name in files(tmp_path)} == {
+        "episodes.jsonl", "last.pt", "losses.csv", "step_5.pt",
+    }  # fmt: skip
     assert (tmp_path / "last.pt").read_bytes() == before
     assert toy_train(tmp_path).steps == 12
 

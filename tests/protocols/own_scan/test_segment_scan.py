@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from seal_again import change_model
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
@@ -178,16 +178,15 @@ def test_a_training_by_training_scans_is_read_from_its_store(work: Path) -> None
     copy = work.parent / "ct"
     shutil.copytree(work / "stores", copy / "stores")
     shutil.copytree(work / "models" / model_key(work), copy / "models" / "abc")
-    spec = copy / "models" / "abc" / "spec.json"
-    spec.write_text(json.dumps({**json.loads(spec.read_text()), "normalisation": "training-scans"}))
+    folder = change_model(copy / "models" / "abc", lambda spec: spec.update(normalisation="training-scans"))
     method: object = None
-    model = find_model("abc", copy, method, CPU, 256)  # type: ignore[arg-type]
+    model = find_model(folder.name, copy, method, CPU, 256)  # type: ignore[arg-type]
     store = Store.open(copy / "stores" / "tiny")
     voxels = np.stack([store.scan(str(scan)).image for scan in range(3, 10)]).astype(np.float64)
     assert model.mean_std == pytest.approx((voxels.mean(), voxels.std()), rel=1e-12)
     assert (model.modality, model.image_size) == ("mr", 64)
     shutil.rmtree(copy / "stores")
-    model = find_model(str(spec.parent / "last.pt"), copy, method, CPU, 256)  # type: ignore[arg-type]
+    model = find_model(str(folder / "last.pt"), copy, method, CPU, 256)  # type: ignore[arg-type]
     assert model.mean_std is None and model.modality is None and "no store tiny" in model.reason
 
 

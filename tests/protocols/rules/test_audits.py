@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from making import changed, record, score
+from seal_again import edit_index, rename_in_index
 
 from episodes.plan.plan import CellPlan, make_plan
 from episodes.store.slices import Normalisation, normalisation
@@ -102,9 +103,11 @@ def test_intensities_of_other_scans(store: Store) -> None:
 
 def test_a_failed_audit_stops_the_run_before_training(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = work / "stores" / "tiny" / "index.json"
-    content = json.loads(index.read_text())
-    content["scans"][6]["array_sha256"]["images"] = content["scans"][1]["array_sha256"]["images"]
-    index.write_text(json.dumps(content))
+
+    def copy_hash(content: dict[str, Any]) -> None:
+        content["scans"][6]["array_sha256"]["images"] = content["scans"][1]["array_sha256"]["images"]
+
+    edit_index(index, copy_hash)
     command = ["run", "--work", str(work), "--dataset", "tiny", "--method", "ssl-alpnet", "--steps", "1"]
     assert main([*command, "--encoder", "resnet18", "--weights", "random"]) == 2
     message = capsys.readouterr().err
@@ -124,10 +127,7 @@ def test_the_record_names_the_audits_it_passed(work: Path) -> None:
 
 def test_setting_2_of_the_heart_runs_and_is_marked_unpublished(work: Path) -> None:
     index = work / "stores" / "tiny" / "index.json"
-    text = index.read_text()
-    for organ, part in (("right-kidney", "lv-bp"), ("left-kidney", "rv"), ("liver", "lv-myo")):
-        text = text.replace(f'"{organ}"', f'"{part}"')
-    index.write_text(text)
+    rename_in_index(index, {"right-kidney": "lv-bp", "left-kidney": "rv", "liver": "lv-myo"})
     for setting in ("1", "2"):
         run = ["run", "--work", str(work), "--dataset", "tiny", "--folds", "0", "--setting", setting]
         assert main([*run, "--method", "all-foreground"]) == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from seal_again import edit_index
 from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
@@ -128,7 +129,7 @@ def test_setting_2_records_what_was_excluded(done: Path) -> None:
 def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
     assert len(records_of(done)) == 8
     for path in (done / "records").glob("*.json"):
-        log = json.loads((done / "logs" / path.name).read_text())
+        log = json.loads((done / "logs" / f"{read_record(path).key}.json").read_text())
         run = done / "runs" / log["sacred_run"]
         assert json.loads((run / "config.json").read_text())["cell"]["fold"] == read_record(path).fold
         losses = json.loads((run / "info.json").read_text())["losses"]
@@ -141,11 +142,11 @@ def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
 def test_predictions_cover_the_whole_prepared_volume(done: Path) -> None:
     path = next(p for p in (done / "records").glob("*.json") if read_record(p).group == "upper")
     record = read_record(path)
-    files = sorted((done / "predictions" / path.stem).iterdir())
+    files = sorted((done / "predictions" / str(record.key)).iterdir())
     assert len(files) == len(record.scores) == 4
     for score in record.scores:
         value = {"liver": 1, "spleen": 4}[score.class_name]
-        image = read_nifti(done / "predictions" / path.stem / f"scan_{score.scan}_label_{value}.nii.gz")
+        image = read_nifti(done / "predictions" / str(record.key) / f"scan_{score.scan}_label_{value}.nii.gz")
         assert image.array.shape == (8, 65, 65) and image.spacing_mm == pytest.approx((7.7, 1.25, 1.25))
         assert image.array[1:-1].sum() >= score.tp + score.fp > 0
         assert not image.array[:, 64:].any() and not image.array[:, :, 64:].any()
@@ -269,9 +270,7 @@ def test_a_class_absent_from_the_support_scan_names_both(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = tiny_store(tmp_path / "work" / "stores" / "tiny")
-    index = json.loads((store.path / "index.json").read_text())
-    index["scans"][2]["class_slices"]["spleen"] = []
-    (store.path / "index.json").write_text(json.dumps(index))
+    edit_index(store.path / "index.json", lambda index: index["scans"][2]["class_slices"].update(spleen=[]))
     command = ["run", "--work", str(tmp_path / "work"), "--dataset", "tiny", "--method", "all-foreground"]
     assert main(command) == 2
     message = capsys.readouterr().err

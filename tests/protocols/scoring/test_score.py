@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
+from seal_again import edit_index, edit_json
 from tiny import tiny_store
 
 from episodes.io.nifti import write_nifti
@@ -37,9 +37,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with records and saved masks of a yardstick, the same masks in one folder, and a plan."""
     work = tmp_path_factory.mktemp("done") / "work"
     index = tiny_store(work / "stores" / "tiny").path / "index.json"
-    content = json.loads(index.read_text())
-    content["scans"][1]["class_slices"]["spleen"] = []  # absent from a query: a score without Dice
-    index.write_text(json.dumps(content))
+    # absent from a query: a score without Dice
+    edit_index(index, lambda content: content["scans"][1]["class_slices"].update(spleen=[]))
     run = ["run", "--work", str(work), *ASKED, "--method", "copy-support", "--save-predictions"]
     assert main(run) == 0
     (work / "theirs").mkdir()
@@ -91,7 +90,7 @@ def test_the_record_and_the_table_are_marked_external(work: Path, capsys: pytest
         record = read_record(path)
         assert record.method.name == "theirs" and record.method.regime == "external"
         assert record.model.checkpoint == "external" and record.audits == ("scored from files",)
-        assert (work / "logs" / path.name).is_file()
+        assert (work / "logs" / f"{record.key}.json").is_file()
 
 
 def test_the_labels_behind_the_masks_have_no_default(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +160,7 @@ def test_counts_of_a_hand_made_mask(work: Path) -> None:
 def test_a_pattern_fills_in_fold_and_group(done: Path, work: Path) -> None:
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
-        shutil.copytree(done / "predictions" / path.stem, work / f"f{record.fold}" / record.group)
+        shutil.copytree(done / "predictions" / str(record.key), work / f"f{record.fold}" / record.group)
     shutil.rmtree(work / "theirs")
     plan = ["--plan", str(work / "plan.json"), "--name", "theirs"]
     labels = ["--labels-used", "none"]
@@ -179,17 +178,23 @@ def replace_mask(work: Path, array: np.ndarray, name: str = "scan_1_label_1.nii.
 
 
 def edit_plan(work: Path, *path: str | int, value: object) -> None:
-    content = json.loads((work / "plan.json").read_text())
-    place = content
-    for key in path[:-1]:
-        place = place[key]
-    place[path[-1]] = value
-    (work / "plan.json").write_text(json.dumps(content))
+    def edit(content: dict[str, Any]) -> None:
+        place: Any = content
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    edit_json(work / "plan.json", edit)
 
 
-def two_hashes(work: Path) -> None:
+def other_store(work: Path) -> None:
     index = work / "stores" / "tiny" / "index.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "hash": "0123456789abcdef"}))
+    edit_index(index, lambda content: content["scans"][0].update(spacing_mm=[8.0, 1.25, 1.25]))
+
+
+def edit_setting(work: Path) -> None:
+    path = work / "plan.json"
+    path.write_text(path.read_text().replace('"setting": 1', '"setting": 2'))
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -202,14 +207,25 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "not binary": (lambda w: replace_mask(w, np.full((8, 65, 65), 4, np.uint8)), "value 4"),
     "probability": (lambda w: replace_mask(w, np.full((8, 65, 65), 0.5, np.float32)), "value 0.5"),
     "no number": (lambda w: replace_mask(w, np.full((8, 65, 65), np.nan, np.float32)), "value nan"),
-    "other store": (two_hashes, "0123456789abcdef"),
+    "other store": (other_store, "plan.json is for tiny with hash"),
+    "edited setting": (edit_setting, "plan.json was changed after it was written"),
+    "a key twice": (
+        lambda w: (w / "plan.json").write_text('{"plans": [], "plans": []}'),
+        "key 'plans' stands there twice",
+    ),
+    "name of a folder": (
+        lambda w: [
+            edit_plan(w, "plans", n, "evaluation", "dataset", "name", value="../stores/tiny") for n in (0, 1)
+        ],
+        "was edited",
+    ),
     "other protocol": (lambda w: edit_plan(w, "protocol", "hash", value="ab" * 32), "abababab"),
     "no protocol": (lambda w: edit_plan(w, "protocol", "name", value="mine"), "unknown protocol 'mine'"),
     "edited plan": (lambda w: edit_plan(w, "plans", 1, "evaluation", "fold", value=3), "was edited"),
     "two settings": (lambda w: edit_plan(w, "plans", 1, "setting", value=2), "plans of 2 datasets"),
     "empty": (lambda w: edit_plan(w, "plans", value=[]), "plans of 0 datasets"),
-    "no plan": (lambda w: (w / "plan.json").write_text("{}"), "is not a plan file"),
-    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "is not a plan file"),
+    "no plan": (lambda w: (w / "plan.json").write_text("{}"), "has no seal"),
+    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "plan.json is damaged"),
     "no file": (lambda w: (w / "plan.json").unlink(), "does not exist"),
     "not prepared": (lambda w: shutil.rmtree(w / "stores"), "unknown dataset 'tiny'"),
 }

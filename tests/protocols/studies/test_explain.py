@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from dspnet_cases import CASES, learner, noise
 from matplotlib.image import imread
+from seal_again import edit_index, rename_in_index
 from tiny import tiny_store
 from torch import Tensor, nn
 
@@ -225,9 +225,7 @@ def test_a_method_without_such_parts_is_told_so(method: str) -> None:
 
 def test_a_class_absent_from_the_scan_names_those_it_shows(tmp_path: Path) -> None:
     made = tiny_store(tmp_path / "tiny")
-    content = json.loads((made.path / "index.json").read_text())
-    content["scans"][0]["class_slices"]["spleen"] = []
-    (made.path / "index.json").write_text(json.dumps(content))
+    edit_index(made.path / "index.json", lambda index: index["scans"][0]["class_slices"].update(spleen=[]))
     with pytest.raises(UserError, match="'spleen' is absent from scan 0, which shows liver, right-kidney"):
         find_target(Store.open(made.path), load_protocol("alpnet-ep1"), "0", "spleen", None, None)
 
@@ -238,8 +236,7 @@ def test_another_store_is_refused_unless_all_of_the_first_was_trained_on(done: P
     with pytest.raises(UserError, match="trained on another prepared dataset: 0, "):
         intensities_for({**spec, "store": "0"}, "m", protocol, store, store, "0")
     tiny_store(tmp_path / "other", scans=9)
-    text = (tmp_path / "other" / "index.json").read_text()
-    (tmp_path / "other" / "index.json").write_text(text.replace('"tiny"', '"other"'))
+    rename_in_index(tmp_path / "other" / "index.json", {"tiny": "other"})
     other = Store.open(tmp_path / "other")
     with pytest.raises(UserError, match="1 of 10 scans of tiny; to look at other"):
         intensities_for(spec, "m", protocol, store, other, "0")

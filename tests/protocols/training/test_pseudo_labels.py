@@ -17,8 +17,9 @@ from fewshot.commands.main import main
 from fewshot.learners.recipe import EPISODES, Recipe
 from protocols.rules.spec import load_protocol
 from protocols.training.method_config import build_method_config
-from protocols.training.model_spec import model_key, model_spec
+from protocols.training.model_spec import model_spec
 from protocols.training.pseudo_labels import KINDS, superpixels, supervoxels
+from protocols.training.spec_file import model_key
 
 MODEL = ["--method", "adnet", "--encoder", "resnet18", "--weights", "random", "--steps", "3"]
 ASKED = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", *MODEL]

@@ -13,10 +13,10 @@ from pipeline_runs import stage_of
 from tiny import tiny_store
 
 from episodes.store.slices import normalisation
-from fewshot.base.atomic_io import write_json
 from fewshot.commands.main import main
 from protocols.training.method_config import build_method_config
 from protocols.training.pretraining import ensure_backbone
+from protocols.training.spec_file import backbone_key, read_backbone_spec, write_spec
 from protocols.training.stages import plan_training
 from results.records.files import read_record
 
@@ -81,9 +81,9 @@ def test_a_backbone_of_other_processes_is_logged(tmp_path: Path, caplog: pytest.
     first = backbone(tmp_path)
     assert backbone(tmp_path) == first and "trained anew" not in caplog.text
     (tmp_path / "elsewhere" / "backbones").mkdir(parents=True)
-    other = shutil.move(first.parent, tmp_path / "elsewhere" / "backbones" / "two")
-    spec = json.loads((other / "spec.json").read_text())
-    write_json(other / "spec.json", spec | {"processes": 2})
+    spec = read_backbone_spec(first.parent) | {"processes": 2}
+    other = shutil.move(first.parent, tmp_path / "elsewhere" / "backbones" / backbone_key(spec))
+    write_spec(other, spec)
     again = backbone(tmp_path / "elsewhere")
     assert again.parent.name == first.parent.name and again.read_bytes() == (other / first.name).read_bytes()
     said = (

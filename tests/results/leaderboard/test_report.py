@@ -26,7 +26,7 @@ from results.records.files import read_records, write_record
 from results.records.record import Record
 from results.tables.text_table import Grid
 
-EVIL = """<img src=x onerror="document.title='broken'">'&"""
+EVIL = """a<img src=x onerror="document.title='broken'">'&"""
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 

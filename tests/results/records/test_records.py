@@ -14,6 +14,7 @@ from making import changed, record, score
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.base.seals import add_seal
 from fewshot.base.types import ScanScore
 from results.records.files import cell_key, read_record, read_records, write_record
 from results.records.record import Record, checked_record
@@ -29,7 +30,7 @@ def test_a_record_reads_back_equal_and_writes_equal_bytes(tmp_path: Path) -> Non
     assert read_record(one) == GOOD and one.read_bytes() == two.read_bytes()
     assert read_records(tmp_path) == [GOOD, GOOD]
     keys = list(json.loads(one.read_text()))
-    assert keys == sorted(GOOD.to_json()) and "checks" not in keys
+    assert keys == sorted([*GOOD.to_json(), "seal"]) and "checks" not in keys
 
 
 def test_optional_parts_are_absent_from_json_and_typed_where_they_are_there() -> None:
@@ -45,7 +46,7 @@ def test_optional_parts_are_absent_from_json_and_typed_where_they_are_there() ->
 
 def test_a_line_of_a_jsonl_file_is_a_record(tmp_path: Path) -> None:
     other = changed(GOOD, fold=1)
-    lines = [canonical_json(one.to_json()) for one in (GOOD, other)]
+    lines = [canonical_json(add_seal(one.to_json())) for one in (GOOD, other)]
     (tmp_path / "several.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_record(tmp_path / "alone.json", GOOD)
     (tmp_path / "notes.txt").write_text("no record")

@@ -9,6 +9,7 @@ import pytest
 from making import changed, record, score
 
 from fewshot.base.errors import UserError
+from fewshot.base.seals import add_seal
 from fewshot.commands.main import main
 from results.records.files import write_record
 from results.records.record import Record
@@ -27,11 +28,11 @@ def folder(path: Path, records: list[Record]) -> Path:
 
 
 def text(one: Record) -> str:
-    return json.dumps(one.to_json())
+    return json.dumps(add_seal(one.to_json()))
 
 
 def text_with(name: str, value: object) -> str:
-    return json.dumps({**SOUND[0].to_json(), name: value})
+    return json.dumps(add_seal({**SOUND[0].to_json(), name: value}))
 
 
 BAD = {
@@ -40,7 +41,7 @@ BAD = {
     "schema": (text_with("schema", 7), "schema is 7, wanted 2"),
     "bytes": ("\udcff", "not a JSON record"),
     "markup": (
-        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "<script>x</script>"})),
+        text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "x<script>"})),
         "method.name holds markup",
     ),
     "audit": (text_with("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),

@@ -119,7 +119,7 @@ def test_two_shots_and_five_parts_from_run_to_score(work: Path, capsys: pytest.C
     plan = work / "plan.json"
     assert main(["plan", *asked, "--out", str(plan)]) == 0
     assert json.loads(plan.read_text())["plans"][0]["plan_hash"] == found.plan_hash
-    predictions = str(work / "predictions" / path.stem)
+    predictions = str(work / "predictions" / str(found.key))
     command = ["score", predictions, "--work", str(work), "--plan", str(plan), "--name", "theirs"]
     command += ["--labels-used", "none"]
     assert main(command) == 0
