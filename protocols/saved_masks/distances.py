@@ -10,6 +10,7 @@ import numpy as np
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.names import path_in
 from fewshot.base.progress import Progress, progress
 from fewshot.base.seals import SEAL, read_json, read_sealed, write_sealed
 from protocols.cells.recorded_plan import recorded_plan
