@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from making import record, score
+from scipy import stats
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -149,3 +150,34 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out)["method"] == pytest.approx(20)
     assert main([*command, "--setting", "1"]) == 2
     assert "known: none" in capsys.readouterr().err
+
+
+def test_the_interval_is_t_over_paired_folds_and_one_seed_has_no_level() -> None:
+    def two_folds(protocol: str, *dices: int, seed: int = 0) -> list[Record]:
+        about = {"name": protocol, "version": 1, "hash": {"alpnet-ep1": "a", "qnet-ep1": "f"}[protocol] * 64}
+        return [
+            record(
+                fold,
+                group,
+                [score(name, str(fold), dice) for name in names],
+                protocol=about,
+                model={"seed": seed},
+            )
+            for fold, dice in enumerate(dices)
+            for group, names in {"lower": ["left-kidney"], "upper": ["liver", "spleen"]}.items()
+        ]
+
+    a, b = two_folds("alpnet-ep1", 50, 60), two_folds("qnet-ep1", 54, 70)
+    found = named(a, b)
+    result = compare(find_row(found, "ssl-alpnet@alpnet-ep1"), find_row(found, "ssl-alpnet@qnet-ep1"), found)
+    low, high = stats.ttest_1samp([4.0, 10.0], 0).confidence_interval(0.95)
+    assert result["interval"] == {"low": pytest.approx(low), "high": pytest.approx(high), "level": None}
+    assert "1 seed: no level is claimed" in comparison_text(result)
+    more = [
+        *two_folds("alpnet-ep1", 50, 60, seed=1), *two_folds("qnet-ep1", 54, 70, seed=1),
+    ]  # fmt: skip
+    found = named(a, b, more)
+    result = compare(find_row(found, "ssl-alpnet@alpnet-ep1"), find_row(found, "ssl-alpnet@qnet-ep1"), found)
+    assert result["interval"]["level"] == 0.95 and "95 % interval, t over folds and seeds" in comparison_text(
+        result
+    )
