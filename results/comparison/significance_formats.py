@@ -94,7 +94,7 @@ def component_notes(components: Components | None) -> list[str]:
     """Return the variance components in points, and what would narrow the interval, with numbers."""
     if components is None:
         return [
-            "variance components: not estimated; they need two folds of two scans, the same seeds, and at most "
+            "variance components: not estimated; they need two folds of two scans, the same seeds, at most "
             f"{MOST_VALUES} values"
         ]
     design = components.design
