@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import CannotWriteError, UserError
 from fewshot.commands import board as shared_board
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def draw(
     ]
     try:
         drawn += _from_masks(args, made, paths, out)
+    except CannotWriteError:
+        raise
     except UserError as error:
         return drawn, [f"pictures that need masks: {error}"]
     return drawn, []
