@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class CannotWriteError(UserError):
+    """A file or folder cannot be written: a full disk, no permission, a read-only file system."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return the error for an unknown `name` of a `kind`: similar names first, then all that are `known`."""
     names = sorted(known)

@@ -79,3 +79,13 @@ def test_without_masks_it_says_so_and_a_bad_mask_is_named(
     assert main(ask) == 0
     assert f"{gone} is missing; run the cell again" in capsys.readouterr().err
     assert {path.stem for path in (tmp_path / "out").iterdir()} == {"by-class", "by-size"}
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not one of the pictures that lack their masks, which are left out."""
+    (tmp_path / "out" / "answers-upper.png").mkdir(parents=True)
+    assert main(["figures", "--work", str(work), *ASK, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "fewshot: error: cannot write" in error and "answers-upper.png: Is a directory" in error
