@@ -1,6 +1,7 @@
-"""Draw a board: Dice by class and method, against organ size, along the organ, and best to worst scans.
+"""Draw a board: Dice by class, boxes of scans, critical differences, size of the organ, supports, and masks.
 
-The last two need predictions saved by `fewshot run --save-predictions`.
+Dice along the organ and the pictures of masks need predictions saved by `fewshot run --save-predictions`.
+Dice by support is drawn for a protocol that uses several supports in turn, such as open-ep.
 
 Examples:
   fewshot figures --dataset chaost2
@@ -66,6 +67,7 @@ def draw(
 ) -> tuple[list[DrawnFigure], list[str]]:
     """Draw into `out`; return the pictures, and a line for each picture that could not be drawn."""
     from results.figures.board_figures import draw_by_class, draw_by_size
+    from results.figures.box_figures import draw_boxes
     from results.metrics.measures import MEASURES
 
     unit = MEASURES[made.measure]
@@ -73,8 +75,15 @@ def draw(
         DrawnFigure(
             f"{unit} by class and method",
             "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its 95 % "
-            "bootstrap interval.",
+            "interval. A class without a complete result has no panel.",
             tuple(draw_by_class(made, out / "by-class")),
+        ),
+        DrawnFigure(
+            f"{unit} of the scans",
+            "A box spans the quartiles over scans, its line is the median, its whiskers end at the last scan "
+            "within 1.5 of its length. A mark is a scan, seeds averaged; its form and colour name the fold. "
+            "Scans of a fold share one support and one trained model.",
+            tuple(draw_boxes(made, out / "boxes")),
         ),
         DrawnFigure(
             f"{unit} against the size of the organ",
@@ -82,15 +91,80 @@ def draw(
             tuple(draw_by_size(made, out / "by-size")),
         ),
     ]
-    try:
-        drawn += _from_masks(args, made, paths, out)
-    except UserError as error:
-        return drawn, [f"pictures that need masks: {error}"]
-    return drawn, []
+    missing = []
+    for draw_part, what in (
+        (_all_pairs, "comparison of all pairs"),
+        (_supports, "Dice by support"),
+        (lambda *given: _from_masks(args, paths, *given), "pictures that need masks"),
+    ):
+        try:
+            drawn += draw_part(made, out)
+        except UserError as error:
+            missing.append(f"{what}: {error}")
+    return drawn, missing
+
+
+def _all_pairs(made: Board, out: Path) -> list[DrawnFigure]:
+    from results.comparison.all_pairs import ALPHA, TEST, compare_all, fold_means, trained_once
+    from results.figures.comparison_figures import MOST_ROWS, draw_all_pairs, draw_critical_difference
+    from results.leaderboard.fold_sheet import short_names
+    from results.metrics.measures import MEASURES
+
+    rows = [line.row for line in made.lines]
+    names = short_names(rows)
+    frame, group = fold_means(rows, names, made.measure)
+    if len(frame) < 2:
+        raise UserError(
+            f"{len(frame)} of {len(rows)} methods have every cell of the same groups, expected two or more; "
+            "run the missing cells"
+        )
+    lone = [name for row, name in zip(rows, names, strict=True) if trained_once(row)]
+    pairs = compare_all(frame, lone)
+    unit = MEASURES[made.measure]
+    title = f"{made.title}{f', {group} only' if group else ''}"
+    left_out = len(rows) - len(frame)
+    notes = f"Test: {TEST}; level {ALPHA:g}. {pairs.folds} folds."
+    if pairs.seeds_missing:
+        notes += " Methods of one training seed are not tested, because a second seed moves their mean."
+    if left_out:
+        notes += f" {left_out} methods lack cells and are left out."
+    return [
+        DrawnFigure(
+            f"Critical-difference diagram, {unit}",
+            f"Mean rank of each method over the folds. A bar joins methods of which no two differ. {notes}"
+            f"{' An open mark has one training seed and no bar.' if pairs.seeds_missing else ''}",
+            tuple(draw_critical_difference(pairs, title, notes, out / "critical-difference")),
+        ),
+        DrawnFigure(
+            f"All pairs, {unit}",
+            f"Mean over folds of the method of the row minus the method of the column, in percentage points, "
+            f"with Holm's p; bold: p < {ALPHA:g}. {notes}"
+            f"{f' The best {MOST_ROWS} of {len(frame)} are drawn.' if len(frame) > MOST_ROWS else ''}",
+            tuple(draw_all_pairs(pairs, title, unit, notes, out / "all-pairs")),
+        ),
+    ]
+
+
+def _supports(made: Board, out: Path) -> list[DrawnFigure]:
+    from results.figures.support_figures import draw_supports
+    from results.summary.support_sensitivity import several_supports
+
+    if not any(several_supports(result) for line in made.lines for result in line.row.results):
+        return []
+    return [
+        DrawnFigure(
+            "Dice by support scan",
+            "A mark is the mean over query scans with one support, averaged over the folds that use it. "
+            "Supports stand from worst to best, by their mean over the methods. For each class and fold, the "
+            "spread is the standard deviation over supports (n-1) and the worst support the smallest mean; "
+            "both are averaged over classes and folds.",
+            tuple(draw_supports(made, out / "supports")),
+        )
+    ]
 
 
 def _from_masks(
-    args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
+    args: argparse.Namespace, paths: Mapping[str, Path], made: Board, out: Path
 ) -> list[DrawnFigure]:
     from fewshot.commands import masks
     from results.figures.board_figures import MOST
