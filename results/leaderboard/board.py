@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from results.summary.seed_average import SeedAverage, average_seeds, labels, val
 from results.summary.select_records import question_text, select_question
 from results.summary.statistics import REPLICATES, Floats, interval, rank_intervals
 from results.tables.published import PublishedRow
+
+if TYPE_CHECKING:
+    from results.leaderboard.board_distances import BoardDistances
 
 INCOMPLETE, UNDEFINED = "incomplete", "undefined"
 MARKS = {
@@ -108,6 +111,7 @@ class Board:
     published: tuple[PublishedComparison, ...]
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
+    distances: BoardDistances | None = None  # where predictions are saved
 
     @property
     def title(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fewshot.base.errors import unknown_name
 from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board_distances import distances_json
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
@@ -18,7 +19,7 @@ from results.tables.text_table import FORMATS as LAYOUTS
 
 CSV_KEYS = (
     "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
-    "percent", "std_folds", "low", "high", "state", "source", "note",
+    "percent", "std_folds", "low", "high", "state", "source", "note", "mm", "cells", "undefined",
 )  # fmt: skip
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -83,15 +84,34 @@ def _csv(board: Board) -> str:
         for (kind, name), number in zip(board.columns, line.numbers, strict=True):
             ends = number.interval or (None, None)
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
-            writer.writerow([*head, kind, name, *values, number.state, "", ""])
+            writer.writerow([*head, kind, name, *values, number.state, "", "", "", "", ""])
+        writer.writerows([*head, *cells] for cells in _distance_cells(board, line))
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
         for name, dice in {**row.dice, "mean": row.mean}.items():
             kind = "all" if name == "mean" else "class"
             head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", "", "", "", row.kind]
-            writer.writerow([*head, row.source_url, note])
+            writer.writerow([*head, row.source_url, note, "", "", ""])
     return stream.getvalue().rstrip("\n")
+
+
+def _distance_cells(board: Board, line: LeaderboardRow) -> list[list[str]]:
+    """Return the cells of a row's two distances after its first ones; [] for a board without distances."""
+    distances = distances_json(board, line)
+    if distances is None:
+        return []
+    hd95 = distances["hd95_mm"]
+    mm = "" if hd95 is None else f"{hd95:.4f}"
+    cells = f"{distances['cells']}/{distances['cells_of_row']}"
+    undefined = f"{distances['undefined']}/{distances['scores']}"
+    return [
+        ["distance", name, percent, "", "", "", distances["state"], "", "", value, cells, undefined]
+        for name, percent, value in (
+            ("hd95_mm", "", mm),
+            ("surface_dice", _percent(distances["surface_dice"]), ""),
+        )
+    ]
 
 
 def _json(board: Board) -> str:
@@ -130,7 +150,7 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
         "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
-        "undefined": line.undefined, "scores": line.scores,
+        "undefined": line.undefined, "scores": line.scores, "distances": distances_json(board, line),
         "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
     }  # fmt: skip
 
