@@ -149,6 +149,19 @@ def test_groups_that_differ_between_methods_leave_no_pair(
     assert "by-class.png" in told.out and main(["report", *ask]) == 0
 
 
+def test_one_fold_of_two_has_no_picture_and_still_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = write(tmp_path, [one for one in cells("apple", 40) if one.fold == 0])
+    assert main(["figures", *ask]) == 2
+    told = capsys.readouterr().err
+    assert "not drawn: Dice by class: no row of the board has a number" in told
+    assert "no picture can be drawn from these records" in told and "Traceback" not in told
+    assert main(["report", *ask]) == 0
+    text = (tmp_path / "reports" / "tiny-setting-2.html").read_text(encoding="utf-8")
+    assert "<h2>Not drawn</h2>" in text and "<td>42.00</td>" in text  # fold 0 stands in the table of folds
+
+
 def test_one_method_alone_has_no_pairs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], unrendered: None
 ) -> None:

@@ -20,7 +20,8 @@ def fold_sheet(board: Board) -> Sheet:
     columns = tuple(name for _kind, name in board.columns)
     notes = (
         f"{MEASURES[board.measure]} in percent of each fold; the board's numbers are means over these rows",
-        "scans of a fold share the support and the trained model, so folds differ by more than their scans",
+        "scans of a fold share the trained model, and the support unless the protocol uses several, so folds "
+        "differ by more than their scans",
     )
     header = ("method", "fold", *columns, "scans", "supports", "configuration")
     return Sheet("By fold", Grid(header, tuple(rows), None), notes)

@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         print("  ".join(map(str, figure.paths)))
     for reason in missing:
         sys.stderr.write(f"not drawn: {reason}\n")
+    if not drawn:
+        raise UserError("no picture can be drawn from these records; run the missing cells")
     return status
 
 
@@ -66,33 +68,12 @@ def draw(
     args: argparse.Namespace, made: Board, paths: Mapping[str, Path], out: Path
 ) -> tuple[list[DrawnFigure], list[str]]:
     """Draw into `out`; return the pictures, and a line for each picture that could not be drawn."""
-    from results.figures.board_figures import draw_by_class, draw_by_size
-    from results.figures.box_figures import draw_boxes
-    from results.metrics.measures import MEASURES
-
-    unit = MEASURES[made.measure]
-    drawn = [
-        DrawnFigure(
-            f"{unit} by class and method",
-            "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its 95 % "
-            "interval. A class without a complete result has no panel.",
-            tuple(draw_by_class(made, out / "by-class")),
-        ),
-        DrawnFigure(
-            f"{unit} of the scans",
-            "A box spans the quartiles over scans, its line is the median, its whiskers end at the last scan "
-            "within 1.5 of its length. A mark is a scan, seeds averaged; its form and colour name the fold. "
-            "Scans of a fold share one support and one trained model.",
-            tuple(draw_boxes(made, out / "boxes")),
-        ),
-        DrawnFigure(
-            f"{unit} against the size of the organ",
-            "A mark is a scan; the size is the number of true pixels in the scored slices.",
-            tuple(draw_by_size(made, out / "by-size")),
-        ),
-    ]
+    drawn: list[DrawnFigure] = []
     missing = []
     for draw_part, what in (
+        (_by_class, "Dice by class"),
+        (_boxes, "boxes of the scans"),
+        (_by_size, "size of the organ"),
         (_all_pairs, "comparison of all pairs"),
         (_supports, "Dice by support"),
         (lambda *given: _from_masks(args, paths, *given), "pictures that need masks"),
@@ -102,6 +83,48 @@ def draw(
         except UserError as error:
             missing.append(f"{what}: {error}")
     return drawn, missing
+
+
+def _by_class(made: Board, out: Path) -> list[DrawnFigure]:
+    from results.figures.board_figures import draw_by_class
+    from results.metrics.measures import MEASURES
+
+    return [
+        DrawnFigure(
+            f"{MEASURES[made.measure]} by class and method",
+            "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its 95 % "
+            "interval. A class without a complete result has no panel.",
+            tuple(draw_by_class(made, out / "by-class")),
+        )
+    ]
+
+
+def _boxes(made: Board, out: Path) -> list[DrawnFigure]:
+    from results.figures.box_figures import draw_boxes
+    from results.metrics.measures import MEASURES
+
+    return [
+        DrawnFigure(
+            f"{MEASURES[made.measure]} of the scans",
+            "A box spans the quartiles over scans, its line is the median, its whiskers end at the last scan "
+            "within 1.5 of its length. A mark is a scan, seeds averaged; its form and colour name the fold. "
+            "Scans of a fold share one trained model, and one support unless the protocol uses several.",
+            tuple(draw_boxes(made, out / "boxes")),
+        )
+    ]
+
+
+def _by_size(made: Board, out: Path) -> list[DrawnFigure]:
+    from results.figures.board_figures import draw_by_size
+    from results.metrics.measures import MEASURES
+
+    return [
+        DrawnFigure(
+            f"{MEASURES[made.measure]} against the size of the organ",
+            "A mark is a scan; the size is the number of true pixels in the scored slices.",
+            tuple(draw_by_size(made, out / "by-size")),
+        )
+    ]
 
 
 def _all_pairs(made: Board, out: Path) -> list[DrawnFigure]:
@@ -169,7 +192,10 @@ def _from_masks(
     from fewshot.commands import masks
     from results.figures.board_figures import MOST
     from results.figures.slice_figures import draw_along, draw_predictions
+    from results.summary.support_sensitivity import several_supports
 
+    if any(several_supports(result) for line in made.lines for result in line.row.results):
+        raise UserError("a scan has a mask for each support in turn; they show protocols with one support")
     store = masks.open_masks(args, made)
     cells = {line.label: masks.saved_cells(args.work, line, paths) for line in made.lines}
     cells = dict([(label, saved) for label, saved in cells.items() if saved][:MOST])
