@@ -57,6 +57,12 @@ def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     return _work_folder(tmp_path_factory.mktemp("module"), store)
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed and their files written, but nothing is rendered: for tests of messages."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _figure, stream, **_: stream.write(b"-"))
+
+
 @pytest.fixture(scope="module")
 def made() -> Iterator[MadeBackbones]:
     """Random backbones in place of stage 1's training, for all tests of a module."""

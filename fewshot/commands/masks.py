@@ -75,16 +75,9 @@ def defined_scores(cell: Cell) -> Iterator[Score]:
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file raises `UserError`."""
-    from episodes.io.nifti import read_nifti
+    from protocols.cells.predictions import read_prediction
 
-    path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
-    mask: NDArray[np.bool_] = read_nifti(path).array > 0
-    shape = store.scan(scan).labels.shape
-    if mask.shape != shape:
-        raise UserError(f"{path} is {mask.shape}, wanted {shape}; run the cell again with --overwrite")
-    return mask
+    return read_prediction(cell.folder, store, name, scan)
 
 
 def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:

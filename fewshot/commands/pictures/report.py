@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
+from fewshot.commands import board_distances
 
 if TYPE_CHECKING:
     from results.leaderboard.board import Board
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board(parser)
+    board_distances.add_distances(shared_board.add_board(parser))
     shared_board.add_records(parser)
     group = parser.add_argument_group("report")
     group.add_argument(
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         screened.records, args.dataset, args.setting, args.protocol, measure=args.measure,
         published=read_published(),
     )  # fmt: skip
+    made = board_distances.with_distances(args, made, screened.paths)
     out = args.out or args.work / "reports" / f"{args.dataset}-setting-{args.setting}.html"
     drawn, missing = draw(args, made, screened.paths, out.with_suffix(""))
     missing = [*missing, *(f"bad record left out: {fault}" for fault in screened.faults)]
