@@ -198,7 +198,9 @@ WORLDS: dict[str, World] = {
     "the same, no fold effect": World(fold=0.0, model=0.0, seed=0.0),
     "5 folds share scans as `qnet-ep1`": World(scans=4, shares=True),
     "12 folds, 3 seeds, 3 scans": World(folds=12, scans=3),
+    "a pair of rows: no fold or scan effect, seed 2": World(fold=0.0, seed=2.0, scan=0.0),
 }
+WEAK = {"the same pair, 2 seeds": World(seeds=2, fold=0.0, seed=2.0, scan=0.0)}  # 2 seeds show too little
 METHODS: dict[str, Callable[[RowValues], Ends]] = {
     "printed": printed,
     "t over folds alone": of_folds,
@@ -209,7 +211,9 @@ METHODS: dict[str, Callable[[RowValues], Ends]] = {
 
 def measured(draws: int) -> dict[str, dict[str, float]]:
     """Return world -> interval -> coverage, with mean widths, and A/A of the printed interval."""
-    worlds: dict[str, tuple[Draw, float]] = {name: (world.draw, 0.0) for name, world in WORLDS.items()}
+    worlds: dict[str, tuple[Draw, float]] = {
+        name: (world.draw, 0.0) for name, world in (WORLDS | WEAK).items()
+    }
     worlds["`open-ep`, 5 folds of 4 scans"] = (draw_open, 0.0)
     worlds["CHAOS, copy-support, a random support"] = (draw_chaos, chaos_target())
     rows = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")
@@ -176,6 +176,8 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
                 f"{where}: {kind} {name} is {items!r}, wanted a list of at least one {element}, each once"
             )
         _check_list(where, f"{kind}s.{name}", items, str)
+        for item in items:
+            checked_name(f"{where}: {element}", item)
     return {name: tuple(items) for name, items in table.items()}
 
 

@@ -1,4 +1,4 @@
-"""`UserError`, the exception for a user's mistake, and the suggestion of similar names."""
+"""`UserError`, the exception for a user's mistake, `WriteError`, and the suggestion of similar names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class WriteError(UserError):
+    """A file that cannot be written: a full disk, or a folder without write permission."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

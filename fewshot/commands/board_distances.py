@@ -1,22 +1,18 @@
-"""The surface distances of a board's rows, measured from the predictions that the work folder keeps."""
+"""Options of the surface distances that boards show."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
-from fewshot.commands import masks
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
 
-    from episodes.store.store import Store
-    from results.leaderboard.board import Board, LeaderboardRow
-    from results.tables.distance_tables import DistanceScores
+    from results.leaderboard.board import Board
 
 
 def add_tolerance(group: ArgumentGroup) -> None:
@@ -42,57 +38,10 @@ def check_tolerance(args: argparse.Namespace) -> None:
 
 
 def with_distances(args: argparse.Namespace, made: Board, paths: Mapping[str, Path]) -> Board:
-    """Return the board with distances, or the same board with --no-distances or without predictions.
-
-    A cell that cannot be measured has no distances; a note says why.
-    """
+    """Return the board with the distances of its saved predictions; the same board with --no-distances."""
     check_tolerance(args)
-    if args.no_distances or not any(_saved(args, line, paths) for line in made.lines):
+    if args.no_distances:
         return made
-    from results.leaderboard.board_distances import BoardDistances, row_distances
+    from protocols.saved_masks.board_distances import measure_board
 
-    rows, notes = {}, []
-    store: Store | None = None
-    folder = args.work / "stores" / made.record.dataset.name
-    if folder.is_dir():
-        try:
-            store = masks.open_masks(args, made)
-        except UserError as error:
-            notes.append(str(error))
-    else:
-        notes.append(f"the dataset is not prepared in {folder}")
-    for line in made.lines:
-        scores: DistanceScores = {}
-        if store is not None:
-            scores, faults = measured_scores(args, line, _saved(args, line, paths), store)
-            notes += faults
-        rows[line.row.configuration_id] = row_distances(line, scores)
-    return replace(made, distances=BoardDistances(rows, args.tolerance_mm, tuple(notes)))
-
-
-def measured_scores(
-    args: argparse.Namespace, line: LeaderboardRow, cells: list[masks.Cell], store: Store
-) -> tuple[DistanceScores, list[str]]:
-    """Return the distance scores of the cells of a row, and a line for each cell that cannot be measured."""
-    from fewshot.base.progress import progress
-    from protocols.cells.cell_distances import cell_distances
-    from results.tables.distance_tables import score_key
-
-    scores, faults = {}, []
-    total = sum(len(cell.record.scores) for cell in cells)
-    with progress(total, f"{line.row.method} distances", "mask") as bar:
-        for cell in cells:
-            try:
-                of_cell = cell_distances(
-                    cell.record, cell.folder, store, args.work, args.tolerance_mm, bar.update
-                )
-            except UserError as error:
-                faults.append(f"cell {cell.folder.name} of {line.label}: {error}")
-                continue
-            for score, distance in zip(cell.record.scores, of_cell, strict=True):
-                scores[score_key(cell.record, score)] = distance
-    return scores, faults
-
-
-def _saved(args: argparse.Namespace, line: LeaderboardRow, paths: Mapping[str, Path]) -> list[masks.Cell]:
-    return masks.saved_cells(args.work, line, paths, every_seed=True)
+    return measure_board(made, paths, args.work, args.tolerance_mm)

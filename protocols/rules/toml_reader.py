@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 MODALITIES = ("ct", "mr")
 NORMALISATIONS = ("per-scan", "training-scans")

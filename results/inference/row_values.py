@@ -54,10 +54,8 @@ def depends_on_seed(record: Record) -> bool:
     A checkpoint file from elsewhere is one training of one seed.
     """
     model = record.model
-    if model.checkpoint == "external":
-        return True
-    if model.encoder is None:
-        return False
+    if model.checkpoint in ("external", "none"):
+        return model.checkpoint == "external"
     weights = model.initial_weights
     return bool(model.steps) or bool(model.stages) or weights is None or weights.name == "random"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.commands import board_distances, options
+from fewshot.commands import board_distances, options, shared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,22 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every cell with predictions into WORK/distances/<cell>.json; print the tables."""
-    from fewshot.commands import masks
+    from protocols.saved_masks.distances import measure_cells
+    from protocols.saved_masks.masks import check_store, saved_cells
     from results.leaderboard.board import leaderboard
     from results.tables.distance_tables import render_distances
 
     board_distances.check_tolerance(args)
     screened, status = shared_board.screened(args)
     made = leaderboard(screened.records, args.dataset, args.setting, args.protocol)
-    store = masks.open_masks(args, made)
+    store = shared.open_store(args.work, made.record.dataset.name)
+    check_store(store, made)
     rows = []
     for line in made.lines:
-        cells = masks.saved_cells(args.work, line, screened.paths, every_seed=True)
+        cells = saved_cells(args.work, line, screened.paths, every_seed=True)
         total = sum(len(block.cells) for block in line.row.results)
         if len(cells) < total or line.row.missing:
             sys.stderr.write(f"not measured: {_reason(line, len(cells), total, args.work)}\n")
             continue
-        scores, faults = board_distances.measured_scores(args, line, cells, store)
+        scores, faults = measure_cells(line.label, cells, store, args.work, args.tolerance_mm)
         if faults:
             sys.stderr.writelines(f"not measured: {fault}\n" for fault in faults)
         else:

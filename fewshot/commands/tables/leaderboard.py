@@ -17,24 +17,18 @@ from fewshot.commands import board, board_distances, options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    group = board.add_board(parser)
+    group = board.add_board_of_records(parser)
     group.add_argument("--no-published", action="store_true", help="leave out what papers report")
     board_distances.add_distances(group)
-    board.add_records(parser)
     options.add_output(parser, ("text", "md", "csv", "tex", "html", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the board."""
-    from results.leaderboard.board import leaderboard
     from results.leaderboard.board_formats import render_board
     from results.tables.published import read_published
 
-    screened, status = board.screened(args)
-    made = leaderboard(
-        screened.records, args.dataset, args.setting, args.protocol, measure=args.measure,
-        published=[] if args.no_published else read_published(),
-    )  # fmt: skip
-    made = board_distances.with_distances(args, made, screened.paths)
+    made, records, status = board.open_board(args, [] if args.no_published else read_published())
+    made = board_distances.with_distances(args, made, records.paths)
     options.write_output(render_board(made, args.format), args.out)
     return status
