@@ -222,7 +222,7 @@ class EvaluationRules:
 
 
 def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:
-    """Return the rule of that name; `UserError` names the `kind` if there is none."""
+    """Return the rule of that name; an unknown name raises `UserError` with the kind and similar names."""
     if name not in rules:
         raise unknown_name(kind, name, rules)
     return rules[name]
