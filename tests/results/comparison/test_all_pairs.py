@@ -148,6 +148,6 @@ def test_two_seeds_are_no_single_seed_and_a_yardstick_needs_none() -> None:
     every = {(0, "lower"): 30, (0, "upper"): 60, (1, "lower"): 20, (1, "upper"): 40}
     (one,) = rows_of(method("a", every))
     (two,) = rows_of([*method("a", every), *method("a", every, seed=1)])
-    yardstick = {"encoder": None, "initial_weights": None, "steps": None, "key": None}
+    yardstick = {"encoder": None, "initial_weights": None, "steps": None, "key": None, "checkpoint": "none"}
     (plain,) = rows_of([changed(cell, model=yardstick) for cell in method("a", every)])
     assert trained_once(one) and not trained_once(two) and not trained_once(plain)
