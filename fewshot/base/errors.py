@@ -1,4 +1,4 @@
-"""`UserError`, the exception for a user's mistake, and the suggestion of similar names."""
+"""`UserError`, the exception for a user's mistake, `CannotWriteError`, and the suggestion of similar names."""
 
 from __future__ import annotations
 
