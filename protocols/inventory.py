@@ -6,13 +6,13 @@ Rows come from JSON and TOML files alone, so a list of thousands of entries does
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_json
 from fewshot.learners.registry import METHODS, known_methods
 from results.records.configuration import configuration_id
 from results.records.record import Record
@@ -24,17 +24,7 @@ def list_stores(work: Path) -> list[Row]:
     """Return a row per prepared dataset under WORK/stores."""
     rows = []
     for file in sorted((work / "stores").glob("*/index.json")):
-        content = _read(file)
-        rows.append(
-            {
-                "name": file.parent.name,
-                "hash": content["hash"],
-                "scans": len(content["scans"]),
-                "slices": sum(entry["shape"][0] for entry in content["scans"]),
-                "image_size": content["spec"]["image_size"],
-                "prepared_by": content.get("prepared_by", "unknown"),
-            }
-        )
+        rows.append(_row(file, _store_row))
     return rows
 
 
@@ -42,20 +32,7 @@ def list_models(work: Path) -> list[Row]:
     """Return a row per training under WORK/models, finished or not; `step` is the last logged step."""
     rows = []
     for file in sorted((work / "models").glob("*/spec.json")):
-        spec = _read(file)
-        rows.append(
-            {
-                "key": file.parent.name,
-                "method": spec["method"]["name"],
-                "dataset": spec["dataset"],
-                "encoder": spec["encoder"],
-                "initial_weights": spec["initial_weights"]["name"],
-                "step": _last_step(file.with_name("losses.csv")),
-                "steps": spec["recipe"]["steps"],
-                "seed": spec["seed"],
-                "training_scans": len(spec["training_scans"]),
-            }
-        )
+        rows.append(_row(file, _model_row))
     return rows
 
 
@@ -136,11 +113,43 @@ def _cell_row(key: str, record: Record) -> Row:
     }
 
 
-def _read(file: Path) -> Any:
+def _row(file: Path, make: Callable[[Path, Any], Row]) -> Row:
+    """Return the row of a JSON file; `UserError` if the file lacks what the row needs."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); create it again or delete its folder") from None
+        return make(file, _read(file))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{file} is damaged ({short(repr(error))}); create it again or delete its folder"
+        ) from None
+
+
+def _store_row(file: Path, content: Any) -> Row:
+    return {
+        "name": file.parent.name,
+        "hash": content["hash"],
+        "scans": len(content["scans"]),
+        "slices": sum(entry["shape"][0] for entry in content["scans"]),
+        "image_size": content["spec"]["image_size"],
+        "prepared_by": content.get("prepared_by", "unknown"),
+    }
+
+
+def _model_row(file: Path, spec: Any) -> Row:
+    return {
+        "key": file.parent.name,
+        "method": spec["method"]["name"],
+        "dataset": spec["dataset"],
+        "encoder": spec["encoder"],
+        "initial_weights": spec["initial_weights"]["name"],
+        "step": _last_step(file.with_name("losses.csv")),
+        "steps": spec["recipe"]["steps"],
+        "seed": spec["seed"],
+        "training_scans": len(spec["training_scans"]),
+    }
+
+
+def _read(file: Path) -> Any:
+    return read_json(file, "create it again or delete its folder")
 
 
 def _last_step(file: Path) -> int:

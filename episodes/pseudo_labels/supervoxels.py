@@ -12,7 +12,6 @@ Supervoxels do not belong to a prepared store and do not change its hash. They a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +27,7 @@ from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Store
 from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from fewshot.base.locks import locked
 
 SCHEMA = 2  # raise it whenever a map would change
@@ -88,7 +88,7 @@ class Supervoxels:
                 raise UserError(
                     f"{path} is missing or damaged; delete {self._folder} to have supervoxels computed again"
                 )
-            self._open[scan_id] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._open[scan_id] = np.load(path, mmap_mode="r", allow_pickle=False)  # as its sha256 says
         return self._open[scan_id]
 
 
@@ -102,13 +102,13 @@ def stored_supervoxels(store: Store) -> Supervoxels | None:
     if not file.exists():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, f"it is damaged: delete {folder} to have supervoxels computed again")
         if content["parameters"] != _parameters(store):
             return None
         if list(content["arrays"]) != sorted(store.index.scans):
             raise KeyError("arrays")
         return Supervoxels(folder, content)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise UserError(f"{file} is damaged; delete {folder} to have supervoxels computed again") from None
 
 

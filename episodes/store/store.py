@@ -13,7 +13,6 @@ not record the origin.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -27,11 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.io.npy import write_npy
+from episodes.io.npy import map_npy, write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.atomic_io import hash_of, write_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
@@ -96,10 +96,7 @@ class Store:
             raise UserError(
                 f"{path} holds no index.json, so it is not a prepared dataset; run: fewshot prepare"
             )
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError):
-            raise UserError(f"{file} is damaged; prepare it again with --overwrite") from None
+        content = read_json(file, "it is damaged: prepare it again with --overwrite")
         schema = content.get("schema") if isinstance(content, dict) else None
         if schema != SCHEMA:
             raise UserError(
@@ -140,7 +137,7 @@ class Store:
             if scan_id not in self._scans:
                 raise UserError(f"scan {scan_id!r} is not in {self.path}; it holds {', '.join(self._scans)}")
             entry = self._scans[scan_id]
-            image, labels, superpixels = (self._array(kind, scan_id, entry["shape"]) for kind in KINDS)
+            image, labels, superpixels = (self._array(kind, scan_id, entry) for kind in KINDS)
             self._open[scan_id] = StoredScan(
                 scan_id, image, labels, superpixels,
                 tuple(entry["spacing_mm"]), tuple(entry["origin"]), tuple(entry["direction"]),
@@ -148,15 +145,10 @@ class Store:
             )  # fmt: skip
         return self._open[scan_id]
 
-    def _array(self, kind: str, scan_id: str, shape: list[int]) -> NDArray[Any]:
+    def _array(self, kind: str, scan_id: str, entry: dict[str, Any]) -> NDArray[Any]:
         path = self.path / kind / f"{scan_id}.npy"
-        try:
-            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
-            raise UserError(f"{path} is missing or damaged; prepare it again with --overwrite") from None
-        if list(array.shape) != shape:
-            raise UserError(f"{path} has shape {array.shape}, index.json says {shape}; prepare it again")
-        return array
+        dtype = {"images": entry["dtype"], "labels": "uint8", "superpixels": "uint16"}[kind]
+        return map_npy(path, entry["shape"], dtype, "prepare it again with --overwrite")
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_text
 
 DIGITS = 16
 
@@ -26,19 +27,28 @@ def tree_digest(source: str, where: str = "code") -> str:
 
     Raises `UserError` with `where` and the line for code that Python cannot parse.
     """
+    tree = parse_python(source, where)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+        return hashlib.sha256("".join(_canonical(tree)).encode("utf-8", "surrogatepass")).hexdigest()
+    except RecursionError:
+        raise UserError(f"{where}: code nested too deeply; mend it") from None
+
+
+def parse_python(source: str, where: str) -> ast.Module:
+    """Return the syntax tree of `source`; `UserError` with `where` and the line if Python cannot parse it."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         place = f"{where}, line {line}" if line else where
-        raise UserError(f"{place}: not Python code ({getattr(error, 'msg', error)}); mend it") from None
-    return hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
+        reason = short(getattr(error, "msg", error) or "nested too deeply")
+        raise UserError(f"{place}: not Python code ({reason}); mend it") from None
 
 
 def file_digest(path: Path) -> str:
     """Return the digest of a Python file's syntax tree, or of the bytes of any other file."""
     if path.suffix == ".py":
-        return tree_digest(path.read_text(encoding="utf-8"), str(path))
+        return tree_digest(read_text(path, "mend it"), str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -112,7 +122,7 @@ def is_installed(path: Path) -> bool:
 def _imports(path: Path, module: str, is_package: bool) -> Iterator[str]:
     """Yield the dotted names that a file imports; a name after `from` may be a module or an attribute."""
     package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parse_python(read_text(path, "mend it"), str(path))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)

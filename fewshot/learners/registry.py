@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
+from fewshot.base.user_code import import_file, run_user_code
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
@@ -44,7 +45,7 @@ def resolve_method(name: str) -> type[Any]:
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
         raise unknown_name("method", name, known_methods())
-    module = _load_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name, name)
+    module = import_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name, name)
     learner = getattr(module, class_name, None)
     if not inspect.isclass(learner):
         raise UserError(
@@ -59,23 +60,21 @@ def trains(learner: type[Any]) -> bool:
 
 
 def _import(module_name: str, name: str) -> Any:
-    try:
+    if module_name.partition(".")[0] == "baselines":
         return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f"method {name!r}: no module named {module_name!r}; run from the folder that holds it, "
-            "or give a file: my_method.py:MyMethod"
-        ) from None
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"method file {str(path)!r} does not exist; give a path to a Python file")
-    spec = importlib.util.spec_from_file_location(f"fewshot_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    missing = UserError(
+        f"method {short(repr(name))}: no module named {short(repr(module_name))}; run from the folder that "
+        "holds it, or give a file: my_method.py:MyMethod"
+    )
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise missing
+    spec = importlib.util.find_spec(module_name.partition(".")[0])
+    try:
+        run_user_code(lambda: importlib.import_module(module_name), (spec and spec.origin) or module_name)
+    except UserError as error:
+        cause = error.__cause__
+        absent = cause.name if isinstance(cause, ModuleNotFoundError) else None
+        if absent is not None and f"{module_name}.".startswith(f"{absent}."):
+            raise missing from None
+        raise
+    return sys.modules[module_name]

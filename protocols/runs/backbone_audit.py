@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
+from fewshot.base.input_files import read_json
 from fewshot.encoders.backbone_file import from_json, image_hash
 from protocols.cells.evaluate_cells import EvaluationCell
 from protocols.rules.audits import BACKBONE, audit_backbone
@@ -22,7 +22,7 @@ def with_backbone_audit(cell: EvaluationCell, folder: Path | None) -> Evaluation
     """
     if folder is None or not (folder / PRETRAINING).is_file():
         return cell
-    about = from_json(json.loads((folder / PRETRAINING).read_text()), folder / PRETRAINING)
+    about = from_json(read_json(folder / PRETRAINING, "train the model again"), folder / PRETRAINING)
     request, plan = cell.request, cell.plan
     audit_backbone(plan, request.store, about)
     seen = frozenset(about.images)

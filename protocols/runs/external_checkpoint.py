@@ -19,6 +19,7 @@ from fewshot.encoders.checkpoints import FILES, NAMED, load_released
 from protocols.cells.cell_record import unscored_record
 from protocols.cells.evaluate_cells import EvaluationCell, cell_marks
 from protocols.cells.recipe_marks import is_file_of
+from protocols.file_pattern import fill_pattern
 from protocols.training.method import MethodConfig
 from protocols.training.models import PRETRAINING, Model, build_learner
 from results.records.configuration import configuration
@@ -68,12 +69,7 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
     """
     files = {}
     for plan in plans:
-        try:
-            path = Path(pattern.format(fold=plan.fold, group=plan.group))
-        except (KeyError, IndexError, ValueError):
-            raise UserError(
-                f"checkpoint pattern {pattern!r}: only {{fold}} and {{group}} may stand in braces"
-            ) from None
+        path = Path(fill_pattern(pattern, plan.fold, plan.group, "checkpoint pattern"))
         if not path.is_file():
             raise UserError(
                 f"checkpoint {str(path)!r} does not exist; give a file, or a pattern with {{fold}}, {{group}}"

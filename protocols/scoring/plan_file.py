@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 from episodes.plan.plan import Plan, make_plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_json
 from protocols.rules.spec import Protocol
 
 
@@ -34,10 +34,8 @@ class PlanFile:
 
 def read_plan_file(path: Path) -> PlanFile:
     """Return the content of a plan file; `UserError` if the file is missing, not a plan, empty or edited."""
-    if not path.is_file():
-        raise UserError(f"plan file {path} does not exist; write one with: fewshot plan --out {path}")
+    content = read_json(path, f"expected a plan file: write one with fewshot plan --out {path}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         plans = content["plans"]
         for plan in plans:
             if hash_of(plan["evaluation"])[:16] != plan["plan_hash"]:
@@ -58,9 +56,9 @@ def read_plan_file(path: Path) -> PlanFile:
             for plan in plans
         }
         protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
-            f"{path} is not a plan file ({error!r}); expected a file that fewshot plan --out wrote"
+            f"{path} is not a plan file ({short(repr(error))}); expected a file that fewshot plan --out wrote"
         ) from None
     if len(about) != 1:
         raise UserError(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import torch
 
 from fewshot.base.atomic_io import write_json
+from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from protocols.environment import machine
 
 FILE = "record_extras.json"
@@ -21,7 +22,10 @@ FILE = "record_extras.json"
 def read_record_extras(folder: Path) -> dict[str, Any]:
     """Return the extras of the model in `folder`; empty if the file is missing."""
     path = folder / FILE
-    extras: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    remedy = f"delete {folder} and train again"
+    extras = read_json(path, remedy) if path.is_file() else {}
+    if not isinstance(extras, dict) or not isinstance(extras.get("trained_on", []), list):
+        raise UserError(f"{path} holds no record extras; {remedy}")
     return extras
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fewshot.base.atomic_io import hash_of, write_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import parse_json, read_text
 from results.records.record import Record, checked_record
 
 SUFFIXES = (".json", ".jsonl")
@@ -59,21 +59,9 @@ def record_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 def parse_record(text: str, source: str) -> Record:
     """Return the record in a JSON text; raise `UserError`, prefixed with `source`, if it is no record."""
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise UserError(f"{source}: not a JSON record ({error}); delete it and run the cell again") from None
+    value = parse_json(text, source, "expected a record: delete it and run the cell again")
     return Record.from_json(value, source)
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read record {path}: {error.strerror}; give an existing file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON record ({error}); delete it and run the cell again") from None
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number a record may hold")
+    return read_text(path, "expected a record: delete it and run the cell again")

@@ -42,6 +42,7 @@ Name = Annotated[str, Rule("a name", _matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 Hex = Annotated[str, Rule("16 to 64 hex digits", _matches(r"[0-9a-f]{16,64}"))]
 Count = Annotated[int, Rule("an integer of at least 0", lambda value: _is_integer(value, 0))]
 Positive = Annotated[int, Rule("an integer of at least 1", lambda value: _is_integer(value, 1))]
+Folds = Annotated[int, Rule("1 to 1000 folds", lambda value: _is_integer(value, 1) and value <= 1000)]
 Ratio = Annotated[float, Rule("a number in 0..1", lambda value: _is_finite(value) and 0 <= value <= 1)]
 Plain = Annotated[
     Mapping[str, Any],
@@ -71,7 +72,7 @@ class DatasetPart:
 class GridPart:
     """All cells of the complete table: the number of folds, and the classes of each group."""
 
-    folds: Positive
+    folds: Folds
     groups: Mapping[str, tuple[Name, ...]]
 
 

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         question, model, modality=args.modality, prepared=args.prepared, device=device, batch=batch
     )
     query = answer.query
-    write_nifti(args.out, answer.mask, query.spacing_mm, query.origin, query.direction)
+    write_nifti(args.out, answer.mask, query.spacing_mm, query.origin, query.direction, query.affine)
     for note in answer.notes:
         print(f"note: {note}")
     for line in _summary(question, answer):

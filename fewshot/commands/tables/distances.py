@@ -101,11 +101,13 @@ def _measured(
 
 def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Return the saved scores of the same masks and tolerance, or None."""
-    import json
+    from fewshot.base.input_files import read_json
 
     if not path.is_file():
         return None
-    value = json.loads(path.read_text())
+    value = read_json(path, "delete it to measure again")
+    if not isinstance(value, dict):
+        return None
     scores: list[dict[str, Any]] = value.pop("scores", None)
     return scores if value == about else None
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.io.npy import read_npz
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
@@ -69,15 +68,11 @@ def episode_names(vectors: Mapping[str, NDArray[Any]]) -> list[str]:
 
 def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return `expected.json` and the arrays of `vectors.npz`; `UserError` if one is missing or damaged."""
-    try:
-        expected: dict[str, Any] = json.loads((folder / "expected.json").read_text())
-        with np.load(folder / "vectors.npz", allow_pickle=False) as file:
-            return expected, dict(file.items())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"reference vectors in {folder} cannot be read ({error}); wanted expected.json and vectors.npz: "
-            "copy the folder again"
-        ) from None
+    remedy = "expected expected.json and vectors.npz of reference vectors: copy the folder again"
+    expected = read_json(folder / "expected.json", remedy)
+    if not isinstance(expected, dict):
+        raise UserError(f"{folder / 'expected.json'} holds no object; {remedy}")
+    return expected, read_npz(folder / "vectors.npz", remedy)
 
 
 def reference_learner(method: str, options: Any = None) -> PrototypeLearner:
