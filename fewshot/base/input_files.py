@@ -61,6 +61,8 @@ def kind_of_bytes(beginning: bytes) -> str:
         return "a DICOM file"
     if beginning[344:347] in (b"n+1", b"ni1") or beginning[4:7] in (b"n+2", b"ni2"):
         return "a NIfTI file"
+    if beginning[8:10] == b'{"':
+        return "a safetensors file"
     if beginning[257:262] == b"ustar":
         return "a tar archive"
     if not any(beginning):

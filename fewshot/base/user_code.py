@@ -51,6 +51,12 @@ def run_user_code(run: Callable[[], object], where: str) -> None:
         raise UserError(f"{_place(error, where)}: {_cause(error)}; mend it there") from error
 
 
+def exit_place(error: SystemExit) -> str:
+    """Return "FILE, line N" of the call of `sys.exit` that raised `error`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "the program"
+
+
 def _place(error: BaseException, where: str) -> str:
     """Return file and line of the mistake: the line that cannot be parsed, else the last line in `where`."""
     if isinstance(error, SyntaxError) and error.lineno is not None:

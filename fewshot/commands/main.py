@@ -10,9 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
 from fewshot.base.malloc import keep_memory
 from fewshot.commands.parsers import command_module, command_parser, completion_parser, top_parser
+from fewshot.commands.terminal import log_to_stderr, plain_output, write_error
 
 SIBLINGS = ("episodes", "protocols", "baselines", "results")
 
@@ -22,10 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a user's method lies where the command is typed
     try:
-        _check_siblings()
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with plain_output():
+            _check_siblings()
+            return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
-        sys.stderr.write(f"fewshot: error: {' '.join(str(error).split())}\n")
+        write_error(f"fewshot: error: {error}")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("fewshot: stopped; the same command continues from the last checkpoint\n")
@@ -33,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        write_error(f"fewshot: error: cannot use {short(error.filename)}: {error.strerror}; check the path")
+        return 2
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -55,9 +62,14 @@ def _dispatch(argv: list[str]) -> int:
     arguments = command_parser(name).parse_args(typed)
     arguments.typed = [name, *typed]
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("faiss").setLevel(logging.WARNING)  # at INFO it names every build that it tries
-    status: int = module.run(arguments)
+    try:
+        status: int = module.run(arguments)
+    except SystemExit as error:
+        from fewshot.base.user_code import exit_place
+
+        raise UserError(f"{exit_place(error)} calls sys.exit, expected code that returns; mend it") from error
     return status
 
 

@@ -20,7 +20,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
-from fewshot.encoders.checkpoints import load_state, read_checkpoint
+from fewshot.encoders.checkpoints import checkpoint_entry, load_state, read_checkpoint
 from fewshot.learners.learner import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
@@ -166,8 +166,9 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
             f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
         )
     state: Mapping[str, Any] = read_checkpoint(path)
-    load_state(model.learner, state["model"], path)
-    return int(state["skipped"])
+    load_state(model.learner, checkpoint_entry(state, "model", dict, path), path)
+    skipped: int = checkpoint_entry(state, "skipped", int, path)
+    return skipped
 
 
 def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from episodes.plan.plan import Plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_json
 from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
 
 SPEC_SCHEMA = 2
+SPEC_TYPES: dict[str, type] = {
+    "schema": int, "versions": dict, "dataset": str, "store": str, "training_scans": list,
+    "training_slices_hash": str, "normalisation": str, "pseudo_labels": dict, "method": dict, "encoder": str,
+    "initial_weights": dict, "recipe": dict, "seed": int, "image_size": int, "precision": str,
+}  # fmt: skip
 SPEC_METHOD = ("name", "version", "source", "options", "files")  # the fields of a method in a spec
 
 
@@ -58,6 +66,32 @@ def model_spec(
         "precision": method.precision,
         "channels_last": True,
     } | ({"compiled": True} if method.compiled else {})
+
+
+def read_model_spec(folder: Path) -> dict[str, Any]:
+    """Return the spec of the model in `folder`, with every key of the types that `model_spec` gives.
+
+    Raises `UserError` if spec.json is missing or damaged.
+    """
+    spec = read_json(folder / "spec.json", "expected the spec of a model: train it again")
+    if not isinstance(spec, dict):
+        raise damaged_spec(folder, f"it holds a {type(spec).__name__}")
+    for name, kind in SPEC_TYPES.items():
+        if type(spec.get(name)) is not kind:
+            raise damaged_spec(folder, f"key {name} is {short(repr(spec.get(name)))}")
+    for name, parts in {"method": SPEC_METHOD, "initial_weights": ("name", "sha256")}.items():
+        if set(parts) - set(spec[name]):
+            raise damaged_spec(folder, f"key {name} lacks {', '.join(sorted(set(parts) - set(spec[name])))}")
+    if type(spec["method"]["name"]) is not str or type(spec["method"]["options"]) is not dict:
+        raise damaged_spec(folder, "key method names no method with options")
+    if type(spec["initial_weights"]["name"]) is not str:
+        raise damaged_spec(folder, "key initial_weights names no weights")
+    return spec
+
+
+def damaged_spec(folder: Path, fault: str) -> UserError:
+    """Return the error for a spec.json that no training here wrote."""
+    return UserError(f"{folder / 'spec.json'} is damaged: {fault}; train the model again")
 
 
 def model_key(spec: dict[str, Any]) -> str:

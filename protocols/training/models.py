@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.encoders.checkpoints import NAMED, checkpoint_entry, load_state, load_weights, read_checkpoint
 from fewshot.identity.key_parts import method_key_part
 from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
 from fewshot.learners.registry import known_methods, resolve_method
 from fewshot.training.loop import train
 from protocols.training.method import MethodConfig
-from protocols.training.model_spec import model_key, model_spec
+from protocols.training.model_spec import damaged_spec, model_key, model_spec, read_model_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
 
@@ -142,7 +141,7 @@ def train_model(
 def is_finished(folder: Path, steps: int) -> bool:
     """Return whether the training in `folder` has reached its last step."""
     path = folder / "last.pt"
-    return path.exists() and int(read_checkpoint(path)["step"]) == steps
+    return path.exists() and checkpoint_entry(read_checkpoint(path), "step", int, path) == steps
 
 
 def find_pretraining(weights: str) -> Pretraining | None:
@@ -166,26 +165,31 @@ def open_model(
         UserError: unfinished training; or the method, its version, its code or a file that its options name
             differs from the training.
     """
-    spec = json.loads((folder / "spec.json").read_text())
+    spec = read_model_spec(folder)
     cls = _spec_learner(folder, spec, typed)
-    options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
-    recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    try:
+        options = cls.Options(**spec["method"]["options"])
+        recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    except TypeError as error:
+        raise damaged_spec(folder, str(error)) from None
     method = MethodConfig(
         typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
         _compiled(spec),
     )  # fmt: skip
     _check_same_method(folder, method, spec)
     learner = build_learner(method)
-    state = read_checkpoint(folder / "last.pt")
-    if int(state["step"]) != recipe.steps:
+    path = folder / "last.pt"
+    state = read_checkpoint(path)
+    step = checkpoint_entry(state, "step", int, path)
+    if step != recipe.steps:
         raise UserError(
-            f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
+            f"model {folder.name} stands at step {step} of {recipe.steps}; "
             "finish it with the `fewshot run` command that began it"
         )
-    load_state(learner, state["model"], folder / "last.pt")
+    load_state(learner, checkpoint_entry(state, "model", dict, path), path)
     learner.to(device).eval()
-    description = _description(spec, folder.name, int(state["skipped"]))
+    description = _description(spec, folder.name, checkpoint_entry(state, "skipped", int, path))
     return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)
 
 

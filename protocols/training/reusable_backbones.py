@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from episodes.contrastive.images import Pictures
 from fewshot.base.atomic_io import hash_of
+from fewshot.base.input_files import read_json
 from fewshot.pretraining.densecl import DenseCLRecipe
 
 LOG = logging.getLogger("fewshot")
@@ -32,7 +32,7 @@ def log_reusable_backbones(
     images = hash_of(list(pictures.hashes))[:16]
     others = []
     for path in sorted((work / "backbones").glob("*/spec.json")):
-        file, spec = path.with_name("backbone.pt"), json.loads(path.read_text())
+        file, spec = path.with_name("backbone.pt"), read_json(path, f"delete {path.parent}")
         same = all(spec.get(name) == value for name, value in expected.items())
         if not (same and spec["images"]["hash"] == images and spec["initial_weights"]["name"] == "random"):
             continue

@@ -10,7 +10,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
+from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
     from results.leaderboard.board import Board
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     for figure in drawn:
         print("  ".join(map(str, figure.paths)))
     for reason in missing:
-        sys.stderr.write(f"not drawn: {reason}\n")
+        write_error(f"not drawn: {reason}")
     return status
 
 

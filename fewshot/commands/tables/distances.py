@@ -10,12 +10,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 from fewshot.commands import options
+from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         if len(cells) == total and not line.row.missing:
             rows.append((line.label, line.row, _measured(args, cells, store)))
         else:
-            sys.stderr.write(f"not measured: {_reason(line, len(cells), total, args.work)}\n")
+            write_error(f"not measured: {_reason(line, len(cells), total, args.work)}")
     if not rows:
         raise UserError("no method has all cells and their predictions; run with --save-predictions")
     notes = [f"left out: {reason}" for reason in made.left_out]
