@@ -197,7 +197,7 @@ def test_a_damaged_or_missing_map_is_one_line(store: Store, damage: bytes | None
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"parameters": 1'])
 def test_a_damaged_index_is_one_line(store: Store, text: str) -> None:
     (store.path / "supervoxels" / "index.json").write_text(text)
-    with pytest.raises(UserError, match=r"index\.json is damaged; delete .*supervoxels to have"):
+    with pytest.raises(UserError, match=r"index\.json.* is damaged[:;] delete .*supervoxels to have"):
         ensure_supervoxels(store)
 
 

@@ -141,21 +141,21 @@ def affine_of(grid: Placed) -> NDArray[np.float64]:
     return affine
 
 
-def grid_difference(found: Placed, expected: Placed) -> str | None:
+def grid_difference(grid: Placed, expected: Placed) -> str | None:
     """Return the first difference of two grids beyond rounding, as "KIND FOUND, expected EXPECTED"; or None.
 
     Spacings may differ by 0.001 mm, entries of the direction by 0.001, origins by a tenth of a voxel.
     """
-    if not np.allclose(found.spacing_mm, expected.spacing_mm, rtol=0, atol=SPACING_TOLERANCE_MM):
-        a, b = numbers_apart(found.spacing_mm, expected.spacing_mm)
+    if not np.allclose(grid.spacing_mm, expected.spacing_mm, rtol=0, atol=SPACING_TOLERANCE_MM):
+        a, b = numbers_apart(grid.spacing_mm, expected.spacing_mm)
         return f"spacing {a} mm (z,y,x), expected {b}"
-    if not np.allclose(found.direction, expected.direction, rtol=0, atol=DIRECTION_TOLERANCE):
-        a, b = numbers_apart(found.direction, expected.direction)
+    if not np.allclose(grid.direction, expected.direction, rtol=0, atol=DIRECTION_TOLERANCE):
+        a, b = numbers_apart(grid.direction, expected.direction)
         return f"direction {a}, expected {b}"
     axes = np.reshape(expected.direction, (3, 3))
-    offset = axes.T @ np.subtract(found.origin, expected.origin) / expected.spacing_mm[::-1]
+    offset = axes.T @ np.subtract(grid.origin, expected.origin) / expected.spacing_mm[::-1]
     if np.abs(offset).max() > ORIGIN_TOLERANCE:
-        a, b = numbers_apart(found.origin, expected.origin)
+        a, b = numbers_apart(grid.origin, expected.origin)
         return f"origin {a} mm (x,y,z), expected {b}"
     return None
 

@@ -162,13 +162,15 @@ def _voxel_layout(path: Path, header: Any) -> tuple[int, tuple[int, ...]]:
     code = int(header["datatype"])
     try:
         dtype = np.dtype(header.get_data_dtype())
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         raise UserError(f"{path}: header gives voxels of the unknown type {code}; convert it") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise UserError(
             f"{path}: voxels are of type {dtype}, expected integers or floats of up to 64 bits; convert it"
         )
     scaled = _number(header, "scl_slope") not in (0.0, 1.0) or _number(header, "scl_inter") != 0.0
+    if not all(math.isfinite(_number(header, name)) for name in ("scl_slope", "scl_inter")):
+        raise UserError(f"{path}: header gives an infinite slope or intercept; mend it, or convert it again")
     in_memory = math.prod(sizes) * (8 if scaled else dtype.itemsize)
     if in_memory > MOST_BYTES:
         raise UserError(

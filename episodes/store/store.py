@@ -30,7 +30,7 @@ from episodes.io.npy import map_npy, write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.atomic_io import hash_of, write_json
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed
 from fewshot.base.input_files import read_json
 
 SCHEMA = 1
@@ -103,7 +103,9 @@ class Store:
                 f"{file} has schema {schema!r}, wanted {SCHEMA}; prepare it again with --overwrite"
             )
         try:
-            return cls(path, content)
+            store = cls(path, content)
+            _check_index(store.index)
+            return store
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{file} is damaged ({error!r}); prepare it again with --overwrite") from None
 
@@ -149,6 +151,15 @@ class Store:
         path = self.path / kind / f"{scan_id}.npy"
         dtype = {"images": entry["dtype"], "labels": "uint8", "superpixels": "uint16"}[kind]
         return map_npy(path, entry["shape"], dtype, "prepare it again with --overwrite")
+
+
+def _check_index(index: ClassSliceIndex) -> None:
+    """Raise `ValueError` if a slice of the index is no slice of its scan."""
+    for slices in (*index.class_slices.values(), index.superpixel_slices):
+        for scan, places in slices.items():
+            depth = index.depths[scan]
+            if type(depth) is not int or any(type(z) is not int or not 0 <= z < depth for z in places):
+                raise ValueError(f"scan {scan} of {depth} slices has the slices {listed(places, 5)}")
 
 
 @contextmanager

@@ -56,11 +56,11 @@ def one_line(message: object) -> str:
     return line if len(line) <= MOST_CHARACTERS else f"{line[:half]} [...] {line[-half:]}"
 
 
-def numbers_apart(found: Sequence[float], expected: Sequence[float]) -> tuple[str, str]:
+def numbers_apart(actual: Sequence[float], expected: Sequence[float]) -> tuple[str, str]:
     """Return two tuples of numbers as texts, with as few digits, at least 4, as show that they differ."""
     texts = "", ""
     for digits in range(4, DIGITS + 1):
-        texts = _tuple_text(found, digits), _tuple_text(expected, digits)
+        texts = _tuple_text(actual, digits), _tuple_text(expected, digits)
         if texts[0] != texts[1]:
             break
     return texts

@@ -134,7 +134,7 @@ def read_text(path: Path, remedy: str, most: int = MOST_TEXT) -> str:
 
 
 def parse_json(text: str, where: str, remedy: str) -> Any:
-    """Return the value of a JSON text; `UserError` with `where`, reason and `remedy` if it is none."""
+    """Return the value of a JSON text; `UserError` with `where`, reason and `remedy` for another text."""
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:

@@ -68,7 +68,8 @@ def _import(module_name: str, name: str) -> Any:
     )
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise missing
-    spec = importlib.util.find_spec(module_name.partition(".")[0])
+    top = module_name.partition(".")[0]
+    spec = None if top in sys.modules else importlib.util.find_spec(top)
     try:
         run_user_code(lambda: importlib.import_module(module_name), (spec and spec.origin) or module_name)
     except UserError as error:

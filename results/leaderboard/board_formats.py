@@ -13,7 +13,7 @@ from results.leaderboard.board_tables import board_grid, board_notes, published_
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
 from results.summary.comparability import prepared_by
-from results.tables.sheet import SheetWriter
+from results.tables.spreadsheet import SheetWriter
 from results.tables.text_table import FORMATS as LAYOUTS
 
 CSV_KEYS = (

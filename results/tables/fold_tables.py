@@ -21,7 +21,7 @@ from results.summary.support_sensitivity import (
     worst_support,
 )
 from results.tables.cross_protocol import across_protocols, protocols_notes, protocols_table, protocols_title
-from results.tables.sheet import SheetWriter
+from results.tables.spreadsheet import SheetWriter
 from results.tables.text_table import FORMATS, Grid
 
 UNDEFINED = "undefined"
