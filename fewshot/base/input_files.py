@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 import stat
 import tomllib
@@ -93,7 +94,7 @@ def check_file(path: Path, remedy: str = "check the folder and the file's name")
     try:
         state = path.stat()
     except OSError as error:
-        if path.is_symlink():
+        if error.errno in (errno.ENOENT, errno.ELOOP) and path.is_symlink():
             annex = "; fetch the content with: git annex get" if ".git/annex" in str(path.readlink()) else ""
             raise UserError(
                 f"{path} is a link to {path.readlink()}, which cannot be opened ({error.strerror}); expected "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from dicom_bytes import Tag, with_element
 from download_scans import STEP, anatomy, write_dicom
 
 from bad_inputs.case import Base, Case
@@ -70,19 +71,12 @@ def _moved(
     writer.Execute(image)
 
 
-def _value(tag: tuple[int, int], text: bytes) -> Callable[[bytes], bytes]:
-    """Return a change that replaces the text of an explicit little-endian element, of any length."""
-
-    def change(raw: bytes) -> bytes:
-        start = raw.index(struct.pack("<HH", *tag), 132)
-        length = struct.unpack_from("<H", raw, start + 6)[0]
-        padded = text + b" " * (len(text) % 2)
-        return raw[: start + 6] + struct.pack("<H", len(padded)) + padded + raw[start + 8 + length :]
-
-    return change
+def _value(tag: Tag, text: bytes) -> Callable[[bytes], bytes]:
+    """Return a change that gives an element another value."""
+    return lambda raw: with_element(raw, tag, text)
 
 
-def _number(tag: tuple[int, int], value: int) -> Callable[[bytes], bytes]:
+def _number(tag: Tag, value: int) -> Callable[[bytes], bytes]:
     return _value(tag, struct.pack("<H", value))
 
 
