@@ -103,6 +103,14 @@ def writer(content: bytes) -> Callable[[Path], None]:
     return write
 
 
+FEW = ("empty", "zeros", "html", "utf16-text", "git-annex", "zip", "pickle", "gzip-magic-alone")
+
+
+def few() -> dict[str, Callable[[Path], None]]:
+    """Return the part of `everything` for a reader whose neighbours are tried with all of it."""
+    return {**{name: writer(ALIEN[name]) for name in FEW}, **NO_FILE}
+
+
 def everything() -> dict[str, Callable[[Path], None]]:
     """Return name -> function that puts a wrong file of every kind at a path."""
     return {**{name: writer(content) for name, content in ALIEN.items()}, **NO_FILE}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import logging
 import os
 import re
 import resource
@@ -80,6 +82,7 @@ FAULTS = ("traceback", "hang", "memory", "crash", "accepted", "message")
 
 def run_cases(cases: Sequence[Case], base: Base, folder: Path, workers: int = 2) -> Iterator[Outcome]:
     """Yield the outcome of every case; `folder` receives a folder for each."""
+    preload()
     gc.collect()
     gc.freeze()  # a collection in a child would copy every page
     waiting = list(enumerate(cases))[::-1]
@@ -90,7 +93,7 @@ def run_cases(cases: Sequence[Case], base: Base, folder: Path, workers: int = 2)
             place = folder / f"{number:04d}"
             place.mkdir(parents=True)
             running[_start(case, base, place)] = (case, place, time.monotonic())
-        pid, status, usage = os.wait4(-1, os.WNOHANG) if _children(running) else (0, 0, None)
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
         if pid in running:
             case, place, _started = running.pop(pid)
             code = os.waitstatus_to_exitcode(status)
@@ -106,8 +109,15 @@ def run_cases(cases: Sequence[Case], base: Base, folder: Path, workers: int = 2)
     gc.unfreeze()
 
 
-def _children(running: dict[int, object]) -> bool:
-    return bool(running)
+def preload() -> None:
+    """Import what the commands import late, once for all workers."""
+    for name in (
+        "episodes.figures.contact_sheet", "episodes.prepare.build", "episodes.prepare.downloads.layouts",
+        "episodes.prepare.folder", "fewshot.contract.checks", "protocols.own_scan.segment",
+        "protocols.runs.evaluate_existing", "protocols.runs.runner", "protocols.scoring.score_masks",
+        "protocols.studies.probe", "results.leaderboard.board", "results.tables.fold_tables",
+    ):  # fmt: skip
+        importlib.import_module(name)
 
 
 def _outcome(case: Case, place: Path, code: int, usage: resource.struct_rusage, hung: bool) -> Outcome:
@@ -142,8 +152,8 @@ def _work(case: Case, base: Base, place: Path) -> int:
         descriptor = os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, number)
         setattr(sys, name, os.fdopen(number, stream, encoding="utf-8", closefd=False))
-    for handler in __import__("logging").getLogger().handlers[:]:
-        __import__("logging").getLogger().removeHandler(handler)
+    for handler in logging.getLogger().handlers[:]:
+        logging.getLogger().removeHandler(handler)
     os.chdir(place)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 3, SECONDS + 5))
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + BYTES,) * 2)

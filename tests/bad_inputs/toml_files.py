@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from bad_inputs.case import Base, Case
-from bad_inputs.files import everything, writer
+from bad_inputs.files import few, writer
 
 Change = Callable[[str], str]
 HOME = Path(__file__).resolve().parents[2]
@@ -283,7 +283,7 @@ def cases() -> Iterator[Case]:
     for kind, make, changes in (
         ("facts", prepare_facts, FACTS), ("protocol", plan_protocol, PROTOCOL), ("config", run_config, CONFIG),
     ):  # fmt: skip
-        aliens = {name: writer(content) for name, content in NOT_TOML.items()} | everything()
+        aliens = {name: writer(content) for name, content in NOT_TOML.items()} | few()
         for name, put in aliens.items():
             yield Case(f"{kind}/{name}", partial(make, _alien(put)), ".toml")
         for name, change in changes.items():

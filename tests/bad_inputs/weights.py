@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bad_inputs.case import Base, Case, own_work
-from bad_inputs.files import everything, writer
+from bad_inputs.files import everything, few, writer
 
 Alter = Callable[[dict[str, Any]], Any]
 
@@ -282,9 +282,9 @@ def run_code(put: Callable[[Path], None], folder: Path, base: Base) -> Sequence[
 def cases() -> Iterator[Case]:
     """Yield the bad weights, patterns and Python files."""
     for kind, make in (("checkpoint", evaluate_checkpoint), ("weights", run_weights)):
-        for name, put in everything().items():
+        for name, put in (everything() if kind == "checkpoint" else few()).items():
             yield Case(f"{kind}/{name}", partial(make, lambda path, _good, put=put: put(path)), "")
-        for name, change in BYTES.items():
+        for name, change in BYTES.items() if kind == "checkpoint" else ():
             yield Case(f"{kind}/{name}", partial(make, _bytes(change)), ".pth")
         for name, alter in ALTERED.items():
             yield Case(f"{kind}/{name}", partial(make, _altered(alter)), ".pth")
