@@ -27,18 +27,25 @@ def scan_files(folder: Path, is_scan: Callable[[str], bool], *, below: bool = Fa
         UserError: the folder cannot be listed; an entry that `is_scan` accepts is a link to nothing, a
             folder, a pipe or a device.
     """
-    found, leftovers = [], []
+    found, leftovers, faults = [], [], []
     for path in list_folder(folder, below=below):
         name = path.relative_to(folder).as_posix()
         if path.name.startswith(LEFTOVER):
             leftovers.append(name)
         elif is_scan(name):
-            check_file(path, "remove or replace it")
-            found.append(path)
+            try:
+                check_file(path, "remove or replace it")
+            except UserError as error:
+                faults.append((name, error))
+            else:
+                found.append(path)
     if leftovers:
         LOG.warning(
             "%s: skipped %d files that macOS left (%s)", folder, len(leftovers), listed(leftovers, most=3)
         )
+    if faults:
+        more = f"; so are {listed((name for name, _error in faults[1:]), most=10)}" if faults[1:] else ""
+        raise UserError(f"{faults[0][1]}{more}")
     return found
 
 

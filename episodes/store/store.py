@@ -30,12 +30,17 @@ from episodes.io.npy import map_npy, write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.atomic_io import hash_of, write_json
-from fewshot.base.errors import UserError, listed
+from fewshot.base.errors import UserError, listed, short
 from fewshot.base.input_files import read_json
 
 SCHEMA = 1
 KINDS = ("images", "labels", "superpixels")
 PREPARED_BY = ("fewshot", "published-layout", "unknown")
+ENTRY: dict[str, type] = {  # keys of a scan in index.json
+    "id": str, "shape": list, "dtype": str, "spacing_mm": list, "origin": list, "direction": list,
+    "source_sha256": dict, "array_sha256": dict, "count": int, "mean": float, "m2": float,
+    "class_slices": dict, "superpixel_slices": list,
+}  # fmt: skip
 NOT_HASHED = ("title", "sources", "region", "patients")  # facts that change no array and no plan
 
 
@@ -103,6 +108,8 @@ class Store:
                 f"{file} has schema {schema!r}, wanted {SCHEMA}; prepare it again with --overwrite"
             )
         try:
+            for entry in content["scans"]:
+                _check_entry(entry)
             store = cls(path, content)
             _check_index(store.index)
             return store
@@ -151,6 +158,16 @@ class Store:
         path = self.path / kind / f"{scan_id}.npy"
         dtype = {"images": entry["dtype"], "labels": "uint8", "superpixels": "uint16"}[kind]
         return map_npy(path, entry["shape"], dtype, "prepare it again with --overwrite")
+
+
+def _check_entry(entry: dict[str, Any]) -> None:
+    """Raise `KeyError` or `TypeError` if the entry of a scan in an index lacks what `StoreWriter` wrote."""
+    for name, kind in ENTRY.items():
+        if type(entry[name]) is not kind:
+            raise TypeError(f"{name} is {short(repr(entry[name]))}, expected a {kind.__name__}")
+    for name, length in (("shape", 3), ("spacing_mm", 3), ("origin", 3), ("direction", 9)):
+        if len(entry[name]) != length:
+            raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
 
 
 def _check_index(index: ClassSliceIndex) -> None:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 
 if TYPE_CHECKING:
     import torch
 
     from episodes.store.store import Store
     from protocols.request import Request
+
+
+MOST_DIGITS = 18  # of a number in a list
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
@@ -32,8 +35,12 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; a repeated seed is an error."""
     parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
-        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
+    if not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts) or len(
+        {int(part) for part in parts}
+    ) < len(parts):
+        raise UserError(
+            f"--seeds {short(repr(text))}: wanted different whole numbers with commas, such as 0,1,2"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -42,8 +49,8 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, separator, last = text.partition(":")
-    if not separator or not first.isdecimal() or not last.isdecimal():
-        raise UserError(f"--slices {text!r}: wanted A:B, two slice numbers from 0 such as 4:17")
+    if not separator or not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in (first, last)):
+        raise UserError(f"--slices {short(repr(text))}: wanted A:B, two slice numbers from 0 such as 4:17")
     return int(first), int(last)
 
 
@@ -85,8 +92,9 @@ def open_store(work: Path, dataset: str) -> Store:
     """
     from episodes.store.dataset import known_datasets
     from episodes.store.store import Store
+    from fewshot.base.types import checked_name
 
-    folder = work / "stores" / dataset
+    folder = work / "stores" / checked_name("dataset", dataset)
     if not folder.is_dir():
         from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import ensure_phantoms

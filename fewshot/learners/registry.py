@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import importlib.util
@@ -52,6 +53,17 @@ def resolve_method(name: str) -> type[Any]:
             f"method {name!r}: {module_name} has no class {class_name!r}; name a class it defines"
         )
     return learner
+
+
+def options_class(learner: type[Any]) -> type[Any]:
+    """Return the dataclass `Options` of a learner class; `UserError` for a class without one."""
+    options = getattr(learner, "Options", None)
+    if not inspect.isclass(options) or not dataclasses.is_dataclass(options):
+        raise UserError(
+            f"{learner.__module__}:{learner.__name__} has no dataclass Options, expected a learner; derive it "
+            "from fewshot.learner.PrototypeLearner, or see fewshot new-method"
+        )
+    return options
 
 
 def trains(learner: type[Any]) -> bool:

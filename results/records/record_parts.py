@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from fewshot.base.errors import HIDDEN
 from results.records.record_json import Rule
 
 
@@ -37,7 +38,12 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
-Text = Annotated[str, Rule("a text", lambda value: isinstance(value, str) and value != "")]
+def _is_text(value: Any) -> bool:
+    """Say whether a value is one line of text without hidden characters, which would reach a terminal."""
+    return isinstance(value, str) and value != "" and not HIDDEN.search(value) and "\n" not in value
+
+
+Text = Annotated[str, Rule("one line of text without control characters", _is_text)]
 Name = Annotated[str, Rule("a name", _matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))]
 Hex = Annotated[str, Rule("16 to 64 hex digits", _matches(r"[0-9a-f]{16,64}"))]
 Count = Annotated[int, Rule("an integer of at least 0", lambda value: _is_integer(value, 0))]

@@ -83,6 +83,7 @@ def wrong_types(value: Mapping[str, Any]) -> dict[str, Alter]:
     return changes
 
 
+MARKUP = ("formula", "markup")  # harmless in a terminal
 HOSTILE: dict[str, str] = {
     "escape": "evil\x1b[2J",
     "bidi": "evil\u202egnp",
@@ -132,6 +133,12 @@ def _text(change: Callable[[str], str]) -> Callable[[Path, Any], None]:
     return lambda path, content: path.write_text(change(json.dumps(content))) and None
 
 
+def board_with(put: Callable[[Path, Any], None], folder: Path, base: Base) -> Sequence[str]:
+    """Put one bad record into a folder and print the board of the folder."""
+    *_table, records, work, path = table_with(put, folder, base)
+    return ["leaderboard", "--dataset", "tiny", "--records", records, work, path]
+
+
 RECORD_KEYS = (
     "schema", "protocol", "dataset", "grid", "setting", "fold", "group", "shots", "parts", "plan_hash",
     "method", "versions", "queries", "model", "training", "audits", "fallback_slices", "scores",
@@ -175,9 +182,9 @@ RECORD: dict[str, Alter] = {
     **{
         f"method-{name}": with_value(text, "method", "name")
         for name, text in HOSTILE.items()
-        if name != "formula"
+        if name not in MARKUP
     },
-    **{f"audit-{name}": with_value([text], "audits") for name, text in HOSTILE.items() if name != "formula"},
+    **{f"audit-{name}": with_value([text], "audits") for name, text in HOSTILE.items() if name not in MARKUP},
 }
 PLAN: dict[str, Alter] = {
     "a-list": lambda content: [content],
@@ -247,6 +254,9 @@ def cases() -> Iterator[Case]:
         yield Case(f"plan/{name}", partial(score_plan, _altered(alter)), "")
     for name, alter in SPEC.items():
         yield Case(f"spec/{name}", partial(evaluate_spec, _altered(alter)), "")
+    for place in (("method", "name"), ("environment", "python")):
+        alter = with_value(HOSTILE["markup"], *place)
+        yield Case(f"record/{place[0]}-markup", partial(board_with, _altered(alter)), ".json", (1, 2))
     yield Case("record/nan-dice", partial(table_with, _text(_nan_dice)), ".json", (1, 2))
     yield Case(
         "record/half", partial(table_with, _text(lambda text: text[: len(text) // 2])), ".json", (1, 2)

@@ -201,7 +201,7 @@ BY_HAND: dict[str, Sequence[str]] = {
     "segment-model-folder": [*SEGMENT, "--checkpoint", "<scans>", "--out", "<folder>/o.nii.gz"],
     "segment-model-glob": [*SEGMENT, "--checkpoint", "*", "--out", "<folder>/o.nii.gz"],
     "segment-out-name": [*SEGMENT, "--checkpoint", "<model>", "--out", "<folder>/o.png"],
-    "segment-out-folder": [*SEGMENT, "--checkpoint", "<model>", "--out", "<folder>/no\x00where.nii.gz".replace("\x00", "/")],
+    "segment-out-folder": [*SEGMENT, "--checkpoint", "<model>", "--out", "/etc/passwd/o.nii.gz"],
     "segment-label-0": [*SEGMENT, *MODEL, "--label", "0"],
     "segment-label-unknown": [*SEGMENT, *MODEL, "--label", "9"],
     "segment-label-huge": [*SEGMENT, *MODEL, "--label", HUGE],

@@ -94,7 +94,7 @@ def _bomb(_raw: bytes) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("archive/data/0", "w", force_zip64=True) as out:
-            for _number in range(500):
+            for _number in range(16):
                 out.write(bytes(8 << 20))
         archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}, 2))
         archive.writestr("archive/version", "3")

@@ -41,6 +41,19 @@ class Trajectory(NamedTuple):
     alignment: float
 
 
+class Named(dict[str, Any]):
+    """The content of a file of reference vectors; a missing entry raises `UserError` with the file."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(
+            f"{self.path} lacks {name!r}, expected the vectors of this method; copy the folder again"
+        )
+
+
 def replay(folder: Path, make: Callable[[], PrototypeLearner], trajectory: Trajectory) -> Iterator[Quantity]:
     """Yield the quantities that every method's folder holds (about 40 s on two cores).
 
@@ -72,7 +85,8 @@ def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
     expected = read_json(folder / "expected.json", remedy)
     if not isinstance(expected, dict):
         raise UserError(f"{folder / 'expected.json'} holds no object; {remedy}")
-    return expected, read_npz(folder / "vectors.npz", remedy)
+    vectors = read_npz(folder / "vectors.npz", remedy)
+    return Named(folder / "expected.json", expected), Named(folder / "vectors.npz", vectors)
 
 
 def reference_learner(method: str, options: Any = None) -> PrototypeLearner:
