@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 MOST_DIGITS = 18  # of a number in a list
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MOST_DIGITS
+
+
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
     """Return `--option name=value` pairs as a dict; a pair without `=` or a name given twice is an error."""
     options: dict[str, str] = {}
@@ -35,9 +39,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; a repeated seed is an error."""
     parts = text.split(",")
-    if not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in parts) or len(
-        {int(part) for part in parts}
-    ) < len(parts):
+    numbers = {int(part) for part in parts if _is_number(part)}
+    if len(numbers) < len(parts):
         raise UserError(
             f"--seeds {short(repr(text))}: wanted different whole numbers with commas, such as 0,1,2"
         )
@@ -49,7 +52,7 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, separator, last = text.partition(":")
-    if not separator or not all(part.isdecimal() and len(part) <= MOST_DIGITS for part in (first, last)):
+    if not separator or not _is_number(first) or not _is_number(last):
         raise UserError(f"--slices {short(repr(text))}: wanted A:B, two slice numbers from 0 such as 4:17")
     return int(first), int(last)
 

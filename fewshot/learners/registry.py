@@ -59,9 +59,10 @@ def options_class(learner: type[Any]) -> type[Any]:
     """Return the dataclass `Options` of a learner class; `UserError` for a class without one."""
     options = getattr(learner, "Options", None)
     if not inspect.isclass(options) or not dataclasses.is_dataclass(options):
+        where = getattr(sys.modules.get(learner.__module__), "__file__", None) or learner.__module__
         raise UserError(
-            f"{learner.__module__}:{learner.__name__} has no dataclass Options, expected a learner; derive it "
-            "from fewshot.learner.PrototypeLearner, or see fewshot new-method"
+            f"{where}: class {learner.__name__} has no dataclass Options, expected a learner; derive it from "
+            "fewshot.learner.PrototypeLearner, or see fewshot new-method"
         )
     return options
 

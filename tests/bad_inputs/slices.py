@@ -108,7 +108,7 @@ BYTES: dict[str, Callable[[bytes], bytes]] = {
     "columns-65535": lambda raw: _number(COLUMNS, 65535)(_number(ROWS, 65535)(raw)),
     "bits-7": _number(BITS, 7),
     "bits-64": _number(BITS, 64),
-    "samples-3": _number(SAMPLES, 3),
+    "samples-3": lambda raw: _value((0x28, 0x04), b"RGB")(_number(SAMPLES, 3)(raw)),
 }
 PIXELS = anatomy(1)[0][2]
 CHANGES: dict[str, Callable[[Path], None]] = {
