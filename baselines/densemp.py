@@ -24,8 +24,9 @@ from typing import Any, ClassVar
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import NAMED, default_weights
-from fewshot.learners.learner import Ablations, Recipe
+from fewshot.learners.learner import Ablations
 from fewshot.learners.paper_layout import PaperLayout, PaperTable
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.training_plan import BackboneStage, EpisodeStage, Stage, TrainingPlan
 from fewshot.pretraining.densecl import DenseCLRecipe
 

@@ -1,21 +1,28 @@
-"""Patterns of file names: `{fold}` and `{group}` stand for the fold's number and the group's name."""
+"""File names with a place for the fold and the group of a cell."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from fewshot.base.errors import UserError, short
 
 PLACES = re.compile(r"\{(fold|group)\}")
 
 
-def fill_pattern(pattern: str, fold: int, group: str, what: str) -> str:
-    """Return `pattern` with the fold's number and the group's name in place of `{fold}` and `{group}`.
+def fill_fold_and_group(pattern: str, fold: int, group: str, kind: str) -> Path:
+    """Return `pattern` with `{fold}` and `{group}` replaced.
 
-    Raises `UserError`, beginning with `what`, if anything else stands in braces, such as a format or an
-    attribute.
+    Args:
+        pattern: a path.
+        fold: number of the fold.
+        group: name of the group of classes.
+        kind: what the pattern names, for the message.
+
+    Raises:
+        UserError: braces hold anything else, such as another name, a format or an attribute.
     """
     if re.search(r"[{}]", PLACES.sub("", pattern)):
-        raise UserError(f"{what} {short(repr(pattern))}: only {{fold}} and {{group}} may stand in braces")
+        raise UserError(f"{kind} {short(repr(pattern))}: only {{fold}} and {{group}} may stand in braces")
     values = {"fold": str(fold), "group": group}
-    return PLACES.sub(lambda match: values[match[1]], pattern)
+    return Path(PLACES.sub(lambda match: values[match[1]], pattern))

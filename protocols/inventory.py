@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.base.errors import UserError, short
-from fewshot.base.input_files import read_json
+from episodes.store.store import Store
 from fewshot.learners.registry import METHODS, known_methods
+from protocols.training.spec_file import read_model_spec
 from results.records.configuration import configuration_id
 from results.records.record import Record
 
@@ -24,7 +24,17 @@ def list_stores(work: Path) -> list[Row]:
     """Return a row per prepared dataset under WORK/stores."""
     rows = []
     for file in sorted((work / "stores").glob("*/index.json")):
-        rows.append(_row(file, _store_row))
+        store = Store.open(file.parent)
+        rows.append(
+            {
+                "name": file.parent.name,
+                "hash": store.hash,
+                "scans": len(store.index.scans),
+                "slices": sum(store.index.depths.values()),
+                "image_size": store.spec.image_size,
+                "prepared_by": store.prepared_by,
+            }
+        )
     return rows
 
 
@@ -32,7 +42,20 @@ def list_models(work: Path) -> list[Row]:
     """Return a row per training under WORK/models, finished or not; `step` is the last logged step."""
     rows = []
     for file in sorted((work / "models").glob("*/spec.json")):
-        rows.append(_row(file, _model_row))
+        spec = read_model_spec(file.parent)
+        rows.append(
+            {
+                "key": file.parent.name,
+                "method": spec["method"]["name"],
+                "dataset": spec["dataset"],
+                "encoder": spec["encoder"],
+                "initial_weights": spec["initial_weights"]["name"],
+                "step": _last_step(file.with_name("losses.csv")),
+                "steps": spec["recipe"]["steps"],
+                "seed": spec["seed"],
+                "training_scans": len(spec["training_scans"]),
+            }
+        )
     return rows
 
 
@@ -44,9 +67,9 @@ def list_cells(work: Path) -> list[Row]:
     if not folder.is_dir():
         return []
     return [
-        _cell_row(path.stem, parse_record(text, source))
+        _cell_row(path.stem, parse_record(text))
         for path in record_files(folder)
-        for source, text in record_texts(path)
+        for text in record_texts(path)
     ]
 
 
@@ -96,10 +119,10 @@ LISTS: dict[str, Callable[[Path], list[Row]]] = {
 }
 
 
-def _cell_row(key: str, record: Record) -> Row:
+def _cell_row(name: str, record: Record) -> Row:
     dices = [score.dice for score in record.scores if score.dice is not None]
     return {
-        "key": key,
+        "key": record.key or name,
         "configuration": configuration_id(record),
         "method": record.method.name,
         "dataset": record.dataset.name,
@@ -111,45 +134,6 @@ def _cell_row(key: str, record: Record) -> Row:
         "model": record.model.key,
         "mean_dice": sum(dices) / len(dices) if dices else None,
     }
-
-
-def _row(file: Path, make: Callable[[Path, Any], Row]) -> Row:
-    """Return the row of a JSON file; `UserError` if the file lacks what the row needs."""
-    try:
-        return make(file, _read(file))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{file} is damaged ({short(repr(error))}); create it again or delete its folder"
-        ) from None
-
-
-def _store_row(file: Path, content: Any) -> Row:
-    return {
-        "name": file.parent.name,
-        "hash": content["hash"],
-        "scans": len(content["scans"]),
-        "slices": sum(entry["shape"][0] for entry in content["scans"]),
-        "image_size": content["spec"]["image_size"],
-        "prepared_by": content.get("prepared_by", "unknown"),
-    }
-
-
-def _model_row(file: Path, spec: Any) -> Row:
-    return {
-        "key": file.parent.name,
-        "method": spec["method"]["name"],
-        "dataset": spec["dataset"],
-        "encoder": spec["encoder"],
-        "initial_weights": spec["initial_weights"]["name"],
-        "step": _last_step(file.with_name("losses.csv")),
-        "steps": spec["recipe"]["steps"],
-        "seed": spec["seed"],
-        "training_scans": len(spec["training_scans"]),
-    }
-
-
-def _read(file: Path) -> Any:
-    return read_json(file, "create it again or delete its folder")
 
 
 def _last_step(file: Path) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.dspnet.fspa import AREA_PER_SEED, STRIDE
 from fewshot.base.types import Support
-from fewshot.learners.learner import predict_logit_difference
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
 from fewshot.studies.explanation import DetailPrototypes, Explanation
 

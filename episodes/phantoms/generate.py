@@ -17,7 +17,7 @@ from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
     Field,
-    Pose,
+    PoseRanges,
     frame_of,
     generator_for,
     labels_of,
@@ -41,7 +41,7 @@ FIELD_OF_VIEW_MM = 320.0
 class _Kind:
     """The parts of a phantom dataset; `slices`: mean number of slices; `covered_mm`: height of the stack."""
 
-    draw_pose: Callable[[np.random.Generator], Pose]
+    poses: PoseRanges
     paint: Callable[[Canvas, np.random.Generator], None]
     contrast: TissueContrast
     slices: int
@@ -49,9 +49,9 @@ class _Kind:
 
 
 KINDS = {
-    "phantom-mri": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
-    "phantom-ct": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
-    "phantom-cmr": _Kind(heart.draw_pose, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+    "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
+    "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
+    "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
 }
 
 
@@ -90,7 +90,7 @@ def phantom_scan(
         raise UserError(f"phantoms of {short(mean_depth)} slices: expected {MOST_SLICES} or fewer")
     draw = generator_for(spec.name, VERSION, scan, "anatomy")
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
-    pose = kind.draw_pose(draw)
+    pose = kind.poses.draw(draw)
     frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
     look = generator_for(spec.name, VERSION, scan, "look")
     shape = (depth * SUBSLICES, size, size)
@@ -116,6 +116,7 @@ def prepare_phantom(
     overwrite: bool = False,
     workers: int = 0,
     on_progress: Callable[[int], None] = lambda _count: None,
+    finish: Callable[[Store], object] | None = None,
 ) -> Store:
     """Generate every scan of a phantom dataset, write the store and return it opened.
 
@@ -126,11 +127,12 @@ def prepare_phantom(
         overwrite: replace an existing store.
         workers: threads for superpixels, 0 for one per usable core.
         on_progress: called with 1 after each scan.
+        finish: as in `new_store`.
 
     Raises:
         UserError: as `phantom_scan` and `new_store`.
     """
-    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
             found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)

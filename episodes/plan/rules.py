@@ -7,10 +7,13 @@ refer to docs/protocols.md.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, unknown_name
+
+Rule = TypeVar("Rule")
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,13 @@ class EvaluationRules:
     shots: int = 1
     fold_borders: tuple[tuple[str, tuple[int, ...]], ...] = ()
     listed_supports: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = ()
+
+
+def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:
+    """Return the rule of that name; an unknown name raises `UserError` with the kind and similar names."""
+    if name not in rules:
+        raise unknown_name(kind, name, rules)
+    return rules[name]
 
 
 def parts_fault(part_rule: str, parts: int) -> str | None:

@@ -36,6 +36,7 @@ def build_store(
     workers: int = 0,
     on_scan: Callable[[ScanFacts], None] = lambda _facts: None,
     on_progress: Callable[[int], None] = lambda _count: None,
+    finish: Callable[[Store], object] | None = None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
@@ -49,6 +50,7 @@ def build_store(
         workers: threads, 0 for one per usable core.
         on_scan: called with the facts of each checked scan.
         on_progress: called with 1 after the superpixels of each slice.
+        finish: as in `new_store`.
 
     Raises:
         UserError: as the scans' `read`, `audit_set` and `new_store`; slices smaller than `image_size`.
@@ -81,7 +83,7 @@ def build_store(
     warnings = [f"{listed(files, most=4)}: {text}" for text, files in headers.items()] + warnings
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
-    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by, finish=finish) as writer:
         writer.warnings += warnings
         for scan, raw in scans.items():
             pair = raw.read()

@@ -11,7 +11,7 @@ from typing import Any
 
 from fewshot.base.errors import UserError, listed, short, unknown_name
 from fewshot.base.input_files import read_toml
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")
@@ -178,6 +178,8 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
                 "each once"
             )
         _check_list(where, f"{kind}s.{name}", items, str)
+        for item in items:
+            checked_name(f"{where}: {element}", item)
     return {name: tuple(items) for name, items in table.items()}
 
 

@@ -7,6 +7,7 @@ import errno
 import json
 import stat
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -135,9 +136,19 @@ def read_text(path: Path, remedy: str, most: int = MOST_TEXT) -> str:
 
 
 def parse_json(text: str, where: str, remedy: str) -> Any:
-    """Return the value of a JSON text; `UserError` with `where`, reason and `remedy` for another text."""
+    """Return the value of a JSON text.
+
+    Args:
+        text: the text.
+        where: the file, or file and line, for messages.
+        remedy: what the user can do, for messages.
+
+    Raises:
+        UserError: the text is not JSON, nests too deeply, holds NaN or an infinity, or repeats a key of an
+            object (a usual parser keeps the last value and hides the first).
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except ValueError as error:
         raise UserError(f"{where}: not JSON ({short(error)}); {remedy}") from None
     except RecursionError:
@@ -168,6 +179,15 @@ def read_toml(path: Path, remedy: str = "mend the file") -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as TOML ({short(error)}); {remedy}") from None
     except RecursionError:
         raise UserError(f"{path}: cannot be read as TOML (nested too deeply); {remedy}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _value in pairs]
+        repeated = next(key for key, count in Counter(keys).items() if count > 1)
+        raise ValueError(f"key {short(repr(repeated))} stands there twice")
+    return content
 
 
 def _refuse_constant(text: str) -> NoReturn:

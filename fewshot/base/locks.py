@@ -1,35 +1,120 @@
-"""File locks between processes that share a work folder; the system releases them when a process dies."""
+"""File locks between processes that share a work folder; the system releases them when a process dies.
+
+Locks are `flock`, of Linux and macOS. A folder in which nothing can be written needs none: a process that
+only reads finished files, which are replaced whole, works without a lock.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import errno
+import importlib.util
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fewshot.base.errors import UserError
+
+WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class NoLocksError(UserError):
+    """The file system has no locks."""
+
+
+def check_platform() -> None:
+    """Raise `UserError` on a system without `fcntl`, such as Windows."""
+    if importlib.util.find_spec("fcntl") is None:
+        raise UserError(
+            "Windows is not supported: fewshot needs the file locks of Linux or macOS (Python's fcntl); use "
+            "one of these systems, or WSL 2 on Windows"
+        )
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold the lock file `path`; yield True. Waits, and logs it, while another process holds the lock."""
+    """Hold the lock file `path`; yield True. Waits, and logs it, while another process holds the lock.
+
+    Raises `UserError` as `if_free`.
+    """
     with if_free(path) as ours:
         if ours:
             yield True
             return
     logging.getLogger("fewshot").info("waiting for another process that holds %s", path)
     with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        _lock(stream.fileno(), path, wait=True)
         yield True
 
 
 @contextmanager
 def if_free(path: Path) -> Iterator[bool]:
-    """Try to lock the file `path` without waiting; yield whether this process now holds the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
+    """Try to lock the file `path` without waiting; yield whether this process may continue.
+
+    It may if it now holds the lock, or if nothing can be written in the folder above the lock's own and in
+    the folders there: then no process of this user can do what the lock is for.
+
+    Raises:
+        NoLocksError: the file system has no locks.
+        UserError: the lock file cannot be created, for a full disk or for want of permission.
+    """
+    check_platform()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in READ_ONLY and not _is_writable(path.parent.parent):
             yield True
+            return
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; a lock file lets processes share the folder: make it "
+            "writable, or choose another one"
+        ) from error
+    try:
+        yield _lock(descriptor, path, wait=False)
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file or folder without waiting, until it is closed.
+
+    Returns True if it is locked now, False if another process holds the lock, None if the file system has no
+    locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+        return None
+    return True
+
+
+def _lock(descriptor: int, path: Path, *, wait: bool) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise NoLocksError(
+            f"cannot lock {path}: {error.strerror}; processes that share a folder need its file locks: "
+            "mount it with locks, or choose another --work folder (tables, lists and `fewshot evaluate` of "
+            "recorded cells need none)"
+        ) from error
+    return True
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether anything can be written in `folder` or in one of the folders in it."""
+    if not folder.is_dir():
+        return True
+    return any(os.access(each, os.W_OK) for each in (folder, *(e for e in folder.iterdir() if e.is_dir())))

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from fewshot.base.errors import UserError
 
@@ -28,14 +29,15 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: b
         UserError: a process failed; the others finished their work first.
     """
     from fewshot.base.progress import ROW
+    from fewshot.base.signals import HELPER
 
     if overwrite:
         raise UserError("--overwrite with several devices: each would do every cell again; give one --device")
     processes = []
     try:
         for row, device in enumerate(devices):
-            command = [sys.executable, "-m", "fewshot", *typed, "--device", device]
-            environment = {**os.environ, ROW: str(row), **_threads(devices)}
+            command = [sys.executable, "-P", "-m", "fewshot", *typed, "--device", device]
+            environment = {**os.environ, ROW: str(row), HELPER: "1", **_threads(devices), **_home()}
             processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment))
         ended = [process.wait() for process in processes]
     finally:
@@ -49,6 +51,15 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: b
             f"{len(failed)} of {len(devices)} processes failed with the errors above: {', '.join(failed)}; "
             "finished cells are kept, and the same command continues from there"
         )
+
+
+def _home() -> dict[str, str]:
+    """Return the environment in which a process finds this program without the current folder (`-P`)."""
+    home = Path(__file__).resolve().parent.parent.parent
+    if "site-packages" in home.parts:
+        return {}
+    paths = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    return {"PYTHONPATH": os.pathsep.join([*paths, str(home)])}
 
 
 def _threads(devices: Sequence[str]) -> dict[str, str]:

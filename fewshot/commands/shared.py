@@ -12,6 +12,7 @@ from fewshot.base.errors import UserError, short, unknown_name
 if TYPE_CHECKING:
     import torch
 
+    from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
     from protocols.request import Request
 
@@ -95,9 +96,9 @@ def open_store(work: Path, dataset: str) -> Store:
     """
     from episodes.store.dataset import known_datasets
     from episodes.store.store import Store
-    from fewshot.base.types import checked_name
+    from fewshot.base.names import path_in
 
-    folder = work / "stores" / checked_name("dataset", dataset)
+    folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
         from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import ensure_phantoms
@@ -114,8 +115,23 @@ def open_store(work: Path, dataset: str) -> Store:
     return Store.open(folder)
 
 
+def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
+    """Return the facts of a dataset; a missing phantom dataset is not made, another one is an error.
+
+    Commands check folds and groups with them before `open_store` makes phantoms.
+    """
+    from episodes.phantoms.generate import KINDS, phantom_spec
+
+    if dataset in KINDS and not (work / "stores" / dataset).is_dir():
+        return phantom_spec(dataset)
+    return open_store(work, dataset).spec
+
+
 def model_folder(work: Path, beginning: str) -> Path:
     """Return the folder of the one model under WORK/models whose key begins with `beginning`."""
+    from fewshot.base.names import checked_name
+
+    checked_name("model", beginning)
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
     if len(folders) != 1:
         names = ", ".join(folder.name for folder in folders) or "no key"
@@ -171,17 +187,20 @@ def request(
     protocol = load_protocol(args.protocol if name is None else name).with_shots_and_parts(
         args.shots, args.parts
     )
-    store = open_store(args.work, dataset)
+    spec = dataset_spec(args.work, dataset)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
+    groups = choose_groups(args.groups, tuple(protocol.groups_for(spec)), dataset)
     device = choose_device(args.device)
+    batch = choose_batch(args.batch, device)
     return Request(
-        store=store,
+        store=open_store(args.work, dataset),
         protocol=protocol,
         setting=setting,
-        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
-        groups=choose_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
+        folds=folds,
+        groups=groups,
         work=args.work,
         device=device,
-        batch=choose_batch(args.batch, device),
+        batch=batch,
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
         overwrite=args.overwrite,

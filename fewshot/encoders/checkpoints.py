@@ -1,7 +1,8 @@
-"""Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
+"""Weights from files, loaded safely: backbones, DINOv2 snapshots, released checkpoints, our own.
 
-Files are read with `weights_only=True`, which never builds a pickled object. Every weight is checked by name,
-shape and finite values; nothing is guessed, skipped or replaced by random weights.
+Files are read with `weights_only=True`, which never builds a pickled object. `plain_weights` understands the
+forms in which programs save weights. Every weight is checked by name, shape and finite values; nothing is
+guessed, skipped or replaced by random weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from torch import Tensor, nn
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError, listed, short, unknown_name
 from fewshot.base.input_files import check_file, kind_of_bytes
-from fewshot.encoders.encoder import ARCHITECTURES
+from fewshot.base.seals import check_hash, hash_file
+from fewshot.encoders.foundation import (
+    base_name,
+    encoder_names,
+    is_foundation,
+    snapshot_state,
+    snapshot_weights,
+)
 
 NAMED = ("random", "imagenet", "coco")  # names of initial weights; every other value is the path of a file
 URL = "https://download.pytorch.org/models/"
@@ -40,6 +48,8 @@ HEADS = ("fc.", "classifier.", "aux_classifier.")
 # Parameters of released checkpoints that their programs never use, and their number.
 UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 UNUSED_PARAMETERS = 16_190_464
+# Entries under which programs put the weights beside other things.
+INNER = ("state_dict", "model")
 # Prefix that torch.nn.DataParallel adds to every name; ADNet's released files have it.
 WRAPPER = "module."
 # A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
@@ -55,9 +65,15 @@ class InitialWeights:
 
 
 def default_weights(encoder: str) -> str:
-    """Return the published initial weights of an encoder: coco if torchvision has them, else imagenet."""
+    """Return the default initial weights of an encoder.
+
+    For a ResNet they are coco if torchvision has them, else imagenet; for a DINOv2 the name of its network,
+    which is a snapshot's folder beside torchvision's files.
+    """
+    if is_foundation(encoder):
+        return base_name(encoder)
     if encoder not in FILES:
-        raise unknown_name("encoder", encoder, ARCHITECTURES)
+        raise unknown_name("encoder", encoder, encoder_names())
     return "coco" if "coco" in FILES[encoder] else "imagenet"
 
 
@@ -68,7 +84,8 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
 
     Args:
         weights: random (leave the encoder unchanged), imagenet, coco or the path of a file with a backbone
-            under torchvision's names, with or without `backbone.` before them, alone or as `state_dict`.
+            under torchvision's names, with or without `backbone.` before them, in any form that
+            `plain_weights` understands. For a DINOv2: random, or the folder of a snapshot.
         encoder: module with attributes `name` and `backbone`.
         folder: folder of torchvision's files; each is checked against the sha256 prefix in its name.
 
@@ -89,8 +106,13 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     if weights in ("imagenet", "coco"):
         _check_known(path, sha256)
         name = weights
-    content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
-    state = _without_heads(_tensors(content, path))
+    if is_foundation(name_of_encoder):
+        snapshot = path.parent
+        _load_strictly(backbone, snapshot_state(snapshot, name_of_encoder), path, optional_counters=False)
+        return InitialWeights(snapshot.name, sha256)
+    content = read_checkpoint(path)
+    _check_encoder(content, path, name_of_encoder)
+    state = _without_heads(plain_weights(content, path))
     heads = {name: value for name, value in backbone.state_dict().items() if name.startswith(HEADS)}
     _load_strictly(backbone, heads | state, path, optional_counters=True)
     return InitialWeights(name, sha256)
@@ -100,6 +122,8 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     """Return the file of the initial weights, unread; None for random; `UserError` if it is missing."""
     if weights == "random":
         return None
+    if is_foundation(encoder):
+        return snapshot_weights(folder / weights if weights == base_name(encoder) else Path(weights), encoder)
     if weights not in ("imagenet", "coco"):
         if not Path(weights).is_file():
             raise UserError(
@@ -125,17 +149,11 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
 def load_released(path: Path, learner: nn.Module) -> None:
     """Load all weights of a learner from a released checkpoint, or from one of ours.
 
-    Released files have the learner's parameter names (`encoder.backbone.*`, `encoder.localconv.weight`), all
-    or none with the prefix `module.`; parameters under the prefixes `UNUSED` are ignored. Our files hold the
-    same names under `model`. The file must have every name of the learner in its shape, and no other.
-    Raises `UserError` with up to three names that differ.
+    The file has the learner's parameter names (`encoder.backbone.*`, `encoder.localconv.weight`) in a form
+    that `plain_weights` understands; parameters under the prefixes `UNUSED` are ignored. It must have every
+    name of the learner in its shape, and no other. Raises `UserError` with up to three names that differ.
     """
-    content = read_checkpoint(path)
-    if isinstance(content.get("model"), Mapping):
-        content = dict(content["model"])
-    state = _tensors(content, path)
-    if all(name.startswith(WRAPPER) for name in state):
-        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    state = plain_weights(read_checkpoint(path), path)
     state = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
     _load_strictly(learner, state, path, optional_counters=False)
 
@@ -151,7 +169,7 @@ def load_state(learner: nn.Module, state: Mapping[str, Any], path: Path) -> None
     Raises:
         UserError: a name or shape differs, or a weight is NaN or infinite. The learner stays unchanged.
     """
-    _load_strictly(learner, _tensors(state, path), path, optional_counters=False)
+    _load_strictly(learner, plain_weights(state, path), path, optional_counters=False)
 
 
 def weights_are_finite(learner: object) -> bool:
@@ -205,9 +223,12 @@ def _may_be_nan(value: object) -> bool:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the dictionary of tensors (on the CPU) and plain values in a file written by `torch.save`.
 
-    Raises `UserError` if the file is missing, damaged, not a checkpoint, or holds a pickled object.
+    Raises `UserError` if the file is missing, damaged, not a checkpoint, holds a pickled object, or does not
+    have the hash in the file `NAME.sha256` beside it, if there is one.
     """
     check_file(path, "give the path of a checkpoint file")
+    if hash_file(path).is_file():
+        check_hash(path, "fetch, copy or train it again")
     _check_kind(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -270,8 +291,40 @@ def _not_a_checkpoint(path: Path) -> UserError:
     )
 
 
-def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str, Any]:
-    """Return the entry `state_dict`, else the content; `UserError` for a backbone of another encoder."""
+def plain_weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return names and tensors of a file's content, whatever form its program gave them.
+
+    The weights may lie under `state_dict` or `model`, one in the other too, beside other entries. If every
+    name starts with `module.`, as torch.nn.DataParallel saves them, the prefix is removed.
+
+    Args:
+        content: the dictionary in the file.
+        path: the file, for messages.
+
+    Raises:
+        UserError: both entries hold a dictionary, or a value is no dense tensor of real numbers.
+    """
+    while inner := [name for name in INNER if isinstance(content.get(name), Mapping)]:
+        if len(inner) > 1:
+            raise UserError(
+                f"checkpoint {path} has weights under {' and '.join(inner)}, expected one of them; save one "
+                "dictionary of names and tensors"
+            )
+        content = content[inner[0]]
+    others = [name for name, value in content.items() if not isinstance(name, str) or not _is_plain(value)]
+    if others:
+        raise UserError(
+            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
+            "save a dictionary of names and tensors"
+        )
+    state = dict(content)
+    while state and all(name.startswith(WRAPPER) for name in state):
+        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    return state
+
+
+def _check_encoder(content: Mapping[str, Any], path: Path, encoder: str) -> None:
+    """Raise `UserError` if a backbone file says that it was made for another encoder."""
     about = content.get("pretraining")
     made_for = about.get("encoder") if isinstance(about, Mapping) else None
     if made_for not in (None, encoder):
@@ -279,8 +332,6 @@ def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str,
             f"{path} holds a backbone of {made_for}, wanted one of {encoder}; use --encoder {made_for}, or "
             "give another file"
         )
-    inner = content.get("state_dict")
-    return dict(inner) if isinstance(inner, Mapping) else content
 
 
 def _check_known(path: Path, sha256: str) -> None:
@@ -291,23 +342,6 @@ def _check_known(path: Path, sha256: str) -> None:
             f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
             f"{prefix}; download {URL}{path.name} again"
         )
-
-
-def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file, from `state_dict` or the top level, without the prefix `module.`.
-
-    Raises `UserError` if a value is not a tensor.
-    """
-    inner = content.get("state_dict")
-    content = inner if isinstance(inner, Mapping) else content
-    others = [name for name, value in content.items() if not isinstance(name, str) or not _is_plain(value)]
-    if others:
-        raise UserError(
-            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
-            "save a dictionary of names and tensors"
-        )
-    wrapped = all(name.startswith(WRAPPER) for name in content)
-    return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}
 
 
 def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError, short, unknown_name
-from fewshot.base.user_code import import_file, run_user_code
+from fewshot.base.errors import UserError, unknown_name
+from fewshot.learners.user_code import import_file, import_module
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
     "dspnet": "baselines.dspnet.model:DSPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
-    "qnet": "baselines.qnet:QNet",
+    "qnet": "baselines.qnet.model:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
     "rpt": "baselines.rpt.model:RPT",
@@ -39,6 +37,8 @@ def known_methods() -> dict[str, str]:
 def resolve_method(name: str) -> type[Any]:
     """Return the learner class for a name, `package.module:Class` or `file.py:Class`.
 
+    A file or module of the user's runs, so `name` must be what the user typed, never a name from a file.
+
     Raises:
         UserError: no such method, module, file or class.
     """
@@ -46,7 +46,8 @@ def resolve_method(name: str) -> type[Any]:
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
         raise unknown_name("method", name, known_methods())
-    module = import_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name, name)
+    path = Path(module_name)
+    module = import_file(path) if module_name.endswith(".py") else import_module(module_name, name)
     learner = getattr(module, class_name, None)
     if not inspect.isclass(learner):
         raise UserError(
@@ -70,25 +71,3 @@ def options_class(learner: type[Any]) -> type[Any]:
 def trains(learner: type[Any]) -> bool:
     """Whether the learner class has an encoder and is trained; else it has only `segment`."""
     return bool(getattr(learner, "trainable", True)) and hasattr(learner, "recipe")
-
-
-def _import(module_name: str, name: str) -> Any:
-    if module_name.partition(".")[0] == "baselines":
-        return importlib.import_module(module_name)
-    missing = UserError(
-        f"method {short(repr(name))}: no module named {short(repr(module_name))}; run from the folder that "
-        "holds it, or give a file: my_method.py:MyMethod"
-    )
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise missing
-    top = module_name.partition(".")[0]
-    spec = None if top in sys.modules else importlib.util.find_spec(top)
-    try:
-        run_user_code(lambda: importlib.import_module(module_name), (spec and spec.origin) or module_name)
-    except UserError as error:
-        cause = error.__cause__
-        absent = cause.name if isinstance(cause, ModuleNotFoundError) else None
-        if absent is not None and f"{module_name}.".startswith(f"{absent}."):
-            raise missing from None
-        raise
-    return sys.modules[module_name]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.nifti import write_nifti
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
+from fewshot.base.atomic_io import atomic_folder, cannot_write
 from fewshot.base.types import Task
 
 
@@ -21,7 +21,7 @@ class PredictionWriter:
         self._store = store
         self._volumes: dict[str, dict[tuple[str, int, str], NDArray[np.uint8]]] = {}
 
-    def add(self, plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+    def add(self, plan: EvaluationPlan, task: Task, masks: NDArray[np.bool_]) -> None:
         """Add the masks (Q,H,W) of a task; voxels outside of the model's square stay 0."""
         volumes = self._volumes.setdefault(plan.hash, {})
         scan = task.queries[0].scan
@@ -32,28 +32,29 @@ class PredictionWriter:
         for ref, mask in zip(task.queries, masks, strict=True):
             volume[ref.z, :height, :width] = mask
 
-    def write(self, plan: Plan, folder: Path) -> None:
+    def write(self, plan: EvaluationPlan, folder: Path) -> None:
         """Write `scan_ID_label_K.nii.gz` (K: the stored class value) for every volume of `plan`.
 
         A plan with several supports in turn gives one file per support, `scan_ID_label_K_support_S.nii.gz`.
-        The files are written to a temporary folder, which then replaces `folder`.
+        The files are written to a temporary folder, which then replaces `folder`. Raises `UserError` for a
+        full disk.
         """
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for (scan, value, support), volume in sorted(self._volumes.get(plan.hash, {}).items()):
-            stored = self._store.scan(scan)
-            write_nifti(
-                partial / f"scan_{scan}_label_{value}{support}.nii.gz",
-                volume,
-                stored.spacing_mm,
-                stored.origin,
-                stored.direction,
-            )
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        try:
+            with atomic_folder(folder) as temporary:
+                for (scan, value, support), volume in sorted(self._volumes.get(plan.hash, {}).items()):
+                    stored = self._store.scan(scan)
+                    write_nifti(
+                        temporary / f"scan_{scan}_label_{value}{support}.nii.gz",
+                        volume,
+                        stored.spacing_mm,
+                        stored.origin,
+                        stored.direction,
+                    )
+        except OSError as error:
+            raise cannot_write(folder, error) from error
 
 
-def support_suffix(plan: Plan, task: Task) -> str:
+def support_suffix(plan: EvaluationPlan, task: Task) -> str:
     """Return the part of a file name that names the support scans; empty for a plan with one support set."""
     scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
     return "_support_" + "-".join(scans) if scans != plan.support_scans else ""

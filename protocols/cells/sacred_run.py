@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewshot.base.atomic_io import cannot_write
+
 
 def record_run(
     folder: Path,
@@ -23,8 +25,17 @@ def record_run(
 ) -> str:
     """Write one Sacred run into `folder` and return its id.
 
-    `result` is the cell's mean Dice in [0,1]; `losses` is the model's losses.csv, logged as metrics. Sacred
-    is imported here because its import takes half a second.
+    Sacred is imported here because its import takes half a second.
+
+    Args:
+        folder: holds a folder for each run.
+        configuration: the cell.
+        result: the cell's mean Dice in [0,1].
+        losses: the model's losses.csv; the run holds its path and a summary, not its lines.
+        artefacts: files to copy into the run.
+
+    Raises:
+        UserError: the run cannot be written.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
@@ -43,19 +54,27 @@ def record_run(
     @experiment.main  # type: ignore[untyped-decorator]
     def _cell(_run: Any) -> float | None:
         if losses is not None and losses.is_file():
-            _log_losses(_run, losses)
+            _run.info["losses"] = {"file": os.path.relpath(losses, folder), **_summary(losses)}
         for artefact in artefacts:
             _run.add_artifact(os.fspath(artefact))
         return result
 
-    run = experiment.run(options={"--loglevel": "ERROR", "--force": True})
+    try:
+        run = experiment.run(options={"--loglevel": "ERROR", "--force": True})
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     return str(run._id)
 
 
-def _log_losses(run: Any, losses: Path) -> None:
+def _summary(losses: Path) -> dict[str, Any]:
+    """Return the steps of a losses.csv, and first and last value of each part of the loss."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    steps = 0
     with losses.open(newline="") as stream:
         for row in csv.DictReader(stream):
-            step = int(row.pop("step"))
-            for name, text in row.items():
-                if text:
-                    run.log_scalar(f"training.{name}", float(text), step)
+            steps = int(row.pop("step"))
+            values = {name: float(text) for name, text in row.items() if text}
+            first = {**values, **first}
+            last |= values
+    return {"steps": steps, "first": first, "last": last}

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.plan.rules import EvaluationRules, range_thirds
 from episodes.prepare.abdomen import back_to, prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
 from episodes.store.slices import Normalisation, SliceReader
@@ -126,7 +126,7 @@ def segment_scan(
     plan = _plan(tasks)
     found = np.zeros(query.array.shape, dtype=np.uint8)
 
-    def insert_masks(_plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+    def insert_masks(_plan: EvaluationPlan, task: Task, masks: NDArray[np.bool_]) -> None:
         for ref, mask in zip(task.queries, masks, strict=True):
             found[ref.z, :size, :size] = mask
 
@@ -232,10 +232,9 @@ def _tasks(shown: list[int], slice_range: tuple[int, int, bool]) -> tuple[Task, 
     return tuple(tasks)
 
 
-def _plan(tasks: tuple[Task, ...]) -> Plan:
+def _plan(tasks: tuple[Task, ...]) -> EvaluationPlan:
     """Return the tasks as a plan, the input of `evaluate`."""
-    return Plan(
-        dataset="own", dataset_hash="", setting=1, fold=0, group="own", classes=("class",),
-        rules=EvaluationRules(), query_scans=(QUERY,), support_scans=(SUPPORT,), training_scans=(),
-        training_slices=(), excluded=(), tasks=tasks, undefined=(),
+    return EvaluationPlan(
+        dataset="own", dataset_hash="", fold=0, group="own", classes=("class",),
+        rules=EvaluationRules(), query_scans=(QUERY,), support_scans=(SUPPORT,), tasks=tasks, undefined=(),
     )  # fmt: skip

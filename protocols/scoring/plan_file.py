@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, short
-from fewshot.base.input_files import read_json
+from fewshot.base.names import checked_name
+from fewshot.base.seals import read_sealed
 from protocols.rules.spec import Protocol
 
 
@@ -34,7 +35,7 @@ class PlanFile:
 
 def read_plan_file(path: Path) -> PlanFile:
     """Return the content of a plan file; `UserError` if the file is missing, not a plan, empty or edited."""
-    content = read_json(path, f"expected a plan file: write one with fewshot plan --out {path}")
+    content = read_sealed(path, f"expected a plan file: write one with fewshot plan --out {path}")
     try:
         plans = content["plans"]
         for plan in plans:
@@ -66,10 +67,11 @@ def read_plan_file(path: Path) -> PlanFile:
             "with fewshot plan --out"
         )
     ((dataset, dataset_hash, setting, shots, parts),) = about
+    checked_name(f"{path}: dataset", dataset)
     return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
-def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[CellPlan]:
     """Return the plans of a file, rebuilt from store and protocol; `UserError` if a hash differs."""
     if protocol.hash != file.protocol_hash:
         raise UserError(
@@ -90,7 +92,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
         )
         for fold, group in file.cells
     ]  # fmt: skip
-    for plan in plans:
+    for plan in (cell.evaluation for cell in plans):
         expected = file.cells[plan.fold, plan.group]
         if plan.hash != expected:
             raise UserError(
@@ -101,7 +103,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
     return plans
 
 
-def check_one_support(path: Path, plan: Plan) -> None:
+def check_one_support(path: Path, plan: EvaluationPlan) -> None:
     """Raise `UserError` for a plan with several supports for one class of one scan: a file holds one mask."""
     supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for task in plan.tasks:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.plan.plan import scan_roles, training_scans
+from episodes.plan.roles import scan_roles
+from episodes.plan.training_split import training_scans
 from episodes.store.slices import Normalisation, SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError

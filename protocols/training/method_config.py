@@ -9,7 +9,8 @@ from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.encoders.checkpoints import default_weights
-from fewshot.learners.learner import Recipe, options_from
+from fewshot.learners.options import options_from
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import options_class, resolve_method, trains
 from protocols.training.method import MethodConfig
 

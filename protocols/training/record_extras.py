@@ -11,20 +11,19 @@ from typing import Any
 
 import torch
 
-from fewshot.base.atomic_io import write_json
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import read_json
+from fewshot.base.seals import read_sealed, write_sealed
 from protocols.environment import machine
 
 FILE = "record_extras.json"
 
 
 def read_record_extras(folder: Path) -> dict[str, Any]:
-    """Return the extras of the model in `folder`; empty if the file is missing."""
+    """Return the extras of the model in `folder`; empty if the file is missing; `UserError` if edited."""
     path = folder / FILE
-    remedy = f"delete {folder} and train again"
-    extras = read_json(path, remedy) if path.is_file() else {}
-    if not isinstance(extras, dict) or not isinstance(extras.get("trained_on", []), list):
+    remedy = "restore it, or delete its folder to train again"
+    extras = read_sealed(path, remedy) if path.is_file() else {}
+    if not isinstance(extras.get("trained_on", []), list):
         raise UserError(f"{path} holds no record extras; {remedy}")
     return extras
 
@@ -34,7 +33,7 @@ def save_record_extras(folder: Path, extras: Mapping[str, Any]) -> None:
     before = read_record_extras(folder)
     after = before | dict(extras)
     if after != before:
-        write_json(folder / FILE, after)
+        write_sealed(folder / FILE, after)
 
 
 def add_machine(folder: Path, device: torch.device) -> None:

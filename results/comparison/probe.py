@@ -3,8 +3,7 @@
 Recall of a class in a scan is the share of query cells that get the right class. It is undefined, never 0, if
 the scan shows no cell of the class. The number of a class is the mean over folds of the mean over scans. The
 last column is the mean over folds of the mean over classes, background included, of the mean over scans. The
-interval is a percentile bootstrap: it resamples seeds, and scans within folds, with the same draws before and
-after.
+interval is that of `results/inference`: t over folds, with the seeds' own variance.
 """
 
 from __future__ import annotations
@@ -15,17 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from results.summary.statistics import LEVEL, divided, interval, mean_of_defined, resampled, weighted_means
+from results.comparison.significance_formats import signed_interval
+from results.inference.interval import Interval, t_interval
+from results.inference.sample import Sample
+from results.summary.arrays import Floats, divided, mean_of_defined
 from results.tables.text_table import Grid, render_text
 
 BACKGROUND = "background"
-DRAWS = 10_000
 MEAN = "mean"
-
-Floats = NDArray[np.float64]
-Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -120,40 +117,34 @@ def summary(values: Mapping[int, Floats], seed: int | None = None) -> Floats:
         values: fold -> (seeds, scans, classes).
         seed: index of one seed; None takes all.
     """
-    chosen = {fold: array if seed is None else array[seed : seed + 1] for fold, array in values.items()}
-    weights = {fold: np.ones((1, *array.shape[:2])) for fold, array in chosen.items()}
-    means: Floats = _numbers(chosen, weights)[0]
+    chosen = [array if seed is None else array[seed : seed + 1] for array in values.values()]
+    folds = np.stack([_fold_mean(array) for array in chosen])
+    overall = mean_of_defined(mean_of_defined(folds, 1), 0)
+    means: Floats = np.append(mean_of_defined(folds, 0), overall)
     return means
 
 
-def difference_intervals(probe: Probe, draws: int = DRAWS, level: float = LEVEL) -> list[Interval]:
+def difference_intervals(probe: Probe) -> list[Interval | None]:
     """Return the interval of the difference for every class, then for the mean over classes.
 
-    The interval is `None` if every fold has one seed and one scan, or if a draw has no defined value. The
-    draws depend only on seeds, folds and scans, so equal probes have equal intervals.
+    It is None for fewer than two folds with a defined value.
     """
     values = recall_differences(probe)
-    if all(array.shape[:2] == (1, 1) for array in values.values()):
-        return [None] * (len(probe.classes) + 1)
-    of_seeds = resampled([str(seed) for seed in probe.seeds], "probe seeds", replicates=draws)
-    weights = {}
-    for fold in probe.folds:
-        scans = next([scan.scan for scan in trial.scans] for trial in probe.trials if trial.fold == fold)
-        of_scans = resampled(scans, "probe scans", fold, replicates=draws)
-        weights[fold] = of_seeds[:, :, None] * of_scans[:, None, :]
-    return [interval(column, level) for column in _numbers(values, weights).T]
-
-
-def _numbers(values: Mapping[int, Floats], weights: Mapping[int, Floats]) -> Floats:
-    """Return the means (R,C+1) of classes, then over classes, for fold -> values (S,N,C), weights (R,S,N)."""
-    folds = np.stack(
-        [
-            weighted_means(array.reshape(-1, array.shape[-1]), weights[fold].reshape(len(weights[fold]), -1))
-            for fold, array in values.items()
-        ]
+    folds = np.stack([_fold_mean(array) for array in values.values()])
+    seeds = np.stack([[_fold_mean(seed[None]) for seed in array] for array in values.values()], axis=1)
+    folds, seeds = (
+        np.concatenate([each, mean_of_defined(each, -1)[..., None]], axis=-1) for each in (folds, seeds)
     )
-    overall = mean_of_defined(mean_of_defined(folds, 2), 0)
-    return np.concatenate([mean_of_defined(folds, 0), overall[:, None]], axis=1)
+    no_scans = np.full((len(folds), 1), np.nan)  # no scan is in two folds
+    return [
+        t_interval(Sample(folds[:, place], (seeds[..., place],), no_scans))
+        for place in range(folds.shape[-1])
+    ]
+
+
+def _fold_mean(values: Floats) -> Floats:
+    """Return the mean (classes,) over seeds and scans of (seeds, scans, classes)."""
+    return mean_of_defined(values.reshape(-1, values.shape[-1]), 0)
 
 
 def probe_table(probe: Probe) -> str:
@@ -169,7 +160,7 @@ def probe_table(probe: Probe) -> str:
         for name, values, shown in kinds
     ]
     rows += [(MEAN, name, *map(shown, summary(values))) for name, values, shown in kinds]
-    last = (f"{100 * LEVEL:.0f} % interval", "difference", *map(_ends, difference_intervals(probe)))
+    last = ("interval", "difference", *(signed_interval(ends, 1) for ends in difference_intervals(probe)))
     title = (
         f"nearest-neighbour probe of dense features: {probe.encoder} on {probe.dataset}, fold "
         f"{', '.join(map(str, probe.folds))}, {probe.protocol}"
@@ -198,22 +189,23 @@ def probe_json(probe: Probe) -> dict[str, Any]:
         "before": named(summary(recalls(probe, "before"))),
         "after": named(summary(recalls(probe, "after"))),
         "difference": named(summary(recall_differences(probe))),
-        "interval": dict(zip(columns, difference_intervals(probe), strict=True)),
-        "level": LEVEL,
-        "draws": DRAWS,
+        "interval": {
+            name: None if ends is None else dataclasses.asdict(ends)
+            for name, ends in zip(columns, difference_intervals(probe), strict=True)
+        },
     }
 
 
 def _notes(probe: Probe) -> list[str]:
     """Return the notes: how the numbers are computed, chance, draws, omissions, undefined values."""
     keys = "/".join(str(t.keys_per_class) for t in probe.trials if t.seed == probe.seeds[0])
-    alone = "; one seed: it does not cover the choice of seeds" if len(probe.seeds) == 1 else ""
+    alone = "; 1 seed: over folds alone, no level is claimed" if len(probe.seeds) == 1 else ""
     lines = [
         "recall of cells in percent: mean over query scans, then classes (background too) and folds",
         f"chance of the mean: {_percent(probe.chance)} (1 of {len(probe.classes)} classes)",
         f"{probe.neighbours} nearest keys vote with their cosine; keys of each class, by fold: {keys}; "
         f"query cells: at most {probe.most_cells} per class and scan",
-        f"interval: {DRAWS} bootstrap draws of seeds, and of scans within folds{alone}",
+        f"interval: 95 %, t over folds, with the seeds' own variance; one fold has none{alone}",
         f"cells with some organ but no tested class in more than half, left out: {probe.left_out} of "
         f"{probe.every_cell}",
         "the probe takes the classes of cells from labels; stage 1 uses no labels",
@@ -236,7 +228,3 @@ def _percent(value: float) -> str:
 
 def _signed(value: float) -> str:
     return "undefined" if np.isnan(value) else f"{100 * value:+.1f}"
-
-
-def _ends(ends: Interval) -> str:
-    return "-" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"

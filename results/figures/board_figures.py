@@ -21,9 +21,9 @@ from fewshot.base.errors import UserError
 from results.leaderboard.board import Board, LeaderboardRow
 from results.metrics.measures import MEASURES
 from results.records.record import Record
-from results.summary.bootstrap import FoldScans, fold_scans
+from results.summary.arrays import Floats
+from results.summary.fold_scans import FoldScans, fold_scans
 from results.summary.seed_average import values_of
-from results.summary.statistics import Floats
 
 # Okabe and Ito's colours from dark to light, each with its own marker and stroke
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
@@ -58,7 +58,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def draw_by_class(board: Board, stem: Path) -> list[Path]:
     """Draw one panel per class and one for the mean, with one line per method; return the files.
 
-    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its 95 % interval.
+    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its interval.
     Raises `UserError` if no row has a number.
     """
     lines = _with_numbers(board)
@@ -78,7 +78,7 @@ def draw_by_class(board: Board, stem: Path) -> list[Path]:
                     continue
                 mean = 100 * number.mean
                 if number.interval is not None:
-                    low, high = number.interval
+                    low, high = number.interval.low, number.interval.high
                     axis.plot([100 * low, 100 * high], [place, place], color="#000000", linewidth=1.4)
                 axis.plot([mean, mean], [place - 0.33, place + 0.33], color="#000000", linewidth=2.6)
                 axis.annotate(f"{mean:.1f}", (mean, place - 0.33), ha="center", va="bottom", fontsize=7.5)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fewshot.base.errors import unknown_name
+from results.inference.interval import Interval
 from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
@@ -18,7 +19,7 @@ from results.tables.text_table import FORMATS as LAYOUTS
 
 CSV_KEYS = (
     "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
-    "percent", "std_folds", "low", "high", "state", "source", "note",
+    "percent", "std_folds", "low", "high", "interval_over", "std_scans", "state", "source", "note",
 )  # fmt: skip
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -81,15 +82,20 @@ def _csv(board: Board) -> str:
         head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
         head += [_text(line.rank), *(map(_text, line.ranks or (None, None)))]
         for (kind, name), number in zip(board.columns, line.numbers, strict=True):
-            ends = number.interval or (None, None)
+            ends: tuple[float | None, float | None] = (None, None)
+            over = ""
+            if number.interval is not None:
+                ends = (number.interval.low, number.interval.high)
+                over = _covered(number.interval)
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
-            writer.writerow([*head, kind, name, *values, number.state, "", ""])
+            scans = _percent(number.scan_std)
+            writer.writerow([*head, kind, name, *values, over, scans, number.state, "", ""])
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
         for name, dice in {**row.dice, "mean": row.mean}.items():
             kind = "all" if name == "mean" else "class"
-            head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", "", "", "", row.kind]
+            head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", *[""] * 5, row.kind]
             writer.writerow([*head, row.source_url, note])
     return stream.getvalue().rstrip("\n")
 
@@ -122,7 +128,8 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
     numbers = [
         {
             "kind": kind, "column": name, "mean": number.mean, "std_folds": number.std,
-            "interval": list(number.interval) if number.interval else None, "state": number.state,
+            "interval": _json_interval(number.interval), "std_scans": number.scan_std,
+            "state": number.state,
         }
         for (kind, name), number in zip(board.columns, line.numbers, strict=True)
     ]  # fmt: skip
@@ -132,6 +139,22 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
         "undefined": line.undefined, "scores": line.scores,
         "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
+    }  # fmt: skip
+
+
+def _covered(interval: Interval) -> str:
+    """Return what an interval covers: folds alone for a row with one seed."""
+    return "folds and seeds" if interval.covers_seeds else "folds"
+
+
+def _json_interval(interval: Interval | None) -> dict[str, Any] | None:
+    """Return an interval as JSON; its level is null for a row with one seed."""
+    if interval is None:
+        return None
+    level = interval.level if interval.covers_seeds else None
+    return {
+        "low": interval.low, "high": interval.high, "level": level,
+        "degrees_of_freedom": interval.degrees, "over": _covered(interval),
     }  # fmt: skip
 
 

@@ -141,11 +141,24 @@ def _contradiction(record: Record) -> str | None:
         if key in seen:
             return f"{where} repeats class {key[0]!r} of scan {key[1]!r}, wanted one score each"
         seen.add(key)
-        fault = _score_fault(score)
+        fault = _score_fault(score) or _seen_fault(score, record)
         if fault is not None:
             return f"{where}{fault}"
     unscored = sorted(set(grid.groups[group]) - {score.class_name for score in record.scores})
     return f"scores hold none of class {unscored[0]!r} of group {group!r}" if unscored else None
+
+
+def _seen_fault(score: Score, record: Record) -> str | None:
+    """Return why a query scan must not be what supports it or trained the model, or None."""
+    if score.scan in score.supports:
+        return f".supports hold the query scan {score.scan!r}, wanted other scans"
+    if record.train_dataset is not None:  # the training scans are of another dataset
+        return None
+    if score.scan in record.training.scans:
+        return f".scan is {score.scan!r}, which training.scans hold, wanted a scan that training did not see"
+    if record.model.labels is not None and score.scan in record.model.labels.support_scans:
+        return f".scan is {score.scan!r}, which model.labels.support_scans hold, wanted another scan"
+    return None
 
 
 def _score_fault(score: Score) -> str | None:

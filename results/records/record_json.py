@@ -2,8 +2,8 @@
 
 The JSON object of a part has exactly the fields of its class as keys. A field that equals its default is left
 out. `Annotated[type, Rule(...)]` adds a condition; `metadata={"key": ...}` gives a field another key in JSON.
-Supported types: parts, `tuple[X, ...]` (a list), `Mapping[str, X]` (an object), `X | None`, `Literal`,
-`bool`, `int`, `str`.
+Supported types: parts, `tuple[X, ...]` (a list), `Mapping[K, X]` (an object; K: a text), `X | None`,
+`Literal`, `bool`, `int`, `str`.
 """
 
 from __future__ import annotations
@@ -110,7 +110,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if origin is collections.abc.Mapping:
         if not isinstance(value, dict):
             raise FormError(f"{where} is {value!r}, wanted an object")
-        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {
+            _read(arguments[0], key, f"a key of {where}"): _read(arguments[1], item, f"{where}.{key}")
+            for key, item in value.items()
+        }
     if dataclasses.is_dataclass(kind):
         return read_part(cast("type[Any]", kind), value, where)
     if type(value) is not kind:

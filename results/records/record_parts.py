@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from fewshot.base.errors import HIDDEN
+from fewshot.base.names import is_name
 from results.records.record_json import Rule
 
 
@@ -43,8 +44,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and not HIDDEN.search(value) and "\n" not in value
 
 
+def _is_method_name(value: Any) -> bool:
+    return _is_text(value) and re.fullmatch(r"[^\W_][^/\\\t]{0,199}", value) is not None
+
+
 Text = Annotated[str, Rule("one line of text without control characters", _is_text)]
-Name = Annotated[str, Rule("a name", _matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))]
+Name = Annotated[str, Rule("a name", is_name)]
+MethodName = Annotated[str, Rule("a method's name without /, \\ and control characters", _is_method_name)]
+ModelKey = Annotated[str, Rule("a model's key", _matches(r"(external-)?[0-9a-f]{16}"))]
 Hex = Annotated[str, Rule("16 to 64 hex digits", _matches(r"[0-9a-f]{16,64}"))]
 Count = Annotated[int, Rule("an integer of at least 0", lambda value: _is_integer(value, 0))]
 Positive = Annotated[int, Rule("an integer of at least 1", lambda value: _is_integer(value, 1))]
@@ -79,7 +86,7 @@ class GridPart:
     """All cells of the complete table: the number of folds, and the classes of each group."""
 
     folds: Folds
-    groups: Mapping[str, tuple[Name, ...]]
+    groups: Mapping[Name, tuple[Name, ...]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class MethodPart:
         files: option -> sha256 of the file that it names.
     """
 
-    name: Text
+    name: MethodName
     version: Positive | None
     source: Hex | None
     options: Plain
@@ -170,7 +177,7 @@ class ModelPart:
         answer_precision: encoder precision during evaluation, unless it is float32.
     """
 
-    key: Text | None
+    key: ModelKey | None
     encoder: Text | None
     initial_weights: WeightsPart | None
     steps: Count | None
@@ -179,7 +186,7 @@ class ModelPart:
     skipped_episodes: Count | None
     finite: bool | None
     trained_on: tuple[MachinePart, ...]
-    name: Text | None
+    name: Name | None
     recipe: Plain | None = None
     precision: Text | None = None
     answer_precision: Text | None = None

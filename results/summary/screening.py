@@ -50,9 +50,10 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
         except UserError as error:
             faults.append(str(error))
             continue
-        for source, text in texts:
+        for text in texts:
+            source = text.source
             try:
-                record = parse_record(text, source)
+                record = parse_record(text)
             except UserError as error:
                 faults.append(str(error))
                 continue

@@ -49,12 +49,13 @@ def run(args: argparse.Namespace) -> int:
     from results.comparison.probe import probe_json, probe_table
 
     protocol = load_protocol(args.protocol)
-    store = shared.open_store(args.work, args.dataset)
+    spec = shared.dataset_spec(args.work, args.dataset)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
     device = shared.choose_device(args.device)
     request = ProbeRequest(
-        store=store,
+        store=shared.open_store(args.work, args.dataset),
         protocol=protocol,
-        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        folds=folds,
         encoder=args.encoder,
         weights=args.weights,
         seeds=shared.parse_seeds(args.seeds),

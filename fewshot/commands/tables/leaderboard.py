@@ -1,4 +1,4 @@
-"""Print the leaderboard of a dataset and setting: intervals, ranks, marks, and published numbers beside them.
+"""Print the leaderboard of a dataset and setting: intervals over folds, ranks, marks, and published numbers.
 
 Examples:
   fewshot leaderboard --dataset chaost2
@@ -14,23 +14,17 @@ from fewshot.commands import board, options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    board.add_board(parser).add_argument(
+    board.add_board_of_records(parser).add_argument(
         "--no-published", action="store_true", help="leave out what papers report"
     )
-    board.add_records(parser)
     options.add_output(parser, ("text", "md", "csv", "tex", "html", "json"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Print or write the board."""
-    from results.leaderboard.board import leaderboard
     from results.leaderboard.board_formats import render_board
     from results.tables.published import read_published
 
-    records, status = board.read(args)
-    made = leaderboard(
-        records, args.dataset, args.setting, args.protocol, measure=args.measure,
-        published=[] if args.no_published else read_published(),
-    )  # fmt: skip
+    made, _records, status = board.open_board(args, [] if args.no_published else read_published())
     options.write_output(render_board(made, args.format), args.out)
     return status

@@ -19,7 +19,8 @@ from fewshot.base.input_files import read_json
 from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import LossResult, PrototypeLearner, call_logits
+from fewshot.learners.learner import LossResult, PrototypeLearner
+from fewshot.learners.logits import call_logits
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
