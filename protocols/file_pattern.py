@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+
+PLACES = re.compile(r"\{(fold|group)\}")
 
 
 def fill_fold_and_group(pattern: str, fold: int, group: str, kind: str) -> Path:
@@ -17,9 +20,9 @@ def fill_fold_and_group(pattern: str, fold: int, group: str, kind: str) -> Path:
         kind: what the pattern names, for the message.
 
     Raises:
-        UserError: braces hold another name.
+        UserError: braces hold anything else, such as another name, a format or an attribute.
     """
-    try:
-        return Path(pattern.format(fold=fold, group=group))
-    except (KeyError, IndexError, ValueError):
-        raise UserError(f"{kind} {pattern!r}: only {{fold}} and {{group}} may stand in braces") from None
+    if re.search(r"[{}]", PLACES.sub("", pattern)):
+        raise UserError(f"{kind} {short(repr(pattern))}: only {{fold}} and {{group}} may stand in braces")
+    values = {"fold": str(fold), "group": group}
+    return Path(PLACES.sub(lambda match: values[match[1]], pattern))

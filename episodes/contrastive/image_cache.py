@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from fewshot.base.atomic_io import write_json
+from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from fewshot.base.locks import locked
 
 LOG = logging.getLogger("fewshot")
@@ -69,10 +70,10 @@ def _read(path: Path, reader: str) -> dict[str, FileCheck]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, "delete it")
         if content["reader"] == reader:
             return {name: _entry(*values) for name, values in content["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
         LOG.warning("%s is damaged (%r): all pictures are checked again", path, error)
     return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import check_file, file_kind
+
+MOST_PIXELS = 1 << 26  # of a slice or picture: 8,192 x 8,192
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]  # messages are one line, and are ours
 
 
 def resample(
@@ -102,11 +107,24 @@ def read_picture(path: Path) -> NDArray[Any]:
 
 
 def _read(path: Path, reader: str, what: str) -> Any:
+    """Return the image in a file; its size is checked by the header before anything is allocated."""
+    if check_file(path) == 0:
+        raise UserError(f"{path} is an empty file, expected a {what}; fetch it again")
+    file: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
+    file.SetFileName(str(path))
+    file.SetImageIO(reader)
     try:
-        image: Any = sitk.ReadImage(str(path), imageIO=reader)
-    except RuntimeError as error:
-        raise UserError(f"{path}: cannot be read as a {what}; fetch it again") from error
-    return image
+        file.ReadImageInformation()
+        size = file.GetSize()
+        if math.prod(size) <= MOST_PIXELS:
+            image: Any = file.Execute()
+            return image
+    except Exception as error:  # SimpleITK's exceptions are not listed anywhere
+        kind = file_kind(path)
+        expected = {"GDCMImageIO": "a DICOM file", "PNGImageIO": "a PNG picture"}[reader]
+        found = "damaged" if kind == expected else kind
+        raise UserError(f"{path} cannot be read as a {what}: it is {found}; fetch it again") from error
+    raise UserError(f"{path} has {size} pixels, expected {MOST_PIXELS} or fewer in all; crop it")
 
 
 def _one_channel(path: Path, image: Any) -> NDArray[Any]:

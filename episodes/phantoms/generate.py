@@ -28,9 +28,10 @@ from episodes.phantoms.tissues import CONTRASTS, TissueContrast
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from episodes.store.store import SourceScan, Store, new_store
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change
+LARGEST, MOST_SLICES = 1024, 500
 SMALLEST = 48  # pixels; with fewer, a kidney is smaller than a cell of the feature map
 UNIT_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FIELD_OF_VIEW_MM = 320.0
@@ -58,15 +59,17 @@ def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
     """Return the facts of a phantom dataset with slices of `size` x `size` pixels (None: as shipped).
 
     `superpixel_min_size` is proportional to the area, 400 pixels at 256 x 256. Raises `UserError` for an
-    unknown name, and for a size that is below 48 or not a multiple of 8.
+    unknown name, and for a size that is not a multiple of 8 from 48 to 1,024.
     """
     if name not in KINDS:
         raise unknown_name("phantom", name, KINDS)
     spec = load_dataset_spec(name)
     if size is None or size == spec.image_size:
         return spec
-    if size % 8 or size < SMALLEST:
-        raise UserError(f"phantoms of {size} pixels a side: wanted a multiple of 8 from {SMALLEST} on")
+    if size % 8 or not SMALLEST <= size <= LARGEST:
+        raise UserError(
+            f"phantoms of {short(size)} pixels a side: wanted a multiple of 8 from {SMALLEST} to {LARGEST}"
+        )
     smallest = max(1, round(400 * (size / 256) ** 2))
     return replace(spec, image_size=size, superpixel_min_size=smallest)
 
@@ -83,6 +86,8 @@ def phantom_scan(
     mean_depth = kind.slices if slices is None else slices
     if mean_depth < 8:
         raise UserError(f"phantoms of {mean_depth} slices: wanted at least 8, or an organ may be missing")
+    if mean_depth > MOST_SLICES:
+        raise UserError(f"phantoms of {short(mean_depth)} slices: expected {MOST_SLICES} or fewer")
     draw = generator_for(spec.name, VERSION, scan, "anatomy")
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
     pose = kind.poses.draw(draw)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.io.nifti import NiftiImage
 from episodes.prepare.scan import PreparedPair
 from episodes.pseudo_labels.superpixels import patient_mask
 from episodes.store.dataset import DatasetSpec
@@ -69,6 +70,23 @@ def scan_facts(
         voxels={name: int((labels == value).sum()) for name, value in spec.classes.items()},
         in_body=inside / labelled if labelled else None,
         sha256=hashlib.sha256(np.ascontiguousarray(image).data).hexdigest(),
+    )
+
+
+def check_threshold(image: NiftiImage, labels: NDArray[Any], spec: DatasetSpec) -> None:
+    """Raise `UserError` if no pixel of an image is above the dataset's `patient_threshold`.
+
+    Such a scan would have no patient, no superpixel and so no training episode.
+    """
+    low, high = float(image.array.min()), float(image.array.max())
+    if high > spec.patient_threshold:
+        return
+    labelled = image.array[labels > 0]
+    median = f", those of labelled voxels have the median {np.median(labelled):.6g}" if labelled.size else ""
+    raise UserError(
+        f"{image.path}: patient_threshold {spec.patient_threshold:g} leaves nothing: grey values are "
+        f"{low:.6g} to {high:.6g}{median}; expected a threshold a little above the grey of the air, "
+        f"below {high:.6g}: lower it in the facts of {spec.name}"
     )
 
 

@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from episodes.io.nifti import NiftiImage
-from episodes.prepare.audit import ScanFacts, audit, audit_set, flipped, left_right, scan_facts
+from episodes.prepare.audit import (
+    ScanFacts,
+    audit,
+    audit_set,
+    check_threshold,
+    flipped,
+    left_right,
+    scan_facts,
+)
 from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import SourceScan, Store, new_store
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed
 
 
 def build_store(
@@ -52,10 +60,15 @@ def build_store(
     warnings: list[str] = []
     facts: list[ScanFacts] = []
     sides: dict[str, dict[str, bool]] = {}
+    headers: dict[str, list[str]] = {}  # warning -> files
     for scan, raw in scans.items():
         pair = raw.read()
         image, label = pair.image.array, pair.label.array
         _check_size(pair.image, spec)
+        check_threshold(pair.image, label, spec)
+        for volume, files in ((pair.image, raw.images), (pair.label, raw.labels)):
+            for text in volume.warnings:
+                headers.setdefault(text, []).append(files[0].name)
         scan_summary = scan_facts(scan, image, label, spec, pair.image.spacing_mm, pair)
         facts.append(scan_summary)
         if pair.cut_off:
@@ -67,6 +80,7 @@ def build_store(
         warnings += check_orientation(scan_summary, image, label, strict=strict)
         sides[scan] = left_right(label, spec)
         on_scan(scan_summary)
+    warnings = [f"{listed(files, most=4)}: {text}" for text, files in headers.items()] + warnings
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
     with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by, finish=finish) as writer:

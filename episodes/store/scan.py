@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.io.npy import map_npy
 from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import check_file
 from fewshot.base.names import path_in
 
 KINDS = ("images", "labels", "superpixels")
@@ -43,6 +45,7 @@ class StoredScan:
         self.m2: float = entry["m2"]
         self._folder = folder
         self._shape: list[int] = entry["shape"]
+        self._dtype: str = entry["dtype"]
         self._sha256: Mapping[str, str] = entry["array_sha256"]
 
     @cached_property
@@ -67,30 +70,37 @@ class StoredScan:
 
     def _array(self, kind: str) -> NDArray[Any]:
         path = path_in(self._folder / kind, "scan", self.scan_id, ".npy")
-        array = read_array(path, self._sha256[kind], REMAKE)
-        if list(array.shape) != self._shape:
-            raise UserError(f"{path} has shape {array.shape}, index.json says {self._shape}; {REMAKE}")
-        return array
+        check_array(path, self._sha256[kind], REMAKE)
+        dtype = {"images": self._dtype, "labels": "uint8", "superpixels": "uint16"}[kind]
+        return map_npy(path, self._shape, dtype, REMAKE)
 
 
 def read_array(path: Path, sha256: str, remedy: str) -> NDArray[Any]:
-    """Return a memory-mapped .npy file whose bytes have the hash `sha256`.
-
-    The bytes are read once per process, as long as the file's size and times stay. Raises `UserError` with
-    `remedy` for a missing, damaged or changed file.
-    """
+    """Return a memory-mapped .npy file whose bytes have the hash `sha256`; errors as `check_array`."""
+    check_array(path, sha256, remedy)
     try:
-        state = path.stat()
-        found = _sha256(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-        if found != sha256:
-            raise UserError(
-                f"{path} is not as prepared: its sha256 begins with {found[:12]}, its index says "
-                f"{sha256[:12]}; {remedy}"
-            )
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         raise UserError(f"{path} is missing or damaged; {remedy}") from None
     return array
+
+
+def check_array(path: Path, sha256: str, remedy: str) -> None:
+    """Raise `UserError` with `remedy` unless a file's bytes have the hash `sha256`.
+
+    The bytes are read once per process, as long as the file's size and times stay.
+    """
+    check_file(path, remedy)
+    try:
+        state = path.stat()
+        found = _sha256(path, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; {remedy}") from None
+    if found != sha256:
+        raise UserError(
+            f"{path} is not as prepared: its sha256 begins with {found[:12]}, its index says "
+            f"{sha256[:12]}; {remedy}"
+        )
 
 
 @functools.cache

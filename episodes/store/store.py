@@ -31,12 +31,18 @@ from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from episodes.store.scan import KINDS, REMAKE, StoredScan, array_facts
 from fewshot.base.atomic_io import atomic_folder, hash_of
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed, short
+from fewshot.base.input_files import read_json
 from fewshot.base.names import checked_name
-from fewshot.base.seals import check_seal, read_json, write_sealed
+from fewshot.base.seals import check_seal, write_sealed
 
 SCHEMA = 1
 PREPARED_BY = ("fewshot", "published-layout", "unknown")
+ENTRY: dict[str, type] = {  # keys of a scan in index.json
+    "id": str, "shape": list, "dtype": str, "spacing_mm": list, "origin": list, "direction": list,
+    "source_sha256": dict, "array_sha256": dict, "count": int, "mean": float, "m2": float,
+    "class_slices": dict, "superpixel_slices": list,
+}  # fmt: skip
 NOT_HASHED = ("title", "sources", "region", "patients")  # facts that change no array and no plan
 
 
@@ -79,9 +85,20 @@ class Store:
 
         Raises `UserError` if it is not a store, is damaged, was changed, or has another schema.
         """
-        content = read_index(path)
+        return cls.from_index(path, read_index(path))
+
+    @classmethod
+    def from_index(cls, path: Path, content: dict[str, Any]) -> Store:
+        """Return the store in a folder whose index.json has this content, as `read_index` gives it.
+
+        Raises `UserError` if an entry lacks what `StoreWriter` wrote, or facts, arrays and spacings do not
+        have the store's hash.
+        """
         try:
+            for entry in content["scans"]:
+                _check_entry(entry)
             store = cls(path, content)
+            _check_index(store.index)
             store.check_hash(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path / 'index.json'} is damaged ({error!r}); {REMAKE}") from None
@@ -165,6 +182,25 @@ def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
     facts = {key: value for key, value in spec.items() if key not in NOT_HASHED}
     arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in entries]
     return hash_of([facts, arrays])[:16]
+
+
+def _check_entry(entry: dict[str, Any]) -> None:
+    """Raise `KeyError` or `TypeError` if the entry of a scan in an index lacks what `StoreWriter` wrote."""
+    for name, kind in ENTRY.items():
+        if type(entry[name]) is not kind:
+            raise TypeError(f"{name} is {short(repr(entry[name]))}, expected a {kind.__name__}")
+    for name, length in (("shape", 3), ("spacing_mm", 3), ("origin", 3), ("direction", 9)):
+        if len(entry[name]) != length:
+            raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
+
+
+def _check_index(index: ClassSliceIndex) -> None:
+    """Raise `ValueError` if a slice of the index is no slice of its scan."""
+    for slices in (*index.class_slices.values(), index.superpixel_slices):
+        for scan, places in slices.items():
+            depth = index.depths[scan]
+            if type(depth) is not int or any(type(z) is not int or not 0 <= z < depth for z in places):
+                raise ValueError(f"scan {scan} of {depth} slices has the slices {listed(places, 5)}")
 
 
 @contextmanager

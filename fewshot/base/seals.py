@@ -8,31 +8,19 @@ fault or an edit by mistake; it is no signature.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_json
 
 SEAL = "seal"
 SUFFIX = ".sha256"
 OLDER = "of an earlier version of this program? `fewshot doctor --seal` checks and seals such a work folder"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises `ValueError` for a text that is not JSON, nests too deeply, holds NaN or an infinity, or repeats a
-    key of an object (a usual parser keeps the last value and hides the first).
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except RecursionError:
-        raise ValueError("it nests too deeply") from None
 
 
 def seal_of(content: Mapping[str, Any]) -> str:
@@ -63,8 +51,8 @@ def check_seal(content: Any, where: str, remedy: str) -> dict[str, Any]:
     expected = seal_of(content)
     if content[SEAL] != expected:
         raise UserError(
-            f"{where} was changed after it was written: its seal is {content[SEAL]!r}, its content has "
-            f"{expected}; {remedy}"
+            f"{where} was changed after it was written: its seal is {short(repr(content[SEAL]))}, its "
+            f"content has {expected}; {remedy}"
         )
     return {key: value for key, value in content.items() if key != SEAL}
 
@@ -72,16 +60,6 @@ def check_seal(content: Any, where: str, remedy: str) -> dict[str, Any]:
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with its seal, atomically."""
     write_json(path, add_seal(content))
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Return the value in a JSON file; `UserError` with `remedy` if it is missing or damaged."""
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}; {remedy}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); {remedy}") from None
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
@@ -129,16 +107,3 @@ def _digests(file: Path) -> list[str]:
     """Return the hashes in a file of hashes, one a line; other text counts as no hash."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line.split()[0] for line in lines if line.split() and _DIGEST.fullmatch(line.split()[0])]
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _value in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {repeated!r} stands there twice")
-    return content
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number that JSON may hold")

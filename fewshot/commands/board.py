@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
@@ -93,9 +94,7 @@ def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
 
     records = screen_records(args.records or [args.work / "records"])
     for fault in records.faults:
-        sys.stderr.write(f"left out: {fault}\n")
+        write_error(f"left out: {fault}")
     if records.faults and not args.skip_invalid:
-        sys.stderr.write(
-            f"{len(records.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
-        )
+        write_error(f"{len(records.faults)} bad records left out, exit status 1; --skip-invalid accepts that")
     return records, int(bool(records.faults) and not args.skip_invalid)

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
 from fewshot.base.locks import check_platform
 from fewshot.base.malloc import keep_memory
 from fewshot.base.signals import HELPER, Terminated, sigterm_as_exception
 from fewshot.commands.output_check import check_outputs
 from fewshot.commands.parsers import command_module, command_parser, completion_parser, top_parser
+from fewshot.commands.terminal import log_to_stderr, plain_output, write_error
 
 OF_THE_MACHINE = (  # reasons of an OSError that are no fault of the program
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EIO,
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (Ctrl-C). 143: stopped by SIGTERM. A stopped command has ended its processes and kept its work.
     """
     try:
-        with sigterm_as_exception():
+        with sigterm_as_exception(), plain_output():
             check_platform()
             _check_siblings()
             status = _dispatch(list(sys.argv[1:] if argv is None else argv))
@@ -50,24 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         _discard_output()
         return 0
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+        if error.errno in OF_THE_MACHINE:
+            _discard_output()
+            where = f"{short(error.filename)}: " if error.filename is not None else ""
+            return _failed(
+                f"{where}{error.strerror}; free space, or choose a folder that can be read and written"
+            )
+        if error.filename is None:
             raise
-        _discard_output()
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _failed(
-            f"{where}{error.strerror}; free space, or choose a folder that can be read and written"
-        )
+        return _failed(f"cannot use {short(error.filename)}: {error.strerror}; check the path")
 
 
 def _failed(text: str) -> int:
-    sys.stderr.write(f"fewshot: error: {' '.join(text.split())}\n")
+    write_error(f"fewshot: error: {text}")
     return 2
 
 
 def _stopped(status: int) -> int:
     """Print one line, in the process that the user started alone; return the status."""
     if os.environ.get(HELPER, "0") == os.environ.get("RANK", "0") == "0":
-        sys.stderr.write("fewshot: stopped; the same command continues from the last checkpoint\n")
+        write_error("fewshot: stopped; the same command continues from the last checkpoint")
     return status
 
 
@@ -98,9 +101,14 @@ def _dispatch(argv: list[str]) -> int:
     arguments.typed = [name, *typed]
     check_outputs(arguments)
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("faiss").setLevel(logging.WARNING)  # at INFO it names every build that it tries
-    status: int = module.run(arguments)
+    try:
+        status: int = module.run(arguments)
+    except SystemExit as error:
+        from fewshot.learners.user_code import exit_place
+
+        raise UserError(f"{exit_place(error)} calls sys.exit, expected code that returns; mend it") from error
     return status
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
     from protocols.request import Request
+
+
+MOST_DIGITS = 18  # of a number in a list
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
@@ -33,8 +40,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; a repeated seed is an error."""
     parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
-        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
+    numbers = {int(part) for part in parts if _is_number(part)}
+    if len(numbers) < len(parts):
+        raise UserError(
+            f"--seeds {short(repr(text))}: wanted different whole numbers with commas, such as 0,1,2"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -43,8 +53,8 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, separator, last = text.partition(":")
-    if not separator or not first.isdecimal() or not last.isdecimal():
-        raise UserError(f"--slices {text!r}: wanted A:B, two slice numbers from 0 such as 4:17")
+    if not separator or not _is_number(first) or not _is_number(last):
+        raise UserError(f"--slices {short(repr(text))}: wanted A:B, two slice numbers from 0 such as 4:17")
     return int(first), int(last)
 
 

@@ -8,6 +8,7 @@ guessed, skipped or replaced by random weights.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.atomic_io import sha256_of
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, listed, short, unknown_name
+from fewshot.base.input_files import check_file, kind_of_bytes
 from fewshot.base.seals import check_hash, hash_file
 from fewshot.encoders.foundation import (
     base_name,
@@ -202,6 +204,17 @@ def _all_finite(tensors: Iterable[Tensor]) -> bool:
     return not flags or bool(torch.stack(flags).all())
 
 
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a dense tensor with values, neither quantised nor complex."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
 def _may_be_nan(value: object) -> bool:
     """Return whether an entry of a `state_dict` is a tensor whose dtype has NaN."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
@@ -213,27 +226,62 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises `UserError` if the file is missing, damaged, not a checkpoint, holds a pickled object, or does not
     have the hash in the file `NAME.sha256` beside it, if there is one.
     """
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; give the path of a file")
+    check_file(path, "give the path of a checkpoint file")
     if hash_file(path).is_file():
         check_hash(path, "fetch, copy or train it again")
+    _check_kind(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+    except Exception as error:  # torch's exceptions are not listed anywhere
+        if isinstance(error, pickle.UnpicklingError) and (
+            "Unsupported" in str(error) or "GLOBAL" in str(error)
+        ):
             raise UserError(
                 f"checkpoint {path} has a pickled object inside, which could run code and is never loaded; "
                 "save its state_dict alone"
-            ) from None
-        raise _not_a_checkpoint(path) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
-        raise _not_a_checkpoint(path) from None
-    if not isinstance(content, Mapping):
+            ) from error
+        raise _not_a_checkpoint(path) from error
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(
             f"checkpoint {path} holds a {type(content).__name__}, wanted a dictionary of names and tensors; "
             "save a state_dict"
         )
     return dict(content)
+
+
+def checkpoint_entry(content: Mapping[str, Any], name: str, kind: type, path: Path) -> Any:
+    """Return the entry `name` of one of our checkpoints; `UserError` if it is missing or no `kind`."""
+    value = content.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(
+            f"checkpoint {path}: its entry {name!r} is {short(repr(value))}, expected a {kind.__name__}; it "
+            "is damaged, or not a checkpoint of a training here: train again"
+        )
+    return value
+
+
+def _check_kind(path: Path) -> None:
+    """Raise `UserError` for a file that torch.save cannot have written, before anything is unpacked."""
+    with path.open("rb") as stream:
+        beginning = stream.read(1024)
+    kind = kind_of_bytes(beginning)
+    if beginning.startswith(b"PK\x03\x04"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except Exception as error:  # zipfile's exceptions are not listed anywhere
+            raise _not_a_checkpoint(path) from error
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise UserError(
+                f"checkpoint {path} is a compressed ZIP archive, expected a file of torch.save; unpack it, "
+                "or save it again"
+            )
+        if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+            raise UserError(
+                f"checkpoint {path} is a TorchScript program, expected weights; save its state_dict alone"
+            )
+    elif not beginning.startswith(b"\x80") and kind != "a file of another kind":
+        raise UserError(f"checkpoint {path} is {kind}, expected a file of torch.save; fetch it again")
 
 
 def _not_a_checkpoint(path: Path) -> UserError:
@@ -254,17 +302,16 @@ def plain_weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
         path: the file, for messages.
 
     Raises:
-        UserError: both entries hold a dictionary, or a value is no tensor.
+        UserError: both entries hold a dictionary, or a value is no dense tensor of real numbers.
     """
-    inner = [name for name in INNER if isinstance(content.get(name), Mapping)]
-    if len(inner) > 1:
-        raise UserError(
-            f"checkpoint {path} has weights under {' and '.join(inner)}, expected one of them; save one "
-            "dictionary of names and tensors"
-        )
-    if inner:
-        return plain_weights(content[inner[0]], path)
-    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    while inner := [name for name in INNER if isinstance(content.get(name), Mapping)]:
+        if len(inner) > 1:
+            raise UserError(
+                f"checkpoint {path} has weights under {' and '.join(inner)}, expected one of them; save one "
+                "dictionary of names and tensors"
+            )
+        content = content[inner[0]]
+    others = [name for name, value in content.items() if not isinstance(name, str) or not _is_plain(value)]
     if others:
         raise UserError(
             f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
@@ -317,7 +364,14 @@ def _load_strictly(
         for name, value in wanted.items()
         if name in state and state[name].shape != value.shape
     ]
-    found = {"missing": missing, "not known": extra, "of another shape": misshaped}
+    mistyped = [
+        f"{name} {state[name].dtype} for {value.dtype}"
+        for name, value in wanted.items()
+        if name in state and state[name].is_floating_point() != value.is_floating_point()
+    ]
+    found = {
+        "missing": missing, "not known": extra, "of another shape": misshaped, "of another type": mistyped
+    }  # fmt: skip
     faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
     if faults:
         raise UserError(
@@ -328,7 +382,6 @@ def _load_strictly(
     module.load_state_dict({**wanted, **state})
 
 
-def _some(names: Iterable[object], most: int = 3) -> str:
-    """Return up to `most` names as text, with an ellipsis if there are more."""
-    listed = [str(name) for name in names]
-    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+def _some(names: Iterable[object]) -> str:
+    """Return up to three names as text, and how many more there are."""
+    return listed(names, most=3)

@@ -17,7 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_text
 
 DIGITS = 16
 
@@ -27,19 +28,28 @@ def tree_digest(source: str, where: str = "code") -> str:
 
     Raises `UserError` with `where` and the line for code that Python cannot parse.
     """
+    tree = parse_python(source, where)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+        return hashlib.sha256("".join(_canonical(tree)).encode("utf-8", "surrogatepass")).hexdigest()
+    except RecursionError:
+        raise UserError(f"{where}: code nested too deeply; mend it") from None
+
+
+def parse_python(source: str, where: str) -> ast.Module:
+    """Return the syntax tree of `source`; `UserError` with `where` and the line if Python cannot parse it."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         place = f"{where}, line {line}" if line else where
-        raise UserError(f"{place}: not Python code ({getattr(error, 'msg', error)}); mend it") from None
-    return hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
+        reason = short(getattr(error, "msg", error) or "nested too deeply")
+        raise UserError(f"{place}: not Python code ({reason}); mend it") from None
 
 
 def file_digest(path: Path) -> str:
     """Return the digest of a Python file's syntax tree, or of the bytes of any other file."""
     if path.suffix == ".py":
-        return tree_digest(path.read_text(encoding="utf-8"), str(path))
+        return tree_digest(read_text(path, "mend it"), str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -76,7 +86,7 @@ def imported_files(
         if file.suffix != ".py":
             continue
         is_package = file.name == "__init__.py"
-        for imported in _imports(file.read_text(encoding="utf-8"), name, is_package):
+        for imported in _imports(read_text(file, "mend it"), name, is_package, str(file)):
             if imported in files:
                 continue
             origin = find(imported, home)
@@ -118,9 +128,9 @@ def is_installed(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _imports(source: str, module: str, is_package: bool) -> tuple[str, ...]:
+def _imports(source: str, module: str, is_package: bool, where: str) -> tuple[str, ...]:
     """Return, in order, the dotted names that code imports; a name after `from` may be an attribute."""
-    return tuple(sorted(set(_imported_names(ast.parse(source), module, is_package))))
+    return tuple(sorted(set(_imported_names(parse_python(source, where), module, is_package))))
 
 
 def _imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:

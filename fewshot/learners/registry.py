@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import inspect
+import sys
 from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.learners.user_code import import_module, load_file
+from fewshot.learners.user_code import import_file, import_module
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
@@ -44,13 +46,26 @@ def resolve_method(name: str) -> type[Any]:
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
         raise unknown_name("method", name, known_methods())
-    module = load_file(Path(module_name)) if module_name.endswith(".py") else import_module(module_name, name)
+    path = Path(module_name)
+    module = import_file(path) if module_name.endswith(".py") else import_module(module_name, name)
     learner = getattr(module, class_name, None)
     if not inspect.isclass(learner):
         raise UserError(
             f"method {name!r}: {module_name} has no class {class_name!r}; name a class it defines"
         )
     return learner
+
+
+def options_class(learner: type[Any]) -> type[Any]:
+    """Return the dataclass `Options` of a learner class; `UserError` for a class without one."""
+    options = getattr(learner, "Options", None)
+    if not inspect.isclass(options) or not dataclasses.is_dataclass(options):
+        where = getattr(sys.modules.get(learner.__module__), "__file__", None) or learner.__module__
+        raise UserError(
+            f"{where}: class {learner.__name__} has no dataclass Options, expected a learner; derive it from "
+            "fewshot.learner.PrototypeLearner, or see fewshot new-method"
+        )
+    return options
 
 
 def trains(learner: type[Any]) -> bool:

@@ -20,9 +20,10 @@ from torch import nn
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import parse_json
 from fewshot.base.precision import check_precision
 from fewshot.base.progress import Progress, progress
-from fewshot.base.seals import check_hash, parse_json, write_hashed
+from fewshot.base.seals import check_hash, write_hashed
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
 from fewshot.training.log import TrainingLog
@@ -263,14 +264,18 @@ class _Run:
 def training_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `training` of `train` in a checkpoint's identity; empty for a checkpoint without one."""
     identity = state.get("identity")
-    content = parse_json(identity) if isinstance(identity, str) else {}
+    content = _identity(identity) if isinstance(identity, str) else {}
     training = content.get("training") if isinstance(content, dict) else None
     return training if isinstance(training, dict) else {}
 
 
+def _identity(text: str) -> Any:
+    return parse_json(text, "the identity in a checkpoint", "train again")
+
+
 def _differing(theirs: str, ours: str) -> tuple[str, str]:
     """Return the parts of two identities that differ, as JSON texts."""
-    one, two = parse_json(theirs), parse_json(ours)
+    one, two = _identity(theirs), _identity(ours)
     names = [name for name in one | two if one.get(name) != two.get(name)]
     return canonical_json({name: one.get(name) for name in names}), canonical_json(
         {name: two.get(name) for name in names}

@@ -96,7 +96,11 @@ def segment_scan(
     modality = modality or model.modality
     if modality is None:
         raise UserError(f"the modality of model {model.name} is not known here; say --modality mr or ct")
-    notes = []
+    notes = [
+        f"{volume.path.name}: {text}"
+        for volume in (inputs.support, inputs.mask, inputs.query)
+        for text in volume.warnings
+    ]
     if model.modality not in (None, modality):
         notes.append(f"the model was trained on {model.modality}, the scans are taken for {modality}")
     if np.abs(np.subtract(inputs.support.direction, inputs.query.direction)).max() > TURNED:

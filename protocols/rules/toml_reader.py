@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 from fewshot.base.names import checked_name
 
 MODALITIES = ("ct", "mr")
+FRACTION = re.compile(r"\d{1,9}([./]\d{1,9})?")  # Fraction computes 10**N of "1eN"
+MOST = 1_000_000_000  # of an integer in a protocol file
 NORMALISATIONS = ("per-scan", "training-scans")
 
 
@@ -23,7 +26,7 @@ class RuleTable:
 
     def fail(self, key: str, reason: str) -> NoReturn:
         """Raise the `UserError` of a key."""
-        raise UserError(f"{self.path}: key {self.prefix}{key} {reason}")
+        raise UserError(f"{self.path}: key {self.prefix}{key} {short(reason, 1000)}")
 
     def only(self, *keys: str, optional: Sequence[str] = ()) -> None:
         """Refuse unknown and missing keys."""
@@ -39,8 +42,8 @@ class RuleTable:
     def integer(self, key: str) -> int:
         """Return an integer of at least 1."""
         value = self.content[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.fail(key, f"is {value!r}, wanted an integer of at least 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+            self.fail(key, f"is {short(repr(value))}, wanted an integer of at least 1, up to {MOST}")
         return value
 
     def flag(self, key: str, usual: bool) -> bool:
@@ -97,7 +100,7 @@ def read_fractions(table: RuleTable) -> tuple[float, ...]:
     found = []
     for text in table.texts("support_fractions"):
         try:
-            fraction = Fraction(text)
+            fraction = Fraction(text if FRACTION.fullmatch(text) else "none")
         except (ValueError, ZeroDivisionError):
             table.fail("support_fractions", f'holds {text!r}, wanted fractions such as "1/6"')
         if not 0 <= fraction < 1:
@@ -142,7 +145,7 @@ def read_supports(table: RuleTable) -> tuple[tuple[str, tuple[tuple[int, ...], .
     for dataset, folds in table.content.items():
         if not isinstance(folds, list) or not all(
             isinstance(positions, list) and positions and len(set(map(repr, positions))) == len(positions)
-            and all(type(place) is int and place >= 0 for place in positions)
+            and all(type(place) is int and 0 <= place <= MOST for place in positions)
             for positions in folds
         ):  # fmt: skip
             table.fail(dataset, f"is {folds!r}, wanted for every fold a list of positions, each once")
@@ -154,7 +157,9 @@ def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
     found = []
     for dataset, folds in table.content.items():
         pairs = isinstance(folds, list) and all(
-            isinstance(pair, list) and len(pair) == 2 and all(type(end) is int for end in pair)
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(type(end) is int and end <= MOST for end in pair)
             for pair in folds
         )
         if not pairs or not folds:

@@ -21,7 +21,7 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
-from fewshot.encoders.checkpoints import load_state
+from fewshot.encoders.checkpoints import checkpoint_entry, load_state
 from fewshot.learners.recipe import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
@@ -159,10 +159,12 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
             f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
         )
     state = read_model_checkpoint(model.folder, path.name)
-    if int(state["step"]) != step:
-        raise UserError(f"{path} is of step {int(state['step'])}, expected {step}: it was copied; {REMEDY}")
-    load_state(model.learner, state["model"], path)
-    return int(state["skipped"])
+    found = checkpoint_entry(state, "step", int, path)
+    if found != step:
+        raise UserError(f"{path} is of step {found}, expected {step}: it was copied; {REMEDY}")
+    load_state(model.learner, checkpoint_entry(state, "model", dict, path), path)
+    skipped: int = checkpoint_entry(state, "skipped", int, path)
+    return skipped
 
 
 def _mean(scores: Sequence[ScanScore], plan: EvaluationPlan) -> float:

@@ -10,9 +10,10 @@ import numpy as np
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from fewshot.base.names import path_in
 from fewshot.base.progress import Progress, progress
-from fewshot.base.seals import SEAL, read_json, read_sealed, write_sealed
+from fewshot.base.seals import SEAL, check_seal, write_sealed
 from protocols.cells.predictions import read_prediction, support_suffix
 from protocols.cells.recorded_plan import recorded_plan
 from protocols.saved_masks.masks import Cell, truth
@@ -83,9 +84,10 @@ def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """Return the saved scores of the same masks and tolerance, or None; `UserError` for an edited file."""
     if not path.is_file():
         return None
-    if SEAL not in read_json(path, REMEDY):  # of an earlier version
+    content = read_json(path, REMEDY)
+    if isinstance(content, dict) and SEAL not in content:  # of an earlier version
         return None
-    value = read_sealed(path, REMEDY)
+    value = check_seal(content, str(path), REMEDY)
     scores: list[dict[str, Any]] = value.pop("scores", None)
     return scores if value == about else None
 

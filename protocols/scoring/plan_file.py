@@ -9,7 +9,7 @@ from pathlib import Path
 from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
 from fewshot.base.names import checked_name
 from fewshot.base.seals import read_sealed
 from protocols.rules.spec import Protocol
@@ -35,9 +35,7 @@ class PlanFile:
 
 def read_plan_file(path: Path) -> PlanFile:
     """Return the content of a plan file; `UserError` if the file is missing, not a plan, empty or edited."""
-    if not path.is_file():
-        raise UserError(f"plan file {path} does not exist; write one with: fewshot plan --out {path}")
-    content = read_sealed(path, "write it again with fewshot plan --out")
+    content = read_sealed(path, f"expected a plan file: write one with fewshot plan --out {path}")
     try:
         plans = content["plans"]
         for plan in plans:
@@ -59,9 +57,9 @@ def read_plan_file(path: Path) -> PlanFile:
             for plan in plans
         }
         protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
-            f"{path} is not a plan file ({error!r}); expected a file that fewshot plan --out wrote"
+            f"{path} is not a plan file ({short(repr(error))}); expected a file that fewshot plan --out wrote"
         ) from None
     if len(about) != 1:
         raise UserError(

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.io.nifti import read_nifti
+from episodes.io.geometry import Grid, affine_of, grid_difference, onto_axes
+from episodes.io.nifti import read_label
 from episodes.plan.plan import EvaluationPlan
+from episodes.store.scan import StoredScan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
@@ -190,22 +192,41 @@ def score_plan(plan: EvaluationPlan, store: Store, files: Mapping[FileKey, Path]
 
 
 def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
-    """Return a predicted mask (Z,Y,X) bool of `scan`; `UserError` for another shape or value than 0 and 1."""
-    array = read_nifti(path).array
-    wanted = store.scan(scan).image.shape
+    """Return a predicted mask (Z,Y,X) bool of `scan` in the axes of the store.
+
+    A mask whose file orders or turns the same axes otherwise is turned. Raises `UserError` for another shape,
+    another grid than that of the scan, and a value other than 0 and 1.
+    """
+    mask = read_label(path)
+    stored = store.scan(scan)
+    array, grid = onto_axes(mask.array, mask, stored)
+    wanted = stored.image.shape
     if array.shape != wanted:
         raise UserError(
             f"{path} has shape {array.shape} (z,y,x), wanted {wanted}, that of scan {scan} in {store.path}; "
             "predict on the prepared volumes, uncut"
         )
+    difference = grid_difference(grid, stored)
+    if difference is not None:
+        raise UserError(
+            f"{path} has {difference} as scan {scan} in {store.path}; write the mask with the scan's "
+            f"affine {_affine_text(stored)}"
+        )
     strange = np.setdiff1d(np.unique(array), (0, 1))
     if strange.size:
         raise UserError(
-            f"{path} holds the value {float(strange[0]):g}, wanted only 0 and 1; write one mask per class "
+            f"{path} holds the value {float(strange[0]):.17g}, wanted only 0 and 1; write one mask per class "
             "and cut probabilities at 0.5"
         )
-    mask: NDArray[np.bool_] = array == 1
-    return mask
+    inside: NDArray[np.bool_] = array == 1
+    return inside
+
+
+def _affine_text(stored: StoredScan) -> str:
+    """Return the rows of a scan's NIfTI affine, from voxel (x,y,z) to mm, as a user's program needs them."""
+    grid = Grid(stored.spacing_mm, stored.origin, stored.direction)
+    rows = affine_of(grid)[:3].tolist()
+    return str([[float(f"{value:.7g}") for value in row] for row in rows])
 
 
 def _score(tasks: Sequence[Task], mask: NDArray[np.bool_], store: Store) -> ScanScore:

@@ -16,9 +16,9 @@ from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
+from protocols.training.spec_file import METHOD
 
 SPEC_SCHEMA = 2
-SPEC_METHOD = ("name", "version", "source", "options", "files")  # the fields of a method in a spec
 
 
 def model_spec(
@@ -54,7 +54,7 @@ def model_spec(
         "training_slices_hash": hash_of(slices)[:16],
         "normalisation": rule,
         "pseudo_labels": labels,
-        "method": {key: method.description[key] for key in SPEC_METHOD},
+        "method": {key: method.description[key] for key in METHOD},
         "encoder": encoder,
         "initial_weights": initial,
         "recipe": recipe,

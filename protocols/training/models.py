@@ -22,7 +22,7 @@ from fewshot.base.seals import check_hash, write_sealed
 from fewshot.base.seeds import seed_for
 from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.encoders.checkpoints import NAMED, checkpoint_entry, load_state, load_weights, read_checkpoint
 from fewshot.encoders.foundation import FROZEN
 from fewshot.identity.key_parts import method_key_part
 from fewshot.learners.learner import PrototypeLearner, encoder_for
@@ -33,7 +33,7 @@ from protocols.training.method import MethodConfig
 from protocols.training.model_spec import model_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
-from protocols.training.spec_file import FILE, REMEDY, model_key, read_model_spec, write_spec
+from protocols.training.spec_file import FILE, REMEDY, damaged_spec, model_key, read_model_spec, write_spec
 
 LAST = "last.pt"
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders/backbone_file.py
@@ -160,7 +160,8 @@ def train_model(
 
 def is_finished(folder: Path, steps: int) -> bool:
     """Return whether the training in `folder` has reached its last step."""
-    return (folder / LAST).exists() and int(read_model_checkpoint(folder)["step"]) == steps
+    path = folder / LAST
+    return path.exists() and checkpoint_entry(read_model_checkpoint(folder), "step", int, path) == steps
 
 
 def training_identity(key: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,24 +208,29 @@ def open_model(
     """
     spec = read_model_spec(folder)
     cls = _spec_learner(folder, spec, typed)
-    options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
-    recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    try:
+        options = cls.Options(**spec["method"]["options"])
+        recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    except TypeError as error:
+        raise damaged_spec(folder, str(error)) from None
     method = MethodConfig(
         typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
         _compiled(spec),
     )  # fmt: skip
     _check_same_method(folder, method, spec)
     learner = build_learner(method)
+    path = folder / LAST
     state = read_model_checkpoint(folder)
-    if int(state["step"]) != recipe.steps:
+    step = checkpoint_entry(state, "step", int, path)
+    if step != recipe.steps:
         raise UserError(
-            f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
+            f"model {folder.name} stands at step {step} of {recipe.steps}; "
             "finish it with the `fewshot run` command that began it"
         )
-    load_state(learner, state["model"], folder / LAST)
+    load_state(learner, checkpoint_entry(state, "model", dict, path), path)
     learner.to(device).eval()
-    description = _description(spec, folder.name, int(state["skipped"]))
+    description = _description(spec, folder.name, checkpoint_entry(state, "skipped", int, path))
     return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)
 
 

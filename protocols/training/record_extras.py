@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fewshot.base.errors import UserError
 from fewshot.base.seals import read_sealed, write_sealed
 from protocols.environment import machine
 
@@ -20,7 +21,11 @@ FILE = "record_extras.json"
 def read_record_extras(folder: Path) -> dict[str, Any]:
     """Return the extras of the model in `folder`; empty if the file is missing; `UserError` if edited."""
     path = folder / FILE
-    return read_sealed(path, "restore it, or delete its folder to train again") if path.is_file() else {}
+    remedy = "restore it, or delete its folder to train again"
+    extras = read_sealed(path, remedy) if path.is_file() else {}
+    if not isinstance(extras.get("trained_on", []), list):
+        raise UserError(f"{path} holds no record extras; {remedy}")
+    return extras
 
 
 def save_record_extras(folder: Path, extras: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ keys, checkpoints by the checksums inside them, records by their form. What has 
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,13 +15,14 @@ from typing import Any
 import torch
 
 from episodes.pseudo_labels.supervoxels import remake
-from episodes.store.scan import REMAKE, read_array
+from episodes.store.scan import read_array
 from episodes.store.store import Store, read_index
 from fewshot.base.atomic_io import atomic_write, canonical_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import parse_json, read_json
 from fewshot.base.names import checked_name, path_in
-from fewshot.base.seals import SEAL, add_seal, hash_file, parse_json, read_json, write_hashed, write_sealed
-from fewshot.encoders.checkpoints import read_checkpoint
+from fewshot.base.seals import SEAL, add_seal, hash_file, write_hashed, write_sealed
+from fewshot.encoders.checkpoints import checkpoint_entry, read_checkpoint
 from protocols.training.models import LAST, PRETRAINING, training_identity
 from protocols.training.pretraining import BACKBONE
 from protocols.training.record_extras import FILE as EXTRAS
@@ -58,13 +58,9 @@ def seal_store(path: Path) -> None:
     """Seal the index of a store whose arrays have their hashes and give the facts in the index."""
     content = read_index(path, has_seal=False)
     if SEAL not in content:
-        try:
-            store = Store(path, content)
-            store.check_hash(content)
-            for entry in content["scans"]:
-                check_entry(store, entry)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path / 'index.json'} is damaged ({error!r}); {REMAKE}") from None
+        store = Store.from_index(path, content)
+        for entry in content["scans"]:
+            check_entry(store, entry)
         write_sealed(path / "index.json", content)
     file = path / "supervoxels" / "index.json"
     if file.is_file():
@@ -121,8 +117,8 @@ def seal_records(path: Path) -> None:
 
 def _value(text: str) -> Mapping[str, Any]:
     try:
-        value = parse_json(text)
-    except ValueError:  # `parse_record` names the fault
+        value = parse_json(text, "", "")
+    except UserError:  # `parse_record` names the fault
         return {}
     return value if isinstance(value, dict) else {}
 
@@ -143,7 +139,8 @@ def _seal_checkpoint(path: Path, spec: Mapping[str, Any] | None, training: Mappi
     """Write a checkpoint again with its training in its identity; weights and random state stay."""
     _check_zip(path)
     state = read_checkpoint(path)
-    identity = json.loads(state.get("identity", "{}"))
+    text = checkpoint_entry(state, "identity", str, path) if "identity" in state else "{}"
+    identity = parse_json(text, f"identity in {path}", REMEDY)
     recipe = identity.get("recipe", {})
     if spec is not None and any(recipe.get(name, value) != value for name, value in spec["recipe"].items()):
         raise UserError(f"{path} is of a training with another recipe than its spec.json; {REMEDY}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from results.leaderboard.board_tables import board_grid, board_notes, published_
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
 from results.summary.comparability import prepared_by
+from results.tables.spreadsheet import SheetWriter
 from results.tables.text_table import FORMATS as LAYOUTS
 
 CSV_KEYS = (
@@ -78,7 +78,7 @@ def _tex_row(texts: Sequence[str]) -> str:
 def _csv(board: Board) -> str:
     """Return one line per number, measured rows first; in percent."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = SheetWriter(stream)
     writer.writerow(CSV_KEYS)
     for line in board.lines:
         head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
@@ -92,7 +92,8 @@ def _csv(board: Board) -> str:
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
             scans = _percent(number.scan_std)
             writer.writerow([*head, kind, name, *values, over, scans, number.state, "", "", "", "", ""])
-        writer.writerows([*head, *cells] for cells in _distance_cells(board, line))
+        for cells in _distance_cells(board, line):
+            writer.writerow([*head, *cells])
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from fewshot.base.atomic_io import atomic_write, hash_of, json_text
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import parse_json, read_text
 from fewshot.base.names import path_in
-from fewshot.base.seals import SEAL, add_seal, check_seal, parse_json, seal_of, write_sealed
+from fewshot.base.seals import SEAL, add_seal, check_seal, seal_of, write_sealed
 from results.records.record import Record, checked_record
 
 SUFFIXES = (".json", ".jsonl")
@@ -110,10 +111,7 @@ def parse_record(text: RecordText, *, has_seal: bool = True) -> Record:
         UserError: no JSON, no record, an edited record, or a file of another cell; the line begins with the
             source.
     """
-    try:
-        value = parse_json(text.text)
-    except ValueError as error:
-        raise UserError(f"{text.source}: not a JSON record ({error}); {REMEDY}") from None
+    value = parse_json(text.text, text.source, f"expected a record: {REMEDY}")
     content = {key: item for key, item in value.items() if key != SEAL} if isinstance(value, dict) else value
     record = Record.from_json(content, text.source)  # its message says more than that of the seal
     if not has_seal:
@@ -130,9 +128,4 @@ def parse_record(text: RecordText, *, has_seal: bool = True) -> Record:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot read record {path}: {error.strerror}; give an existing file") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON record ({error}); {REMEDY}") from None
+    return read_text(path, f"expected a record: {REMEDY}")

@@ -14,7 +14,8 @@ from episodes.io.npy import write_npy
 from episodes.pseudo_labels import supervoxels
 from episodes.store.store import Store, store_hash
 from fewshot.base.atomic_io import atomic_write
-from fewshot.base.seals import SEAL, read_json, write_hashed, write_sealed
+from fewshot.base.input_files import read_json
+from fewshot.base.seals import SEAL, write_hashed, write_sealed
 from protocols.training.spec_file import FILE, model_key
 
 Change = Callable[[dict[str, Any]], Any]
@@ -60,6 +61,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 def change_model(folder: Path, change: Change) -> Path:
     """Change the spec of a model as if it had been trained so; return its folder under the new key."""
     edit_json(folder / FILE, change)
+    return rename_model(folder)
+
+
+def rename_model(folder: Path) -> Path:
+    """Give a model the key of its spec: its folder, which is returned, and its checkpoints."""
     spec = read_json(folder / FILE, "")
     del spec[SEAL]
     key = model_key(spec)

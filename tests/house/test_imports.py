@@ -14,6 +14,7 @@ PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
 BASE = {
     "fewshot.base.types",
     "fewshot.base.errors",
+    "fewshot.base.input_files",
     "fewshot.base.seeds",
     "fewshot.base.atomic_io",
     "fewshot.base.locks",

@@ -18,6 +18,7 @@ from episodes.io.dicom import read_series
 from episodes.io.nifti import NiftiImage, check_pair
 from episodes.io.simpleitk_io import read_picture
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
+from episodes.prepare.listing import scan_files
 from episodes.prepare.paired_nifti import check_ids
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
@@ -51,8 +52,8 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     found = {}
     for scan in scans:
         images, labels = (
-            _files(folders[scan] / kind, suffix)
-            for kind, suffix in (("DICOM_anon", "dcm"), ("Ground", "png"))
+            _files(folders[scan] / kind, suffixes)
+            for kind, suffixes in (("DICOM_anon", (".dcm", ".ima")), ("Ground", (".png",)))
         )
         found[scan] = _raw_scan(scan, images, labels, spec)
     return found
@@ -66,11 +67,12 @@ def _home(folder: Path) -> Path | None:
     return None
 
 
-def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
-    files = tuple(sorted(folder.glob(f"*.{suffix}"))) if folder.is_dir() else ()
+def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the files with one of the endings, in either case."""
+    files = scan_files(folder, lambda name: name.lower().endswith(suffixes)) if folder.is_dir() else []
     if not files:
-        raise UserError(f"{folder} holds no .{suffix} files; complete the download")
-    return files
+        raise UserError(f"{folder} holds no {' or '.join(suffixes)} files; complete the download")
+    return tuple(files)
 
 
 def _raw_scan(scan: str, images: tuple[Path, ...], labels: tuple[Path, ...], spec: DatasetSpec) -> RawScan:
@@ -128,7 +130,7 @@ def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray
     for value in np.unique(picture).tolist():
         if value not in values:
             raise UserError(
-                f"{path} holds the unknown value {value}; known: {', '.join(map(str, sorted(values)))}; "
+                f"{path} holds the unknown value {value:.10g}; known: {', '.join(map(str, sorted(values)))}; "
                 "fetch the mask again"
             )
         mask[picture == value] = values[value]

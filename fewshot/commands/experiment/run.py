@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
     from dataclasses import fields, replace
 
-    from fewshot.learners.registry import resolve_method
+    from fewshot.learners.registry import options_class, resolve_method
     from protocols.runs.runner import run
     from protocols.training.method_config import build_method_config
     from results.records.files import read_record
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     values = config_values(args)
     method_options = shared.parse_options(args.option)
     if args.stages is not None:
-        if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
+        if "stages" not in {field.name for field in fields(options_class(resolve_method(args.method)))}:
             raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
         if "stages" in method_options:
             raise UserError("--stages and --option stages= are the same: give one of them")

@@ -11,12 +11,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 from fewshot.commands import shared
+from fewshot.commands.terminal import write_error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     for figure in drawn:
         print("  ".join(map(str, figure.paths)))
     for reason in missing:
-        sys.stderr.write(f"not drawn: {reason}\n")
+        write_error(f"not drawn: {reason}")
     if not drawn:
         raise UserError("no picture can be drawn from these records; run the missing cells")
     return status

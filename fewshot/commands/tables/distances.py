@@ -11,12 +11,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 from fewshot.commands import board_distances, options, shared
+from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
         cells = saved_cells(args.work, line, screened.paths, every_seed=True)
         total = sum(len(block.cells) for block in line.row.results)
         if len(cells) < total or line.row.missing:
-            sys.stderr.write(f"not measured: {_reason(line, len(cells), total, args.work)}\n")
+            write_error(f"not measured: {_reason(line, len(cells), total, args.work)}")
             continue
         scores, faults = measure_cells(line.label, cells, store, args.work, args.tolerance_mm)
-        if faults:
-            sys.stderr.writelines(f"not measured: {fault}\n" for fault in faults)
-        else:
+        for fault in faults:
+            write_error(f"not measured: {fault}")
+        if not faults:
             rows.append((line.label, line.row, scores))
     if not rows:
         raise UserError("no method has all cells and their predictions; run with --save-predictions")

@@ -67,7 +67,9 @@ def test_truncated_file(tmp_path: Path, keep: float) -> None:
     path = tmp_path / "image_1.nii.gz"
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep == 0.5 else int(keep)])
-    with pytest.raises(UserError, match=r"image_1\.nii\.gz: unreadable or truncated") as error:
+    with pytest.raises(
+        UserError, match=r"image_1\.nii\.gz(: unreadable or truncated| is an empty file|: truncated)"
+    ) as error:
         read_nifti(path)
     assert "\n" not in str(error.value)
 
@@ -79,13 +81,13 @@ def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "flipped.nii.gz").write_bytes(content[:400] + os.urandom(50) + content[450:])
     (tmp_path / "short.nii").write_bytes(gzip.decompress(content)[:-10])
     for name in ("text.nii.gz", "flipped.nii.gz", "short.nii"):
-        with pytest.raises(UserError, match=f"{name}: unreadable or truncated"):
+        with pytest.raises(UserError, match=f"{name}(: unreadable or truncated|: truncated| is a text file)"):
             read_nifti(tmp_path / name)
 
 
 def test_four_dimensions_are_refused(tmp_path: Path) -> None:
     nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), dtype=np.int16), np.eye(4)).to_filename(tmp_path / "a.nii.gz")
-    with pytest.raises(UserError, match=r"shape \(4, 4, 4, 2\), wanted three dimensions"):
+    with pytest.raises(UserError, match=r"shape \(4, 4, 4, 2\), expected three dimensions"):
         read_nifti(tmp_path / "a.nii.gz")
 
 
@@ -103,11 +105,15 @@ def test_pairs_that_do_not(tmp_path: Path) -> None:
     labels = label.array.copy()
     labels[0, 0, 0] = 7
     for bad_image, bad_label, complaint in (
-        (image, replace(label, array=label.array[:-1]), "has shape (4, 49, 49) (z,y,x), wanted (5, 49, 49)"),
+        (
+            image,
+            replace(label, array=label.array[:-1]),
+            "has shape (4, 49, 49) (z,y,x), expected (5, 49, 49)",
+        ),
         (
             image,
             replace(label, spacing_mm=(7.7, 1.25, 1.25)),
-            "has spacing (7.7, 1.25, 1.25) mm (z,y,x), wanted",
+            "has spacing (7.7, 1.25, 1.25) mm (z,y,x), expected",
         ),
         (image, replace(label, direction=(-1.0, *DIRECTION[1:])), "has direction (-1, "),
         (

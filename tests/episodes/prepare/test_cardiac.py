@@ -101,7 +101,7 @@ def _cmr_twice(folder: Path) -> None:
         (lambda folder: (folder / "images" / "patient2_C0.nii.gz").unlink(), "holds no patient2_C0.nii.gz"),
         (
             lambda folder: write(folder / "images" / "patient1_C0.nii.gz", heart(1)[0][:-1]),
-            "patient1_C0_manual.nii.gz has shape (4, 50, 44) (z,y,x), wanted (3, 50, 44)",
+            "patient1_C0_manual.nii.gz has shape (4, 50, 44) (z,y,x), expected (3, 50, 44)",
         ),
     ],
 )  # fmt: skip
@@ -159,10 +159,10 @@ def test_info_names_the_frame(tmp_path: Path, text: str, frame: int) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda patient: (patient / "Info.cfg").unlink(), "Info.cfg: no such file, wanted one with a line"),
+        (lambda patient: (patient / "Info.cfg").unlink(), "Info.cfg: no such file; expected a line"),
         (lambda patient: (patient / "Info.cfg").write_text("ES: 3"), "Info.cfg has 0 lines `ED: number`"),
         (lambda patient: (patient / "Info.cfg").write_text("ED: one"), "Info.cfg has 0 lines `ED: number`"),
-        (lambda patient: (patient / "Info.cfg").write_bytes(b"\xff\xfe\x00"), "Info.cfg is not text"),
+        (lambda patient: (patient / "Info.cfg").write_bytes(b"\xff\xfe\x00"), "cannot be read as text"),
         (lambda patient: (patient / "Info.cfg").write_text("ED: 7"), "holds 0 of patient002_frame07.nii.gz"),
         (
             lambda patient: (patient / "patient002_frame01_gt.nii.gz").unlink(),

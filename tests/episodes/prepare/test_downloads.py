@@ -227,7 +227,7 @@ def complaints(capsys: pytest.CaptureFixture[str]) -> list[str]:
         (_value, "holds the unknown value 64; known: 0, 63, 126, 189, 252"),
         (_mask_size, "has 89 x 90 pixels, wanted 90 x 90 as its DICOM slice has"),
         (_colour_mask, "IMG-0004-00001.png has 3 values per pixel, as colour pictures have"),
-        (_no_dicom, "IMG-0004-00001.dcm: cannot be read as a DICOM slice"),
+        (_no_dicom, "IMG-0004-00001.dcm cannot be read as a DICOM slice"),
         (_no_masks, "Ground holds no .png files"),
         (_few, "holds 2 scans, too few for the folds of chaost2, wanted 3: 1 are missing (3)"),
         (_no_spleen, "no scan holds a voxel of spleen (value 4)"),
@@ -302,7 +302,7 @@ def _less(root: Path) -> None:
     [
         (_lone, "label holds no label0008.nii.gz, the partner of img/img0008.nii.gz"),
         (_lone_label, "img holds no img0008.nii.gz, the partner of label/label0008.nii.gz"),
-        (_four_dimensions, "img0008.nii.gz: holds an array of shape (9, 9, 9, 2), wanted three dimensions"),
+        (_four_dimensions, "img0008.nii.gz: holds an array of shape (9, 9, 9, 2), expected three dimensions"),
         (_colours, "img0008.nii.gz: voxels are of type [('R', 'u1'), ('G', 'u1'), ('B', 'u1')]"),
         (_wrong_value, "label0008.nii.gz holds the unknown label value 99"),
         (_less, "holds 2 scans, the folds of sabs need 3"),

@@ -188,7 +188,7 @@ def test_bad_facts_get_one_line_and_leave_nothing(
         ("my data", "scans", "my.toml", "dataset 'my data' is not a usable name"),
         ("mine", "empty", "my.toml", "empty holds no image_{id}.nii.gz and no label_{id}.nii.gz"),
         ("mine", "nowhere", "my.toml", "nowhere is not a folder"),
-        ("mine", "scans", "your.toml", "your.toml: cannot be read as TOML"),
+        ("mine", "scans", "your.toml", "your.toml: no such file"),
         ("mine", "lone", "my.toml", "lone holds no label_2.nii.gz, the partner of image_2.nii.gz (1 such)"),
     ],
 )  # fmt: skip

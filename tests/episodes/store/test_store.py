@@ -194,7 +194,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1\.npy is not as prepared"):
         scan.image  # noqa: B018
     array.unlink()
-    with pytest.raises(UserError, match=r"1\.npy is missing or damaged"):
+    with pytest.raises(UserError, match=r"1\.npy: no such file; prepare it again"):
         scan.image  # noqa: B018
 
 

@@ -16,7 +16,6 @@ from fewshot.base.seals import (
     check_hash,
     check_seal,
     hash_file,
-    parse_json,
     read_sealed,
     seal_of,
     write_hashed,
@@ -24,21 +23,6 @@ from fewshot.base.seals import (
 )
 
 CONTENT = {"name": "tiny", "scans": [1, 2], "mean": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' stands there twice"),
-        ('{"a": NaN}', "NaN is not a number"),
-        ('{"a": -Infinity}', "-Infinity is not a number"),
-        ("[" * 100_000, "nests too deeply"),
-        ('{"a": 1', "delimiter"),
-    ],
-)
-def test_json_that_a_usual_parser_takes_or_dies_of_is_refused(text: str, fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
-        parse_json(text)
 
 
 def test_a_sealed_object_reads_back_and_its_seal_is_that_of_the_content(tmp_path: Path) -> None:
@@ -55,7 +39,7 @@ def test_a_sealed_object_reads_back_and_its_seal_is_that_of_the_content(tmp_path
         (lambda text: text.replace("0.1", "0.2"), "was changed after it was written: its seal is"),
         (lambda text: text.replace('"tiny"', '"tin"'), "was changed"),
         (lambda text: text.replace('"name"', '"named"'), "was changed"),
-        (lambda text: text[: len(text) // 2], "is damaged"),
+        (lambda text: text[: len(text) // 2], "x.json: not JSON"),
         (lambda text: text.replace('"seal"', '"zeal"'), "has no seal: .*fewshot doctor --seal"),
         (lambda _text: "[1]", "holds a list, expected a JSON object"),
         (lambda text: text.replace('"name"', '"mean"'), "'mean' stands there twice"),
@@ -74,7 +58,7 @@ def test_an_edited_object_is_one_line_with_the_remedy(
 
 def test_spaces_and_order_are_no_content() -> None:
     text = json.dumps(dict(reversed(add_seal(CONTENT).items())), indent=7)
-    assert check_seal(parse_json(text), "x", "") == CONTENT
+    assert check_seal(json.loads(text), "x", "") == CONTENT
 
 
 def test_the_file_of_a_hash_is_that_of_sha256sum(tmp_path: Path) -> None:

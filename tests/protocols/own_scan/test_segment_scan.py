@@ -251,7 +251,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         "the value 0.5, wanted whole numbers",
     ),
     "other shape": (lambda w: [*P, *replaced(w, "mask", ONES[:7])], "has shape (7, 65, 65)"),
-    "four dimensions": (lambda w: [*P, *replaced(w, "query", np.ones((4, 4, 4, 2)))], "wanted three dim"),
+    "four dimensions": (lambda w: [*P, *replaced(w, "query", np.ones((4, 4, 4, 2)))], "expected three dim"),
     "not finite": (lambda w: [*P, *replaced(w, "query", ONES * np.nan, np.float32)], "NaN or infinite"),
     "constant": (lambda w: [*P, *replaced(w, "query", ONES)], "one intensity everywhere"),
     "small slices": (lambda w: [*P, *replaced(w, "query", SMALL)], "60 x 60 pixels, wanted at least 64 x 64"),
@@ -262,7 +262,10 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "not prepared": (lambda w: ["--label", "1"], "add --prepared"),
     "no model": (lambda w: [*P, "--checkpoint", "0000"], "no such file, and none under"),
     "no model folder": (lambda w: [*P, "--checkpoint", str(w)], "a folder without spec.json"),
-    "no checkpoint": (lambda w: [*P, "--checkpoint", str(w / "image_0.nii.gz")], "is never loaded"),
+    "no checkpoint": (
+        lambda w: [*P, "--checkpoint", str(w / "image_0.nii.gz")],
+        "is a gzip file, expected a file of torch.save",
+    ),
     "nothing to load": (
         lambda w: [*P, "--checkpoint", str(w / "image_0.nii.gz"), "--method", "copy-support"],
         "has nothing to load",

@@ -225,8 +225,8 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     "two settings": (lambda w: edit_plan(w, "plans", 1, "setting", value=2), "plans of 2 datasets"),
     "empty": (lambda w: edit_plan(w, "plans", value=[]), "plans of 0 datasets"),
     "no plan": (lambda w: (w / "plan.json").write_text("{}"), "has no seal"),
-    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "plan.json is damaged"),
-    "no file": (lambda w: (w / "plan.json").unlink(), "does not exist"),
+    "no JSON": (lambda w: (w / "plan.json").write_bytes(b"\x1f\x8b\xff"), "expected a plan file"),
+    "no file": (lambda w: (w / "plan.json").unlink(), "no such file"),
     "not prepared": (lambda w: shutil.rmtree(w / "stores"), "unknown dataset 'tiny'"),
 }
 

@@ -52,7 +52,7 @@ def test_a_line_of_a_jsonl_file_is_a_record(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no record")
     assert read_records(tmp_path) == [GOOD, GOOD, other]
     (tmp_path / "several.jsonl").write_text(f"{lines[0]}\n\n{lines[1][:90]}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"several\.jsonl:3: not a JSON record"):
+    with pytest.raises(UserError, match=r"several\.jsonl:3: not JSON"):
         read_records(tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot read record"):
+    with pytest.raises(UserError, match="no such file"):
         read_record(tmp_path / "none.json")
     with pytest.raises(UserError, match="no folder of records at"):
         read_records(tmp_path / "none")

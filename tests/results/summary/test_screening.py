@@ -36,10 +36,10 @@ def text_with(name: str, value: object) -> str:
 
 
 BAD = {
-    "truncated": (text(SOUND[0])[:200], "not a JSON record"),
+    "truncated": (text(SOUND[0])[:200], "not JSON"),
     "contradiction": (text(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
     "schema": (text_with("schema", 7), "schema is 7, wanted 2"),
-    "bytes": ("\udcff", "not a JSON record"),
+    "bytes": ("\udcff", "cannot be read as text"),
     "markup": (
         text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "x<script>"})),
         "method.name holds markup",
