@@ -51,8 +51,8 @@ def check_seal(content: Any, where: str, remedy: str) -> dict[str, Any]:
     expected = seal_of(content)
     if content[SEAL] != expected:
         raise UserError(
-            f"{where} was changed after it was written: its seal is {short(repr(content[SEAL]))}, its content "
-            f"has {expected}; {remedy}"
+            f"{where} was changed after it was written: its seal is {short(repr(content[SEAL]))}, its "
+            f"content has {expected}; {remedy}"
         )
     return {key: value for key, value in content.items() if key != SEAL}
 
