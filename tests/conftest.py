@@ -56,6 +56,12 @@ def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     return _work_folder(tmp_path_factory.mktemp("module"), store)
 
 
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed and their files written, but nothing is rendered: for tests of messages."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _figure, stream, **_: stream.write(b"-"))
+
+
 @pytest.fixture(scope="session")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
     """Return a function of `finished`: the folder with a finished run, else the one with a store alone.

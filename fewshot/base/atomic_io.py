@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import CannotWriteError
 from fewshot.base.temporaries import new_file, new_folder
 
 
@@ -28,7 +28,7 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     is collected in memory and written into it. Permissions are those of an existing file, else those of the
     umask.
 
-    Raises `UserError`, with `path` and the reason, for a full disk or a folder without write permission.
+    Raises `CannotWriteError`, with `path` and the reason, for a full disk or a folder without write permission.
     """
     try:
         stream_descriptor = _own_descriptor(path)
@@ -102,12 +102,12 @@ def copy_to(path: Path, source: Path) -> None:
         shutil.copyfileobj(content, stream)
 
 
-def cannot_write(path: Path, error: OSError | RuntimeError) -> UserError:
+def cannot_write(path: Path, error: OSError | RuntimeError) -> CannotWriteError:
     """Return the error for a file that cannot be written: path, reason and the remedy that fits."""
     number = error.errno if isinstance(error, OSError) else None
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     remedy = _REMEDIES.get(number, "free space or choose another folder")
-    return UserError(f"cannot write {path}: {reason}; {remedy}")
+    return CannotWriteError(f"cannot write {path}: {reason}; {remedy}")
 
 
 _REMEDIES: dict[int | None, str] = {

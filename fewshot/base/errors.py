@@ -1,4 +1,4 @@
-"""`UserError`, the exception for a user's mistake, and the texts of messages: names, numbers, characters."""
+"""`UserError`, a user's mistake, `CannotWriteError`, and texts of messages: names, numbers, characters."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits with status 2.
     """
+
+
+class CannotWriteError(UserError):
+    """A file or folder cannot be written: a full disk, no permission, a read-only file system."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.io.nifti import write_nifti
+from episodes.io.nifti import read_nifti, write_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import atomic_folder, cannot_write
+from fewshot.base.errors import UserError
 from fewshot.base.types import Task
 
 
@@ -58,3 +59,26 @@ def support_suffix(plan: EvaluationPlan, task: Task) -> str:
     """Return the part of a file name that names the support scans; empty for a plan with one support set."""
     scans = tuple(dict.fromkeys(ref.scan for ref in task.support))
     return "_support_" + "-".join(scans) if scans != plan.support_scans else ""
+
+
+def read_prediction(folder: Path, store: Store, name: str, scan: str, suffix: str = "") -> NDArray[np.bool_]:
+    """Return the saved mask (Z,H,W) of a class on a scan.
+
+    Args:
+        folder: the predictions of a cell.
+        store: the dataset.
+        name: a class.
+        scan: a query scan.
+        suffix: `support_suffix` of the task; "" for a plan with one support set.
+
+    Raises:
+        UserError: the file is missing, or its shape is not the scan's.
+    """
+    path = folder / f"scan_{scan}_label_{store.spec.classes[name]}{suffix}.nii.gz"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
+    mask: NDArray[np.bool_] = read_nifti(path).array > 0
+    shape = store.scan(scan).labels.shape
+    if mask.shape != shape:
+        raise UserError(f"{path} is {mask.shape}, expected {shape}; run the cell again with --overwrite")
+    return mask

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def record_run(
     SETTINGS.CONFIG.READ_ONLY_CONFIG = False
     experiment = Experiment("fewshot", save_git_info=False)
     observer = FileStorageObserver(os.fspath(folder))
+    failures = _kept_errors(observer)
     experiment.observers.append(observer)
     experiment.add_config(cell=dict(configuration))  # type: ignore[no-untyped-call]
 
@@ -60,10 +61,31 @@ def record_run(
         return result
 
     try:
-        run = experiment.run(options={"--loglevel": "ERROR", "--force": True})
+        run = experiment.run(options={"--loglevel": "CRITICAL", "--force": True})
     except OSError as error:
         raise cannot_write(folder, error) from error
+    if failures:
+        raise cannot_write(folder, failures[0]) from failures[0]
     return str(run._id)
+
+
+def _kept_errors(observer: Any) -> list[OSError]:
+    """Return a list that receives the observer's errors of writing: Sacred itself logs most and continues."""
+    errors: list[OSError] = []
+
+    def keeping(write: Callable[..., None]) -> Callable[..., None]:
+        def kept(*arguments: Any, **named: Any) -> None:
+            try:
+                write(*arguments, **named)
+            except OSError as error:
+                errors.append(error)
+                raise
+
+        return kept
+
+    for name in ("save_json", "save_file", "save_cout"):
+        setattr(observer, name, keeping(getattr(observer, name)))
+    return errors
 
 
 def _summary(losses: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.io.nifti import read_nifti
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.names import path_in
+from protocols.cells.predictions import read_prediction
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.slice_figures import SliceMasks, dice_along_organ
 from results.leaderboard.board import Board, LeaderboardRow
@@ -74,14 +74,7 @@ def defined_scores(cell: Cell) -> Iterator[Score]:
 
 def prediction(cell: Cell, store: Store, name: str, scan: str) -> NDArray[np.bool_]:
     """Return the saved mask (Z,H,W) of a class on a scan; a missing or misshapen file raises `UserError`."""
-    path = cell.folder / f"scan_{scan}_label_{store.spec.classes[name]}.nii.gz"
-    if not path.is_file():
-        raise UserError(f"{path} is missing; run the cell again with --overwrite --save-predictions")
-    mask: NDArray[np.bool_] = read_nifti(path).array > 0
-    shape = store.scan(scan).labels.shape
-    if mask.shape != shape:
-        raise UserError(f"{path} is {mask.shape}, wanted {shape}; run the cell again with --overwrite")
-    return mask
+    return read_prediction(cell.folder, store, name, scan)
 
 
 def truth(store: Store, name: str, scan: str) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fewshot.base.errors import unknown_name
 from results.comparison.significance import Comparison
-from results.inference.components import Components
+from results.inference.components import MOST_VALUES, Components
 from results.inference.interval import Interval
 from results.inference.paired import PairedDifference
 from results.leaderboard.board_tables import signed
@@ -93,7 +93,10 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 def component_notes(components: Components | None) -> list[str]:
     """Return the variance components in points, and what would narrow the interval, with numbers."""
     if components is None:
-        return ["variance components: not estimated; they need two folds of two scans and the same seeds"]
+        return [
+            "variance components: not estimated; they need two folds of two scans, the same seeds, at most "
+            f"{MOST_VALUES} values"
+        ]
     design = components.design
     names = {
         "fold (support, training set)": components.fold, "seed": components.seed,

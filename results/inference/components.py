@@ -6,7 +6,6 @@ effects of fold, seed, fold and seed, scan, and a rest, all random. They say wha
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +13,11 @@ import pandas as pd
 
 from results.inference.interval import VarianceTerm, standard_error, t_quantile
 from results.inference.sample import Sample
+from results.summary.arrays import Floats
 
-MOST_VALUES = 1500  # statsmodels inverts one matrix of this side at every step
+LEAST = 1e-4  # smallest ratio of a standard deviation to the rest's that is not 0
+MOST_VALUES = 600  # more take over seconds
+MOST_CALLS = 1000  # of the likelihood
 
 
 @dataclass(frozen=True)
@@ -96,28 +98,42 @@ def variance_components(sample: Sample) -> Components | None:
 def _fit(frame: pd.DataFrame, effects: dict[str, str]) -> tuple[dict[str, float], float] | None:
     """Return the standard deviation of each effect and of the rest; None where REML does not converge.
 
-    All rows are one group, so the effects may cross.
+    All rows are one group, so the effects may cross. The likelihood is that of `MixedLM`. Its own `fit`
+    inverts a singular matrix where a component is 0, so scipy maximises the likelihood within bounds.
     """
-    from statsmodels.regression.mixed_linear_model import MixedLM
-    from statsmodels.tools.sm_exceptions import ModelWarning
+    from scipy.optimize import minimize
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
     scale = float(frame["y"].std(ddof=1))
     if not scale > 1e-12:
         return dict.fromkeys(effects, 0.0), 0.0
     scaled = frame.assign(y=(frame["y"] - frame["y"].mean()) / scale, everything=1)
-    with warnings.catch_warnings():
-        # statsmodels warns of a component at its bound, 0, which is a result; `converged` is checked below
-        warnings.simplefilter("ignore", ModelWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        model = MixedLM.from_formula(
-            "y ~ 1", groups="everything", re_formula="0", vc_formula=effects, data=scaled
-        )
-        fit = model.fit(reml=True, method=["lbfgs", "powell"])
-    if not fit.converged:
-        return None
-    names = model.exog_vc.names
-    variances = dict(zip(names, np.asarray(fit.vcomp), strict=True))
-    return (
-        {name: scale * float(max(variances[name], 0.0)) ** 0.5 for name in effects},
-        scale * float(fit.scale) ** 0.5,
+    model = MixedLM.from_formula(
+        "y ~ 1", groups="everything", re_formula="0", vc_formula=effects, data=scaled
     )
+    model.reml, model.cov_pen, model.fe_pen = True, None, None  # as `fit` sets them
+    fixed, no_covariance = np.zeros(1), np.zeros((0, 0))
+
+    def loss(logarithms: Floats) -> float:
+        ratios = np.exp(2 * logarithms)
+        return -float(model.loglike(MixedLMParams.from_components(fixed, no_covariance, vcomp=ratios)))
+
+    start = np.zeros(len(effects))
+    bounds = [(np.log(LEAST), np.log(1 / LEAST))] * len(effects)
+    # a gradient search may stop beside a bound, one along axes in a narrow valley: the better end counts
+    first = minimize(loss, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-13, "gtol": 1e-7})
+    options = {"xtol": 1e-5, "ftol": 1e-9, "maxfev": MOST_CALLS}
+    second = minimize(loss, first.x, method="Powell", bounds=bounds, options=options)
+    if not (first.success or second.success):
+        return None
+    best = min(first, second, key=lambda end: float(end.fun))
+    ratios = np.exp(2 * best.x)
+    means, _singular = model.get_fe_params(no_covariance, ratios)
+    rest = float(model.get_scale(means, no_covariance, ratios)) ** 0.5
+    parts = dict(zip(model.exog_vc.names, rest * np.exp(best.x), strict=True))
+    # a deviation at its bound, against the rest or the whole, is 0
+    return {name: scale * _or_0(parts[name], rest) for name in effects}, scale * _or_0(rest, 1.0)
+
+
+def _or_0(deviation: float, other: float) -> float:
+    return 0.0 if deviation < 2 * LEAST * other else float(deviation)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError, unknown_name
 from results.inference.interval import Interval, t_interval
@@ -23,6 +23,9 @@ from results.summary.frame import Means, spread_of_folds
 from results.summary.seed_average import SeedAverage, average_seeds, labels, values_of
 from results.summary.select_records import question_text, select_question
 from results.tables.published import PublishedRow
+
+if TYPE_CHECKING:
+    from results.leaderboard.board_distances import BoardDistances
 
 INCOMPLETE, UNDEFINED = "incomplete", "undefined"
 MARKS = {
@@ -115,6 +118,7 @@ class Board:
     published: tuple[PublishedComparison, ...]
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
+    distances: BoardDistances | None = None  # where predictions are saved
 
     @property
     def title(self) -> str:

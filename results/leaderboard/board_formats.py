@@ -10,6 +10,7 @@ from typing import Any
 from fewshot.base.errors import unknown_name
 from results.inference.interval import Interval
 from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board_distances import distances_json
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
@@ -20,6 +21,7 @@ from results.tables.text_table import FORMATS as LAYOUTS
 CSV_KEYS = (
     "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
     "percent", "std_folds", "low", "high", "interval_over", "std_scans", "state", "source", "note",
+    "mm", "cells", "undefined",
 )  # fmt: skip
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -89,15 +91,34 @@ def _csv(board: Board) -> str:
                 over = _covered(number.interval)
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
             scans = _percent(number.scan_std)
-            writer.writerow([*head, kind, name, *values, over, scans, number.state, "", ""])
+            writer.writerow([*head, kind, name, *values, over, scans, number.state, "", "", "", "", ""])
+        writer.writerows([*head, *cells] for cells in _distance_cells(board, line))
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
         for name, dice in {**row.dice, "mean": row.mean}.items():
             kind = "all" if name == "mean" else "class"
             head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", *[""] * 5, row.kind]
-            writer.writerow([*head, row.source_url, note])
+            writer.writerow([*head, row.source_url, note, "", "", ""])
     return stream.getvalue().rstrip("\n")
+
+
+def _distance_cells(board: Board, line: LeaderboardRow) -> list[list[str]]:
+    """Return the cells of a row's two distances after its first ones; [] for a board without distances."""
+    distances = distances_json(board, line)
+    if distances is None:
+        return []
+    hd95 = distances["hd95_mm"]
+    mm = "" if hd95 is None else f"{hd95:.4f}"
+    cells = f"{distances['cells']}/{distances['cells_of_row']}"
+    undefined = f"{distances['undefined']}/{distances['scores']}"
+    return [
+        ["distance", name, percent, *[""] * 5, distances["state"], "", "", value, cells, undefined]
+        for name, percent, value in (
+            ("hd95_mm", "", mm),
+            ("surface_dice", _percent(distances["surface_dice"]), ""),
+        )
+    ]
 
 
 def _json(board: Board) -> str:
@@ -137,7 +158,7 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
         "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
-        "undefined": line.undefined, "scores": line.scores,
+        "undefined": line.undefined, "scores": line.scores, "distances": distances_json(board, line),
         "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
     }  # fmt: skip
 

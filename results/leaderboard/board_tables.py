@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number, PublishedComparison
+from results.leaderboard.board_distances import distance_header, distance_notes, distance_texts
 from results.metrics.measures import MEASURES
 from results.summary.comparability import prepared_by_text
 from results.summary.machines import machine_notes
@@ -14,8 +15,8 @@ from results.tables.text_table import Grid
 def board_grid(board: Board) -> Grid:
     """Return one row per configuration: rank, label, marks, means, deviations, interval, configuration id."""
     header = ("rank", "method", "marks", *(name for _kind, name in board.columns))
-    header += ("± folds", "interval", "± scans", "undefined", "configuration")
-    return Grid(header, tuple(_line(line) for line in board.lines), None)
+    header += ("± folds", "interval", "± scans", "undefined", *distance_header(board), "configuration")
+    return Grid(header, tuple(_line(board, line) for line in board.lines), None)
 
 
 def published_grid(board: Board) -> Grid:
@@ -45,6 +46,7 @@ def board_notes(board: Board) -> list[str]:
     lines.append(prepared_by_text(record for line in board.lines for record in line.row.cells))
     if any(line.undefined for line in board.lines):
         lines.append("undefined: scores without a value, left out of their means and counted, of all scores")
+    lines += distance_notes(board)
     for line in board.lines:
         if line.row.missing:
             cells = len(line.row.first.folds) * len(line.row.first.groups)
@@ -145,9 +147,11 @@ def ranked(line: LeaderboardRow) -> str:
     return str(line.rank) if line.ranks is None else f"{line.rank} ({line.ranks[0]}-{line.ranks[1]})"
 
 
-def _line(line: LeaderboardRow) -> tuple[str, ...]:
+def _line(board: Board, line: LeaderboardRow) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
-    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
+    last = (
+        f"{line.undefined}/{line.scores}", *distance_texts(board, line), f"#{line.row.configuration_id}",
+    )  # fmt: skip
     return (
         ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean),
         scan_deviation(line.mean), *last,

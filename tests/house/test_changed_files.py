@@ -389,3 +389,4 @@ def test_edited_distances_are_refused(done: Path, capsys: pytest.CaptureFixture[
         edit["scores"][0]["hd95_mm"] = 0.125
         path.write_text(json.dumps(edit))
         assert "was changed after it was written" in refused(capsys, *command)
+        assert "was changed after it was written" in refused(capsys, "leaderboard", *command[1:])

@@ -2,7 +2,8 @@
 
 For every seed and fold, the command makes stage 1 of DenseMP from the fold's training scans, or reuses it.
 It then classifies the cells of the query scans by their nearest neighbours among labelled cells of training
-scans, with the weights before and with those after stage 1. Only the probe uses labels.
+scans, with the weights before stage 1, with random weights and calibrated BatchNorm statistics, and with the
+weights after stage 1. Only the probe uses labels.
 
 Examples:
   fewshot probe --dataset chaost2 --encoder resnet18

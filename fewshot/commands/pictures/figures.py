@@ -1,6 +1,7 @@
-"""Draw a board: Dice by class and method, against organ size, along the organ, and best to worst scans.
+"""Draw a board: Dice by class, boxes of scans, critical differences, size of the organ, supports, and masks.
 
-The last two need predictions saved by `fewshot run --save-predictions`.
+Dice along the organ and the pictures of masks need predictions saved by `fewshot run --save-predictions`.
+Dice by support is drawn for a protocol that uses several supports in turn, such as open-ep.
 
 Examples:
   fewshot figures --dataset chaost2
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 from fewshot.commands import shared
 from fewshot.commands.terminal import write_error
@@ -39,4 +41,6 @@ def run(args: argparse.Namespace) -> int:
         print("  ".join(map(str, figure.paths)))
     for reason in missing:
         write_error(f"not drawn: {reason}")
+    if not drawn:
+        raise UserError("no picture can be drawn from these records; run the missing cells")
     return status

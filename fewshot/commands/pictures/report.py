@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.commands import shared
+from fewshot.commands import board_distances, shared
 
 if TYPE_CHECKING:
     from results.leaderboard.board import Board
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board_of_records(parser)
+    board_distances.add_distances(shared_board.add_board_of_records(parser))
     group = parser.add_argument_group("report")
     group.add_argument(
         "--out", type=Path, metavar="FILE", help="HTML (default: WORK/reports/<dataset>-setting-<n>.html)"
@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from results.tables.published import read_published
 
     made, screened, status = shared_board.open_board(args, read_published())
+    made = board_distances.with_distances(args, made, screened.paths)
     out = args.out or args.work / "reports" / f"{args.dataset}-setting-{args.setting}.html"
     drawn, missing = draw_board(
         made, screened.paths, args.work, out.with_suffix(""), lambda name: shared.open_store(args.work, name)

@@ -1,6 +1,7 @@
 """Measure surface distances of recorded cells from their saved predictions and the store, in millimetres.
 
-WORK/distances keeps the measures of each cell; a second call reads them and measures the missing cells.
+WORK/distances keeps the measures of each cell; a second call reads them and measures the missing cells. Each
+table names its convention, because libraries differ (docs/distances.md).
 
 Examples:
   fewshot distances --dataset chaost2
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
-from fewshot.commands import options, shared
+from fewshot.commands import board_distances, options, shared
 from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board(parser, measures=False).add_argument(
-        "--tolerance-mm", type=float, default=2.0, metavar="MM", help="tolerance of the surface Dice in mm"
-    )
+    board_distances.add_tolerance(shared_board.add_board(parser, measures=False))
     shared_board.add_records(parser)
     options.add_output(parser, ("text", "md"))
 
@@ -39,8 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from results.leaderboard.board import leaderboard
     from results.tables.distance_tables import render_distances
 
-    if not 0 <= args.tolerance_mm < float("inf"):
-        raise UserError(f"--tolerance-mm {args.tolerance_mm}: wanted 0 or more millimetres")
+    board_distances.check_tolerance(args)
     screened, status = shared_board.screened(args)
     made = leaderboard(screened.records, args.dataset, args.setting, args.protocol)
     store = shared.open_store(args.work, made.record.dataset.name)
@@ -49,10 +47,14 @@ def run(args: argparse.Namespace) -> int:
     for line in made.lines:
         cells = saved_cells(args.work, line, screened.paths, every_seed=True)
         total = sum(len(block.cells) for block in line.row.results)
-        if len(cells) == total and not line.row.missing:
-            rows.append((line.label, line.row, measure_cells(cells, store, args.work, args.tolerance_mm)))
-        else:
+        if len(cells) < total or line.row.missing:
             write_error(f"not measured: {_reason(line, len(cells), total, args.work)}")
+            continue
+        scores, faults = measure_cells(line.label, cells, store, args.work, args.tolerance_mm)
+        for fault in faults:
+            write_error(f"not measured: {fault}")
+        if not faults:
+            rows.append((line.label, line.row, scores))
     if not rows:
         raise UserError("no method has all cells and their predictions; run with --save-predictions")
     notes = [f"left out: {reason}" for reason in made.left_out]

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from episodes.plan.plan import make_plan
-from episodes.store.slices import Normalisation, SliceReader
+from episodes.store.slices import Normalisation, SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from fewshot.encoders.encoder import build_encoder
 from protocols.studies import probe as module
+from protocols.studies.batch_norm import calibrate_batch_norm
 from protocols.studies.dense_features import (
     NO_CLASS,
     cell_classes,
@@ -224,9 +226,11 @@ def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
     for trial in found.trials:
         for one in trial.scans:
             assert 0 < max(one.asked) <= 12 and len(one.asked) == 5
-            for hits in (one.before, one.after):
+            for hits in (one.before, one.calibrated, one.after):
                 assert all(hit <= cells for hit, cells in zip(hits, one.asked, strict=True))
-    assert any(one.before != one.after for trial in found.trials for one in trial.scans)
+    scans = [one for trial in found.trials for one in trial.scans]
+    assert any(one.before != one.after for one in scans)
+    assert any(one.before != one.calibrated != one.after for one in scans)
     monkeypatch.undo()
     again = run_probe(request(store, seeds=(3,), folds=(3,)), other_weights(100))
     assert again.trials == found.trials[3:]  # whatever ran before
@@ -234,13 +238,15 @@ def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
 
 def test_bright_organs_are_told_from_air_by_a_random_encoder(store: Store) -> None:
     told = probe_json(run_probe(request(store, seeds=(0,), cells=2000), other_weights(100)))
-    assert told["before"]["mean"] > 2 * told["chance"] and told["chance"] == 0.2
+    assert told["recall"]["before"]["mean"] > 2 * told["chance"] and told["chance"] == 0.2
+    assert told["recall"]["calibrated"]["mean"] > 2 * told["chance"]
 
 
 def test_equal_weights_make_no_difference(store: Store) -> None:
-    told = probe_json(run_probe(request(store, seeds=(3,)), other_weights(0)))
-    assert set(told["difference"].values()) == {0.0}
-    assert all(tuple(ends) == (0.0, 0.0) for ends in told["interval"].values())
+    told = probe_json(run_probe(request(store, seeds=(3, 4)), other_weights(0)))["differences"]
+    assert set(told["after - before"]["mean"].values()) == {0.0}
+    assert all(tuple(ends) == (0.0, 0.0) for ends in told["after - before"]["interval"].values())
+    assert any(told["calibrated - before"]["mean"].values())
 
 
 def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,8 +261,8 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
     found = run_probe(request(store, cells=10**6), other_weights(1))
     (rarest,) = {trial.keys_per_class for trial in found.trials}
     assert {counts for counts, _ in drawn} == {(rarest,) * 5} and rarest > 20
-    before, after, *others = [positions for _, positions in drawn]
-    assert before == after and before not in others  # the same cells twice, others for another seed
+    before, calibrated, after, *others = [positions for _, positions in drawn]
+    assert before == calibrated == after and before not in others  # the same cells, others for another seed
 
 
 @pytest.mark.parametrize(
@@ -277,6 +283,31 @@ def test_what_cannot_be_probed_is_refused_before_stage_1(
     with pytest.raises(UserError, match=words):
         run_probe(request(store, **changes), other_weights(1, told))
     assert told == []
+
+
+def test_calibrated_statistics_are_those_of_all_slices_and_weights_stay(store: Store) -> None:
+    """First layer by hand: mean and variance of its outputs over batches; each slice is read once."""
+    encoder = build_encoder("resnet18", 1)
+    before = {name: value.clone() for name, value in encoder.backbone.named_parameters()}
+    refs = store.index.all_slices(store.index.scans[:5])
+    reader = SliceReader(store, normalisation(store, "per-scan", store.index.scans[:5]))
+    calibrate_batch_norm(encoder.backbone, reader, refs, 1, 0, device=CPU)
+    assert not encoder.backbone.training and encoder.backbone.bn1.momentum == 0.1
+    assert all(torch.equal(value, before[name]) for name, value in encoder.backbone.named_parameters())
+    with torch.no_grad():
+        first = encoder.backbone.conv1(reader.images(list(refs)).expand(-1, 3, -1, -1))
+    # 40 slices are two batches of 20, so the mean over batches is the mean over slices
+    assert len(refs) == 40 and int(encoder.backbone.bn1.num_batches_tracked) == 2
+    mean = first.mean(dim=(0, 2, 3))
+    assert torch.allclose(encoder.backbone.bn1.running_mean, mean, atol=1e-5)
+    inner = first.var(dim=(0, 2, 3))
+    assert (encoder.backbone.bn1.running_var <= inner * 1.001).all()  # less the variance between batches
+    again = build_encoder("resnet18", 1)
+    calibrate_batch_norm(again.backbone, reader, refs, 1, 0, device=CPU)
+    state = again.backbone.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in encoder.backbone.state_dict().items())
+    with pytest.raises(ValueError, match="0 slices: expected one or more of both"):
+        calibrate_batch_norm(again.backbone, reader, [], 1, device=CPU)
 
 
 def test_a_class_that_fills_no_cell_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,9 +344,13 @@ def test_the_command_prints_the_table_and_keeps_it(
     assert asked == [{"epochs": "1"}] * 2
     lines = [line.split() for line in said.splitlines()]
     assert lines[3] == ["liver", "right-kidney", "left-kidney", "spleen", "background", "mean"]
-    assert [line[:3] for line in lines[5:11:3]] == [["seed", "1", "before"], ["seed", "2", "before"]]
+    arms = ("before", "calibrated", "after")
+    assert [line[:3] for line in lines[5:11]] == [["seed", seed, arm] for seed in "12" for arm in arms]
     assert "chance of the mean: 20.0 (1 of 5 classes)" in said and "epochs=1" in said
     kept = json.loads(file.read_text())
     assert [trial["seed"] for trial in kept["probe"]["trials"]] == [1, 2]
-    assert f"{100 * kept['before']['mean']:.1f}" in lines[11] and lines[11][:2] == ["mean", "before"]
+    assert f"{100 * kept['recall']['before']['mean']:.1f}" in lines[11] and lines[11][:2] == [
+        "mean",
+        "before",
+    ]
     assert main([*command[:-8], "--seeds", "1,1"]) == 2

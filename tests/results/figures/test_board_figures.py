@@ -13,6 +13,7 @@ from fewshot.commands.main import main
 from results.figures.slice_figures import binned, dice_along_organ, draw_along
 
 ASK = ["--dataset", "tiny", "--setting", "1"]
+PLAIN = ("by-class", "boxes", "by-size", "critical-difference", "all-pairs")  # from records alone
 
 
 def test_dice_along_the_organ_worked_by_hand() -> None:
@@ -48,6 +49,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_twice_the_same(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,7 +58,7 @@ def test_every_picture_is_drawn_twice_the_same(
     told = capsys.readouterr()
     assert "not drawn" not in told.err
     names = {path.name for path in (tmp_path / "one").iterdir()}
-    stems = ("by-class", "by-size", "along-organ", "answers-upper", "answers-lower")
+    stems = (*PLAIN, "along-organ", "answers-upper", "answers-lower")
     assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
@@ -64,7 +66,7 @@ def test_every_picture_is_drawn_twice_the_same(
 
 
 def test_without_masks_it_says_so_and_a_bad_mask_is_named(
-    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unrendered: None
 ) -> None:
     shutil.copytree(work / "records", tmp_path / "records")
     ask = ["figures", "--work", str(tmp_path), *ASK, "--out", str(tmp_path / "out")]
@@ -78,4 +80,14 @@ def test_without_masks_it_says_so_and_a_bad_mask_is_named(
     gone.unlink()
     assert main(ask) == 0
     assert f"{gone} is missing; run the cell again" in capsys.readouterr().err
-    assert {path.stem for path in (tmp_path / "out").iterdir()} == {"by-class", "by-size"}
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == set(PLAIN)
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not one of the pictures that lack their masks, which are left out."""
+    (tmp_path / "out" / "answers-upper.png").mkdir(parents=True)
+    assert main(["figures", "--work", str(work), *ASK, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "fewshot: error: cannot write" in error and "answers-upper.png: Is a directory" in error

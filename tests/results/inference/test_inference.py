@@ -279,6 +279,41 @@ def test_components_of_a_balanced_design_are_those_of_its_mean_squares() -> None
     assert found.design == Design(6, 4, 5.0)
 
 
+def _balanced_effects(values: np.ndarray) -> tuple[float, float]:
+    """Return the REML deviations of fold and scan of a balanced table (F,n): mean squares, cut at 0."""
+    folds, scans = values.shape
+    between = scans * values.mean(axis=1).var(ddof=1)
+    within = ((values - values.mean(axis=1, keepdims=True)) ** 2).sum() / (folds * (scans - 1))
+    if between < within:
+        return 0.0, values.std(ddof=1)
+    return ((between - within) / scans) ** 0.5, within**0.5
+
+
+@pytest.mark.parametrize("draw", range(12))
+def test_components_of_one_seed_are_mean_squares_also_at_their_bound(draw: int) -> None:
+    """Gradient methods of statsmodels end elsewhere in about half of such tables."""
+    values = 0.01 * nested((0, 1, 3, 8)[draw % 4], 0, 0, 8, 0, seeds=1, draw=draw)
+    found = variance_components(sample_of(row(values)))
+    fold, scan = _balanced_effects(values[~np.isnan(values)].reshape(5, 4))
+    assert found is not None
+    assert found.fold == pytest.approx(fold, abs=2e-4, rel=1e-3) and found.scan == pytest.approx(
+        scan, rel=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "effects", [(8, 1, 0, 1, 1), (0, 8, 1, 8, 3), (1, 0, 1, 0, 8), (8, 3, 0, 0, 0), (3, 0, 0, 8, 0)]
+)
+def test_components_may_be_0(effects: tuple[float, ...]) -> None:
+    found = variance_components(sample_of(row(0.01 * nested(*effects, draw=6))))
+    assert found is not None and found.seed is not None and found.model is not None and found.rest is not None
+    parts = (found.fold, found.seed, found.model, found.scan, found.rest)
+    assert all(part >= 0 for part in parts)
+    largest = max(range(5), key=lambda place: effects[place])
+    assert parts[largest] > 0.2 * 0.01 * effects[largest]
+    assert all(part < 0.04 for part, size in zip(parts, effects, strict=True) if size == 0)
+
+
 def test_components_of_one_seed_and_of_nothing() -> None:
     one = variance_components(sample_of(row(nested(5, 0, 0, 8, 0, seeds=1, folds=8, draw=2))))
     assert one is not None and (one.seed, one.model, one.rest) == (None, None, None)

@@ -54,12 +54,19 @@ def report(tmp_path: Path) -> Path:
 
 def test_the_report_holds_all_parts_and_fetches_nothing(report: Path) -> None:
     text = report.read_text(encoding="utf-8")
-    for title in ("Dice by class and method", "Protocol alpnet-ep1", "Audits", "Environment", "Commands"):
+    for title in (
+        "Dice by class and method",
+        "By fold",
+        "Protocol alpnet-ep1",
+        "Audits",
+        "Environment",
+        "Commands",
+    ):
         assert f"<h2>{title}" in text
     assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
     fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:image/png;base64,)[^"'\s>]+""", text)
     assert fetched == [] and "@import" not in text and "url(" not in text
-    assert text.count("data:image/png;base64,") == 2
+    assert text.count("data:image/png;base64,") == 5
     assert "--method apple" in text and "--option &#x27;it&#x27;&quot;&#x27;&quot;&#x27;s=a b&#x27;" in text
     assert (report.parent / "tiny-setting-2" / "by-class.svg").is_file()
 
