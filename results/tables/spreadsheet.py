@@ -21,6 +21,11 @@ class SheetWriter:
         """Write one row."""
         self._writer.writerow([_cell(cell) for cell in cells])
 
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write each of the rows."""
+        for row in rows:
+            self.writerow(row)
+
 
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):

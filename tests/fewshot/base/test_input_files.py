@@ -109,7 +109,7 @@ def test_a_formula_is_a_text_in_a_sheet_and_a_number_is_a_number() -> None:
     [
         ("import sys\nx = 1\nsys.exit(0)\n", "mine.py, line 3: it calls sys.exit"),
         ("x = 1\nimport not_there_at_all\n", "mine.py, line 2: it imports not_there_at_all, which is not installed"),
-        ("def f(:\n", "mine.py, line 1: SyntaxError"),
+        ("def f(:\n", "mine.py, line 1: not Python code (invalid syntax)"),
         ("def f():\n    return 1 / 0\n\n\nf()\n", "mine.py, line 2: ZeroDivisionError: division by zero"),
     ],
 )  # fmt: skip
