@@ -28,7 +28,7 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     is collected in memory and written into it. Permissions are those of an existing file, else those of the
     umask.
 
-    Raises `CannotWriteError`, with `path` and the reason, for a full disk or a folder without write permission.
+    Raises `CannotWriteError`, with `path` and the reason, for a full disk or a folder without permission.
     """
     try:
         stream_descriptor = _own_descriptor(path)
