@@ -1,8 +1,8 @@
 """A user's own method: the file or module named on the command line, and modules beside it that it imports.
 
 The current folder is no place that Python imports from (as under `python -P`): there may be a `yaml.py` in a
-folder of data. So a named file is loaded from its path. Of its folder, only the modules that the user's own
-code imports by name can be found, and only if no installed module has that name.
+folder of data. So a named file is loaded from its path. Python finds a module beside it only if the user's
+own code imports it by name, and no installed module has that name.
 """
 
 from __future__ import annotations
