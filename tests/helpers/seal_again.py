@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from episodes.io.npy import write_npy
-from episodes.pseudo_labels import supervoxels
+from episodes.pseudo_labels import supervoxels as module
+from episodes.store.scan import KINDS, array_facts
 from episodes.store.store import Store, store_hash
-from fewshot.base.atomic_io import atomic_write
+from fewshot.base.atomic_io import atomic_write, sha256_of
 from fewshot.base.input_files import read_json
 from fewshot.base.seals import SEAL, write_hashed, write_sealed
 from protocols.training.spec_file import FILE, model_key
@@ -84,5 +86,18 @@ def write_supervoxels(store: Store) -> Path:
     for scan in sorted(store.index.scans):
         with atomic_write(folder / f"{scan}.npy", "wb") as stream:
             arrays[scan] = write_npy(stream, store.scan(scan).image)
-    write_sealed(folder / "index.json", {"parameters": supervoxels._parameters(store), "arrays": arrays})
+    write_sealed(folder / "index.json", {"parameters": module._parameters(store), "arrays": arrays})
     return folder
+
+
+def rehash_arrays(folder: Path) -> None:
+    """Write the hashes and facts of a store's arrays, which a test changed, into its index."""
+
+    def rehash(index: dict[str, Any]) -> None:
+        for entry in index["scans"]:
+            paths = {kind: folder / kind / f"{entry['id']}.npy" for kind in KINDS}
+            entry["array_sha256"] = {kind: sha256_of(path) for kind, path in paths.items()}
+            image, labels, superpixels = (np.load(paths[kind]) for kind in KINDS)
+            entry.update(array_facts(image, labels, superpixels, index["spec"]["classes"]))
+
+    edit_index(folder / "index.json", rehash)

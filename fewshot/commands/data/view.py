@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Draw the picture; print its slices and its path."""
     from episodes.figures.scan_sheet import spread_out, write_scan_sheet
     from episodes.store.store import Store
+    from fewshot.base.names import is_name
 
     path = Path(args.store)
-    named = (args.work / "stores" / args.store).is_dir()
+    named = is_name(args.store) and (args.work / "stores" / args.store).is_dir()
     store = Store.open(path) if path.is_dir() and not named else shared.open_store(args.work, args.store)
     if args.scan not in store.index.scans:
         raise UserError(f"scan {args.scan!r} is not in {store.path}; it holds {', '.join(store.index.scans)}")
