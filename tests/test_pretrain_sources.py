@@ -73,7 +73,7 @@ def test_one_backbone_of_a_fold_of_two_stores(
             "--dataset tiny other: 5, 3 folds; name those that all have with --folds",
         ),
         (["--dataset", "tiny", "tiny"], "--dataset tiny tiny: a dataset is repeated"),
-        (["--dataset", "tiny", "tiny/"], "a dataset is repeated"),
+        (["--dataset", "tiny", "tiny/"], "dataset 'tiny/' is not a usable name"),
         (["--dataset", "tiny", "other", "tiny", "--folds", "0"], "a dataset is repeated"),
     ],
 )
