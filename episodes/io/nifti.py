@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import struct
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError, listed
 from fewshot.base.input_files import check_file, kind_of_bytes
 
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # the checks here name the file
 MOST_BYTES = 1 << 31  # of the voxels in memory
 GZIP_RATIO = 1032  # deflate never compresses more
 LABEL_TOLERANCE = 1e-3  # a label value this near to an integer is that integer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError, short, unknown_name
+from fewshot.base.errors import UserError, listed, short, unknown_name
 
 if TYPE_CHECKING:
     import torch
@@ -134,9 +134,9 @@ def model_folder(work: Path, beginning: str) -> Path:
     checked_name("model", beginning)
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
     if len(folders) != 1:
-        names = ", ".join(folder.name for folder in folders) or "no key"
+        names = listed(folder.name for folder in folders) or "no key"
         raise UserError(
-            f"model {beginning!r}: {names} under {work / 'models'}; wanted exactly one key; "
+            f"model {short(repr(beginning))}: {names} under {work / 'models'}; wanted exactly one key; "
             "see fewshot list models"
         )
     return folders[0]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from episodes.prepare.listing import scan_files
 from fewshot.base.errors import UserError, listed, one_line, unknown_name
 from fewshot.base.input_files import check_file, file_kind, parse_json, read_json, read_text, read_toml
 from fewshot.commands.main import main
-from fewshot.commands.terminal import PlainStream
+from fewshot.commands.terminal import PlainStream, plain_output
 from fewshot.learners.registry import resolve_method
 from results.tables.spreadsheet import SheetWriter
 
@@ -159,3 +160,11 @@ def test_an_id_may_stand_twice_in_a_pattern(tmp_path: Path, capsys: pytest.Captu
     index = json.loads((tmp_path / "work" / "stores" / "mine" / "index.json").read_text())
     assert [scan["id"] for scan in index["scans"]] == ["case1", "case2", "case3"]
     capsys.readouterr()
+
+
+def test_a_terminal_that_lacks_a_character_gets_a_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii", write_through=True))
+    with plain_output():
+        print("Größe \udcff ─")
+    assert raw.getvalue() == b"Gr??e \\udcff ?\n"

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import nibabel
 import numpy as np
 import pytest
 from seal_again import edit_index, edit_json
 from tiny import tiny_store
 
+from episodes.io.geometry import Grid, affine_of
 from episodes.io.nifti import write_nifti
 from episodes.plan.plan import make_plan
 from episodes.store.store import Store
@@ -101,6 +103,42 @@ def test_the_labels_behind_the_masks_have_no_default(work: Path, capsys: pytest.
     for value, meaning in LABELS_USED.items():
         assert f"{value} ({meaning})" in message
     assert not (work / "records").exists()
+
+
+@pytest.mark.parametrize(
+    "turn", [np.s_[:, :, ::-1], np.s_[:, ::-1], np.s_[::-1, ::-1, ::-1], "transposed"], ids=str
+)
+def test_right_masks_in_another_orientation_are_100_percent(
+    work: Path, turn: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store.open(work / "stores" / "tiny")
+    for scan in ("0", "1", "2", "3"):
+        for value in CLASSES.values():
+            stored = store.scan(scan)
+            affine = affine_of(Grid(stored.spacing_mm, stored.origin, stored.direction))
+            voxels = np.asarray(stored.labels == value, dtype=np.uint8).T  # (x,y,z)
+            if turn == "transposed":
+                voxels, affine = voxels.transpose(1, 2, 0), affine[:, [1, 2, 0, 3]]
+            else:
+                for axis, part in enumerate(reversed((*turn, np.s_[:])[:3])):  # type: ignore[misc]
+                    if part.step == -1:
+                        affine[:, 3] += affine[:, axis] * (voxels.shape[axis] - 1)
+                        affine[:, axis] *= -1
+                        voxels = np.flip(voxels, axis)
+            image = nibabel.Nifti1Image(voxels, affine)
+            nibabel.save(image, work / "theirs" / f"scan_{scan}_label_{value}.nii.gz")
+    assert score(work) == 0
+    dices = [found.dice for record in read_records(work / "records") for found in record.scores]
+    assert {dice for dice in dices if dice is not None} == {1.0}
+
+
+def test_masks_that_lost_their_geometry_are_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = work / "theirs" / "scan_1_label_1.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), np.eye(4)), path)
+    assert score(work) == 2
+    message = capsys.readouterr().err
+    assert "has spacing (1, 1, 1) mm (z,y,x), expected (7.7, 1.25, 1.25)" in message
+    assert "affine [[-1.25, 0.0, 0.0" in message and not (work / "records").exists()
 
 
 @pytest.mark.parametrize("value", LABELS_USED)
