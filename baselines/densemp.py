@@ -81,7 +81,7 @@ class DenseMP(SSLALPNet):
                 )
             if self.stage3_steps < 1 or not self.stage3_rate > 0:
                 raise UserError(
-                    f"stage3_steps {self.stage3_steps} and stage3_rate {self.stage3_rate}: wanted above 0; "
+                    f"stage3_steps {self.stage3_steps} and stage3_rate {self.stage3_rate}: expected above 0; "
                     "--stages 1,2 leaves stage 3 out"
                 )
             if not 0 < self.annotated <= 1:

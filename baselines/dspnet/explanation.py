@@ -106,4 +106,4 @@ def _note(masks: Tensor, counts: Tensor) -> str:
     if bool(counts[0].any()):
         return ""
     positions = int(masks[0, ::STRIDE, ::STRIDE].sum().item())
-    return f"no detail prototypes: {positions} positions, wanted {3 * AREA_PER_SEED // 2}"
+    return f"no detail prototypes: {positions} positions, expected {3 * AREA_PER_SEED // 2}"

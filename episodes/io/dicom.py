@@ -28,7 +28,7 @@ def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
     """
     folder = files[0].parent
     if len(files) < 2:
-        raise UserError(f"{folder} holds one DICOM slice, wanted a series; complete the download")
+        raise UserError(f"{folder} holds one DICOM slice, expected a series; complete the download")
     slices = [read_dicom_slice(file) for file in files]
     _check_one_series(folder, slices)
     row, column = np.array(slices[0].orientation[:3]), np.array(slices[0].orientation[3:])
@@ -41,7 +41,7 @@ def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
         )
     if row[0] < AXIAL or column[1] < AXIAL or normal[2] < AXIAL:
         raise UserError(
-            f"{folder}: slices have orientation {_numbers(slices[0].orientation)}, wanted an axial series "
+            f"{folder}: slices have orientation {_numbers(slices[0].orientation)}, expected an axial series "
             "with rows to the left and columns to the back; choose another series"
         )
     heights = np.array([normal @ found.position for found in slices])

@@ -86,7 +86,7 @@ def read_dicom_slice(path: Path) -> DicomSlice:
     image = _read(path, "GDCMImageIO", "DICOM slice")
     array = _one_channel(path, image)
     if array.shape[:-2] not in ((), (1,)):
-        raise UserError(f"{path} holds an array of shape {array.shape}, wanted one slice; split it")
+        raise UserError(f"{path} holds an array of shape {array.shape}, expected one slice; split it")
     height, width = array.shape[-2:]
     row_spacing, column_spacing = _tag(path, image, "0028|0030", "pixel spacing", 2)
     x, y, z = _tag(path, image, "0020|0032", "position", 3)
@@ -131,7 +131,7 @@ def _one_channel(path: Path, image: Any) -> NDArray[Any]:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(
             f"{path} has {image.GetNumberOfComponentsPerPixel()} values per pixel, as colour pictures have, "
-            "wanted one; convert it to grey values"
+            "expected one; convert it to grey values"
         )
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     return array
@@ -148,5 +148,7 @@ def _tag(path: Path, image: Any, tag: str, what: str, count: int) -> tuple[float
     except ValueError:
         numbers = ()
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise UserError(f"{path}: {what} ({tag}) is {text!r}, wanted {count} numbers; fetch the slice again")
+        raise UserError(
+            f"{path}: {what} ({tag}) is {text!r}, expected {count} numbers; fetch the slice again"
+        )
     return numbers

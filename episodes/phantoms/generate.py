@@ -68,7 +68,7 @@ def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
         return spec
     if size % 8 or not SMALLEST <= size <= LARGEST:
         raise UserError(
-            f"phantoms of {short(size)} pixels a side: wanted a multiple of 8 from {SMALLEST} to {LARGEST}"
+            f"phantoms of {short(size)} pixels a side: expected a multiple of 8 from {SMALLEST} to {LARGEST}"
         )
     smallest = max(1, round(400 * (size / 256) ** 2))
     return replace(spec, image_size=size, superpixel_min_size=smallest)
@@ -85,7 +85,7 @@ def phantom_scan(
     kind, size = KINDS[spec.name], spec.image_size
     mean_depth = kind.slices if slices is None else slices
     if mean_depth < 8:
-        raise UserError(f"phantoms of {mean_depth} slices: wanted at least 8, or an organ may be missing")
+        raise UserError(f"phantoms of {mean_depth} slices: expected at least 8, or an organ may be missing")
     if mean_depth > MOST_SLICES:
         raise UserError(f"phantoms of {short(mean_depth)} slices: expected {MOST_SLICES} or fewer")
     draw = generator_for(spec.name, VERSION, scan, "anatomy")

@@ -45,14 +45,14 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
     start, stop = borders[fold], borders[fold + 1]
     if len(scans) - (stop - start) < rules.shots + 1:
         raise UserError(
-            f"dataset {facts.name}: fold {fold} holds {stop - start} of {len(scans)} scans; wanted at least "
-            f"{rules.shots} more for support and one for training; give more scans or fewer shots"
+            f"dataset {facts.name}: fold {fold} holds {stop - start} of {len(scans)} scans; expected at "
+            f"least {rules.shots} more for support and one for training; give more scans or fewer shots"
         )
     listed = dict(rules.listed_supports).get(facts.name, ())
     if rules.support_scan == "listed" and fold >= len(listed):
         raise UserError(
-            f"the protocol lists support scans for {len(listed)} folds of dataset {facts.name}, wanted fold "
-            f"{fold} too; add it to its [supports]"
+            f"the protocol lists support scans for {len(listed)} folds of dataset {facts.name}, expected "
+            f"fold {fold} too; add it to its [supports]"
         )
     return rule(Fold(integer_sorted(scans), start, stop, rules.shots, listed[fold] if listed else ()))
 

@@ -93,7 +93,7 @@ def _joined(fold: Fold, nth: int) -> ScanRoles:
     if len(support) < fold.shots or not queries:
         raise UserError(
             f"the fold of scans {', '.join(fold.members)} and the next {fold.shots} are {len(scans)} scans; "
-            f"wanted number {nth} and {fold.shots - 1} after it for support, and a query; make folds larger"
+            f"expected number {nth} and {fold.shots - 1} after it for support, and a query; make folds larger"
         )
     return ScanRoles(queries, (support,), frozenset(scans))
 
@@ -117,7 +117,7 @@ def listed_scans(fold: Fold) -> ScanRoles:
     if len(fold.listed) < fold.shots:
         raise UserError(
             f"the protocol lists {len(fold.listed)} support scans for the fold of {', '.join(fold.members)}, "
-            f"wanted {fold.shots}, one per shot; list more or give fewer shots"
+            f"expected {fold.shots}, one per shot; list more or give fewer shots"
         )
     support = tuple(fold.scans[position] for position in fold.listed[: fold.shots])
     return ScanRoles(fold.members, (support,), frozenset(fold.members) | frozenset(support))

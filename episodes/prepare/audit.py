@@ -95,7 +95,7 @@ def audit_set(facts: Sequence[ScanFacts], spec: DatasetSpec) -> list[str]:
     for name, value in spec.classes.items():
         if not any(scan.voxels[name] for scan in facts):
             raise UserError(
-                f"no scan holds a voxel of {name} (value {value}), wanted at least one; check that the "
+                f"no scan holds a voxel of {name} (value {value}), expected at least one; check that the "
                 f"labels are those of {spec.name}"
             )
     same: dict[str, list[str]] = {}

@@ -108,6 +108,6 @@ def _check_size(image: NiftiImage, spec: DatasetSpec) -> None:
     height, width = image.array.shape[1:]
     if min(height, width) < spec.image_size:
         raise UserError(
-            f"{image.path} has slices of {height} x {width} pixels, wanted at least {spec.image_size} x "
+            f"{image.path} has slices of {height} x {width} pixels, expected at least {spec.image_size} x "
             f"{spec.image_size} for {spec.name}; pad or resample image and label"
         )

@@ -67,20 +67,22 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
     where, table = str(path), read_table(path)
     check_keys(where, table, REQUIRED, OPTIONAL)
     if ("folds" in table) == ("fold_borders" in table):
-        raise UserError(f"{where}: wanted either key folds, a number, or key fold_borders, a list; give one")
+        raise UserError(
+            f"{where}: expected either key folds, a number, or key fold_borders, a list; give one"
+        )
     folds: int | None = table.get("folds")
     if folds is not None and folds < 2:
-        raise UserError(f"{where}: key folds is {folds}, wanted 2 or more")
+        raise UserError(f"{where}: key folds is {folds}, expected 2 or more")
     if not table["groups"]:
-        raise UserError(f"{where}: key groups is empty, wanted at least one group, a name = [classes]")
+        raise UserError(f"{where}: key groups is empty, expected at least one group, a name = [classes]")
     images, labels = table.get("images", IMAGES), table.get("labels", LABELS)
     for key, pattern in (("images", images), ("labels", labels)):
         if "{id}" not in pattern:
             raise UserError(
-                f"{where}: key {key} is {short(pattern)!r}, wanted {{id}} in it, as in {IMAGES!r}"
+                f"{where}: key {key} is {short(pattern)!r}, expected {{id}} in it, as in {IMAGES!r}"
             )
     if images == labels:
-        raise UserError(f"{where}: keys images and labels are both {images!r}, wanted different names")
+        raise UserError(f"{where}: keys images and labels are both {images!r}, expected different names")
     facts = {
         "title": name,
         "tested": list(table["classes"]),

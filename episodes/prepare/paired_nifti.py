@@ -89,7 +89,7 @@ def check_ids(folder: Path, scans: list[str], spec: DatasetSpec) -> None:
     if spec.scans and missing:
         names = ", ".join(sorted(missing, key=id_order)[:5])
         raise UserError(
-            f"{folder} holds {len(scans)} scans, too few for the folds of {spec.name}, wanted "
+            f"{folder} holds {len(scans)} scans, too few for the folds of {spec.name}, expected "
             f"{len(spec.scans)}: {len(missing)} are missing ({names}{', ...' if len(missing) > 5 else ''}); "
             "add their image and label files"
         )

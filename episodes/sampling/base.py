@@ -172,5 +172,5 @@ def randint(count: int, generator: torch.Generator) -> int:
 def check_batch(batch: int) -> int:
     """Return `batch`, the number of episodes per step; `UserError` if it is below 1."""
     if batch < 1:
-        raise UserError(f"batch is {batch}, wanted at least 1 episode; set batch=1 or more")
+        raise UserError(f"batch is {batch}, expected at least 1 episode; set batch=1 or more")
     return batch

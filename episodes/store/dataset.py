@@ -162,7 +162,7 @@ def check_keys(
         value = table[key]
         fits = type(value) is kind or (kind is float and type(value) is int)
         if not fits:
-            raise UserError(f"{where}: key {key} is {short(repr(value))}, wanted a {kind.__name__}")
+            raise UserError(f"{where}: key {key} is {short(repr(value))}, expected a {kind.__name__}")
         if kind is float and not (math.isfinite(value) if type(value) is float else abs(value) < 1e300):
             raise UserError(f"{where}: key {key} is {short(repr(value))}, expected a finite number")
 
@@ -174,7 +174,7 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
         checked_name(kind, name)
         if not isinstance(items, list) or not items or len(set(map(str, items))) != len(items):
             raise UserError(
-                f"{where}: {kind} {name} is {short(repr(items))}, wanted a list of at least one {element}, "
+                f"{where}: {kind} {name} is {short(repr(items))}, expected a list of at least one {element}, "
                 "each once"
             )
         _check_list(where, f"{kind}s.{name}", items, str)
@@ -187,20 +187,22 @@ def _check_list(where: str, key: str, values: list[Any], kind: type) -> None:
     for value in values:
         if type(value) is not kind:
             raise UserError(
-                f"{where}: key {key} holds {short(repr(value))}, wanted each to be a {kind.__name__}"
+                f"{where}: key {key} holds {short(repr(value))}, expected each to be a {kind.__name__}"
             )
 
 
 def _check_sense(where: str, spec: DatasetSpec) -> None:
     borders = spec.fold_borders
     if spec.modality not in MODALITIES:
-        raise UserError(f"{where}: key modality is {spec.modality!r}, wanted one of {', '.join(MODALITIES)}")
+        raise UserError(
+            f"{where}: key modality is {spec.modality!r}, expected one of {', '.join(MODALITIES)}"
+        )
     if spec.region not in REGIONS:
-        raise UserError(f"{where}: key region is {spec.region!r}, wanted one of {', '.join(REGIONS)}")
+        raise UserError(f"{where}: key region is {spec.region!r}, expected one of {', '.join(REGIONS)}")
     values = list(spec.classes.values())
     if not values or len(set(values)) != len(values) or min(values) < 1 or max(values) > 255:
         raise UserError(
-            f"{where}: key classes gives values [{listed(values)}], wanted distinct ones from 1 to 255"
+            f"{where}: key classes gives values [{listed(values)}], expected distinct ones from 1 to 255"
         )
     if len(set(spec.tested)) != len(spec.tested):
         raise UserError(f"{where}: key tested is {listed(spec.tested)}, expected each class once")
@@ -218,13 +220,13 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         for scan in scans:
             if owners.setdefault(scan, patient) != patient:
                 raise UserError(
-                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, wanted one"
+                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, expected one"
                 )
             if spec.scans and scan not in spec.scans:
                 raise UserError(f"{where}: patient {patient}: {unknown_name('scan', scan, spec.scans)}")
     if len(borders) < 2 or borders[0] != 0 or any(b <= a for a, b in pairwise(borders)):
         raise UserError(
-            f"{where}: key fold_borders is [{listed(borders)}], wanted 0 first, then ascending numbers"
+            f"{where}: key fold_borders is [{listed(borders)}], expected 0 first, then ascending numbers"
         )
     if spec.scans and borders[-1] != len(spec.scans):
         raise UserError(
@@ -233,10 +235,10 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         )
     if not 8 <= spec.image_size <= MOST_SIZE or spec.image_size % 8:
         raise UserError(
-            f"{where}: key image_size is {short(spec.image_size)}, wanted a multiple of 8 up to {MOST_SIZE}"
+            f"{where}: key image_size is {short(spec.image_size)}, expected a multiple of 8 up to {MOST_SIZE}"
         )
     if not 1 <= spec.superpixel_min_size <= MOST_SIZE**2:
         raise UserError(
-            f"{where}: key superpixel_min_size is {short(spec.superpixel_min_size)}, wanted 1 or more, up to "
-            f"{MOST_SIZE**2}"
+            f"{where}: key superpixel_min_size is {short(spec.superpixel_min_size)}, expected 1 or more, up "
+            f"to {MOST_SIZE**2}"
         )

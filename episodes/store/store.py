@@ -167,7 +167,7 @@ def read_index(path: Path, *, has_seal: bool = True) -> dict[str, Any]:
     content = read_json(file, REMAKE)
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
-        raise UserError(f"{file} has schema {schema!r}, wanted {SCHEMA}; {REMAKE}")
+        raise UserError(f"{file} has schema {schema!r}, expected {SCHEMA}; {REMAKE}")
     plain: dict[str, Any] = check_seal(content, str(file), REMAKE) if has_seal else content
     return plain
 

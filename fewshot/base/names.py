@@ -18,7 +18,7 @@ def checked_name(kind: str, name: str) -> str:
     """Return `name` if it can be a file name and a table entry, else raise `UserError`."""
     if not is_name(name):
         raise UserError(
-            f"{kind} {name!r} is not a usable name: wanted a letter or digit, then up to 63 of letters, "
+            f"{kind} {name!r} is not a usable name: expected a letter or digit, then up to 63 of letters, "
             "digits, '.', '_' or '-'; rename it"
         )
     return name

@@ -34,12 +34,13 @@ class Support:
 
         if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != torch.float32:
             raise ValueError(
-                f"support images are {tuple(self.images.shape)} {self.images.dtype}, wanted (S,1,H,W) float32"
+                f"support images are {tuple(self.images.shape)} {self.images.dtype}, expected (S,1,H,W) "
+                "float32"
             )
         wanted = (self.images.shape[0], *self.images.shape[2:])
         if tuple(self.masks.shape) != wanted or self.masks.dtype != torch.bool:
             raise ValueError(
-                f"support masks are {tuple(self.masks.shape)} {self.masks.dtype}, wanted {wanted} bool"
+                f"support masks are {tuple(self.masks.shape)} {self.masks.dtype}, expected {wanted} bool"
             )
 
 

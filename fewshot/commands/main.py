@@ -120,7 +120,7 @@ def _check_siblings() -> None:
         place = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
         if place != home / name:
             raise UserError(
-                f"package {name!r} was found at {place}, wanted {home / name}; run from another folder or "
+                f"package {name!r} was found at {place}, expected {home / name}; run from another folder or "
                 "remove the package that hides it"
             )
 

@@ -70,7 +70,7 @@ def _found(destination: Path, spec: DatasetSpec, slices: int | None) -> Store:
     store = Store.open(destination)
     if not same_phantoms(store, spec, slices):
         raise UserError(
-            f"{destination} holds other phantoms (size {store.spec.image_size}), wanted size "
+            f"{destination} holds other phantoms (size {store.spec.image_size}), expected size "
             f"{spec.image_size} and --phantom-slices as typed; use --overwrite to replace them, or "
             "another --work folder"
         )

@@ -30,7 +30,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            raise UserError(f"--option {pair!r}: wanted name=value")
+            raise UserError(f"--option {pair!r}: expected name=value")
         if name in options:
             raise UserError(f"--option {name}: given twice ({options[name]!r} and {value!r}); keep one")
         options[name] = value
@@ -43,7 +43,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     numbers = {int(part) for part in parts if _is_number(part)}
     if len(numbers) < len(parts):
         raise UserError(
-            f"--seeds {short(repr(text))}: wanted different whole numbers with commas, such as 0,1,2"
+            f"--seeds {short(repr(text))}: expected different whole numbers with commas, such as 0,1,2"
         )
     return tuple(int(part) for part in parts)
 
@@ -54,7 +54,7 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
         return None
     first, separator, last = text.partition(":")
     if not separator or not _is_number(first) or not _is_number(last):
-        raise UserError(f"--slices {short(repr(text))}: wanted A:B, two slice numbers from 0 such as 4:17")
+        raise UserError(f"--slices {short(repr(text))}: expected A:B, two slice numbers from 0 such as 4:17")
     return int(first), int(last)
 
 
@@ -136,7 +136,7 @@ def model_folder(work: Path, beginning: str) -> Path:
     if len(folders) != 1:
         names = listed(folder.name for folder in folders) or "no key"
         raise UserError(
-            f"model {short(repr(beginning))}: {names} under {work / 'models'}; wanted exactly one key; "
+            f"model {short(repr(beginning))}: {names} under {work / 'models'}; expected exactly one key; "
             "see fewshot list models"
         )
     return folders[0]
@@ -148,7 +148,7 @@ def choose_device(name: str) -> torch.device:
 
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UserError(f"--device {name!r}: wanted auto, cpu, cuda, or one of several as cuda:1")
+        raise UserError(f"--device {name!r}: expected auto, cpu, cuda, or one of several as cuda:1")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no GPU here; use --device cpu")
     if kind == "auto":
@@ -165,7 +165,7 @@ def choose_device(name: str) -> torch.device:
 def choose_batch(batch: int, device: torch.device) -> int:
     """Return how many slices to encode at once: 64 on a GPU; 2 on a CPU, where small batches are fastest."""
     if batch < 0:
-        raise UserError(f"--batch {batch}: wanted 1 or more, or 0 to choose by device")
+        raise UserError(f"--batch {batch}: expected 1 or more, or 0 to choose by device")
     return batch or (64 if device.type == "cuda" else 2)
 
 

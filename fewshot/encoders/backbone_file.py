@@ -96,7 +96,7 @@ def from_json(entry: Any, where: Path) -> Pretraining:
         or not isinstance(entry["steps"], int)
     ):
         raise UserError(
-            f"{where}: its entry `pretraining` is damaged or of another version, wanted "
+            f"{where}: its entry `pretraining` is damaged or of another version, expected "
             f"{', '.join(sorted(names))}; make the backbone again"
         )
     return Pretraining(**{**entry, "images": tuple(entry["images"])})

@@ -97,7 +97,7 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     name_of_encoder, backbone = getattr(encoder, "name", None), getattr(encoder, "backbone", None)
     if not isinstance(name_of_encoder, str) or not isinstance(backbone, nn.Module):
         raise UserError(
-            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, wanted "
+            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, expected "
             "for every start but --weights random; give it both, or ask for random"
         )
     path = weights_file(weights, name_of_encoder, folder)
@@ -140,7 +140,7 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     path = folder / known[weights]
     if not path.is_file():
         raise UserError(
-            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{path.name} (sha256 begins "
+            f"no {weights} weights for {encoder}: expected {path}; download {URL}{path.name} (sha256 begins "
             f"with {path.stem.rpartition('-')[2]}) into {folder}, or ask for --weights random"
         )
     return path
@@ -243,8 +243,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise _not_a_checkpoint(path) from error
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(
-            f"checkpoint {path} holds a {type(content).__name__}, wanted a dictionary of names and tensors; "
-            "save a state_dict"
+            f"checkpoint {path} holds a {type(content).__name__}, expected a dictionary of names and "
+            "tensors; save a state_dict"
         )
     return dict(content)
 
@@ -329,7 +329,7 @@ def _check_encoder(content: Mapping[str, Any], path: Path, encoder: str) -> None
     made_for = about.get("encoder") if isinstance(about, Mapping) else None
     if made_for not in (None, encoder):
         raise UserError(
-            f"{path} holds a backbone of {made_for}, wanted one of {encoder}; use --encoder {made_for}, or "
+            f"{path} holds a backbone of {made_for}, expected one of {encoder}; use --encoder {made_for}, or "
             "give another file"
         )
 
@@ -339,7 +339,7 @@ def _check_known(path: Path, sha256: str) -> None:
     prefix = path.stem.rpartition("-")[2]
     if not sha256.startswith(prefix):
         raise UserError(
-            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
+            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, expected "
             f"{prefix}; download {URL}{path.name} again"
         )
 
@@ -375,7 +375,7 @@ def _load_strictly(
     faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
     if faults:
         raise UserError(
-            f"checkpoint {path} does not fit: {'; '.join(faults)}; wanted every one of the model's "
+            f"checkpoint {path} does not fit: {'; '.join(faults)}; expected every one of the model's "
             f"{len(wanted)} names and no other: choose the encoder and method it was made for"
         )
     check_finite(state, f"checkpoint {path}", "give another file, or train again")

@@ -99,7 +99,7 @@ def train(
     """
     check_precision(precision)
     if checkpoint_every < 1:
-        raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
+        raise UserError(f"checkpoint_every is {checkpoint_every}, expected at least 1 step")
     folder.mkdir(parents=True, exist_ok=True)
     learner.to(device)
     if channels_last:
@@ -180,7 +180,7 @@ class _Run:
                 if snapshot and log is not None:
                     self._snapshot()
             if self.at.step != steps:
-                raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
+                raise ValueError(f"the episodes ended after step {self.at.step}, expected {steps}")
             if log is not None:
                 self._save(log)
 
@@ -239,7 +239,7 @@ class _Run:
         if state["identity"] != self._identity:
             theirs, ours = _differing(state["identity"], self._identity)
             raise UserError(
-                f"{path} belongs to a training with {theirs}, wanted {ours}; use another folder, or delete "
+                f"{path} belongs to a training with {theirs}, expected {ours}; use another folder, or delete "
                 "it to train anew"
             )
         wanted = {name: value.shape for name, value in self._learner.state_dict().items()}
@@ -298,7 +298,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{error}; or delete {path} to train anew") from error
     if state.keys() != CHECKPOINT_KEYS:
         raise UserError(
-            f"{path} is not a training checkpoint (wanted the entries {', '.join(sorted(CHECKPOINT_KEYS))}); "
-            "delete it to train anew"
+            f"{path} is not a training checkpoint (expected the entries "
+            f"{', '.join(sorted(CHECKPOINT_KEYS))}); delete it to train anew"
         )
     return state

@@ -91,8 +91,8 @@ def _folder(path: Path, name: str, work: Path) -> Path:
     if len(fitting) != 1:
         names = ", ".join(folder.name for folder in fitting) or "none"
         raise UserError(
-            f"checkpoint {name!r}: no such file, and {names} under {work / 'models'}; wanted a file, a model "
-            "folder, or the beginning of exactly one key"
+            f"checkpoint {name!r}: no such file, and {names} under {work / 'models'}; expected a file, a "
+            "model folder, or the beginning of exactly one key"
         )
     return fitting[0]
 

@@ -64,7 +64,7 @@ def read_segmentation_input(
 def _class_value(path: Path, values: Iterable[float], value: int | None) -> int:
     held = list(values)
     if not held:
-        raise UserError(f"{path} holds only 0, wanted voxels of the class; annotate at least one slice")
+        raise UserError(f"{path} holds only 0, expected voxels of the class; annotate at least one slice")
     names = listed(f"{found:.10g}" for found in held)
     if value is None and len(held) > 1:
         raise UserError(f"{path} holds the values {names}; say with --label which one is the class")
@@ -73,7 +73,7 @@ def _class_value(path: Path, values: Iterable[float], value: int | None) -> int:
         raise UserError(f"{path} holds no voxel of value {chosen}, only {names}; give one of these")
     if chosen != int(chosen):
         raise UserError(
-            f"{path} holds the value {chosen:.17g}, wanted whole numbers; write a mask of integers"
+            f"{path} holds the value {chosen:.17g}, expected whole numbers; write a mask of integers"
         )
     return int(chosen)
 

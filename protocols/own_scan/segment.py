@@ -169,7 +169,7 @@ def _prepare(
             how = "prepare it with padding" if prepared else "a CT of 512 x 512 pixels gives enough"
             raise UserError(
                 f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels"
-                f"{'' if prepared else ' after preparation'}, wanted at least {model.image_size} x "
+                f"{'' if prepared else ' after preparation'}, expected at least {model.image_size} x "
                 f"{model.image_size}; {how}"
             )
     return volumes

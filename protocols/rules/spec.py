@@ -121,7 +121,7 @@ class Protocol:
                     why = "among its queries" if position < borders[-1] else "no scan of the dataset"
                     raise UserError(
                         f"{self.where}: key supports.{dataset.name} holds position {position} for fold "
-                        f"{fold}, which is {why}; wanted 0..{borders[-1] - 1} without {start}..{stop - 1}"
+                        f"{fold}, which is {why}; expected 0..{borders[-1] - 1} without {start}..{stop - 1}"
                     )
         return borders
 
@@ -187,7 +187,7 @@ def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
     try:
         folds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise UserError(f"--folds {text!r}: wanted `all` or numbers with commas such as 0,1") from None
+        raise UserError(f"--folds {text!r}: expected `all` or numbers with commas such as 0,1") from None
     for fold in folds:
         if not 0 <= fold < count:
             raise UserError(f"--folds {text!r}: no fold {fold}; this dataset has folds 0 to {count - 1}")
@@ -203,14 +203,14 @@ def _parse(path: Path) -> Protocol:
     training.only(*TRAINING)
     name = table.name("name")
     if path.stem != name:
-        table.fail("name", f"is {name!r}, wanted the file's name {path.stem!r}")
+        table.fail("name", f"is {name!r}, expected the file's name {path.stem!r}")
     exclusion = training.choice("exclusion", EXCLUSIONS)
     support_scan = evaluation.choice("support_scan", SUPPORT_SCANS)
     if (support_scan == "listed") != ("supports" in content):
         evaluation.fail(
             "support_scan",
             f"is {support_scan!r}, but [supports] is {'there' if 'supports' in content else 'missing'}; "
-            'wanted both "listed" and [supports], or neither',
+            'expected both "listed" and [supports], or neither',
         )
     protocol = Protocol(
         name=name,

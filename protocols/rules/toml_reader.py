@@ -43,21 +43,21 @@ class RuleTable:
         """Return an integer of at least 1."""
         value = self.content[key]
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
-            self.fail(key, f"is {short(repr(value))}, wanted an integer of at least 1, up to {MOST}")
+            self.fail(key, f"is {short(repr(value))}, expected an integer of at least 1, up to {MOST}")
         return value
 
     def flag(self, key: str, usual: bool) -> bool:
         """Return true or false; `usual` if the key is missing."""
         value = self.content.get(key, usual)
         if not isinstance(value, bool):
-            self.fail(key, f"is {value!r}, wanted true or false")
+            self.fail(key, f"is {value!r}, expected true or false")
         return value
 
     def text(self, key: str) -> str:
         """Return a text that is not empty."""
         value = self.content[key]
         if not isinstance(value, str) or not value:
-            self.fail(key, f"is {value!r}, wanted a text")
+            self.fail(key, f"is {value!r}, expected a text")
         return value
 
     def name(self, key: str) -> str:
@@ -72,9 +72,9 @@ class RuleTable:
             or not value
             or not all(isinstance(text, str) and text for text in value)
         ):
-            self.fail(key, f"is {value!r}, wanted a list of texts")
+            self.fail(key, f"is {value!r}, expected a list of texts")
         if len(set(value)) != len(value):
-            self.fail(key, f"is {value!r}, wanted every entry once")
+            self.fail(key, f"is {value!r}, expected every entry once")
         return tuple(value)
 
     def choice(self, key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ class RuleTable:
         """Return a table that is not empty."""
         value = self.content[key]
         if not isinstance(value, dict) or not value:
-            self.fail(key, f"is {value!r}, wanted a table [{self.prefix}{key}] with entries")
+            self.fail(key, f"is {value!r}, expected a table [{self.prefix}{key}] with entries")
         return RuleTable(self.path, f"{self.prefix}{key}.", value)
 
     def _full(self, *keys: Sequence[str]) -> list[str]:
@@ -102,13 +102,13 @@ def read_fractions(table: RuleTable) -> tuple[float, ...]:
         try:
             fraction = Fraction(text if FRACTION.fullmatch(text) else "none")
         except (ValueError, ZeroDivisionError):
-            table.fail("support_fractions", f'holds {text!r}, wanted fractions such as "1/6"')
+            table.fail("support_fractions", f'holds {text!r}, expected fractions such as "1/6"')
         if not 0 <= fraction < 1:
-            table.fail("support_fractions", f"holds {text!r}, wanted fractions from 0 to below 1")
+            table.fail("support_fractions", f"holds {text!r}, expected fractions from 0 to below 1")
         found.append(fraction.numerator / fraction.denominator)
     if found != sorted(set(found)):
         table.fail(
-            "support_fractions", f"is {table.content['support_fractions']!r}, wanted ascending fractions"
+            "support_fractions", f"is {table.content['support_fractions']!r}, expected ascending fractions"
         )
     return tuple(found)
 
@@ -136,7 +136,7 @@ def read_published(table: RuleTable) -> dict[str, tuple[int, ...]]:
         if not isinstance(settings, list) or any(
             type(setting) is not int or setting not in (1, 2) for setting in settings
         ):
-            table.fail(group, f"is {settings!r}, wanted a list of settings such as [1]")
+            table.fail(group, f"is {settings!r}, expected a list of settings such as [1]")
     return {group: tuple(settings) for group, settings in table.content.items()}
 
 
@@ -148,7 +148,7 @@ def read_supports(table: RuleTable) -> tuple[tuple[str, tuple[tuple[int, ...], .
             and all(type(place) is int and 0 <= place <= MOST for place in positions)
             for positions in folds
         ):  # fmt: skip
-            table.fail(dataset, f"is {folds!r}, wanted for every fold a list of positions, each once")
+            table.fail(dataset, f"is {folds!r}, expected for every fold a list of positions, each once")
     return tuple((name, tuple(map(tuple, folds))) for name, folds in table.content.items())
 
 
@@ -164,11 +164,11 @@ def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
         )
         if not pairs or not folds:
             table.fail(
-                dataset, f"is {folds!r}, wanted [start, stop] positions of each fold, stop not included"
+                dataset, f"is {folds!r}, expected [start, stop] positions of each fold, stop not included"
             )
         for number, (start, stop) in enumerate(folds):
             if not 0 <= start < stop:
-                table.fail(dataset, f"holds fold {number} {[start, stop]}, wanted 0 <= start < stop")
+                table.fail(dataset, f"holds fold {number} {[start, stop]}, expected 0 <= start < stop")
         for number, (before, after) in enumerate(pairwise(folds), start=1):
             if after[0] < before[1]:
                 table.fail(dataset, f"holds fold {number} {after}, which overlaps fold {number - 1} {before}")
@@ -178,6 +178,6 @@ def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
                     f"holds fold {number} {after}, which leaves a gap after fold {number - 1} {before}",
                 )
         if folds[0][0] != 0:
-            table.fail(dataset, f"begins with fold {folds[0]}, wanted position 0 first")
+            table.fail(dataset, f"begins with fold {folds[0]}, expected position 0 first")
         found.append((dataset, (0, *(stop for _start, stop in folds))))
     return tuple(found)

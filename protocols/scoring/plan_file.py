@@ -63,7 +63,7 @@ def read_plan_file(path: Path) -> PlanFile:
         ) from None
     if len(about) != 1:
         raise UserError(
-            f"{path} holds plans of {len(about)} datasets and settings, wanted exactly one; write it again "
+            f"{path} holds plans of {len(about)} datasets and settings, expected exactly one; write it again "
             "with fewshot plan --out"
         )
     ((dataset, dataset_hash, setting, shots, parts),) = about

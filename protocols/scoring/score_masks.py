@@ -203,8 +203,8 @@ def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
     wanted = stored.image.shape
     if array.shape != wanted:
         raise UserError(
-            f"{path} has shape {array.shape} (z,y,x), wanted {wanted}, that of scan {scan} in {store.path}; "
-            "predict on the prepared volumes, uncut"
+            f"{path} has shape {array.shape} (z,y,x), expected {wanted}, that of scan {scan} in "
+            f"{store.path}; predict on the prepared volumes, uncut"
         )
     difference = grid_difference(grid, stored)
     if difference is not None:
@@ -215,8 +215,8 @@ def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
     strange = np.setdiff1d(np.unique(array), (0, 1))
     if strange.size:
         raise UserError(
-            f"{path} holds the value {float(strange[0]):.17g}, wanted only 0 and 1; write one mask per class "
-            "and cut probabilities at 0.5"
+            f"{path} holds the value {float(strange[0]):.17g}, expected only 0 and 1; write one mask per "
+            "class and cut probabilities at 0.5"
         )
     inside: NDArray[np.bool_] = array == 1
     return inside

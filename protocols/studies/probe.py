@@ -115,7 +115,7 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
     """
     for flag, value in (("--neighbours", request.neighbours), ("--cells", request.cells)):
         if value < 1:
-            raise UserError(f"{flag} {value}: wanted 1 or more")
+            raise UserError(f"{flag} {value}: expected 1 or more")
     if BACKGROUND in request.store.spec.tested:
         raise UserError(
             f"{request.store.spec.name} tests a class called {BACKGROUND!r}; give it another name"
@@ -207,7 +207,7 @@ def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
     if not all(counts):
         raise UserError(
             f"fold {cells.fold} of {request.store.spec.name}: no cell of the training scans shows "
-            f"{names[counts.index(0)]} in more than half of its pixels, wanted one or more of every tested "
+            f"{names[counts.index(0)]} in more than half of its pixels, expected one or more of every tested "
             "class; choose another fold, or prepare the dataset without that class among the tested"
         )
     each = min(request.cells, *counts)

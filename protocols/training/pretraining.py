@@ -114,8 +114,8 @@ def ensure_pretrained(
         )
     if recipe.batch // together.size * recipe.cells < 2:
         raise UserError(
-            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, wanted two "
-            f"or more; give a batch of {2 * together.size} or a larger size"
+            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, expected "
+            f"two or more; give a batch of {2 * together.size} or a larger size"
         )
     if recipe.queue > len(pictures) and together.rank == 0:
         LOG.warning(

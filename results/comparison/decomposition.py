@@ -37,8 +37,8 @@ def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
             for row in fitting or rows
         )
         raise UserError(
-            f"{text!r} fits {len(fitting)} configurations, wanted one: give METHOD@PROTOCOL or the beginning "
-            f"of a configuration's id, which tables print; known: {listed or 'none'}"
+            f"{text!r} fits {len(fitting)} configurations, expected one: give METHOD@PROTOCOL or the "
+            f"beginning of a configuration's id, which tables print; known: {listed or 'none'}"
         )
     return fitting[0]
 
@@ -51,7 +51,7 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
         rows: all rows, among which to look for the third corners.
 
     Returns:
-        Dice in percent, differences in percentage points. `wanted` names the missing corners. `interval` is
+        Dice in percent, differences in percentage points. `missing` names the missing corners. `interval` is
         the 95 % t interval of B - A over folds; its level is None with one seed.
 
     Raises:
@@ -74,7 +74,7 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
     result: Json = {
         "a": _about(a, first), "b": _about(b, last), "difference": last - first, "interval": _interval(a, b),
         "protocol": None,
-        "method": None, "interaction": None, "corners": [], "wanted": [],
+        "method": None, "interaction": None, "corners": [], "missing": [],
     }  # fmt: skip
     if _rules(a) == _rules(b) or _method(a) == _method(b):
         same_rules = _rules(a) == _rules(b)
@@ -85,7 +85,7 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
     for number, (corner, row, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
         if corner is None:
             missing = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
-            result["wanted"].append(missing)
+            result["missing"].append(missing)
             continue
         middle = _number(corner, "the corner")
         result["corners"].append(_about(corner, middle))
@@ -105,7 +105,7 @@ def comparison_text(result: Json) -> str:
     lines += [f"corner  {_line(corner)}" for corner in result["corners"]]
     lines.append(f"B - A = {result['difference']:+.2f} percentage points of Dice{_interval_text(result)}")
     if result["protocol"] is None:
-        lines.append(f"  no split: it needs records of {' or of '.join(result['wanted'])}")
+        lines.append(f"  no split: it needs records of {' or of '.join(result['missing'])}")
         return "\n".join(lines)
     lines += [f"  protocol {result['protocol']:+.2f}", f"  method   {result['method']:+.2f}"]
     if result["interaction"] is not None:
@@ -114,7 +114,7 @@ def comparison_text(result: Json) -> str:
             f"{result['interaction']:+.2f} larger under B's protocol"
         )
     elif result["corners"]:
-        lines.append(f"  one split only; the other needs records of {result['wanted'][0]}")
+        lines.append(f"  one split only; the other needs records of {result['missing'][0]}")
     return "\n".join(lines)
 
 

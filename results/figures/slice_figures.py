@@ -80,7 +80,7 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
         stem: path of the files without suffix.
     """
     if not 1 <= len(curves) <= MOST:
-        raise ValueError(f"{len(curves)} methods, wanted 1 to {MOST}")
+        raise ValueError(f"{len(curves)} methods, expected 1 to {MOST}")
     classes = list(dict.fromkeys(name for of_one in curves.values() for name in of_one))
     with style():
         figure = Figure(figsize=(1.2 + 3.0 * len(classes), 4.0), layout="constrained")

@@ -61,11 +61,11 @@ def surface_scores(
         ValueError: the shapes differ, a mask is empty, or spacing or tolerance is not valid.
     """
     if prediction.shape != truth.shape or prediction.ndim != 3:
-        raise ValueError(f"prediction is {prediction.shape}, truth {truth.shape}; wanted one shape (Z,H,W)")
+        raise ValueError(f"prediction is {prediction.shape}, truth {truth.shape}; expected one shape (Z,H,W)")
     if not prediction.any() or not truth.any():
         raise ValueError("a mask is empty; its surface is undefined")
     if not all(spacing > 0 for spacing in spacing_mm) or not tolerance_mm >= 0:
-        raise ValueError(f"spacing {spacing_mm}, tolerance {tolerance_mm}; wanted positive millimetres")
+        raise ValueError(f"spacing {spacing_mm}, tolerance {tolerance_mm}; expected positive millimetres")
     import torch
 
     with warnings.catch_warnings():

@@ -59,7 +59,7 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
                 continue
             where = next(_marked_up(record.to_json()), None)
             if where is not None:
-                faults.append(f"{source}: {where} holds markup or control characters, wanted plain text")
+                faults.append(f"{source}: {where} holds markup or control characters, expected plain text")
                 continue
             found.append((source, record))
             if path.suffix == ".json":

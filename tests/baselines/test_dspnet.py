@@ -290,7 +290,7 @@ def test_an_encoder_must_tell_its_channels() -> None:
 
 def test_another_stride_is_one_clear_line() -> None:
     features, mask = noise(1, 6, 64, 64), disc(120, 130, 60)[None]
-    with pytest.raises(UserError, match="feature map of 64 x 64 for slices of 256 x 256, wanted 32 x 32"):
+    with pytest.raises(UserError, match="feature map of 64 x 64 for slices of 256 x 256, expected 32 x 32"):
         asked(learner(), features, mask, features)
 
 

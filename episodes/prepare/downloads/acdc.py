@@ -38,7 +38,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     missing = [scan for scan in spec.scans if scan not in found]
     if missing:
         raise UserError(
-            f"{folder} holds no folder patient{int(missing[0]):03d}, wanted those of {len(spec.scans)} "
+            f"{folder} holds no folder patient{int(missing[0]):03d}, expected those of {len(spec.scans)} "
             f"patients, {len(missing)} are missing; complete the download"
         )
     return {scan: _raw_scan(scan, *_end_diastolic(found[scan]), spec) for scan in spec.scans}
@@ -49,7 +49,7 @@ def end_diastolic_frame(info: Path) -> int:
     text = read_text(info, "expected a line `ED: number`: fetch it again")
     frames = [match[1] for line in text.splitlines() if (match := FRAME.fullmatch(line.strip()))]
     if len(frames) != 1:
-        raise UserError(f"{info} has {len(frames)} lines `ED: number`, wanted one; fetch it again")
+        raise UserError(f"{info} has {len(frames)} lines `ED: number`, expected one; fetch it again")
     return int(frames[0])
 
 
@@ -60,7 +60,7 @@ def rescaled(image: NiftiImage) -> NiftiImage:
     """
     low, high = float(image.array.min()), float(np.percentile(image.array, PERCENTILE))
     if not low < high:
-        raise UserError(f"{image.path}: 99 % of its voxels are {low:g}; wanted an image, fetch it again")
+        raise UserError(f"{image.path}: 99 % of its voxels are {low:g}; expected an image, fetch it again")
     share = (image.array.astype(np.float64) - low) / (high - low)
     return replace(image, array=np.rint(np.clip(share, 0, 1) * TOP).astype(np.uint16))
 
@@ -100,6 +100,6 @@ def _one_of(folder: Path, stem: str) -> Path:
     files = [folder / f"{stem}{ending}" for ending in (".nii.gz", ".nii")]
     found = [path for path in files if path.is_symlink() or path.exists()]
     if len(found) != 1:
-        raise UserError(f"{folder} holds {len(found)} of {files[0].name} and {files[1].name}, wanted one")
+        raise UserError(f"{folder} holds {len(found)} of {files[0].name} and {files[1].name}, expected one")
     check_file(found[0], "complete the download")
     return found[0]

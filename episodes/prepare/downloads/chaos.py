@@ -103,7 +103,7 @@ def read_pair(
     masks = {_number(path): path for path in labels}
     if len(labels) != len(images):
         raise UserError(
-            f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, wanted {len(images)} as there are "
+            f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, expected {len(images)} as there are "
             "DICOM slices; complete the download"
         )
     values = {0: 0} | {png: spec.classes[name] for name, png in PNG_VALUES.items() if name in spec.classes}
@@ -123,7 +123,7 @@ def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray
     picture = read_picture(path)
     if picture.shape != shape:
         raise UserError(
-            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, wanted {shape[0]} x {shape[1]} as "
+            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, expected {shape[0]} x {shape[1]} as "
             "its DICOM slice has; fetch both again"
         )
     mask = np.zeros(picture.shape, dtype=np.uint8)
@@ -152,5 +152,5 @@ def _back_to_front(volume: NiftiImage) -> NiftiImage:
 def _number(path: Path) -> int:
     numbers = LAST_NUMBER.findall(path.stem)
     if not numbers:
-        raise UserError(f"{path}: the name holds no slice number; wanted e.g. IMG-0001-00012")
+        raise UserError(f"{path}: the name holds no slice number; expected e.g. IMG-0001-00012")
     return int(numbers[-1])

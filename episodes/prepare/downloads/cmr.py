@@ -42,7 +42,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
         missing = [scan for scan in spec.scans if scan not in found[kind]]
         if missing:
             raise UserError(
-                f"{folder} holds no patient{missing[0]}{ending}.nii.gz, wanted those of {len(spec.scans)} "
+                f"{folder} holds no patient{missing[0]}{ending}.nii.gz, expected those of {len(spec.scans)} "
                 f"patients, {len(missing)} are missing; complete the download"
             )
     return {scan: _raw_scan(scan, found[False][scan], found[True][scan], spec) for scan in spec.scans}
@@ -67,7 +67,7 @@ def remapped(label: NiftiImage, spec: DatasetSpec) -> NiftiImage:
         known = ", ".join(f"{value} {name}" for value, name in VALUES.items())
         texts = listed((f"{value:.10g}" for value in values), 10)
         raise UserError(
-            f"{label.path} holds the values {texts}, wanted only 0 and {known}; check that it is a manual "
+            f"{label.path} holds the values {texts}, expected only 0 and {known}; check that it is a manual "
             "segmentation of MS-CMRSeg"
         )
     array = np.zeros(label.array.shape, dtype=np.uint8)

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.base.locks import locked
 
     if args.workers < 0:
-        raise UserError(f"--workers {args.workers}: wanted 1 or more, or 0 for one per core")
+        raise UserError(f"--workers {args.workers}: expected 1 or more, or 0 for one per core")
     if args.spec is None and args.dataset in KINDS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:

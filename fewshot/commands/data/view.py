@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     first, last = shared.parse_slices(args.slices) or (0, depth - 1)
     if not first <= last < depth:
         raise UserError(
-            f"--slices {args.slices}: wanted A no larger than B; scan {args.scan} has slices 0 to {depth - 1}"
+            f"--slices {args.slices}: expected A no larger than B; scan {args.scan} has slices 0 to "
+            f"{depth - 1}"
         )
     slices = spread_out(range(first, last + 1))
     out = args.out or args.work / "figures" / f"{store.spec.name}_{args.scan}.png"

@@ -98,8 +98,8 @@ def class_name(name: str) -> str:
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 40 or keyword.iskeyword(name):
         raise UserError(
-            f"{name!r} is not a usable name: wanted a Python module's, lower-case letters, digits and single "
-            "underscores, at most 40, such as my_method"
+            f"{name!r} is not a usable name: expected a Python module's, lower-case letters, digits and "
+            "single underscores, at most 40, such as my_method"
         )
     if name.startswith("test_"):
         raise UserError(f"{name!r} would be taken for a test; leave out test_")

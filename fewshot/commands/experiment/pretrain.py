@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.pretraining import Stage1, ensure_pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
-        remedy = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
+        remedy = "expected {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
         raise UserError(f"--out {args.out}: {remedy}")
     base = RECIPES[args.recipe]
     recipe = options_from(type(base), shared.parse_options(args.option), base)

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.method_config import build_method_config
 
     if not args.out.name.endswith((".nii", ".nii.gz")):
-        raise UserError(f"--out {args.out}: wanted a name that ends in .nii.gz or .nii")
+        raise UserError(f"--out {args.out}: expected a name that ends in .nii.gz or .nii")
     if not 8 <= args.image_size <= 4096 or args.image_size % 8:
         raise UserError(f"--image-size {short(args.image_size)}: expected a multiple of 8 up to 4096")
     device = shared.choose_device(args.device)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if len(files) != 1:
         names = ", ".join(path.stem for path in files[:5]) or "no key"
         raise UserError(
-            f"cell {args.cell!r}: {names} under {args.work / 'records'}; wanted exactly one key; "
+            f"cell {args.cell!r}: {names} under {args.work / 'records'}; expected exactly one key; "
             "see fewshot list cells"
         )
     print(draw_cell(args.work, files[0], lambda name: shared.open_store(args.work, name), args.out))

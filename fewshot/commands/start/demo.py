@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from results.tables.fold_tables import render, render_comparison
 
     if args.steps < 1:
-        raise UserError(f"--steps {args.steps}: wanted 1 or more; the untrained encoder is always shown")
+        raise UserError(f"--steps {args.steps}: expected 1 or more; the untrained encoder is always shown")
     started = time.perf_counter()
     request = _request(args)
     methods = _methods(args)

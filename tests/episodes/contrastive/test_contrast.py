@@ -166,7 +166,7 @@ def test_matches_by_hand() -> None:
 
 
 def test_too_few_pictures_and_sizes_that_make_no_sense() -> None:
-    with pytest.raises(UserError, match="ramps has 7 pictures, wanted at least a batch of 8"):
+    with pytest.raises(UserError, match="ramps has 7 pictures, expected at least a batch of 8"):
         ContrastBatches(Ramps(7), batch=8, size=16, seed=0)
     with pytest.raises(UserError, match="batch of 0 pictures"):
         ContrastBatches(Ramps(7), batch=0, size=16, seed=0)

@@ -81,7 +81,7 @@ def test_a_superpixel_has_one_colour_in_every_sheet() -> None:
     [
         (["tiny", "7"], "it holds 0, 1"),
         (["tyni", "0"], "did you mean 'tiny'"),
-        (["tiny", "0", "--slices", "3"], "wanted A:B"),
+        (["tiny", "0", "--slices", "3"], "expected A:B"),
         (["tiny", "0", "--slices", "3:8"], "slices 0 to 7"),
         (["tiny", "0", "--slices", "5:3"], "no larger than B"),
         (["tiny", "0", "--slices", "-1:3"], "--slices"),

@@ -89,7 +89,10 @@ def test_ct_is_clipped_stretched_cut_and_halved() -> None:
     ("array", "complaint"),
     [
         (np.full((2, 512, 512), -1000, np.int16), "scan.nii.gz: every voxel is -125 after clipping"),
-        (np.arange(2 * 64 * 70, dtype=np.int16).reshape(2, 64, 70), "slices of 64 x 70 pixels, wanted more"),
+        (
+            np.arange(2 * 64 * 70, dtype=np.int16).reshape(2, 64, 70),
+            "slices of 64 x 70 pixels, expected more",
+        ),
     ],
 )
 def test_no_ct_is_refused(array: NDArray[np.int16], complaint: str) -> None:

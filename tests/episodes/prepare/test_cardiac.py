@@ -33,7 +33,7 @@ def volume(array: np.ndarray, path: str = "here.nii.gz") -> NiftiImage:
 
 
 @pytest.mark.parametrize(
-    ("row", "size", "wanted", "first"),
+    ("row", "size", "expected", "first"),
     [
         ([1, 2, 3, 4, 5], 3, [2, 3, 4], 1),
         ([1, 2, 3, 4], 3, [1, 2, 3], 0),  # the pixel more is cut at the end
@@ -95,7 +95,7 @@ def _cmr_twice(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (_cmr_value, "patient2_C0_manual.nii.gz holds the values 0, 200, 420, 600, wanted only"),
+        (_cmr_value, "patient2_C0_manual.nii.gz holds the values 0, 200, 420, 600, expected only"),
         (_cmr_twice, "keep one of them"),
         (lambda folder: (folder / "gt" / "patient1_C0_manual.nii.gz").unlink(), "no patient1_C0_manual"),
         (lambda folder: (folder / "images" / "patient2_C0.nii.gz").unlink(), "holds no patient2_C0.nii.gz"),
@@ -166,7 +166,7 @@ def test_info_names_the_frame(tmp_path: Path, text: str, frame: int) -> None:
         (lambda patient: (patient / "Info.cfg").write_text("ED: 7"), "holds 0 of patient002_frame07.nii.gz"),
         (
             lambda patient: (patient / "patient002_frame01_gt.nii.gz").unlink(),
-            "patient002 holds 0 of patient002_frame01_gt.nii.gz and patient002_frame01_gt.nii, wanted one",
+            "patient002 holds 0 of patient002_frame01_gt.nii.gz and patient002_frame01_gt.nii, expected one",
         ),
         (
             lambda patient: write(patient / "patient002_frame01.nii", heart(2)[0]),

@@ -136,10 +136,10 @@ def _empty(folder: Path) -> None:
         (_direction, "label_2.nii.gz has direction (-1, "),
         (_nan, "image_2.nii.gz has 1 voxels that are NaN or infinite"),
         (_value, "label_2.nii.gz holds the unknown label value 9; known: 0 background, 1 liver, 4 spleen"),
-        (_few, "holds 2 scans, too few for the folds of chaost2, wanted 3: 1 are missing (3)"),
+        (_few, "holds 2 scans, too few for the folds of chaost2, expected 3: 1 are missing (3)"),
         (_many, "holds scans that chaost2 does not have (4)"),
         (_twice, "holds image_2.nii and image_2.nii.gz; keep one"),
-        (_small, "image_2.nii.gz has slices of 40 x 49 pixels, wanted at least 48 x 48"),
+        (_small, "image_2.nii.gz has slices of 40 x 49 pixels, expected at least 48 x 48"),
         (_empty, "holds no image_ID.nii.gz"),
     ],
 )  # fmt: skip
@@ -166,7 +166,7 @@ def test_too_few_for_the_folds_of_a_set_without_fixed_ids(folder: Path) -> None:
     [
         (["chaos2", "."], "unknown dataset 'chaos2': did you mean 'chaost2'? known: "),
         (["chaost2", "nowhere"], "nowhere is not a folder"),
-        (["chaost2", ".", "--workers", "-1"], "--workers -1: wanted 1 or more"),
+        (["chaost2", ".", "--workers", "-1"], "--workers -1: expected 1 or more"),
         (["chaost2", ".", "--workers", "two"], "invalid int value: 'two'"),
     ],
 )  # fmt: skip

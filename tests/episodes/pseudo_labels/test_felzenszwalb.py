@@ -181,7 +181,7 @@ def test_differences_of_small_integers_do_not_wrap() -> None:
     ],
 )
 def test_what_is_no_volume_is_refused(volume: np.ndarray, k: float, min_size: int) -> None:
-    with pytest.raises(ValueError, match=r"wanted|not finite"):
+    with pytest.raises(ValueError, match=r"expected|not finite"):
         segment_volume(volume, k, min_size)
 
 

@@ -160,7 +160,7 @@ def test_the_published_shear_fixes_the_corner_and_moves_the_centre() -> None:
     assert down == pytest.approx((math.cos(math.radians(5)) - 1) * 127.5)
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("published", (7.4, 3.0)), ("centred", (3.04, 3.04))])
+@pytest.mark.parametrize(("name", "expected"), [("published", (7.4, 3.0)), ("centred", (3.04, 3.04))])
 def test_how_far_the_centre_moves(
     name: str, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

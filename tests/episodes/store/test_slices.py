@@ -104,7 +104,7 @@ def test_slices_smaller_than_the_input_are_refused() -> None:
     store = fake_store(size=64)
     store.spec.image_size = 80
     reader = SliceReader(store, dataclasses.replace(normalisation(store, "per-scan", ())))
-    with pytest.raises(UserError, match="scan 0 has slices of 65 x 65 pixels, wanted at least 80 x 80"):
+    with pytest.raises(UserError, match="scan 0 has slices of 65 x 65 pixels, expected at least 80 x 80"):
         reader.image(SliceRef("0", 0))
 
 

@@ -178,8 +178,8 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     table = json.loads(file.read_text())
     for content, complaint in (
         ("{", "is damaged"),
-        ("[]", "has schema None, wanted 1"),
-        (json.dumps({**table, "schema": 99}), "has schema 99, wanted 1"),
+        ("[]", "has schema None, expected 1"),
+        (json.dumps({**table, "schema": 99}), "has schema 99, expected 1"),
         (json.dumps({"schema": 1, "hash": ""}), "has no seal"),
         (json.dumps(add_seal({"schema": 1, "hash": ""})), "is damaged"),
     ):

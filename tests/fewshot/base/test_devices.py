@@ -40,10 +40,10 @@ def cells(work: Path) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--device", "gpu"], "--device 'gpu': wanted auto, cpu, cuda, or one of several as cuda:1"),
-        (["--device", "cuda:x"], "--device 'cuda:x': wanted"),
-        (["--device", "cpu:1"], "--device 'cpu:1': wanted"),
-        (["--device", "cpu,"], "--device '': wanted"),
+        (["--device", "gpu"], "--device 'gpu': expected auto, cpu, cuda, or one of several as cuda:1"),
+        (["--device", "cuda:x"], "--device 'cuda:x': expected"),
+        (["--device", "cpu:1"], "--device 'cpu:1': expected"),
+        (["--device", "cpu,"], "--device '': expected"),
         (
             ["--device", "cpu,cpu", "--overwrite"],
             "--overwrite with several devices: each would do every cell again",
@@ -69,7 +69,7 @@ def test_a_gpu_that_is_not_there(work: Path, capsys: pytest.CaptureFixture[str])
 def test_a_command_that_is_done_on_one_device_says_so(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = ["--method", "panet", "--checkpoint", "a.pt", "--device", "cpu,cpu"]
     assert main(["evaluate", "--work", str(work), *ASK, *checkpoint]) == 2
-    assert "--device 'cpu,cpu': wanted auto, cpu, cuda, or one of several" in capsys.readouterr().err
+    assert "--device 'cpu,cpu': expected auto, cpu, cuda, or one of several" in capsys.readouterr().err
 
 
 def test_a_cell_that_another_is_at_is_left_for_the_end(work: Path) -> None:

@@ -160,7 +160,7 @@ def test_a_bad_name_in_a_record_is_refused(place: str, name: str) -> None:
 
     content = copy.deepcopy(CELL)
     PLACES[place](content, name)
-    with pytest.raises(UserError, match="wanted"):
+    with pytest.raises(UserError, match="expected"):
         Record.from_json(content)
 
 

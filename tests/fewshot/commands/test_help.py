@@ -147,7 +147,7 @@ def test_typed_options_win_over_the_file(tmp_path: Path) -> None:
         ("setting = 3", "unknown value of --setting '3'"),
         ("compile = 1", "key compile: found 1, expected true or false"),
         ("option = 'a=1'", "key option: found 'a=1', expected a list of texts"),
-        ("option = ['a']", "--option 'a': wanted name=value"),
+        ("option = ['a']", "--option 'a': expected name=value"),
         ("steps = ", "cannot be read as TOML"),
     ],
 )

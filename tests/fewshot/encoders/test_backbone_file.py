@@ -49,7 +49,7 @@ def test_a_bare_state_dict_inside_a_dictionary_is_accepted(tmp_path: Path) -> No
 
 def test_a_backbone_of_another_depth_is_named(tmp_path: Path) -> None:
     path = backbone_file(tmp_path / "b.pth", ())
-    with pytest.raises(UserError, match="backbone of resnet18, wanted one of resnet50; use --encoder"):
+    with pytest.raises(UserError, match="backbone of resnet18, expected one of resnet50; use --encoder"):
         load_weights(str(path), build_encoder("resnet50", 0), tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_missing_known_file_names_address_prefix_and_folder(name: str, kind: str
 def test_damaged_known_file(encoder: ResNetEncoder, tmp_path: Path) -> None:
     (tmp_path / FILES["resnet18"]["imagenet"]).write_bytes(b"half a file")
     text = error_of(load_weights, "imagenet", encoder, tmp_path)
-    assert "wanted f37072fd" in text and "sha256 begins with" in text and "again" in text
+    assert "expected f37072fd" in text and "sha256 begins with" in text and "again" in text
 
 
 def test_there_is_no_coco_for_resnet18(encoder: ResNetEncoder, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_checkpoint_of_a_data_parallel_wrapper_loads_too(released: State, tmp_
 
 
 @pytest.mark.parametrize(
-    ("change", "wanted"),
+    ("change", "expected"),
     [
         ({"encoder.localconv.weight": None}, "1 missing (encoder.localconv.weight)"),
         ({"encoder.backbone.bn1.num_batches_tracked": None}, "num_batches_tracked)"),

@@ -119,7 +119,7 @@ def test_the_comparison_runs_in_float32_after_a_bf16_encoder() -> None:
 
 @pytest.mark.parametrize("name", ["momentum", "weight_decay"])
 def test_a_recipe_has_no_negative_momentum_or_decay(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name} -0.5.*: wanted 0 or more"):
+    with pytest.raises(UserError, match=f"{name} -0.5.*: expected 0 or more"):
         Recipe(**{name: -0.5})  # type: ignore[arg-type]
 
 

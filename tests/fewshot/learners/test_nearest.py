@@ -99,7 +99,7 @@ def test_points_that_are_not_finite_are_refused(bad: float) -> None:
 
 @pytest.mark.parametrize(("k", "iterations", "restarts"), [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
 def test_numbers_below_one_are_refused(k: int, iterations: int, restarts: int) -> None:
-    with pytest.raises(ValueError, match="wanted 1 or more"):
+    with pytest.raises(ValueError, match="expected 1 or more"):
         k_means(PAIRS, k, iterations=iterations, seed=0, restarts=restarts)
 
 
@@ -123,7 +123,7 @@ def test_nearest_by_hand() -> None:
 
 @pytest.mark.parametrize("k", [0, 5])
 def test_nearest_refuses_more_keys_than_there_are(k: int) -> None:
-    with pytest.raises(ValueError, match="wanted 1 to 4"):
+    with pytest.raises(ValueError, match="expected 1 to 4"):
         nearest(PAIRS, PAIRS, k)
 
 

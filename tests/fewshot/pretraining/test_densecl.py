@@ -120,11 +120,11 @@ def test_nothing_shared_is_no_number() -> None:
     [
         ({"queue": 1000}, "a queue of 1000 keys is no multiple of the batch of 256 pictures; give .* 768"),
         ({"queue": 100}, "give for instance a queue of 256"),
-        ({"batch": 1, "queue": 8}, "batch is 1, wanted 2 or more"),
-        ({"temperature": 0.0}, "temperature 0.0: wanted above 0"),
-        ({"dense_weight": 1.5}, "dense_weight is 1.5, wanted 0 to 1"),
-        ({"momentum": -0.1}, "momentum -0.1 and weight_decay 0.0001: wanted 0 or more"),
-        ({"weight_decay": -1.0}, "weight_decay -1.0: wanted 0 or more"),
+        ({"batch": 1, "queue": 8}, "batch is 1, expected 2 or more"),
+        ({"temperature": 0.0}, "temperature 0.0: expected above 0"),
+        ({"dense_weight": 1.5}, "dense_weight is 1.5, expected 0 to 1"),
+        ({"momentum": -0.1}, "momentum -0.1 and weight_decay 0.0001: expected 0 or more"),
+        ({"weight_decay": -1.0}, "weight_decay -1.0: expected 0 or more"),
     ],
 )
 def test_numbers_that_no_training_can_have(settings: dict[str, float], words: str) -> None:

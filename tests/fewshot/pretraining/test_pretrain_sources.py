@@ -114,7 +114,7 @@ def test_files_of_every_fold_are_what_weights_take(
 @pytest.mark.parametrize(
     ("source", "out", "words"),
     [
-        (["--dataset", "tiny"], "one.pt", "wanted {fold} in the name"),
+        (["--dataset", "tiny"], "one.pt", "expected {fold} in the name"),
         (["--images", "ROCO"], "{fold}.pt", "leave {fold} out"),
     ],
 )

@@ -142,7 +142,7 @@ def test_one_backbone_for_every_fold_of_a_store(tmp_path: Path, capsys: pytest.C
     ("more", "words"),
     [
         (["--option", "queue=10"], "a queue of 10 keys is no multiple of the batch of 4"),
-        (["--option", "batch=16", "--option", "queue=16"], "12 pictures, wanted at least a batch of 16"),
+        (["--option", "batch=16", "--option", "queue=16"], "12 pictures, expected at least a batch of 16"),
         (["--folds", "0"], "--folds is for --dataset"),
         (["--weights", "nowhere.pt"], "weights 'nowhere.pt' is no file"),
         (["--option", "depth=3"], "depth"),

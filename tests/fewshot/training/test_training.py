@@ -235,7 +235,7 @@ def test_a_log_shorter_than_the_checkpoint_is_refused(tmp_path: Path) -> None:
         toy_train(tmp_path, ToyEpisodes(stop_at=9))
     (tmp_path / "losses.csv").write_text("step\n")
     with pytest.raises(
-        UserError, match=r"losses\.csv has 5 bytes, wanted the .*delete .*last\.pt to train anew"
+        UserError, match=r"losses\.csv has 5 bytes, expected the .*delete .*last\.pt to train anew"
     ):
         toy_train(tmp_path)
 
@@ -248,7 +248,7 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
 
 
 def test_episodes_that_end_early_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="ended after step 3, wanted 12"):
+    with pytest.raises(ValueError, match="ended after step 3, expected 12"):
         toy_train(tmp_path, lambda steps: iter([toy_episode(step) for step in steps[:3]]))
 
 

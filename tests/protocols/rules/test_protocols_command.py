@@ -125,8 +125,8 @@ def test_the_command_lists_shows_and_counts(work: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show"], "protocols show: 0 names given, wanted 1"),
-        (["diff", "alpnet-ep1"], "protocols diff: 1 names given, wanted 2"),
+        (["show"], "protocols show: 0 names given, expected 1"),
+        (["diff", "alpnet-ep1"], "protocols diff: 1 names given, expected 2"),
         (["list", "--format", "json"], "belong to diff"),
         (["diff", "alpnet-ep1", "qnet-ep1"], "needs --dataset"),
         (["show", "qnet-ep2"], "did you mean 'qnet-ep1'"),

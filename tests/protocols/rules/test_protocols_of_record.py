@@ -166,7 +166,7 @@ def test_two_shots_take_the_next_scans_under_every_rule() -> None:
 def test_a_fold_too_small_for_the_rule_is_refused() -> None:
     facts = Facts(fold_borders=(0, 1, 2, 3, 4, 5, 6))
     rules = load_protocol("qnet-ep1").evaluation
-    with pytest.raises(UserError, match="the fold of scans 1 and the next 1 are 2 scans; wanted number 3"):
+    with pytest.raises(UserError, match="the fold of scans 1 and the next 1 are 2 scans; expected number 3"):
         make_plan(INDEX, facts, "ab" * 8, rules, 1, 0, "g", ("liver",))
 
 
@@ -233,10 +233,10 @@ def test_a_protocol_may_list_its_support_scans(tmp_path: Path) -> None:
         "12",
         "11",
     )
-    with pytest.raises(UserError, match="lists 1 support scans for the fold of 10, 11, 12, wanted 2"):
+    with pytest.raises(UserError, match="lists 1 support scans for the fold of 10, 11, 12, expected 2"):
         make_plan(INDEX, Facts(), "ab" * 8, two, 1, 1, "g", ("liver",))
     short = replace(protocol.evaluation, listed_supports=(("tiny", ((5,),)),))
-    with pytest.raises(UserError, match="lists support scans for 1 folds of dataset tiny, wanted fold 1"):
+    with pytest.raises(UserError, match="lists support scans for 1 folds of dataset tiny, expected fold 1"):
         make_plan(INDEX, Facts(), "ab" * 8, short, 1, 1, "g", ("liver",))
 
 
@@ -248,15 +248,15 @@ BAD = [
     ),
     (
         LISTED + "\n[supports]\nchaost2 = [[4], [7], [12], [16], [0]]\n",
-        r"key supports.chaost2 holds position 7 for fold 1, which is among its queries; wanted 0..19",
+        r"key supports.chaost2 holds position 7 for fold 1, which is among its queries; expected 0..19",
     ),
     (LISTED + "\n[supports]\nchaost2 = [[20]]\n", "holds position 20 for fold 0, which is no scan"),
-    (LISTED + "\n[supports]\nchaost2 = [4, 8]\n", "wanted for every fold a list of positions"),
+    (LISTED + "\n[supports]\nchaost2 = [4, 8]\n", "expected for every fold a list of positions"),
     (LISTED, r"support_scan is 'listed', but \[supports\] is missing"),
     (SHIPPED + "\n[supports]\nchaost2 = [[4]]\n", r"is 'next-scan', but \[supports\] is there"),
     (
         SHIPPED.replace("heart = [1] ", "heart = [3] "),
-        r"key published.heart is \[3\], wanted a list of settings",
+        r"key published.heart is \[3\], expected a list of settings",
     ),
     (
         SHIPPED.replace("heart = [1] ", "hart = [1] "),
@@ -264,7 +264,7 @@ BAD = [
     ),
     (
         SHIPPED.replace("version = 1", "version = 1\nmain_board = 1"),
-        "key main_board is 1, wanted true or false",
+        "key main_board is 1, expected true or false",
     ),
 ]
 

@@ -67,30 +67,30 @@ BAD = [
     ("version = 1", "version = 1\nspeed = 3", r"unknown key 'speed'"),
     ("shots = 1", "shot = 1", r"unknown key 'evaluation.shot': did you mean .*evaluation.shots"),
     ("shots = 1", "", r"key evaluation.shots is missing"),
-    ("version = 1", 'version = "1"', r"key version is '1', wanted an integer of at least 1"),
-    ("version = 1", "version = true", r"key version is True, wanted an integer"),
-    ("shots = 1", "shots = 0", r"key evaluation.shots is 0, wanted an integer of at least 1"),
+    ("version = 1", 'version = "1"', r"key version is '1', expected an integer of at least 1"),
+    ("version = 1", "version = true", r"key version is True, expected an integer"),
+    ("shots = 1", "shots = 0", r"key evaluation.shots is 0, expected an integer of at least 1"),
     (
         '"next-scan"',
         '"nxt-scan"',
         r"evaluation.support_scan: unknown rule 'nxt-scan': did you mean 'next-scan'",
     ),
-    ('scored = "class-range"', "scored = 3", r"key evaluation.scored is 3, wanted a text"),
+    ('scored = "class-range"', "scored = 3", r"key evaluation.scored is 3, expected a text"),
     ('"range-thirds"', '"thirds"', r"evaluation.part_rule: unknown rule 'thirds'"),
     ('"union"', '"none"', r"training.exclusion: unknown rule 'none'"),
-    ('"1/6", ', '"1/x", ', r"support_fractions holds '1/x', wanted fractions"),
-    ('"1/6", ', '"7/6", ', r"holds '7/6', wanted fractions from 0 to below 1"),
-    ('"1/6", ', '"3/4", ', r"wanted ascending fractions"),
-    ('"1/6", ', "0.2, ", r"wanted a list of texts"),
+    ('"1/6", ', '"1/x", ', r"support_fractions holds '1/x', expected fractions"),
+    ('"1/6", ', '"7/6", ', r"holds '7/6', expected fractions from 0 to below 1"),
+    ('"1/6", ', '"3/4", ', r"expected ascending fractions"),
+    ('"1/6", ', "0.2, ", r"expected a list of texts"),
     ('ct = "training-scans"', 'us = "per-scan"', r"unknown key 'training.normalisation.us'"),
-    ('["liver", "spleen"]', '["liver", "liver"]', r"key groups.upper .* wanted every entry once"),
+    ('["liver", "spleen"]', '["liver", "liver"]', r"key groups.upper .* expected every entry once"),
     (
         '["liver", "spleen"]',
         '["Liver and more"]',
         r"class of group upper 'Liver and more' is not a usable name",
     ),
-    ('["liver", "spleen"]', "[]", r"key groups.upper is \[\], wanted a list of texts"),
-    ('name = "alpnet-ep1"', 'name = "other"', r"key name is 'other', wanted the file's name 'alpnet-ep1'"),
+    ('["liver", "spleen"]', "[]", r"key groups.upper is \[\], expected a list of texts"),
+    ('name = "alpnet-ep1"', 'name = "other"', r"key name is 'other', expected the file's name 'alpnet-ep1'"),
     ("version = 1", "version = ", r"cannot be read as TOML"),
 ]
 
@@ -112,10 +112,10 @@ def test_a_bad_file_is_refused_with_file_key_and_reason(
     [
         ("[[0, 4], [3, 8]]", r"key folds.chaost2 holds fold 1 \[3, 8\], which overlaps fold 0 \[0, 4\]"),
         ("[[0, 4], [5, 8]]", r"fold 1 \[5, 8\], which leaves a gap after fold 0"),
-        ("[[0, 4], [4, 4]]", r"holds fold 1 \[4, 4\], wanted 0 <= start < stop"),
-        ("[[1, 4]]", r"begins with fold \[1, 4\], wanted position 0 first"),
-        ("[0, 4, 8]", r"wanted \[start, stop\] positions"),
-        ("[]", r"wanted \[start, stop\] positions"),
+        ("[[0, 4], [4, 4]]", r"holds fold 1 \[4, 4\], expected 0 <= start < stop"),
+        ("[[1, 4]]", r"begins with fold \[1, 4\], expected position 0 first"),
+        ("[0, 4, 8]", r"expected \[start, stop\] positions"),
+        ("[]", r"expected \[start, stop\] positions"),
     ],
 )
 def test_folds_that_overlap_or_do_not_join_are_refused(tmp_path: Path, folds: str, reason: str) -> None:
@@ -146,5 +146,5 @@ def test_folds_are_chosen_by_all_or_numbers() -> None:
     assert choose_folds("1,0,1", (0, 4, 8)) == (1, 0)
     with pytest.raises(UserError, match="no fold 2"):
         choose_folds("2", (0, 4, 8))
-    with pytest.raises(UserError, match="wanted `all` or numbers"):
+    with pytest.raises(UserError, match="expected `all` or numbers"):
         choose_folds("one", (0, 4, 8))

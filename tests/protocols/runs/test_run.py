@@ -240,7 +240,7 @@ MISTAKES = [
     (["run", "--dataset", "tiny", *TRAINED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
     (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold=high"], "threshold"),
     (["run", "--dataset", "tiny", *TRAINED, "--option", "learning_rate=fast"], "learning_rate"),
-    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold"], "wanted name=value"),
+    (["run", "--dataset", "tiny", *TRAINED, "--option", "threshold"], "expected name=value"),
     (["run", "--dataset", "tiny", "--method", "ssl-alpnet"], "download.pytorch.org"),
     (
         ["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--encoder", "resnet19"],
@@ -249,8 +249,8 @@ MISTAKES = [
     (["run", "--dataset", "tiny", *TRAINED, "--steps", "-1"], "steps"),
     (["run", "--dataset", "tiny", "--method", "ssl-alpnet", "--checkpoint", "no.pth"], "fewshot evaluate"),
     (["evaluate", "--dataset", "tiny", "--setting", "1", "--checkpoint", "no.pth"], "does not exist"),
-    (["evaluate", "0123"], "wanted exactly one key; see fewshot list models"),
-    (["overlay", "0123"], "wanted exactly one key; see fewshot list cells"),
+    (["evaluate", "0123"], "expected exactly one key; see fewshot list models"),
+    (["overlay", "0123"], "expected exactly one key; see fewshot list cells"),
     (["table"], "no folder of records"),
 ]
 

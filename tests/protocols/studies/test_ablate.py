@@ -148,8 +148,8 @@ def test_four_rows_of_three_seeds_and_again_the_same(
 
 MISTAKES: list[tuple[list[str], str]] = [
     (["panet", *ASKED], "method 'panet' has no ablations; built-in methods that have: densemp, dspnet"),
-    (["dspnet", *ASKED, "--seeds", "0,x"], "--seeds '0,x': wanted different whole numbers"),
-    (["dspnet", *ASKED, "--seeds", "1,1"], "--seeds '1,1': wanted different whole numbers"),
+    (["dspnet", *ASKED, "--seeds", "0,x"], "--seeds '0,x': expected different whole numbers"),
+    (["dspnet", *ASKED, "--seeds", "1,1"], "--seeds '1,1': expected different whole numbers"),
     (["dspnet", *ASKED, "--option", "bcma=true"], "--option bcma: the rows of the ablation set it"),
     (["dspnet", *ASKED, "--option", "treshold=0.9"], "did you mean 'threshold'"),
     (["dspnet", "--dataset", "tny"], "unknown dataset 'tny'"),

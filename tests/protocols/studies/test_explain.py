@@ -112,7 +112,7 @@ def test_details_lie_in_the_class_and_their_weights_sum_to_one() -> None:
 def test_a_small_class_has_a_note_in_place_of_details() -> None:
     masks = torch.stack(CASES["no seeds"])
     found = explain_features(learner(), noise(1, 6, 32, 32, seed=1), masks, noise(1, 6, 32, 32, seed=2))
-    assert found.note == "no detail prototypes: 90 positions, wanted 150"
+    assert found.note == "no detail prototypes: 90 positions, expected 150"
     assert found.details is not None and not found.details.counts.any()
 
 

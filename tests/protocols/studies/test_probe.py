@@ -189,7 +189,7 @@ def test_features_that_are_not_finite_and_maps_of_another_size_are_refused() -> 
     keys, _ = sides(reader)
     with pytest.raises(UserError, match="not finite"):
         features_at(lambda images: is_the_label(images) / 0, reader, keys, batch=2, device=CPU)
-    with pytest.raises(ValueError, match=r"\(16, 16\) cells, wanted \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(16, 16\) cells, expected \(8, 8\)"):
         features_at(lambda images: F.avg_pool2d(images, 4), reader, keys, batch=2, device=CPU)
 
 
@@ -268,8 +268,8 @@ def test_keys_are_equally_many_of_every_class(store: Store, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"neighbours": 0}, "--neighbours 0: wanted 1"),
-        ({"cells": 0}, "--cells 0: wanted 1"),
+        ({"neighbours": 0}, "--neighbours 0: expected 1"),
+        ({"cells": 0}, "--cells 0: expected 1"),
         ({"cells": 1, "neighbours": 6}, "fold 0 has 5 keys, 1 of each"),
         ({"folds": (9,)}, "fold 9 does not exist"),
         ({"encoder": "resnet19"}, "resnet19"),

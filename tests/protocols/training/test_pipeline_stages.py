@@ -176,7 +176,7 @@ MISTAKES = [
         ["--weights", "{made}", "--stages", "2,3"],
         "a pre-trained backbone (densecl kkkkkkkkkkkkkkkk), and the stage",
     ),
-    (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, wanted one of resnet50"),
+    (["--weights", "{made}", "--encoder", "resnet50"], "backbone of resnet18, expected one of resnet50"),
     (["--stages", "1,3"], "--steps 2: these are stage 2's steps, but the stages lack it"),
     (["--stages", "2,1"], "stages are 2,1; give some of 1,2,3"),
     (["--stages", "0"], "stages are 0; give some of 1,2,3"),

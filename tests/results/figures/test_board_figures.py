@@ -34,7 +34,7 @@ def test_dice_along_the_organ_worked_by_hand() -> None:
 
 
 def test_too_many_lines_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="9 methods, wanted 1 to 8"):
+    with pytest.raises(ValueError, match="9 methods, expected 1 to 8"):
         draw_along("x", {str(number): {} for number in range(9)}, tmp_path / "x")
 
 

@@ -32,7 +32,7 @@ def score(tp: int, fp: int, fn: int, undefined: str | None = None) -> Score:
 
 
 @pytest.mark.parametrize(
-    ("moved", "wanted"), [((1, 4, 7), 3.0), ((1, 6, 4), 4.0), ((3, 4, 4), 10.0), ((2, 6, 4), 41**0.5)]
+    ("moved", "expected"), [((1, 4, 7), 3.0), ((1, 6, 4), 4.0), ((3, 4, 4), 10.0), ((2, 6, 4), 41**0.5)]
 )
 def test_two_voxels_are_as_far_apart_as_the_spacing_says(moved: tuple[int, int, int], wanted: float) -> None:
     found = surface_scores(mask((1, 4, 4)), mask(moved), SPACING, 1.0)
@@ -88,7 +88,7 @@ def test_masks_that_are_not_the_records_are_refused() -> None:
     with pytest.raises(UserError, match=r"counts \(1, 0, 0\) tp, fp, fn, its record \(1, 1, 0\)"):
         distance_score(score(1, 1, 0), mask((1, 4, 4)), mask((1, 4, 4)), SPACING)
     for bad in ((mask(), mask((1, 1, 1)), SPACING, 1.0), (mask((1, 1, 1)),) * 2 + ((0.0, 1.0, 1.0), 1.0)):
-        with pytest.raises(ValueError, match=r"a mask is empty|wanted positive millimetres"):
+        with pytest.raises(ValueError, match=r"a mask is empty|expected positive millimetres"):
             surface_scores(*bad)
 
 

@@ -40,5 +40,5 @@ def test_empty_masks() -> None:
 def test_shapes_and_dtypes_are_checked() -> None:
     with pytest.raises(ValueError, match=r"prediction is \(2,\), truth \(3,\)"):
         count(np.ones(2, bool), np.ones(3, bool))
-    with pytest.raises(ValueError, match="truth is uint8, wanted bool"):
+    with pytest.raises(ValueError, match="truth is uint8, expected bool"):
         count(np.ones(2, bool), np.ones(2, np.uint8))

@@ -58,7 +58,7 @@ def test_a_line_of_a_jsonl_file_is_a_record(tmp_path: Path) -> None:
 
 def test_a_record_of_schema_1_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps({**GOOD.to_json(), "schema": 1}))
-    with pytest.raises(UserError, match=r"old\.json: schema is 1, wanted 2") as caught:
+    with pytest.raises(UserError, match=r"old\.json: schema is 1, expected 2") as caught:
         read_record(tmp_path / "old.json")
     assert "\n" not in str(caught.value)
 
@@ -90,49 +90,49 @@ def _change(*path: Any, to: Any) -> Callable[[Any], None]:
 
 
 BAD: list[tuple[Callable[[Any], Any], str]] = [
-    (_change("scores", 0, "dice", to=0.81), r"scores\[0\].dice is 0.81, wanted 0.8 = 2 tp"),
-    (_change("scores", 0, "dice", to=float("nan")), r"scores\[0\].dice is nan, wanted a number in 0..1"),
-    (_change("scores", 0, "dice", to=None), r"scores\[0\].dice is None, wanted 0.8"),
-    (_change("scores", 0, "tp", to=-1), r"scores\[0\].tp is -1, wanted an integer of at least 0"),
-    (_change("scores", 0, "tp", to=True), r"scores\[0\].tp is True, wanted an integer"),
-    (_change("scores", 0, "undefined", to="why"), r"scores\[0\].dice is 0.8 .* wanted null and zeros"),
-    (_change("scores", 0, "class", to="left-kidney"), r"wanted a class of group 'upper'"),
+    (_change("scores", 0, "dice", to=0.81), r"scores\[0\].dice is 0.81, expected 0.8 = 2 tp"),
+    (_change("scores", 0, "dice", to=float("nan")), r"scores\[0\].dice is nan, expected a number in 0..1"),
+    (_change("scores", 0, "dice", to=None), r"scores\[0\].dice is None, expected 0.8"),
+    (_change("scores", 0, "tp", to=-1), r"scores\[0\].tp is -1, expected an integer of at least 0"),
+    (_change("scores", 0, "tp", to=True), r"scores\[0\].tp is True, expected an integer"),
+    (_change("scores", 0, "undefined", to="why"), r"scores\[0\].dice is 0.8 .* expected null and zeros"),
+    (_change("scores", 0, "class", to="left-kidney"), r"expected a class of group 'upper'"),
     (_change("scores", 0, "class", to="spleen"), r"scores\[1\] repeats class 'spleen' of scan '3'"),
     (_change("scores", to=[]), r"scores hold none of class 'liver'"),
-    (_change("fold", to=2), r"fold is 2, wanted less than grid.folds 2"),
-    (_change("group", to="heart"), r"group is 'heart', wanted one of grid.groups"),
-    (_change("setting", to=3), r"setting is 3, wanted one of 1, 2"),
-    (_change("setting", to=1), r"slices_excluded is 7, wanted 0 in setting 1"),
-    (_change("schema", to=3), r"schema is 3, wanted 2"),
-    (_change("schema", to="2"), r"schema is '2', wanted 2"),
+    (_change("fold", to=2), r"fold is 2, expected less than grid.folds 2"),
+    (_change("group", to="heart"), r"group is 'heart', expected one of grid.groups"),
+    (_change("setting", to=3), r"setting is 3, expected one of 1, 2"),
+    (_change("setting", to=1), r"slices_excluded is 7, expected 0 in setting 1"),
+    (_change("schema", to=3), r"schema is 3, expected 2"),
+    (_change("schema", to="2"), r"schema is '2', expected 2"),
     (lambda found: found.pop("schema"), r"key schema is missing"),
-    (_change("protocol", "hash", to="xyz"), r"protocol.hash is 'xyz', wanted 16 to 64 hex digits"),
+    (_change("protocol", "hash", to="xyz"), r"protocol.hash is 'xyz', expected 16 to 64 hex digits"),
     (
         _change("model", "checkpoint", to="best"),
-        r"model.checkpoint is 'best', wanted one of last, validation",
+        r"model.checkpoint is 'best', expected one of last, validation",
     ),
     (_change("model", "steps", to="300"), r"model.steps is '300'"),
     (_change("method", "labels_used", to="some"), r"method.labels_used is 'some'"),
-    (_change("method", "options", to={"rate": float("inf")}), r"method.options is .* wanted a plain JSON"),
-    (_change("dataset", "name", to="../x"), r"dataset.name is '../x', wanted a name"),
-    (_change("training", "scans", to="1 2"), r"training.scans is '1 2', wanted a list"),
+    (_change("method", "options", to={"rate": float("inf")}), r"method.options is .* expected a plain JSON"),
+    (_change("dataset", "name", to="../x"), r"dataset.name is '../x', expected a name"),
+    (_change("training", "scans", to="1 2"), r"training.scans is '1 2', expected a list"),
     (
         _change("method", "source", to="e" * 16),
-        r"and method.source are 1 and e+, wanted exactly",
+        r"and method.source are 1 and e+, expected exactly",
     ),
-    (_change("method", "version", to=None), r"are None and None, wanted exactly one"),
-    (_change("method", "files", to={"a": "b"}), r"method.files.a is 'b', wanted 16 to 64 hex digits"),
-    (_change("versions", to={"encoder": 0}), r"versions.encoder is 0, wanted an integer of at least 1"),
-    (_change("queries", to="both"), r"queries is 'both', wanted one of alone, together"),
-    (_change("model", "finite", to=1), r"model.finite is 1, wanted true or false"),
+    (_change("method", "version", to=None), r"are None and None, expected exactly one"),
+    (_change("method", "files", to={"a": "b"}), r"method.files.a is 'b', expected 16 to 64 hex digits"),
+    (_change("versions", to={"encoder": 0}), r"versions.encoder is 0, expected an integer of at least 1"),
+    (_change("queries", to="both"), r"queries is 'both', expected one of alone, together"),
+    (_change("model", "finite", to=1), r"model.finite is 1, expected true or false"),
     (
         _change("model", "trained_on", to=[{"device": "cpu"}]),
         r"trained_on\[0\].processor is missing",
     ),
     (_change("model", "stages", to=[{"name": "a", "speed": 1}]), r"key model.stages\[0\].speed is unknown"),
-    (_change("dataset", "prepared_by", to="me"), r"dataset.prepared_by is 'me', wanted one of fewshot"),
-    (_change("dataset", to="tiny"), r"dataset is 'tiny', wanted an object"),
-    (_change("environment", "threads", to=0), r"environment.threads is 0, wanted an integer of at least 1"),
+    (_change("dataset", "prepared_by", to="me"), r"dataset.prepared_by is 'me', expected one of fewshot"),
+    (_change("dataset", to="tiny"), r"dataset is 'tiny', expected an object"),
+    (_change("environment", "threads", to=0), r"environment.threads is 0, expected an integer of at least 1"),
     (_change("speed", to=1), r"key speed is unknown"),
     (lambda found: found["environment"].pop("torch"), r"key environment.torch is missing"),
 ]

@@ -37,8 +37,8 @@ def text_with(name: str, value: object) -> str:
 
 BAD = {
     "truncated": (text(SOUND[0])[:200], "not JSON"),
-    "contradiction": (text(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, wanted 0.8"),
-    "schema": (text_with("schema", 7), "schema is 7, wanted 2"),
+    "contradiction": (text(SOUND[0]).replace("0.8,", "0.81,"), r"dice is 0.81, expected 0.8"),
+    "schema": (text_with("schema", 7), "schema is 7, expected 2"),
     "bytes": ("\udcff", "cannot be read as text"),
     "markup": (
         text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "x<script>"})),

@@ -91,10 +91,10 @@ def test_shots_and_parts_change_the_questions_and_not_the_protocol() -> None:
 @pytest.mark.parametrize(
     ("name", "shots", "parts", "said"),
     [
-        ("alpnet-ep1", 0, None, "--shots 0: wanted 1 or more"),
+        ("alpnet-ep1", 0, None, "--shots 0: expected 1 or more"),
         ("alpnet-ep1", None, 4, "--parts 4: gives 4 parts, but rule range-thirds wants an odd number"),
         ("qnet-ep1", None, 2, "rule list-thirds wants an odd number"),
-        ("alpnet-ep1", None, 0, "--parts 0: wanted 1 or more"),
+        ("alpnet-ep1", None, 0, "--parts 0: expected 1 or more"),
         ("open-ep", None, 3, "rule whole-scan has exactly one"),
     ],
 )
@@ -138,4 +138,4 @@ def test_too_many_shots_are_one_line(work: Path, capsys: pytest.CaptureFixture[s
     command = ["plan", "--work", str(work), "--dataset", "tiny", "--shots", "8"]
     assert main(command) == 2
     message = capsys.readouterr().err
-    assert "wanted at least 8 more for support and one for training" in message and message.count("\n") == 1
+    assert "expected at least 8 more for support and one for training" in message and message.count("\n") == 1

@@ -86,11 +86,11 @@ def test_the_rows_of_our_table_are_read_and_the_known_faults_are_found() -> None
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"dataset": "Abd"}, r"csv:2: dataset is 'Abd', wanted one of Abd-MRI"),
-        ({"setting": "3"}, r"setting is '3', wanted one of 1, 2"),
-        ({"kind": "guess"}, r"kind is 'guess', wanted one of own"),
-        ({"dice": "160"}, r"dice is '160', wanted percent in 0..100"),
-        ({"dice": "nan"}, r"dice is 'nan', wanted percent"),
+        ({"dataset": "Abd"}, r"csv:2: dataset is 'Abd', expected one of Abd-MRI"),
+        ({"setting": "3"}, r"setting is '3', expected one of 1, 2"),
+        ({"kind": "guess"}, r"kind is 'guess', expected one of own"),
+        ({"dice": "160"}, r"dice is '160', expected percent in 0..100"),
+        ({"dice": "nan"}, r"dice is 'nan', expected percent"),
         ({"organ": "heart"}, r"organ is 'heart'"),
         ({"organ": "RV"}, r"an organ is there twice"),
         ({"source_url": ""}, r"source_url is empty"),
@@ -102,14 +102,14 @@ def test_a_bad_line_is_named(tmp_path: Path, change: dict[str, str], reason: str
 
 
 def test_rows_without_a_mean_or_with_other_sources_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="wanted organs and the printed mean"):
+    with pytest.raises(UserError, match="expected organs and the printed mean"):
         read_published(write(tmp_path / "p.csv", lines()[:2]))
     mixed = lines()
     mixed[1]["caveat"] = "another"
     with pytest.raises(UserError, match="lines differ in caveat"):
         read_published(write(tmp_path / "p.csv", mixed))
     (tmp_path / "q.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"columns are \['a', 'b'\], wanted method"):
+    with pytest.raises(UserError, match=r"columns are \['a', 'b'\], expected method"):
         read_published(tmp_path / "q.csv")
     with pytest.raises(UserError, match="cannot read"):
         read_published(tmp_path / "none.csv")
