@@ -42,9 +42,11 @@ from fewshot.learners.anomaly import (
     pooled_prototype,
     probabilities,
     query_loss,
-    resize_probabilities,
 )
-from fewshot.learners.learner import Branch, PrototypeLearner, Recipe
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch
+from fewshot.learners.prototypes import resize_maps
+from fewshot.learners.recipe import Recipe
 
 
 class ADNet(PrototypeLearner):
@@ -95,7 +97,7 @@ class ADNet(PrototypeLearner):
 
     def _resize(self, values: Tensor, masks: Tensor) -> Tensor:
         size = (masks.shape[-2], masks.shape[-1])
-        return resize_probabilities(values, size, self.options.align_corners)
+        return resize_maps(values, size, self.options.align_corners)
 
     def _episode_loss(
         self, support: Any, support_masks: Tensor, query: Any, query_masks: Tensor, prepared: Any

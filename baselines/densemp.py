@@ -24,8 +24,9 @@ from typing import Any, ClassVar
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import NAMED, default_weights
-from fewshot.learners.learner import Ablations, Recipe
+from fewshot.learners.learner import Ablations
 from fewshot.learners.paper_layout import PaperLayout, PaperTable
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.training_plan import BackboneStage, EpisodeStage, Stage, TrainingPlan
 from fewshot.pretraining.densecl import DenseCLRecipe
 
@@ -80,7 +81,7 @@ class DenseMP(SSLALPNet):
                 )
             if self.stage3_steps < 1 or not self.stage3_rate > 0:
                 raise UserError(
-                    f"stage3_steps {self.stage3_steps} and stage3_rate {self.stage3_rate}: wanted above 0; "
+                    f"stage3_steps {self.stage3_steps} and stage3_rate {self.stage3_rate}: expected above 0; "
                     "--stages 1,2 leaves stage 3 out"
                 )
             if not 0 < self.annotated <= 1:

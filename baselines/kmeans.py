@@ -28,7 +28,8 @@ from torch import Tensor
 
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
-from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch
 from fewshot.learners.nearest import k_means
 from fewshot.learners.prototypes import NORM_FLOOR, masked_average, resize_masks, similarities
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from fewshot.base.errors import UserError
-from fewshot.learners.learner import Branch, PrototypeLearner
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import Branch
 from fewshot.learners.prototypes import masked_average, resize_masks, similarities
 
 

@@ -17,10 +17,8 @@ class NoOptions:
     """A yardstick has no options."""
 
 
-class AllForeground:
-    """Predict foreground everywhere; its Dice follows from the class's share of the slice."""
-
-    version: ClassVar[int] = 1
+class Yardstick:
+    """A learner without options and training."""
 
     Options = NoOptions
     trainable: ClassVar[bool] = False
@@ -30,12 +28,18 @@ class AllForeground:
     def __init__(self, options: NoOptions | None = None) -> None:
         self.options = NoOptions() if options is None else options
 
+
+class AllForeground(Yardstick):
+    """Predict foreground everywhere; its Dice follows from the class's share of the slice."""
+
+    version: ClassVar[int] = 1
+
     def segment(self, support: Support, query: Tensor) -> Tensor:
         """Return 1 everywhere: (Q,1,H,W) -> (Q,H,W)."""
         return torch.ones_like(query[:, 0])
 
 
-class CopySupport:
+class CopySupport(Yardstick):
     """Predict the support mask at the same place; its Dice follows from the organ's usual position.
 
     With several shots the probability is the share of shots that show the class at the pixel. The mask (>
@@ -43,14 +47,6 @@ class CopySupport:
     """
 
     version: ClassVar[int] = 1
-
-    Options = NoOptions
-    trainable: ClassVar[bool] = False
-    regime: ClassVar[str] = "yardstick"
-    labels_used: ClassVar[str] = "none"
-
-    def __init__(self, options: NoOptions | None = None) -> None:
-        self.options = NoOptions() if options is None else options
 
     def segment(self, support: Support, query: Tensor) -> Tensor:
         """Return the mean support mask for every query slice: (Q,1,H,W) -> (Q,H,W)."""

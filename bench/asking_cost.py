@@ -37,7 +37,9 @@ class Fold:
     def cells(self, *protocols: str, precision: str = "float32") -> list[EvaluationCell]:
         """Return the cells of every group under these protocols, audited as `fewshot run` does."""
         return [
-            EvaluationCell(request, plan, (), audit_evaluation(plan, self._store, request.protocol))
+            EvaluationCell(
+                request, plan, (), audit_evaluation(plan.evaluation, self._store, request.protocol)
+            )
             for request in (self._request(name, precision) for name in protocols)
             for plan in plan_cells(request)[0]
         ]
@@ -45,13 +47,13 @@ class Fold:
     def asked(self, *protocols: str, precision: str = "float32") -> list[Path]:
         """Plan, evaluate and write the records; return their paths."""
         cells = self.cells(*protocols, precision=precision)
-        scans = cells[0].plan.training_scans
+        scans = cells[0].plan.training.scans
         intensities = normalisation(self._store, "per-scan", scans)
         return evaluate_cells(cells, self.method, self.model, intensities)
 
     def counts(self, *protocols: str) -> tuple[int, int, int]:
         """Return slices of the query volumes, distinct slices encoded, and answers asked for."""
-        plans = [cell.plan for cell in self.cells(*protocols)]
+        plans = [cell.plan.evaluation for cell in self.cells(*protocols)]
         tasks = [task for plan in plans for task in plan.tasks]
         asked = [
             (task, ref)

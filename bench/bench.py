@@ -3,6 +3,7 @@
 Unit U: one float32 forward of the ResNet-101 stride-8 encoder on one 256 x 256 slice, batch 1, same
 process. Prints a table and where the time goes, and writes FOLDER/<machine>.json and FOLDER/<machine>.txt;
 exit status 1 where a target is missed. `--tiny` tries the program out at sizes that mean nothing.
+`--family` measures only the training steps of ADNet, Q-Net, RPT and GMRD, prints them and writes nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ from pathlib import Path
 import torch
 from asking_cost import Fold, evaluation_rows
 from made import chaos_store
-from measuring import FULL, TINY, Row, Sizes, best, printed
+from measuring import FULL, TINY, Row, Sizes, best, printed, printed_parts
 from memory_cost import memory_rows
 from profiles import of_evaluation, of_training
-from training_cost import first_step_rows, superpixel_row, training_rows
-from where import printed as printed_parts
+from training_cost import family_rows, first_step_rows, superpixel_row, training_rows
 
 from fewshot.base.atomic_io import atomic_write, write_json
 from fewshot.base.malloc import keep_memory
@@ -38,13 +38,17 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
+    parser.add_argument("--family", action="store_true", help="only ADNet, Q-Net, RPT and GMRD; no file")
     parser.add_argument(
         "--folder", type=Path, default=HERE, help="where the results go (default: beside this)"
     )
     args = parser.parse_args(argv)
     keep_memory()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    rows, parts = measured(TINY if args.tiny else FULL)
+    sizes = TINY if args.tiny else FULL
+    if args.family:
+        return family(sizes)
+    rows, parts = measured(sizes)
     print(printed(rows), *parts, sep="\n\n")
     write_json(args.folder / f"{machine()}.json", rows)
     with atomic_write(args.folder / f"{machine()}.txt") as stream:
@@ -71,6 +75,14 @@ def measured(sizes: Sizes) -> tuple[list[Row], list[str]]:
             *rows,
         ]
     return rows, parts
+
+
+def family(sizes: Sizes) -> int:
+    """Print the training steps of ADNet, Q-Net, RPT and GMRD; return 0 if every target is met."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = family_rows(chaos_store(Path(folder) / "bench", sizes), sizes)
+    print(printed(rows))
+    return 0 if all(one["ok"] for one in rows) else 1
 
 
 def one_forward(sizes: Sizes) -> Callable[[], None]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from training_cost import stepper
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.sampling.augment import preset
 from episodes.sampling.device_sampler import ResidentEpisodes
 from episodes.sampling.superpixel import SuperpixelEpisodes
@@ -81,10 +81,10 @@ def compared(name: str, store: Store, sizes: Sizes, device: torch.device) -> lis
     there = copy.deepcopy(learner).to(device)
     protocol = load_protocol("alpnet-ep1")
     plans = [
-        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, 0, group, classes)
+        make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, 0, group, classes).evaluation
         for group, classes in protocol.groups_for(store.spec).items()
     ]
-    reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
+    reader = SliceReader(store, normalisation(store, "per-scan", ()))
     rounding = "float32 without TF32"
     with _tf32(False):
         probabilities = _probabilities(learner, plans[0], reader, CPU)
@@ -139,7 +139,7 @@ def compiled_row(store: Store, sizes: Sizes, device: torch.device) -> Row:
     return row(f"weights after {STEPS} compiled steps: relative difference", far, 1e-3)
 
 
-def _probabilities(learner: Any, plan: Plan, reader: SliceReader, device: torch.device) -> Tensor:
+def _probabilities(learner: Any, plan: EvaluationPlan, reader: SliceReader, device: torch.device) -> Tensor:
     """Return the foreground probabilities (Q,H,W) of the first task's scored slices, on the CPU."""
     task = plan.tasks[0]
     masks = torch.stack([torch.from_numpy(reader.mask(ref, task.class_value)) for ref in task.support])
@@ -150,7 +150,9 @@ def _probabilities(learner: Any, plan: Plan, reader: SliceReader, device: torch.
     return found
 
 
-def _dices(learner: Any, plans: list[Plan], reader: SliceReader, device: torch.device) -> list[float]:
+def _dices(
+    learner: Any, plans: list[EvaluationPlan], reader: SliceReader, device: torch.device
+) -> list[float]:
     found = evaluate(learner, plans, reader, device=device, batch=8 if device.type == "cuda" else 2)
     return [score.dice or 0.0 for one in found for score in one.scores]
 

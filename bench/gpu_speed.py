@@ -21,7 +21,7 @@ from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed, row
 
 from baselines.ssl_alpnet import SSLALPNet
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.sampling.device_sampler import ResidentEpisodes
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
@@ -31,7 +31,7 @@ from fewshot.base.precision import PRECISIONS
 from fewshot.base.types import Episode
 from fewshot.commands.shared import choose_batch, choose_device
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import train
 from protocols.cells.evaluate import evaluate
 
@@ -96,8 +96,8 @@ def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device
     """Return the encoded slices a second of a fold, both groups, by precision, and the memory it takes."""
     batch = choose_batch(0, device)
     fold = Fold(store, work, sizes, device.type, batch)
-    plans: list[Plan] = [cell.plan for cell in fold.cells("alpnet-ep1")]
-    reader = SliceReader(store, normalisation(store, "per-scan", plans[0].training_scans))
+    plans: list[EvaluationPlan] = [cell.plan.evaluation for cell in fold.cells("alpnet-ep1")]
+    reader = SliceReader(store, normalisation(store, "per-scan", ()))
     _forget(device)
 
     def asked(precision: str) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 from asking_cost import Fold
-from measuring import Sizes
-from where import Parts, watched
+from measuring import Parts, Sizes, watched
 
 import protocols.cells.evaluate
 import protocols.cells.evaluate_cells
@@ -19,7 +18,7 @@ from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.encoders.encoder import ResNetEncoder, build_encoder
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.training.log import TrainingLog
 from fewshot.training.loop import train
 
@@ -37,7 +36,7 @@ def of_evaluation(fold: Fold) -> dict[str, float]:
         "stacking features": (protocols.cells.predictors, "_stacked"),
         "counting": (protocols.cells.evaluate, "_counted"),
         "plans and audits": (fold, "cells"),
-        "writing records": (protocols.cells.evaluate_cells, "write_record"),
+        "writing records": (protocols.cells.evaluate_cells, "save_record"),
         "logs and Sacred": (protocols.cells.evaluate_cells, "log_cell"),
     }
     fold.asked("alpnet-ep1")

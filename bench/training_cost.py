@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from baselines.adnet import ADNet
 from baselines.dspnet.model import DSPNet
+from baselines.gmrd.model import GMRD
 from baselines.qnet import QNet
+from baselines.rpt.model import RPT
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.sampling.augment import augment, preset
@@ -28,7 +30,9 @@ from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.types import Episode
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.logits import as_given, as_tuple
+from fewshot.learners.recipe import Recipe
 from fewshot.training.optimizer_step import Stepper
 
 VIEWS = 8
@@ -97,31 +101,73 @@ def training_rows(store: Store, unit: Callable[[], Any], sizes: Sizes) -> list[R
         row("training step (DSPNet; U)", dual),
         row("DSPNet's step to SSL-ALPNet's (ratio)", dual / one_step, 1.15),
         row(f"an augmented view in a batch of {VIEWS} (U)", view / VIEWS, 0.02),
-        *anomaly_rows(store, sizes),
+        *family_rows(store, sizes),
     ]
 
 
-def anomaly_rows(store: Store, sizes: Sizes) -> list[Row]:
-    """Return what a training step of ADNet and of Q-Net costs, as a ratio to its own encoder's part."""
+def family_rows(store: Store, sizes: Sizes) -> list[Row]:
+    """Return what a training step of ADNet, Q-Net, RPT and GMRD costs, as ratios to its own encoder's part.
+
+    The encoder's part is its forward and backward pass from the maps that the method's loss uses. GMRD's
+    descriptor networks and decoders have a row of their own: everything of its loss beyond the encoder, on
+    maps that are leaves.
+    """
     rows = []
-    for cls in (ADNet, QNet):
+    for cls in (ADNet, QNet, RPT):
         learner = cls(encoder_for(cls, sizes.encoder, 0))
         step, episode = stepper(learner, store)
         images = torch.cat([episode.support_images[0], episode.query_images[0]])
         seconds = best({"bare": bare(learner.encoder, images), "step": step}, sizes.rounds)
-        ratio = seconds["step"] / seconds["bare"]
-        name = f"training step ({cls.__name__}), to its encoder forward and backward alone (ratio)"
-        rows.append(row(name, ratio, 1.10))
-    return rows
+        rows.append(_step_row(cls.__name__, seconds["step"] / seconds["bare"], 1.10))
+    learner = GMRD(encoder_for(GMRD, sizes.encoder, 0))
+    step, episode = stepper(learner, store)
+    images = torch.cat([episode.support_images[0], episode.query_images[0]])
+    calls = {
+        "bare": bare(learner.encoder, images, 1),
+        "step": step,
+        "rest": beyond_encoder(learner, episode),
+    }
+    seconds = best(calls, sizes.rounds)
+    whole, rest = (seconds[name] / seconds["bare"] for name in ("step", "rest"))
+    return [
+        *rows,
+        _step_row("GMRD", whole),
+        row("GMRD's descriptors and decoders alone, to its encoder forward and backward (ratio)", rest),
+        _step_row("GMRD without them", whole - rest, 1.10),
+    ]
 
 
-def bare(encoder: nn.Module, images: Tensor) -> Callable[[], None]:
-    """Return a call that takes an encoder forward and backward, whatever maps it gives."""
+def _step_row(name: str, ratio: float, target: float | None = None) -> Row:
+    """Return the row of a method's training step."""
+    return row(f"training step ({name}), to its encoder forward and backward alone (ratio)", ratio, target)
+
+
+def beyond_encoder(learner: PrototypeLearner, episode: Episode) -> Callable[[], None]:
+    """Return a call that takes a loss of one episode and its backward pass, down to the encoder's maps."""
+    images = torch.cat([episode.support_images[0], episode.query_images[0]])
+    with torch.no_grad():
+        maps = as_tuple(learner.encode(images))
+    shots = len(episode.support_images[0])
+    masks, truth = episode.support_masks[0], episode.query_masks[0]
+
+    def both() -> None:
+        learner.zero_grad(set_to_none=True)
+        leaves = [one.detach().requires_grad_() for one in maps]
+        support, query = (
+            as_given([one[part] for one in leaves]) for part in (slice(shots), slice(shots, None))
+        )
+        losses, _defined = learner._episode_loss(support, masks, query, truth, {})
+        losses.sum().backward()
+
+    return both
+
+
+def bare(encoder: nn.Module, images: Tensor, used: int | None = None) -> Callable[[], None]:
+    """Return a call that takes an encoder forward and backward, from its first `used` maps (default: all)."""
 
     def both() -> None:
         encoder.zero_grad(set_to_none=True)
-        maps = encoder(images)
-        several = (maps,) if isinstance(maps, Tensor) else maps
+        several = as_tuple(encoder(images))[:used]
         torch.stack([one.square().mean() for one in several]).sum().backward()
 
     return both

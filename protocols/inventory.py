@@ -5,15 +5,15 @@ Rows come from JSON and TOML files alone, so a list of thousands of entries does
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.base.errors import UserError
+from episodes.store.store import Store
 from fewshot.learners.registry import METHODS, known_methods
 from fewshot.training.log import LOSSES, last_step
+from protocols.training.spec_file import read_model_spec
 from results.records.configuration import configuration_id
 from results.records.record import Record
 
@@ -24,15 +24,15 @@ def list_stores(work: Path) -> list[Row]:
     """Return a row per prepared dataset under WORK/stores."""
     rows = []
     for file in sorted((work / "stores").glob("*/index.json")):
-        content = _read(file)
+        store = Store.open(file.parent)
         rows.append(
             {
                 "name": file.parent.name,
-                "hash": content["hash"],
-                "scans": len(content["scans"]),
-                "slices": sum(entry["shape"][0] for entry in content["scans"]),
-                "image_size": content["spec"]["image_size"],
-                "prepared_by": content.get("prepared_by", "unknown"),
+                "hash": store.hash,
+                "scans": len(store.index.scans),
+                "slices": sum(store.index.depths.values()),
+                "image_size": store.spec.image_size,
+                "prepared_by": store.prepared_by,
             }
         )
     return rows
@@ -42,7 +42,7 @@ def list_models(work: Path) -> list[Row]:
     """Return a row per training under WORK/models, finished or not; `step` is the last logged step."""
     rows = []
     for file in sorted((work / "models").glob("*/spec.json")):
-        spec = _read(file)
+        spec = read_model_spec(file.parent)
         rows.append(
             {
                 "key": file.parent.name,
@@ -67,9 +67,9 @@ def list_cells(work: Path) -> list[Row]:
     if not folder.is_dir():
         return []
     return [
-        _cell_row(path.stem, parse_record(text, source))
+        _cell_row(path.stem, parse_record(text))
         for path in record_files(folder)
-        for source, text in record_texts(path)
+        for text in record_texts(path)
     ]
 
 
@@ -119,10 +119,10 @@ LISTS: dict[str, Callable[[Path], list[Row]]] = {
 }
 
 
-def _cell_row(key: str, record: Record) -> Row:
+def _cell_row(name: str, record: Record) -> Row:
     dices = [score.dice for score in record.scores if score.dice is not None]
     return {
-        "key": key,
+        "key": record.key or name,
         "configuration": configuration_id(record),
         "method": record.method.name,
         "dataset": record.dataset.name,
@@ -134,10 +134,3 @@ def _cell_row(key: str, record: Record) -> Row:
         "model": record.model.key,
         "mean_dice": sum(dices) / len(dices) if dices else None,
     }
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}); create it again or delete its folder") from None

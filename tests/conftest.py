@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from places import GOLDEN, ROOT
 
 if TYPE_CHECKING:
     from made_backbones import MadeBackbones
 
     from episodes.store.store import Store
-
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
 @pytest.fixture
@@ -55,6 +54,33 @@ def work(tmp_path: Path, store: Store) -> Path:
 def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
     """A work folder with the tiny dataset that the tests of a module share."""
     return _work_folder(tmp_path_factory.mktemp("module"), store)
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are composed and their files written, but nothing is rendered: for tests of messages."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _figure, stream, **_: stream.write(b"-"))
+
+
+@pytest.fixture(scope="session")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
+    """Return a function of `finished`: the folder with a finished run, else the one with a store alone.
+
+    No test may write there; `small_commands.renew` copies one.
+    """
+    from small_commands import finish_base, new_base, renew
+
+    @cache
+    def base(finished: bool) -> Path:
+        folder = tmp_path_factory.mktemp("bases") / "base"
+        if finished:
+            renew(folder, base(False))
+            finish_base(folder)
+        else:
+            new_base(folder)
+        return folder
+
+    return base
 
 
 @pytest.fixture(scope="module")

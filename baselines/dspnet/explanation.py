@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.dspnet.fspa import AREA_PER_SEED, STRIDE
 from fewshot.base.types import Support
-from fewshot.learners.learner import predict_logit_difference
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.prototypes import resize_masks
 from fewshot.studies.explanation import DetailPrototypes, Explanation
 
@@ -106,4 +106,4 @@ def _note(masks: Tensor, counts: Tensor) -> str:
     if bool(counts[0].any()):
         return ""
     positions = int(masks[0, ::STRIDE, ::STRIDE].sum().item())
-    return f"no detail prototypes: {positions} positions, wanted {3 * AREA_PER_SEED // 2}"
+    return f"no detail prototypes: {positions} positions, expected {3 * AREA_PER_SEED // 2}"

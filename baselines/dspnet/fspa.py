@@ -48,8 +48,9 @@ def check_grid(features: tuple[int, int], pixels: tuple[int, int]) -> None:
     rows, columns = (-(-side // STRIDE) for side in pixels)
     if features != (rows, columns):
         raise UserError(
-            f"a feature map of {features[0]} x {features[1]} for slices of {pixels[0]} x {pixels[1]}, wanted "
-            f"{rows} x {columns}: seeds lie on every {STRIDE}th pixel; use an encoder of stride {STRIDE}"
+            f"a feature map of {features[0]} x {features[1]} for slices of {pixels[0]} x {pixels[1]}, "
+            f"expected {rows} x {columns}: seeds lie on every {STRIDE}th pixel; use an encoder of stride "
+            f"{STRIDE}"
         )
 
 

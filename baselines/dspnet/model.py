@@ -35,7 +35,9 @@ from baselines.dspnet.published import PAPER, PRESETS, ROWS, STAND_IN, Constants
 from baselines.ssl_alpnet import SSLALPNet
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
-from fewshot.learners.learner import Ablations, Branch, Recipe
+from fewshot.encoders.encoder import feature_channels
+from fewshot.learners.learner import Ablations
+from fewshot.learners.logits import Branch
 from fewshot.learners.paper_layout import PaperLayout
 from fewshot.learners.prototypes import (
     masked_average,
@@ -45,6 +47,7 @@ from fewshot.learners.prototypes import (
     set_scores,
     similarities,
 )
+from fewshot.learners.recipe import Recipe
 from fewshot.studies.explanation import Explanation
 
 CAL_RATE = 1e-4  # factor of the learning rate for the channel matrix
@@ -99,12 +102,7 @@ class DSPNet(SSLALPNet):
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
         super().__init__(encoder, options)
-        channels = getattr(encoder, "out_channels", None)
-        if not isinstance(channels, int):
-            raise UserError(
-                f"encoder {type(encoder).__name__} has no attribute out_channels, expected the number of its "
-                "features' channels, which is the size of dspnet's matrix; add it"
-            )
+        channels = feature_channels(encoder, "dspnet's matrix")
         self.cls_unit = ChannelAttention(channels, self.options.constants.w)
 
     @classmethod

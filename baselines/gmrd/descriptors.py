@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.gmrd.fill import SIDE, Fill
-from baselines.resampling import average_under, spread
 from baselines.rpt.losses import dilate
+from fewshot.learners.prototypes import average_under, spread_masks
 
 OuterRing = Literal["released", "ring"]
 FILL_DROPOUT = 0.2
@@ -57,10 +57,11 @@ class FilledSums(nn.Module):
         columns = self.get_parameter("reduce.0.weight").T.contiguous()  # (P,n)
         chosen = torch.where(drawn[:, None], 0.0, columns) if mean else columns
         moved = torch.zeros_like(columns).index_add(0, sources, chosen)
-        cells = spread(moved.T.reshape(-1, SIDE, SIDE), grid, align_corners=True) * side.any()
+        maps = moved.T.contiguous().reshape(-1, SIDE, SIDE)
+        cells = spread_masks(maps, grid, align_corners=True) * side.any()
         if mean:
             drawn_weight = columns.T @ drawn.float()
-            share = spread(side.float(), grid, align_corners=True) / side.sum().clamp(min=1)
+            share = spread_masks(side.float(), grid, align_corners=True) / side.sum().clamp(min=1)
             cells = cells + drawn_weight[:, None, None] * share
         return cells
 

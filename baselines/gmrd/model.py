@@ -34,7 +34,7 @@ Defects of the release that stay by default:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -51,12 +51,12 @@ from baselines.gmrd.descriptors import (
 )
 from baselines.gmrd.fill import Fill, Sample, fill_from_samples, random_fill, released_samples, tiled_fill
 from baselines.gmrd.losses import inter_loss, intra_loss
-from baselines.resampling import average_under, to_pixels
 from baselines.rpt.losses import likelihood_loss, log_pair
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_learner import ThresholdLearner
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode
-from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
+from fewshot.learners.logits import Branch, Features
+from fewshot.learners.prototypes import average_under, resize_maps
+from fewshot.learners.recipe import Recipe
 
 Variant = Literal["released", "2023"]
 Maps = tuple[Tensor, Tensor]  # fine maps (N,C,h,w) and thresholds (N,1,1,1)
@@ -66,11 +66,10 @@ ALPHA, KAPPA = 20.0, 0.5  # the threshold's probability is sigmoid(0.5 (T + 20 c
 DESCRIPTOR_LOSSES = 0.5  # weight of each of the two losses of 2023
 
 
-class GMRD(PrototypeLearner):
+class GMRD(ThresholdLearner):
     """The network of multiple descriptors on an encoder of one fine map and a threshold."""
 
     version: ClassVar[int] = 1
-    class_weights = (0.1, 1.0)
     support_order_matters = True
     loss_parts = ("query", "alignment", "intra", "inter")
 
@@ -97,11 +96,6 @@ class GMRD(PrototypeLearner):
         self.mlp2 = FilledSums(BACKGROUND, rectified)
         self.decoder1 = Decoder(FOREGROUND)
         self.decoder2 = Decoder(BACKGROUND)
-
-    @classmethod
-    def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
 
     @classmethod
     def recipe(cls) -> Recipe:
@@ -177,7 +171,7 @@ class GMRD(PrototypeLearner):
     ) -> Tensor:
         """Return the foreground's probability (N,H,W) for fine maps (N,C,h,w)."""
         foreground, background = self.maps(descriptors, features)
-        return torch.sigmoid(to_pixels(foreground, size) - to_pixels(background, size))
+        return torch.sigmoid(resize_maps(foreground, size, True) - resize_maps(background, size, True))
 
     def threshold_probabilities(
         self, maps: Maps, size: tuple[int, int], prototype: Tensor | None = None, cut: Tensor | None = None
@@ -196,21 +190,14 @@ class GMRD(PrototypeLearner):
         if prototype is not None:
             direction = F.normalize(prototype, dim=1, eps=NORM_FLOOR)[:, :, None, None]
             cosines = (F.normalize(features, dim=1, eps=NORM_FLOOR) * direction).sum(dim=1)
-        return to_pixels(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size)
+        return resize_maps(torch.sigmoid(KAPPA * (thresholds[:, 0] + ALPHA * cosines)), size, True)
 
-    def hard_mask(self, prediction: Tensor) -> Tensor:
-        """Return the hard masks (N,H,W) bool of a prediction, the support of the alignment loss."""
-        return prediction > 0.5
-
-    def loss(self, episode: Episode) -> LossResult:
-        """Return query and alignment loss; variant 2023 adds 0.5 (intra + inter). Parts have no weight."""
-        result = super().loss(episode)
+    def part_weights(self) -> dict[str, float]:
+        """Return the weights of query and alignment loss; variant 2023 adds 0.5 (intra + inter)."""
         weights = {"query": 1.0, "alignment": 1.0}
         if self.options.variant == "2023":
             weights |= {"intra": DESCRIPTOR_LOSSES, "inter": DESCRIPTOR_LOSSES}
-        parts = {name: result.parts[name] for name in weights}
-        total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
-        return replace(result, total=total, parts=parts)
+        return weights
 
     def _episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any

@@ -32,14 +32,13 @@ Defects of the release that stay by default:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.resampling import average_under, to_pixels
 from baselines.rpt.attention import Pass, RegionAttention, RegionMLP, cut_affinities
 from baselines.rpt.losses import (
     Variant,
@@ -60,20 +59,20 @@ from baselines.rpt.regions import (
     repeat_means,
     with_corner,
 )
-from baselines.threshold_encoder import ThresholdEncoder
+from baselines.threshold_learner import ThresholdLearner
 from fewshot.base.errors import UserError
-from fewshot.base.types import Episode
-from fewshot.learners.learner import Branch, Features, LossResult, PrototypeLearner, Recipe
-from fewshot.learners.prototypes import AREA_FLOOR
+from fewshot.encoders.encoder import feature_channels
+from fewshot.learners.logits import Branch, Features
+from fewshot.learners.prototypes import AREA_FLOOR, average_under, resize_maps
+from fewshot.learners.recipe import Recipe
 
 NORM_FLOOR = 1e-8  # norms are at least this before a division
 
 
-class RPT(PrototypeLearner):
+class RPT(ThresholdLearner):
     """The region-enhanced prototypical transformer on an encoder of one fine map and a threshold."""
 
     version: ClassVar[int] = 1
-    class_weights = (0.1, 1.0)
     loss_parts = ("query", "periphery", "alignment", "distance", "self", "boundary", "dice")
 
     @dataclass(frozen=True)
@@ -99,22 +98,14 @@ class RPT(PrototypeLearner):
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
         super().__init__(encoder, options)
-        channels = getattr(encoder, "out_channels", None)
-        if not isinstance(channels, int):
-            raise UserError(
-                f"{type(encoder).__name__} has no out_channels; rpt needs an encoder of map and thresholds, "
-                "as baselines/threshold_encoder.py has it"
-            )
+        channels = feature_channels(
+            encoder, "rpt's attention", "give an encoder of map and thresholds, as ThresholdEncoder"
+        )
         self.MHA = RegionAttention(channels)
         self.MLP = RegionMLP(channels)
         self.layer_norm = nn.LayerNorm(channels)
         self.regions = 100 if self.options.variant == "released" else 10
         self._loss_weights = loss_weights(self.options.variant, 0)
-
-    @classmethod
-    def new_encoder(cls, name: str, seed: int) -> nn.Module:
-        """Return the ResNet with a map of stride 4 and a threshold for every slice."""
-        return ThresholdEncoder(name, seed=seed)
 
     @classmethod
     def recipe(cls) -> Recipe:
@@ -142,7 +133,7 @@ class RPT(PrototypeLearner):
         """
         size = (support_masks.shape[-2], support_masks.shape[-1])
         predictions = [
-            to_pixels(self.passes(features, mask, query_features)[-1].probabilities, size)
+            resize_maps(self.passes(features, mask, query_features)[-1].probabilities, size, True)
             for features, mask in zip(support_features[0], support_masks, strict=True)
         ]
         return log_pair(torch.stack(predictions).mean(dim=0))
@@ -225,13 +216,9 @@ class RPT(PrototypeLearner):
         table = torch.tensor(fixed_draws(self.options.draw_seed, most), device=count.device)
         return table.index_select(0, count.reshape(1))[0]
 
-    def loss(self, episode: Episode) -> LossResult:
-        """Return the weighted sum of the variant's parts; the result's parts have no weight."""
-        result = super().loss(episode)
-        weights = self._loss_weights
-        parts = {name: result.parts[name] for name in weights}
-        total = torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
-        return replace(result, total=total, parts=parts)
+    def part_weights(self) -> dict[str, float]:
+        """Return the weights of the variant's parts at the current step."""
+        return self._loss_weights
 
     def _episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
@@ -257,7 +244,7 @@ class RPT(PrototypeLearner):
         """Return the parts of the loss of one support and one query, masks (1,H,W) bool."""
         size = (mask.shape[-2], mask.shape[-1])
         grid = self.passes(support[0][0], mask[0], query)[-1].probabilities
-        prediction = to_pixels(grid, size)
+        prediction = resize_maps(grid, size, True)
         parts = {"query": likelihood_loss(prediction, truth, self.class_weights)}
         if self.options.variant == "2023":
             again = self.options.squash_again
@@ -268,9 +255,9 @@ class RPT(PrototypeLearner):
         prototype = self.prototype(support[0], mask)
         predicted = self.hard_mask(prediction)
         back = self.prototype(query[0], predicted)
-        aligned = to_pixels(self.probabilities(support[0], back, query[1]), size)
+        aligned = resize_maps(self.probabilities(support[0], back, query[1]), size, True)
         true_prototype = self.prototype(query[0], truth)
-        own = to_pixels(self.probabilities(query[0], true_prototype, query[1]), size)
+        own = resize_maps(self.probabilities(query[0], true_prototype, query[1]), size, True)
         shown = predicted.any()
         return parts | {
             "periphery": self.periphery_loss(support, mask, prototype),
@@ -278,10 +265,6 @@ class RPT(PrototypeLearner):
             "distance": torch.where(shown, (back - prototype).square().mean(), 0.0),
             "self": likelihood_loss(own, truth),
         }
-
-    def hard_mask(self, prediction: Tensor) -> Tensor:
-        """Return the hard mask (1,H,W) bool of a prediction, the support of the alignment loss."""
-        return prediction > 0.5
 
     def periphery_loss(self, support: tuple[Tensor, Tensor], mask: Tensor, prototype: Tensor) -> Tensor:
         """Return the likelihood loss of the ring around the support's mask (rule RPT-10), 0-dim."""
@@ -294,6 +277,6 @@ class RPT(PrototypeLearner):
         wide = self.prototype(support[0], dilate(mask.float()))
         maps, thresholds = support
         inside, grown = (
-            to_pixels(self.probabilities(maps, one, thresholds), size) for one in (prototype, wide)
+            resize_maps(self.probabilities(maps, one, thresholds), size, True) for one in (prototype, wide)
         )
         return grown - inside

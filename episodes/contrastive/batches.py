@@ -37,11 +37,11 @@ class ContrastBatches:
             raise UserError(f"a batch of {batch} pictures, expected at least 1; choose a larger batch")
         if len(pictures) < batch:
             raise UserError(
-                f"{pictures.source} has {len(pictures)} pictures, wanted at least a batch of {batch}; "
+                f"{pictures.source} has {len(pictures)} pictures, expected at least a batch of {batch}; "
                 "choose a smaller batch or give more pictures"
             )
         if size <= REACH:
-            raise UserError(f"views of {size} pixels, wanted more than {REACH}; choose a larger size")
+            raise UserError(f"views of {size} pixels, expected more than {REACH}; choose a larger size")
         self._pictures, self._batch, self._size, self._seed = pictures, batch, size, seed
         self._device = device
         self._share = slice(rank * batch // processes, (rank + 1) * batch // processes)

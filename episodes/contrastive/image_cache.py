@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from fewshot.base.atomic_io import write_json
+from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
+from fewshot.base.locks import locked
 
 LOG = logging.getLogger("fewshot")
 
@@ -37,14 +39,8 @@ class CheckCache:
         path = None if folder is None else folder / f"{hashlib.sha256(place).hexdigest()[:16]}.json"
         self._path, self._reader = path, reader
         self._entries: dict[str, FileCheck] = {}
-        if path is None or not path.exists():
-            return
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["reader"] == reader:
-                self._entries = {name: _entry(*values) for name, values in content["files"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            LOG.warning("%s is damaged (%r): all pictures are checked again", path, error)
+        if path is not None:
+            self._entries = _read(path, reader)
 
     def get(self, name: str, file: Path) -> FileCheck | None:
         """Return the check of `file` under `name`; None if the file is unknown or has changed."""
@@ -62,9 +58,24 @@ class CheckCache:
         self._entries[name] = entry
 
     def save(self) -> None:
-        """Write the cache file; `UserError` if it cannot be written."""
+        """Write the cache file, with what other processes added; `UserError` if it cannot be written."""
         if self._path is not None:
-            write_json(self._path, {"reader": self._reader, "files": self._entries})
+            with locked(self._path.with_suffix(".lock")):
+                self._entries = _read(self._path, self._reader) | self._entries
+                write_json(self._path, {"reader": self._reader, "files": self._entries})
+
+
+def _read(path: Path, reader: str) -> dict[str, FileCheck]:
+    """Return the checks in a cache file; empty without a file, for another reader and for a damaged file."""
+    if not path.exists():
+        return {}
+    try:
+        content = read_json(path, "delete it")
+        if content["reader"] == reader:
+            return {name: _entry(*values) for name, values in content["files"].items()}
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        LOG.warning("%s is damaged (%r): all pictures are checked again", path, error)
+    return {}
 
 
 def _entry(size: int, mtime_ns: int, verdict: str, digest: str) -> FileCheck:

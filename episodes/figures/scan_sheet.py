@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from episodes.figures.contact_sheet import class_colours
 from episodes.pseudo_labels.superpixels import outlines
-from episodes.store.store import Store, StoredScan
+from episodes.store.scan import StoredScan
+from episodes.store.store import Store
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.seeds import seed_for
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import check_file, file_kind
+
+MOST_PIXELS = 1 << 26  # of a slice or picture: 8,192 x 8,192
+sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]  # messages are one line, and are ours
 
 
 def resample(
@@ -81,7 +86,7 @@ def read_dicom_slice(path: Path) -> DicomSlice:
     image = _read(path, "GDCMImageIO", "DICOM slice")
     array = _one_channel(path, image)
     if array.shape[:-2] not in ((), (1,)):
-        raise UserError(f"{path} holds an array of shape {array.shape}, wanted one slice; split it")
+        raise UserError(f"{path} holds an array of shape {array.shape}, expected one slice; split it")
     height, width = array.shape[-2:]
     row_spacing, column_spacing = _tag(path, image, "0028|0030", "pixel spacing", 2)
     x, y, z = _tag(path, image, "0020|0032", "position", 3)
@@ -102,18 +107,31 @@ def read_picture(path: Path) -> NDArray[Any]:
 
 
 def _read(path: Path, reader: str, what: str) -> Any:
+    """Return the image in a file; its size is checked by the header before anything is allocated."""
+    if check_file(path) == 0:
+        raise UserError(f"{path} is an empty file, expected a {what}; fetch it again")
+    file: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
+    file.SetFileName(str(path))
+    file.SetImageIO(reader)
     try:
-        image: Any = sitk.ReadImage(str(path), imageIO=reader)
-    except RuntimeError as error:
-        raise UserError(f"{path}: cannot be read as a {what}; fetch it again") from error
-    return image
+        file.ReadImageInformation()
+        size = file.GetSize()
+        if math.prod(size) <= MOST_PIXELS:
+            image: Any = file.Execute()
+            return image
+    except Exception as error:  # SimpleITK's exceptions are not listed anywhere
+        kind = file_kind(path)
+        expected = {"GDCMImageIO": "a DICOM file", "PNGImageIO": "a PNG picture"}[reader]
+        found = "damaged" if kind == expected else kind
+        raise UserError(f"{path} cannot be read as a {what}: it is {found}; fetch it again") from error
+    raise UserError(f"{path} has {size} pixels, expected {MOST_PIXELS} or fewer in all; crop it")
 
 
 def _one_channel(path: Path, image: Any) -> NDArray[Any]:
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(
             f"{path} has {image.GetNumberOfComponentsPerPixel()} values per pixel, as colour pictures have, "
-            "wanted one; convert it to grey values"
+            "expected one; convert it to grey values"
         )
     array: NDArray[Any] = sitk.GetArrayFromImage(image)
     return array
@@ -130,5 +148,7 @@ def _tag(path: Path, image: Any, tag: str, what: str, count: int) -> tuple[float
     except ValueError:
         numbers = ()
     if len(numbers) != count or not np.isfinite(numbers).all():
-        raise UserError(f"{path}: {what} ({tag}) is {text!r}, wanted {count} numbers; fetch the slice again")
+        raise UserError(
+            f"{path}: {what} ({tag}) is {text!r}, expected {count} numbers; fetch the slice again"
+        )
     return numbers

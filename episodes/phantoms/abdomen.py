@@ -6,23 +6,14 @@ import math
 
 import numpy as np
 
-from episodes.phantoms.shapes import Canvas, Field, Pose, ellipsoid
+from episodes.phantoms.shapes import Canvas, Field, PoseRanges, ellipsoid
 
 ORGANS = ("liver", "right-kidney", "left-kidney", "spleen", "stomach", "aorta")
 INF = math.inf
-
-
-def draw_pose(draw: np.random.Generator) -> Pose:
-    """Draw size, shift and rotation of the subject, and the part of the body that the slices cover."""
-    width = draw.uniform(0.77, 0.97)
-    return Pose(
-        half=(width, width * draw.uniform(0.74, 0.88)),
-        shift=(draw.uniform(-0.16, 0.16), draw.uniform(-0.2, 0.2)),
-        turn=draw.uniform(-0.2, 0.2),
-        rise=draw.uniform(-0.06, 0.06),
-        stretch=draw.uniform(0.9, 1.1),
-        warp=0.07,
-    )
+POSES = PoseRanges(
+    width=(0.77, 0.97), aspect=(0.74, 0.88), across=0.16, up=0.2, turn=0.2, rise=0.06, stretch=(0.9, 1.1),
+    warp=0.07,
+)  # fmt: skip
 
 
 def paint_abdomen(canvas: Canvas, draw: np.random.Generator) -> None:

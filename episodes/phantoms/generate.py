@@ -17,7 +17,7 @@ from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
     Field,
-    Pose,
+    PoseRanges,
     frame_of,
     generator_for,
     labels_of,
@@ -28,9 +28,10 @@ from episodes.phantoms.tissues import CONTRASTS, TissueContrast
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from episodes.store.store import SourceScan, Store, new_store
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 
 VERSION = 1  # raise it whenever a voxel would change
+LARGEST, MOST_SLICES = 1024, 500
 SMALLEST = 48  # pixels; with fewer, a kidney is smaller than a cell of the feature map
 UNIT_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FIELD_OF_VIEW_MM = 320.0
@@ -40,7 +41,7 @@ FIELD_OF_VIEW_MM = 320.0
 class _Kind:
     """The parts of a phantom dataset; `slices`: mean number of slices; `covered_mm`: height of the stack."""
 
-    draw_pose: Callable[[np.random.Generator], Pose]
+    poses: PoseRanges
     paint: Callable[[Canvas, np.random.Generator], None]
     contrast: TissueContrast
     slices: int
@@ -48,9 +49,9 @@ class _Kind:
 
 
 KINDS = {
-    "phantom-mri": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
-    "phantom-ct": _Kind(abdomen.draw_pose, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
-    "phantom-cmr": _Kind(heart.draw_pose, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+    "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
+    "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
+    "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
 }
 
 
@@ -58,15 +59,17 @@ def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
     """Return the facts of a phantom dataset with slices of `size` x `size` pixels (None: as shipped).
 
     `superpixel_min_size` is proportional to the area, 400 pixels at 256 x 256. Raises `UserError` for an
-    unknown name, and for a size that is below 48 or not a multiple of 8.
+    unknown name, and for a size that is not a multiple of 8 from 48 to 1,024.
     """
     if name not in KINDS:
         raise unknown_name("phantom", name, KINDS)
     spec = load_dataset_spec(name)
     if size is None or size == spec.image_size:
         return spec
-    if size % 8 or size < SMALLEST:
-        raise UserError(f"phantoms of {size} pixels a side: wanted a multiple of 8 from {SMALLEST} on")
+    if size % 8 or not SMALLEST <= size <= LARGEST:
+        raise UserError(
+            f"phantoms of {short(size)} pixels a side: expected a multiple of 8 from {SMALLEST} to {LARGEST}"
+        )
     smallest = max(1, round(400 * (size / 256) ** 2))
     return replace(spec, image_size=size, superpixel_min_size=smallest)
 
@@ -82,10 +85,12 @@ def phantom_scan(
     kind, size = KINDS[spec.name], spec.image_size
     mean_depth = kind.slices if slices is None else slices
     if mean_depth < 8:
-        raise UserError(f"phantoms of {mean_depth} slices: wanted at least 8, or an organ may be missing")
+        raise UserError(f"phantoms of {mean_depth} slices: expected at least 8, or an organ may be missing")
+    if mean_depth > MOST_SLICES:
+        raise UserError(f"phantoms of {short(mean_depth)} slices: expected {MOST_SLICES} or fewer")
     draw = generator_for(spec.name, VERSION, scan, "anatomy")
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
-    pose = kind.draw_pose(draw)
+    pose = kind.poses.draw(draw)
     frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
     look = generator_for(spec.name, VERSION, scan, "look")
     shape = (depth * SUBSLICES, size, size)
@@ -111,6 +116,7 @@ def prepare_phantom(
     overwrite: bool = False,
     workers: int = 0,
     on_progress: Callable[[int], None] = lambda _count: None,
+    finish: Callable[[Store], object] | None = None,
 ) -> Store:
     """Generate every scan of a phantom dataset, write the store and return it opened.
 
@@ -121,11 +127,12 @@ def prepare_phantom(
         overwrite: replace an existing store.
         workers: threads for superpixels, 0 for one per usable core.
         on_progress: called with 1 after each scan.
+        finish: as in `new_store`.
 
     Raises:
         UserError: as `phantom_scan` and `new_store`.
     """
-    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot") as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
             found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)

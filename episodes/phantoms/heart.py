@@ -6,23 +6,14 @@ import math
 
 import numpy as np
 
-from episodes.phantoms.shapes import Canvas, Pose, ellipsoid
+from episodes.phantoms.shapes import Canvas, PoseRanges, ellipsoid
 
 ORGANS = ("lv-myo", "lv-bp", "rv")
 INF = math.inf
-
-
-def draw_pose(draw: np.random.Generator) -> Pose:
-    """Draw size, shift and rotation of the subject; the field of view may be smaller than the body."""
-    width = draw.uniform(0.85, 1.2)
-    return Pose(
-        half=(width, width * draw.uniform(0.85, 1.05)),
-        shift=(draw.uniform(-0.2, 0.2), draw.uniform(-0.2, 0.2)),
-        turn=draw.uniform(-0.4, 0.4),
-        rise=draw.uniform(-0.04, 0.04),
-        stretch=draw.uniform(0.95, 1.1),
-        warp=0.05,
-    )
+POSES = PoseRanges(  # a width above 1: the field of view is smaller than the body
+    width=(0.85, 1.2), aspect=(0.85, 1.05), across=0.2, up=0.2, turn=0.4, rise=0.04, stretch=(0.95, 1.1),
+    warp=0.05,
+)  # fmt: skip
 
 
 def paint_heart(canvas: Canvas, draw: np.random.Generator) -> None:

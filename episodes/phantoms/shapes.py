@@ -62,6 +62,36 @@ class Pose:
     warp: float
 
 
+@dataclass(frozen=True)
+class PoseRanges:
+    """Ranges of the poses of one kind of phantom.
+
+    `width`: half size along x; `aspect`: half size along y divided by that along x; `across`, `up`, `turn`,
+    `rise`: largest absolute values of the shift (x,y), the rotation and the offset; `stretch`; `warp`: fixed.
+    """
+
+    width: tuple[float, float]
+    aspect: tuple[float, float]
+    across: float
+    up: float
+    turn: float
+    rise: float
+    stretch: tuple[float, float]
+    warp: float
+
+    def draw(self, draw: np.random.Generator) -> Pose:
+        """Draw size, shift and rotation of a subject, and the part of the body that the slices cover."""
+        width = draw.uniform(*self.width)
+        return Pose(
+            half=(width, width * draw.uniform(*self.aspect)),
+            shift=(draw.uniform(-self.across, self.across), draw.uniform(-self.up, self.up)),
+            turn=draw.uniform(-self.turn, self.turn),
+            rise=draw.uniform(-self.rise, self.rise),
+            stretch=draw.uniform(*self.stretch),
+            warp=self.warp,
+        )
+
+
 def frame_of(pose: Pose, depth: int, size: int, draw: np.random.Generator) -> Frame:
     """Return the smoothly deformed body coordinates of an image of (depth, size, size) voxels."""
     shape = (depth, size, size)

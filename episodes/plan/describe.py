@@ -4,49 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
+from episodes.plan.rules import EvaluationRules
 from fewshot.base.types import Task
 
 
-def plans_text(plans: Sequence[Plan], protocol: str) -> str:
+def plans_text(plans: Sequence[CellPlan], protocol: str) -> str:
     """Return the text of `plans` of one dataset and setting, fold by fold, with every plan's hash."""
     if not plans:
         return "no plan"
-    first = plans[0]
+    first, setting = plans[0].evaluation, plans[0].training.setting
     rules = first.rules
     fractions = ", ".join(f"{fraction:.3f}" for fraction in rules.support_fractions)
     lines = [
-        f"plan of {first.dataset} (store {first.dataset_hash[:8]}), setting {first.setting}, {protocol}",
+        f"plan of {first.dataset} (store {first.dataset_hash[:8]}), setting {setting}, {protocol}",
         f"  rules: support {rules.support_scan}, slices at {fractions} of its class slices, "
         f"parts {rules.part_rule}, scored {rules.scored}, {rules.shots} shot" + "s" * (rules.shots > 1),
-        f"  training: {_training_rule(first)}",
+        f"  training: {_training_rule(setting, rules)}",
         "  scored slices as first-last (of all slices), part borders marked |, slices outside not counted",
     ]
-    for fold in dict.fromkeys(plan.fold for plan in plans):
-        of_fold = [plan for plan in plans if plan.fold == fold]
+    for fold in dict.fromkeys(plan.evaluation.fold for plan in plans):
+        of_fold = [plan for plan in plans if plan.evaluation.fold == fold]
+        evaluated, trained = of_fold[0].evaluation, of_fold[0].training
         lines += [
             "",
-            f"fold {fold}   support scan{'s' * (len(of_fold[0].support_scans) > 1)} "
-            + ", ".join(dict.fromkeys(scan for plan in of_fold for scan in plan.support_scans)),
+            f"fold {fold}   support scan{'s' * (len(evaluated.support_scans) > 1)} "
+            + ", ".join(dict.fromkeys(scan for plan in of_fold for scan in plan.evaluation.support_scans)),
         ]
-        lines.append(f"  queries   {', '.join(of_fold[0].query_scans)}")
-        lines.append(
-            f"  training  {len(of_fold[0].training_scans)} scans: {', '.join(of_fold[0].training_scans)}"
-        )
+        lines.append(f"  queries   {', '.join(evaluated.query_scans)}")
+        lines.append(f"  training  {len(trained.scans)} scans: {', '.join(trained.scans)}")
         for plan in of_fold:
             lines += _group_lines(plan)
     return "\n".join(lines)
 
 
-def _training_rule(plan: Plan) -> str:
-    if plan.setting == 1:
+def _training_rule(setting: int, rules: EvaluationRules) -> str:
+    if setting == 1:
         return "setting 1 keeps every slice of the training scans, tested classes unlabelled"
-    return f"setting 2 drops training slices by {plan.rules.exclusion} of the tested classes"
+    return f"setting 2 drops training slices by {rules.exclusion} of the tested classes"
 
 
-def _group_lines(plan: Plan) -> Iterable[str]:
-    total = len(plan.training_slices) + len(plan.excluded)
-    excluded = f"training slices excluded: {len(plan.excluded)} of {total}"
+def _group_lines(cell: CellPlan) -> Iterable[str]:
+    plan, dropped = cell.evaluation, len(cell.training.excluded)
+    excluded = f"training slices excluded: {dropped} of {len(cell.training.slices) + dropped}"
     yield f"  group {plan.group}   plan {plan.hash}   {excluded}"
     width = max(len(name) for name in plan.classes)
     for class_name in plan.classes:

@@ -1,84 +1,44 @@
-"""The evaluation plan: query scans, support slices, parts and scored slices of a fold; needs no model.
+"""Plans of one fold and group: what is evaluated, and what may be trained on; needs no model.
 
-`make_plan` derives a plan, pure data, from the class-slice index, a few facts of the dataset and the rules of
-a protocol (`episodes/plan/rules.py`).
+`make_plan` derives both, pure data, from the class-slice index, a few facts of the dataset and the rules of a
+protocol (`episodes/plan/rules.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from episodes.plan.rules import (
-    EXCLUSIONS,
-    PART_RULES,
-    SCORED,
-    SUPPORT_SCANS,
-    EvaluationRules,
-    Fold,
-    ScanRoles,
-)
+from episodes.plan.roles import DatasetFacts, scan_roles
+from episodes.plan.rules import PART_RULES, SCORED, EvaluationRules, ScanRoles, named_rule
 from episodes.plan.supports import support_sets, support_slices
+from episodes.plan.training_split import TrainingSplit, training_scans, training_split
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import SliceRef, Task
 
-Rule = TypeVar("Rule")
 SETTINGS = (1, 2)
-__all__ = [
-    "SETTINGS",
-    "DatasetFacts",
-    "EvaluationRules",
-    "Plan",
-    "integer_sorted",
-    "make_plan",
-    "scan_roles",
-    "training_scans",
-    "training_slices",
-    "with_superpixel",
-]
-
-
-class DatasetFacts(Protocol):
-    """The facts of a dataset that a plan needs; `episodes.store.dataset.DatasetSpec` has them.
-
-    `classes`: class name -> stored value. Fold f holds positions fold_borders[f] .. fold_borders[f+1]-1
-    of the scan ids sorted as integers.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def classes(self) -> Mapping[str, int]: ...
-    @property
-    def fold_borders(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The evaluation tasks and the training slices of one fold and group; made by `make_plan`.
+class EvaluationPlan:
+    """The evaluation tasks of one fold and group. They depend on no setting and no training.
 
     `tasks`: one per class, query scan, support set and part, in that order; the parts of a scan cover all its
-    slices. `undefined`: (class, query scan, reason) without a Dice. `training_slices`: slices of the
-    training scans that the setting allows, with or without superpixel; `excluded`: those that it excludes.
+    slices. `undefined`: (class, query scan, reason) without a Dice.
     """
 
     dataset: str
     dataset_hash: str
-    setting: int
     fold: int
     group: str
     classes: tuple[str, ...]
     rules: EvaluationRules
     query_scans: tuple[str, ...]
     support_scans: tuple[str, ...]
-    training_scans: tuple[str, ...]
-    training_slices: tuple[SliceRef, ...]
-    excluded: tuple[SliceRef, ...]
     tasks: tuple[Task, ...]
     undefined: tuple[tuple[str, str, str], ...]
 
@@ -87,7 +47,8 @@ class Plan:
         """Return the number of parts into which a query scan is divided."""
         return len(self.rules.support_fractions)
 
-    def _evaluation_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values; support slices are [scan, z], queries [scan, z, scored]."""
         return {
             "dataset": {"name": self.dataset, "hash": self.dataset_hash},
             "fold": self.fold,
@@ -112,21 +73,26 @@ class Plan:
 
     @cached_property
     def hash(self) -> str:
-        """Return 16 hex digits of the sha256 of the evaluation; training and setting do not enter it."""
-        return hash_of(self._evaluation_json())[:16]
+        """Return 16 hex digits of the sha256 of the plan."""
+        return hash_of(self.to_json())[:16]
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """The evaluation plan and the training split of one fold and group; made by `make_plan`."""
+
+    evaluation: EvaluationPlan
+    training: TrainingSplit
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as plain JSON values; slices are [scan, z], queries [scan, z, scored]."""
+        """Return the plan as plain JSON values, an entry of a plan file."""
+        rules = asdict(self.evaluation.rules)
         return {
-            "plan_hash": self.hash,
-            "setting": self.setting,
-            "rules": {k: v for k, v in asdict(self.rules).items() if v or k != "listed_supports"},
-            "evaluation": self._evaluation_json(),
-            "training": {
-                "scans": list(self.training_scans),
-                "slices": [list(ref) for ref in self.training_slices],
-                "excluded": [list(ref) for ref in self.excluded],
-            },
+            "plan_hash": self.evaluation.hash,
+            "setting": self.training.setting,
+            "rules": {k: v for k, v in rules.items() if v or k != "listed_supports"},
+            "evaluation": self.evaluation.to_json(),
+            "training": self.training.to_json(),
         }
 
 
@@ -139,7 +105,7 @@ def make_plan(
     fold: int,
     group: str,
     class_names: Sequence[str],
-) -> Plan:
+) -> CellPlan:
     """Return the plan of one fold and group of tested classes.
 
     Args:
@@ -162,6 +128,15 @@ def make_plan(
         if class_name not in facts.classes:
             raise unknown_name(f"class of dataset {facts.name}", class_name, facts.classes)
     roles = scan_roles(index.scans, facts, rules, fold)
+    evaluation = _evaluation_plan(index, facts, dataset_hash, rules, roles, fold, group, class_names)
+    scans = training_scans(index.scans, roles)
+    return CellPlan(evaluation, training_split(index, rules, setting, scans, class_names))
+
+
+def _evaluation_plan(
+    index: ClassSliceIndex, facts: DatasetFacts, dataset_hash: str, rules: EvaluationRules, roles: ScanRoles,
+    fold: int, group: str, class_names: Sequence[str],
+) -> EvaluationPlan:  # fmt: skip
     tasks: list[Task] = []
     undefined: list[tuple[str, str, str]] = []
     used: dict[str, None] = {}
@@ -174,72 +149,18 @@ def make_plan(
                     undefined.append((class_name, scan, "class absent from the query scan"))
                     continue
                 tasks += _tasks(index, rules, class_name, facts.classes[class_name], scan, supports)
-    scans = training_scans(index.scans, roles)
-    kept, dropped = training_slices(index, rules, setting, scans, class_names)
-    return Plan(
+    return EvaluationPlan(
         dataset=facts.name,
         dataset_hash=dataset_hash,
-        setting=setting,
         fold=fold,
         group=group,
         classes=tuple(class_names),
         rules=rules,
         query_scans=roles.queries,
         support_scans=tuple(used),
-        training_scans=scans,
-        training_slices=kept,
-        excluded=dropped,
         tasks=tuple(tasks),
         undefined=tuple(dict.fromkeys(undefined)),
     )
-
-
-def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules, fold: int) -> ScanRoles:
-    """Return queries, supports and held-out scans of a fold; `UserError` if its borders do not fit."""
-    borders = dict(rules.fold_borders).get(facts.name, facts.fold_borders)
-    if (
-        not borders
-        or borders[-1] != len(scans)
-        or borders[0] != 0
-        or any(b <= a for a, b in pairwise(borders))
-    ):
-        count = borders[-1] if borders else 0
-        raise UserError(
-            f"dataset {facts.name}: {len(scans)} scans found, but its fold borders {list(borders)} are for "
-            f"{count}; prepare the complete set or change the borders in its dataset file"
-        )
-    if not 0 <= fold < len(borders) - 1:
-        raise UserError(f"fold {fold} does not exist; dataset {facts.name} has folds 0 to {len(borders) - 2}")
-    rule = _rule("support scan rule", SUPPORT_SCANS, rules.support_scan)
-    start, stop = borders[fold], borders[fold + 1]
-    if len(scans) - (stop - start) < rules.shots + 1:
-        raise UserError(
-            f"dataset {facts.name}: fold {fold} holds {stop - start} of {len(scans)} scans; wanted at least "
-            f"{rules.shots} more for support and one for training; give more scans or fewer shots"
-        )
-    listed = dict(rules.listed_supports).get(facts.name, ())
-    if rules.support_scan == "listed" and fold >= len(listed):
-        raise UserError(
-            f"the protocol lists support scans for {len(listed)} folds of dataset {facts.name}, wanted fold "
-            f"{fold} too; add it to its [supports]"
-        )
-    return rule(Fold(integer_sorted(scans), start, stop, rules.shots, listed[fold] if listed else ()))
-
-
-def training_scans(scans: Sequence[str], roles: ScanRoles) -> tuple[str, ...]:
-    """Return the scans that are not held out, in the order of the folds."""
-    return tuple(scan for scan in integer_sorted(scans) if scan not in roles.held_out)
-
-
-def integer_sorted(scans: Sequence[str]) -> tuple[str, ...]:
-    """Return scan ids sorted as integers if all are integers, else in the given order."""
-    return tuple(sorted(scans, key=int)) if all(scan.isdecimal() for scan in scans) else tuple(scans)
-
-
-def with_superpixel(index: ClassSliceIndex, slices: Iterable[SliceRef]) -> tuple[SliceRef, ...]:
-    """Return those of `slices` with a superpixel, from which training can draw a label."""
-    shown = {scan: frozenset(positions) for scan, positions in index.superpixel_slices.items()}
-    return tuple(ref for ref in slices if ref.z in shown.get(ref.scan, frozenset()))
 
 
 def _tasks(
@@ -251,8 +172,8 @@ def _tasks(
     supports: Sequence[tuple[SliceRef, ...]],
 ) -> Iterable[Task]:
     """Yield one task per part; slices outside the class range belong to the nearest part."""
-    part_of = _rule("part rule", PART_RULES, rules.part_rule)
-    counts = _rule("scoring rule", SCORED, rules.scored)
+    part_of = named_rule("part rule", PART_RULES, rules.part_rule)
+    counts = named_rule("scoring rule", SCORED, rules.scored)
     slices = index.slices_of(class_name, scan)
     depth = range(index.depths[scan])
     for part, support in enumerate(supports):
@@ -265,26 +186,3 @@ def _tasks(
             tuple(SliceRef(scan, z) for z in queries),
             tuple(counts(z, slices) for z in queries),
         )
-
-
-def training_slices(
-    index: ClassSliceIndex,
-    rules: EvaluationRules,
-    setting: int,
-    scans: tuple[str, ...],
-    class_names: Sequence[str],
-) -> tuple[tuple[SliceRef, ...], tuple[SliceRef, ...]]:
-    """Return the slices that training may use, and those that setting 2 excludes."""
-    every = index.all_slices(scans)
-    if setting == 1:
-        return every, ()
-    exclude = _rule("exclusion rule", EXCLUSIONS, rules.exclusion)
-    dropped = {scan: exclude([index.slices_of(name, scan) for name in class_names]) for scan in scans}
-    kept = tuple(ref for ref in every if ref.z not in dropped[ref.scan])
-    return kept, tuple(ref for ref in every if ref.z in dropped[ref.scan])
-
-
-def _rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:
-    if name not in rules:
-        raise unknown_name(kind, name, rules)
-    return rules[name]

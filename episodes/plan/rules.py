@@ -7,10 +7,13 @@ refer to docs/protocols.md.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, unknown_name
+
+Rule = TypeVar("Rule")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def _joined(fold: Fold, nth: int) -> ScanRoles:
     if len(support) < fold.shots or not queries:
         raise UserError(
             f"the fold of scans {', '.join(fold.members)} and the next {fold.shots} are {len(scans)} scans; "
-            f"wanted number {nth} and {fold.shots - 1} after it for support, and a query; make folds larger"
+            f"expected number {nth} and {fold.shots - 1} after it for support, and a query; make folds larger"
         )
     return ScanRoles(queries, (support,), frozenset(scans))
 
@@ -114,7 +117,7 @@ def listed_scans(fold: Fold) -> ScanRoles:
     if len(fold.listed) < fold.shots:
         raise UserError(
             f"the protocol lists {len(fold.listed)} support scans for the fold of {', '.join(fold.members)}, "
-            f"wanted {fold.shots}, one per shot; list more or give fewer shots"
+            f"expected {fold.shots}, one per shot; list more or give fewer shots"
         )
     support = tuple(fold.scans[position] for position in fold.listed[: fold.shots])
     return ScanRoles(fold.members, (support,), frozenset(fold.members) | frozenset(support))
@@ -216,6 +219,13 @@ class EvaluationRules:
     shots: int = 1
     fold_borders: tuple[tuple[str, tuple[int, ...]], ...] = ()
     listed_supports: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = ()
+
+
+def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:
+    """Return the rule of that name; an unknown name raises `UserError` with the kind and similar names."""
+    if name not in rules:
+        raise unknown_name(kind, name, rules)
+    return rules[name]
 
 
 def parts_fault(part_rule: str, parts: int) -> str | None:

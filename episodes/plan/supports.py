@@ -24,7 +24,7 @@ def support_sets(
     )
     if not shown:
         raise UserError(
-            f"class {class_name!r} is absent from every support of fold {fold}; wanted a scan outside the "
+            f"class {class_name!r} is absent from every support of fold {fold}; expected a scan outside the "
             "fold that shows it; check the label files or leave out the group or fold"
         )
     return shown
@@ -37,7 +37,7 @@ def support_slices(
     for scan in scans:
         if not index.slices_of(class_name, scan):
             raise UserError(
-                f"class {class_name!r} is absent from scan {scan!r}, the support of fold {fold}; wanted at "
+                f"class {class_name!r} is absent from scan {scan!r}, the support of fold {fold}; expected at "
                 "least one annotated slice there; check the label file or leave out the group or fold"
             )
     parts = []

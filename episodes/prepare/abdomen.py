@@ -53,8 +53,8 @@ def prepare_ct(image: NiftiImage) -> NiftiImage:
     low, high = clipped.min(), clipped.max()
     if low == high:
         raise UserError(
-            f"{image.path}: every voxel is {low:g} after clipping to {CT_WINDOW[0]}..{CT_WINDOW[1]}; wanted "
-            "a CT in Hounsfield units, check the download"
+            f"{image.path}: every voxel is {low:g} after clipping to {CT_WINDOW[0]}..{CT_WINDOW[1]}; "
+            "expected a CT in Hounsfield units, check the download"
         )
     inner = _without_border(replace(image, array=(clipped - low) / (high - low) * 255.0))
     return _resample_by_spacing(inner, _ct_spacing(image))
@@ -107,7 +107,7 @@ def _ct_spacing(volume: NiftiImage) -> tuple[float, float, float]:
 def _without_border(volume: NiftiImage) -> NiftiImage:
     if min(volume.array.shape[1:]) <= 2 * CT_BORDER:
         raise UserError(
-            f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels, wanted "
+            f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels, expected "
             f"more than the border of {CT_BORDER} on each side that is cut; give the CT as downloaded"
         )
     inner = volume.array[:, CT_BORDER:-CT_BORDER, CT_BORDER:-CT_BORDER]

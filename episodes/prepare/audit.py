@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from episodes.io.nifti import NiftiImage
 from episodes.prepare.scan import PreparedPair
 from episodes.pseudo_labels.superpixels import patient_mask
 from episodes.store.dataset import DatasetSpec
@@ -72,12 +73,29 @@ def scan_facts(
     )
 
 
+def check_threshold(image: NiftiImage, labels: NDArray[Any], spec: DatasetSpec) -> None:
+    """Raise `UserError` if no pixel of an image is above the dataset's `patient_threshold`.
+
+    Such a scan would have no patient, no superpixel and so no training episode.
+    """
+    low, high = float(image.array.min()), float(image.array.max())
+    if high > spec.patient_threshold:
+        return
+    labelled = image.array[labels > 0]
+    median = f", those of labelled voxels have the median {np.median(labelled):.6g}" if labelled.size else ""
+    raise UserError(
+        f"{image.path}: patient_threshold {spec.patient_threshold:g} leaves nothing: grey values are "
+        f"{low:.6g} to {high:.6g}{median}; expected a threshold a little above the grey of the air, "
+        f"below {high:.6g}: lower it in the facts of {spec.name}"
+    )
+
+
 def audit_set(facts: Sequence[ScanFacts], spec: DatasetSpec) -> list[str]:
     """Return warnings on equal images among the scans; `UserError` for a class that no scan has."""
     for name, value in spec.classes.items():
         if not any(scan.voxels[name] for scan in facts):
             raise UserError(
-                f"no scan holds a voxel of {name} (value {value}), wanted at least one; check that the "
+                f"no scan holds a voxel of {name} (value {value}), expected at least one; check that the "
                 f"labels are those of {spec.name}"
             )
     same: dict[str, list[str]] = {}

@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from episodes.io.nifti import NiftiImage
-from episodes.prepare.audit import ScanFacts, audit, audit_set, flipped, left_right, scan_facts
+from episodes.prepare.audit import (
+    ScanFacts,
+    audit,
+    audit_set,
+    check_threshold,
+    flipped,
+    left_right,
+    scan_facts,
+)
 from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import SourceScan, Store, new_store
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed
 
 
 def build_store(
@@ -28,6 +36,7 @@ def build_store(
     workers: int = 0,
     on_scan: Callable[[ScanFacts], None] = lambda _facts: None,
     on_progress: Callable[[int], None] = lambda _count: None,
+    finish: Callable[[Store], object] | None = None,
 ) -> Store:
     """Check every scan, then compute superpixels and write the store; return it opened.
 
@@ -41,6 +50,7 @@ def build_store(
         workers: threads, 0 for one per usable core.
         on_scan: called with the facts of each checked scan.
         on_progress: called with 1 after the superpixels of each slice.
+        finish: as in `new_store`.
 
     Raises:
         UserError: as the scans' `read`, `audit_set` and `new_store`; slices smaller than `image_size`.
@@ -50,10 +60,15 @@ def build_store(
     warnings: list[str] = []
     facts: list[ScanFacts] = []
     sides: dict[str, dict[str, bool]] = {}
+    headers: dict[str, list[str]] = {}  # warning -> files
     for scan, raw in scans.items():
         pair = raw.read()
         image, label = pair.image.array, pair.label.array
         _check_size(pair.image, spec)
+        check_threshold(pair.image, label, spec)
+        for volume, files in ((pair.image, raw.images), (pair.label, raw.labels)):
+            for text in volume.warnings:
+                headers.setdefault(text, []).append(files[0].name)
         scan_summary = scan_facts(scan, image, label, spec, pair.image.spacing_mm, pair)
         facts.append(scan_summary)
         if pair.cut_off:
@@ -65,9 +80,10 @@ def build_store(
         warnings += check_orientation(scan_summary, image, label, strict=strict)
         sides[scan] = left_right(label, spec)
         on_scan(scan_summary)
+    warnings = [f"{listed(files, most=4)}: {text}" for text, files in headers.items()] + warnings
     warnings += flipped(sides)
     warnings += audit_set(facts, spec)
-    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by) as writer:
+    with new_store(destination, spec, overwrite=overwrite, prepared_by=prepared_by, finish=finish) as writer:
         writer.warnings += warnings
         for scan, raw in scans.items():
             pair = raw.read()
@@ -92,6 +108,6 @@ def _check_size(image: NiftiImage, spec: DatasetSpec) -> None:
     height, width = image.array.shape[1:]
     if min(height, width) < spec.image_size:
         raise UserError(
-            f"{image.path} has slices of {height} x {width} pixels, wanted at least {spec.image_size} x "
+            f"{image.path} has slices of {height} x {width} pixels, expected at least {spec.image_size} x "
             f"{spec.image_size} for {spec.name}; pad or resample image and label"
         )

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from episodes.prepare.listing import scan_files
 from episodes.prepare.paired_nifti import raw_scan
 from episodes.prepare.scan import RawScan, id_order
 from episodes.prepare.spacing import mark_unknown_spacing
 from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
-from fewshot.base.errors import UserError
-from fewshot.base.types import checked_name
+from fewshot.base.errors import UserError, short, unknown_name
+from fewshot.base.names import checked_name
 
 REQUIRED: dict[str, type] = {
     "modality": str,
@@ -42,8 +43,8 @@ class OwnFacts:
     """The content of a user's TOML file.
 
     `spec`: facts of the dataset; if `folds` is a number, `own_scans` replaces its fold borders. `images`,
-    `labels`: patterns of file names below the folder, with {id} for the scan's id; `states_spacing`: whether
-    the file has the key `spacing_known`.
+    `labels`: patterns of file names below the folder, with {id} for the scan's id, once or more often;
+    `states_spacing`: whether the file has the key `spacing_known`.
     """
 
     spec: DatasetSpec
@@ -66,18 +67,22 @@ def read_own_facts(path: Path, name: str) -> OwnFacts:
     where, table = str(path), read_table(path)
     check_keys(where, table, REQUIRED, OPTIONAL)
     if ("folds" in table) == ("fold_borders" in table):
-        raise UserError(f"{where}: wanted either key folds, a number, or key fold_borders, a list; give one")
+        raise UserError(
+            f"{where}: expected either key folds, a number, or key fold_borders, a list; give one"
+        )
     folds: int | None = table.get("folds")
     if folds is not None and folds < 2:
-        raise UserError(f"{where}: key folds is {folds}, wanted 2 or more")
+        raise UserError(f"{where}: key folds is {folds}, expected 2 or more")
     if not table["groups"]:
-        raise UserError(f"{where}: key groups is empty, wanted at least one group, a name = [classes]")
+        raise UserError(f"{where}: key groups is empty, expected at least one group, a name = [classes]")
     images, labels = table.get("images", IMAGES), table.get("labels", LABELS)
     for key, pattern in (("images", images), ("labels", labels)):
-        if pattern.count("{id}") != 1:
-            raise UserError(f"{where}: key {key} is {pattern!r}, wanted {{id}} in it once, as in {IMAGES!r}")
+        if "{id}" not in pattern:
+            raise UserError(
+                f"{where}: key {key} is {short(pattern)!r}, expected {{id}} in it, as in {IMAGES!r}"
+            )
     if images == labels:
-        raise UserError(f"{where}: keys images and labels are both {images!r}, wanted different names")
+        raise UserError(f"{where}: keys images and labels are both {images!r}, expected different names")
     facts = {
         "title": name,
         "tested": list(table["classes"]),
@@ -94,10 +99,15 @@ def own_scans(folder: Path, facts: OwnFacts) -> tuple[DatasetSpec, dict[str, Raw
     """Return the dataset's facts with its fold borders, and its scans by id, integer ids first, in order.
 
     With a number of folds, fold f begins at position f * scans // folds, so the sizes of folds differ by at
-    most one scan. Raises `UserError` as `paired_files`, and if the folds do not fit the scans.
+    most one scan. Raises `UserError` as `paired_files`, if the folds do not fit the scans, and for a scan of
+    a patient that the folder lacks.
     """
     pairs = paired_files(folder, facts.images, facts.labels)
     spec, count = facts.spec, len(pairs)
+    for patient, members in spec.patients.items():
+        for scan in members:
+            if scan not in pairs:
+                raise UserError(f"patient {patient} of {spec.name}: {unknown_name('scan', scan, pairs)}")
     if facts.folds is not None:
         if facts.folds > count:
             raise UserError(
@@ -125,12 +135,17 @@ def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path
     patterns = {"image": images, "label": labels}
     kinds = sorted(patterns, key=lambda kind: len(patterns[kind]), reverse=True)
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}
-    for path in sorted(folder.rglob("*")):
+    expressions = {kind: _expression(patterns[kind]) for kind in kinds}
+
+    def is_scan(name: str) -> bool:
+        return any(expression.fullmatch(name) for expression in expressions.values())
+
+    for path in scan_files(folder, is_scan, below=True):
         name = path.relative_to(folder).as_posix()
         for kind in kinds:
-            match = _expression(patterns[kind]).fullmatch(name)
-            if match is not None and path.is_file():
-                found[kind][checked_name("scan", match[1])] = path
+            match = expressions[kind].fullmatch(name)
+            if match is not None:
+                found[kind][checked_name("scan", match["id"])] = path
                 break
     if not found["image"] and not found["label"]:
         raise UserError(
@@ -151,5 +166,6 @@ def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    before, after = pattern.split("{id}")
-    return re.compile(re.escape(before) + "([^/]+)" + re.escape(after))
+    """Return the expression of a pattern; every further {id} must repeat the first."""
+    first, *rest = (re.escape(part) for part in pattern.split("{id}"))
+    return re.compile(f"{first}(?P<id>[^/]+)" + "(?P=id)".join(rest))

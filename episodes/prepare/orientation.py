@@ -56,13 +56,13 @@ def check_orientation(
     better = better_orientation(image, label)
     if better is not None:
         found.append(
-            f"scan {facts.scan}: the label fits its image better {better}, wanted as it is; "
+            f"scan {facts.scan}: the label fits its image better {better}, expected as it is; "
             "make image and label lie alike"
         )
     elif facts.in_body is not None and facts.in_body < LEAST_IN_BODY:
         found.append(
-            f"scan {facts.scan}: {100 * facts.in_body:.0f} % of the labelled voxels lie in the body, wanted "
-            f"{100 * LEAST_IN_BODY:.0f} % or more; is the label of another scan, or turned?"
+            f"scan {facts.scan}: {100 * facts.in_body:.0f} % of the labelled voxels lie in the body, "
+            f"expected {100 * LEAST_IN_BODY:.0f} % or more; is the label of another scan, or turned?"
         )
     if found and strict:
         raise UserError(found[0])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from episodes.io.nifti import check_pair, read_nifti
+from episodes.io.nifti import check_pair, read_label, read_nifti
 from episodes.prepare.build import build_store
 from episodes.prepare.crop_pad import square_pair
+from episodes.prepare.listing import list_folder, scan_files
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 FILE = re.compile(r"(image|label)_(.+?)\.nii(\.gz)?")
 Pair = tuple[Path, Path]
@@ -29,10 +30,9 @@ def find_pairs(folder: Path, spec: DatasetSpec) -> dict[str, Pair]:
             f"{folder} is not a folder; give the one that holds image_ID.nii.gz and label_ID.nii.gz"
         )
     found: dict[str, dict[str, Path]] = {"image": {}, "label": {}}
-    for path in sorted(folder.iterdir()):
+    for path in scan_files(folder, lambda name: FILE.fullmatch(name) is not None):
         match = FILE.fullmatch(path.name)
-        if match is None:
-            continue
+        assert match is not None
         kind, scan = match[1], checked_name("scan", match[2])
         if scan in found[kind]:
             raise UserError(f"{folder} holds {found[kind][scan].name} and {path.name}; keep one of them")
@@ -52,7 +52,7 @@ def find_pairs(folder: Path, spec: DatasetSpec) -> dict[str, Pair]:
 
 def detect(folder: Path) -> bool:
     """Return whether the folder holds files of this layout."""
-    return any(FILE.fullmatch(path.name) for path in folder.iterdir())
+    return any(FILE.fullmatch(path.name) for path in list_folder(folder))
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
@@ -75,7 +75,7 @@ def raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -
     """Return the scan of an image and a label file; its `read` checks them as a pair."""
 
     def read() -> PreparedPair:
-        image, label = read_nifti(image_file), read_nifti(label_file)
+        image, label = read_nifti(image_file), read_label(label_file)
         check_pair(scan, image, label, spec.classes)
         pair = pair_of(image, label, image)
         return square_pair(pair, spec.image_size) if spec.crop_or_pad else pair
@@ -89,7 +89,7 @@ def check_ids(folder: Path, scans: list[str], spec: DatasetSpec) -> None:
     if spec.scans and missing:
         names = ", ".join(sorted(missing, key=id_order)[:5])
         raise UserError(
-            f"{folder} holds {len(scans)} scans, too few for the folds of {spec.name}, wanted "
+            f"{folder} holds {len(scans)} scans, too few for the folds of {spec.name}, expected "
             f"{len(spec.scans)}: {len(missing)} are missing ({names}{', ...' if len(missing) > 5 else ''}); "
             "add their image and label files"
         )

@@ -74,7 +74,7 @@ def segment_volume(
     """
     if volume.ndim != 3 or volume.size == 0 or not k > 0 or min_size < 1 or not spacing_ratio > 0:
         raise ValueError(
-            f"shape {volume.shape}, k {k}, min_size {min_size}, spacing_ratio {spacing_ratio}: wanted "
+            f"shape {volume.shape}, k {k}, min_size {min_size}, spacing_ratio {spacing_ratio}: expected "
             "(Z,Y,X), > 0, >= 1 and > 0"
         )
     values = np.ascontiguousarray(volume, dtype=np.float64)

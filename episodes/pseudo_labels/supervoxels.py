@@ -12,7 +12,6 @@ Supervoxels do not belong to a prepared store and do not change its hash. They a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,10 +24,13 @@ from episodes.io.npy import write_npy
 from episodes.pseudo_labels.felzenszwalb import segment_volume
 from episodes.pseudo_labels.superpixels import patient_mask, usable_cores
 from episodes.store.dataset import DatasetSpec
+from episodes.store.scan import read_array
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
+from fewshot.base.atomic_io import atomic_write, hash_of
 from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
+from fewshot.base.names import path_in
+from fewshot.base.seals import read_sealed, write_sealed
 
 SCHEMA = 2  # raise it whenever a map would change
 SCALE = 1.0
@@ -83,33 +85,34 @@ class Supervoxels:
     def scan(self, scan_id: str) -> NDArray[Any]:
         """Return the memory-mapped map (Z,Y,X) of a scan; the first call checks the sha256 of its file."""
         if scan_id not in self._open:
-            path = self._folder / f"{scan_id}.npy"
-            if not path.is_file() or sha256_of(path) != self._sha256[scan_id]:
-                raise UserError(
-                    f"{path} is missing or damaged; delete {self._folder} to have supervoxels computed again"
-                )
-            self._open[scan_id] = np.load(path, mmap_mode="r", allow_pickle=False)
+            path = path_in(self._folder, "scan", scan_id, ".npy")
+            self._open[scan_id] = read_array(path, self._sha256[scan_id], remake(self._folder))
         return self._open[scan_id]
 
 
 def stored_supervoxels(store: Store) -> Supervoxels | None:
     """Return the stored supervoxels of `store`; None without any, or with other parameters.
 
-    Raises `UserError` for a damaged index.json.
+    Raises `UserError` for a damaged or changed index.json.
     """
     folder = store.path / "supervoxels"
     file = folder / "index.json"
     if not file.exists():
         return None
+    content = read_sealed(file, remake(folder))
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         if content["parameters"] != _parameters(store):
             return None
         if list(content["arrays"]) != sorted(store.index.scans):
             raise KeyError("arrays")
         return Supervoxels(folder, content)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{file} is damaged; delete {folder} to have supervoxels computed again") from None
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{file} is damaged; {remake(folder)}") from None
+
+
+def remake(folder: Path) -> str:
+    """Return the remedy for damaged supervoxels in `folder`."""
+    return f"delete {folder} to have supervoxels computed again"
 
 
 def ensure_supervoxels(
@@ -156,7 +159,7 @@ def _compute(store: Store, folder: Path, workers: int, on_progress: Callable[[in
     def write(scan: str) -> str:
         stored = store.scan(scan)
         numbers = volume_supervoxels(stored.image, stored.spacing_mm, parameters["min_size"])
-        with atomic_write(folder / f"{scan}.npy", "wb") as stream:
+        with atomic_write(path_in(folder, "scan", scan, ".npy"), "wb") as stream:
             return write_npy(stream, numbers)
 
     scans, arrays = store.index.scans, {}
@@ -169,7 +172,7 @@ def _compute(store: Store, folder: Path, workers: int, on_progress: Callable[[in
             on_progress(1)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    write_json(folder / "index.json", {"parameters": parameters, "arrays": arrays})
+    write_sealed(folder / "index.json", {"parameters": parameters, "arrays": arrays})
 
 
 def _parameters(store: Store) -> dict[str, Any]:

@@ -7,18 +7,19 @@ samplers read only the mask of one class of the training group; classes that the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.plan.plan import DatasetFacts as PlanFacts
-from episodes.plan.plan import Plan, integer_sorted, scan_roles, training_slices
+from episodes.plan.plan import CellPlan
+from episodes.plan.roles import DatasetFacts as PlanFacts
+from episodes.plan.roles import integer_sorted, scan_roles
 from episodes.plan.rules import PART_RULES
 from episodes.plan.supports import support_slices
-from episodes.sampling.augment import Augmentation
-from episodes.sampling.base import EpisodeSource, Picks, Prepare, ViewSampler, randint
+from episodes.plan.training_split import training_slices
+from episodes.sampling.base import EpisodeSource, Picks, ViewOptions, ViewSampler, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
@@ -41,7 +42,7 @@ class AnnotatedPair(NamedTuple):
 
 
 def annotated_pairs(
-    index: ClassSliceIndex, facts: DatasetFacts, plan: Plan
+    index: ClassSliceIndex, facts: DatasetFacts, plan: CellPlan
 ) -> dict[str, tuple[AnnotatedPair, ...]]:
     """Return class -> pairs of query and supports, for the classes of the training group.
 
@@ -52,33 +53,34 @@ def annotated_pairs(
     of two. A class without such a slice is skipped. If no class is left, the first training scan after the
     support scans (circular) that has pairs replaces them. Raises `UserError` if no scan has pairs.
     """
-    group = tuple(name for name in facts.tested if name not in plan.classes)
+    evaluated = plan.evaluation
+    group = tuple(name for name in facts.tested if name not in evaluated.classes)
     if not group:
         raise UserError(
-            f"group {plan.group} tests every class of dataset {facts.name}, so there is no training group to "
-            "take labels from; leave stage 3 out (--stages 1,2), or choose a group of fewer classes"
+            f"group {evaluated.group} tests every class of dataset {facts.name}, so there is no training "
+            "group to take labels from; leave stage 3 out (--stages 1,2), or choose a group of fewer classes"
         )
     supports = fold_supports(index, facts, plan)
-    others = [scan for scan in _following(index.scans, supports) if scan in plan.training_scans]
+    others = [scan for scan in _following(index.scans, supports) if scan in plan.training.scans]
     for scans in (supports, *((scan,) for scan in others)):
         all_pairs = {name: _pairs(index, plan, name, scans) for name in group}
         pairs_of_class = {name: pairs for name, pairs in all_pairs.items() if pairs}
         if pairs_of_class:
             return pairs_of_class
     raise UserError(
-        f"no annotated episode for group {plan.group} in fold {plan.fold}, setting {plan.setting}: none "
-        f"of {', '.join(group)} has a training slice and a support slice without a tested class; use "
-        "setting 1, or leave stage 3 out"
+        f"no annotated episode for group {evaluated.group} in fold {evaluated.fold}, setting "
+        f"{plan.training.setting}: none of {', '.join(group)} has a training slice and a support slice "
+        "without a tested class; use setting 1, or leave stage 3 out"
     )
 
 
-def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: Plan) -> tuple[str, ...]:
+def fold_supports(index: ClassSliceIndex, facts: PlanFacts, plan: CellPlan) -> tuple[str, ...]:
     """Return the support scans of a plan's fold, without validation scans."""
-    roles = scan_roles(index.scans, facts, plan.rules, plan.fold)
+    roles = scan_roles(index.scans, facts, plan.evaluation.rules, plan.evaluation.fold)
     return tuple(
         scan
         for scan in dict.fromkeys(scan for supports in roles.supports for scan in supports)
-        if scan in roles.held_out or scan in plan.training_scans
+        if scan in roles.held_out or scan in plan.training.scans
     )
 
 
@@ -89,20 +91,25 @@ def _following(scans: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
     return tuple(scan for scan in (*ordered[start:], *ordered[:start]) if scan not in after)
 
 
-def _pairs(index: ClassSliceIndex, plan: Plan, name: str, scans: Sequence[str]) -> tuple[AnnotatedPair, ...]:
-    part_of = PART_RULES[plan.rules.part_rule]
+def _pairs(
+    index: ClassSliceIndex, plan: CellPlan, name: str, scans: Sequence[str]
+) -> tuple[AnnotatedPair, ...]:
+    rules = plan.evaluation.rules
+    part_of = PART_RULES[rules.part_rule]
     supports: dict[str, list[SliceRef]] = {}
     for scan in scans:
-        allowed, _dropped = training_slices(index, plan.rules, plan.setting, (scan,), plan.classes)
+        allowed, _dropped = training_slices(
+            index, rules, plan.training.setting, (scan,), plan.evaluation.classes
+        )
         usable = [z for z in index.slices_of(name, scan) if SliceRef(scan, z) in allowed]
         if usable:
-            refs_of_part = support_slices(index, plan.rules, name, (scan,), plan.fold)
+            refs_of_part = support_slices(index, rules, name, (scan,), plan.evaluation.fold)
             supports[scan] = [SliceRef(scan, _nearest(usable, refs[0].z)) for refs in refs_of_part]
-    shown = {scan: index.slices_of(name, scan) for scan in plan.training_scans}
+    shown = {scan: index.slices_of(name, scan) for scan in plan.training.scans}
     pairs = []
-    for query in plan.training_slices:
+    for query in plan.training.slices:
         if query.z in shown[query.scan]:
-            part = part_of(query.z, shown[query.scan], plan.parts)
+            part = part_of(query.z, shown[query.scan], plan.evaluation.parts)
             admissible = tuple(by_part[part] for scan, by_part in supports.items() if scan != query.scan)
             if admissible:
                 pairs.append(AnnotatedPair(query, admissible))
@@ -125,13 +132,9 @@ class AnnotatedEpisodes(ViewSampler):
         reader: SliceReader,
         pairs: Mapping[str, Sequence[AnnotatedPair]],
         classes: Mapping[str, int],
-        *,
-        seed: int,
-        augmentation: str | Augmentation = "published",
-        batch: int = 1,
-        prepare: Prepare | None = None,
+        **views: Unpack[ViewOptions],
     ) -> None:
-        super().__init__(reader, seed, augmentation, batch, prepare)
+        super().__init__(reader, **views)
         self._pairs = dict(pairs)
         self._values = {name: classes[name] for name in pairs}
 

@@ -54,13 +54,6 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> Augmentation:
-    """Return the augmentation called `name`; an unknown name raises `UserError` with similar names."""
-    if name not in PRESETS:
-        raise unknown_name("augmentation", name, PRESETS)
-    return PRESETS[name]
-
-
 @dataclass(frozen=True)
 class Sides:
     """Indices of the warped and of the recoloured (gamma) views among `count` views."""
@@ -68,6 +61,13 @@ class Sides:
     count: int
     warped: tuple[int, ...]
     recoloured: tuple[int, ...]
+
+
+def preset(name: str) -> Augmentation:
+    """Return the augmentation called `name`; an unknown name raises `UserError` with similar names."""
+    if name not in PRESETS:
+        raise unknown_name("augmentation", name, PRESETS)
+    return PRESETS[name]
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NotRequired, Protocol, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.sampling.augment import Augmentation, Draw, apply, draw, preset
+from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, SliceRef
@@ -40,16 +41,29 @@ class Picks:
     generator: torch.Generator
 
 
-class ViewSampler(ABC):
-    """Base class of samplers that draw random views.
+class ViewOptions(TypedDict):
+    """Keyword arguments of every sampler of random views.
 
-    `augmentation`: name of a preset, or the ranges; `batch`: episodes per step; `prepare`: the learner's, or
-    None.
+    `seed`: of all draws; `augmentation`: name of a preset, or the ranges (default: "published"); `batch`:
+    episodes per step (default: 1); `prepare`: the learner's, or None (default).
+    """
+
+    seed: int
+    augmentation: NotRequired[str | Augmentation]
+    batch: NotRequired[int]
+    prepare: NotRequired[Prepare | None]
+
+
+class ViewSampler(ABC):
+    """Base class of samplers that draw random views; `ViewOptions` explains the arguments.
+
+    Raises:
+        UserError: the augmentation is unknown, or `batch` is below 1.
     """
 
     def __init__(
-        self, reader: SliceReader, seed: int, augmentation: str | Augmentation, batch: int,
-        prepare: Prepare | None,
+        self, reader: SliceReader, *, seed: int, augmentation: str | Augmentation = "published",
+        batch: int = 1, prepare: Prepare | None = None,
     ) -> None:  # fmt: skip
         self.reader = reader
         self.augmentation = preset(augmentation) if isinstance(augmentation, str) else augmentation
@@ -87,9 +101,33 @@ class ViewSampler(ABC):
 
 
 class MappedSampler(ViewSampler):
-    """A sampler with an integer map (H,W) for each slice in `slices`; a number of the map is a mask."""
+    """A sampler with an integer map (H,W) for each slice in `slices`; a number of the map is a mask.
+
+    Args:
+        reader: reads images, and superpixels if they are the maps.
+        index: class-slice index of the dataset.
+        training_scans: scans to draw from.
+        allowed: admissible slices; None: all.
+        views: seed, augmentation, batch, `prepare`.
+
+    Raises:
+        UserError: a name is unknown, or no slice is left.
+    """
 
     slices: tuple[SliceRef, ...]
+
+    def __init__(
+        self,
+        reader: SliceReader,
+        index: ClassSliceIndex,
+        training_scans: Sequence[str],
+        allowed: frozenset[SliceRef] | None,
+        **views: Unpack[ViewOptions],
+    ) -> None:
+        super().__init__(reader, **views)
+        self._scans = tuple(training_scans)
+        self._every = index.all_slices(self._scans)
+        self._allowed = allowed
 
     @abstractmethod
     def label_map(self, ref: SliceRef) -> NDArray[Any]:
@@ -134,5 +172,5 @@ def randint(count: int, generator: torch.Generator) -> int:
 def check_batch(batch: int) -> int:
     """Return `batch`, the number of episodes per step; `UserError` if it is below 1."""
     if batch < 1:
-        raise UserError(f"batch is {batch}, wanted at least 1 episode; set batch=1 or more")
+        raise UserError(f"batch is {batch}, expected at least 1 episode; set batch=1 or more")
     return batch

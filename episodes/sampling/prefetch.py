@@ -25,7 +25,7 @@ def prefetch(
         workers: number of background threads.
     """
     if depth < 1:
-        raise ValueError(f"depth is {depth}, wanted at least 1")
+        raise ValueError(f"depth is {depth}, expected at least 1")
     worker = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="prefetch")
     waiting: deque[Future[T]] = deque(worker.submit(build, step) for step in steps[:depth])
     try:

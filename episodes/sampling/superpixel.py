@@ -7,13 +7,14 @@ docs/methods.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.sampling.augment import Augmentation
-from episodes.sampling.base import MappedSampler, Picks, Prepare, numbers_on, randint
+from episodes.plan.training_split import with_superpixel
+from episodes.sampling.base import MappedSampler, Picks, ViewOptions, numbers_on, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError, unknown_name
@@ -42,22 +43,9 @@ class SuperpixelEpisodes(MappedSampler):
     """Draws superpixel episodes from slices of the training scans; an episode depends only on seed and step.
 
     The sampler draws uniformly from all slices of `training_scans`. A slice without a superpixel is replaced
-    by the next one with a superpixel, circular over the scans; a slice outside `allowed` is redrawn.
-
-    Args:
-        reader: reads images and superpixels.
-        index: class-slice index of the dataset.
-        training_scans: scans to draw from.
-        allowed: admissible slices; None: all.
-        seed: seed of all draws.
-        draw: "present" draws a superpixel of the slice; "released" draws a number from 1 to max-1, which may
-            be absent, so that both masks are empty.
-        augmentation: name of a preset, or the ranges.
-        batch: episodes per step.
-        prepare: the learner's `prepare`, or None.
-
-    Raises:
-        UserError: a name is unknown, or no slice is left.
+    by the next one with a superpixel, circular over the scans; a slice outside `allowed` is redrawn. `draw`
+    "present" takes a superpixel of the slice; "released" draws a number from 1 to max-1, which may be absent,
+    so that both masks are empty. `MappedSampler` explains the other arguments and the errors.
     """
 
     def __init__(
@@ -67,17 +55,14 @@ class SuperpixelEpisodes(MappedSampler):
         training_scans: Sequence[str],
         allowed: frozenset[SliceRef] | None,
         *,
-        seed: int,
         draw: str = "present",
-        augmentation: str | Augmentation = "published",
-        batch: int = 1,
-        prepare: Prepare | None = None,
+        **views: Unpack[ViewOptions],
     ) -> None:
         if draw not in DRAWS:
             raise unknown_name("draw", draw, DRAWS)
-        super().__init__(reader, seed, augmentation, batch, prepare)
+        super().__init__(reader, index, training_scans, allowed, **views)
         self._draw = draw
-        self._items = _items(index, tuple(training_scans), allowed)
+        self._items = self._final_slices(index)
         self.slices = tuple(dict.fromkeys(self._items))
         self._numbers: dict[SliceRef, NDArray[np.int64]] = {}
 
@@ -96,6 +81,28 @@ class SuperpixelEpisodes(MappedSampler):
         """Return the superpixel map of a slice, (H,W)."""
         return self.reader.superpixels(ref)
 
+    def _final_slices(self, index: ClassSliceIndex) -> tuple[SliceRef, ...]:
+        """Return the final slice of each admissible draw, so that one uniform draw needs no retries.
+
+        Redrawing until a slice is allowed is equivalent to one uniform draw from the draws with an allowed
+        result.
+        """
+        slices, scans, allowed = self._every, self._scans, self._allowed
+        usable = frozenset(with_superpixel(index, slices))
+        ends: list[SliceRef] = []
+        following = next((ref for ref in slices if ref in usable), None)
+        for ref in reversed(slices):
+            following = ref if ref in usable else following
+            if following is not None and (allowed is None or following in allowed):
+                ends.append(following)
+        if not ends:
+            raise UserError(
+                f"no slice to train on: of {len(slices)} slices of {len(scans)} training scans {len(usable)} "
+                f"have a superpixel and {'all' if allowed is None else len(usable & allowed)} of these are "
+                "allowed; use setting 1, other groups or more scans"
+            )
+        return tuple(reversed(ends))
+
     def _choose(self, generator: torch.Generator) -> tuple[SliceRef, int]:
         ref = self._items[randint(len(self._items), generator)]
         if ref not in self._numbers:
@@ -107,28 +114,3 @@ class SuperpixelEpisodes(MappedSampler):
                 "use draw=present, or prepare the dataset again"
             )
         return ref, number
-
-
-def _items(
-    index: ClassSliceIndex, scans: tuple[str, ...], allowed: frozenset[SliceRef] | None
-) -> tuple[SliceRef, ...]:
-    """Return the final slice of each admissible draw, so that one uniform draw needs no retries.
-
-    Redrawing until a slice is allowed is equivalent to one uniform draw from the draws with an allowed
-    result.
-    """
-    slices = index.all_slices(scans)
-    usable = {SliceRef(scan, z) for scan in scans for z in index.superpixel_slices.get(scan, ())}
-    ends: list[SliceRef] = []
-    following = next((ref for ref in slices if ref in usable), None)
-    for ref in reversed(slices):
-        following = ref if ref in usable else following
-        if following is not None and (allowed is None or following in allowed):
-            ends.append(following)
-    if not ends:
-        raise UserError(
-            f"no slice to train on: of {len(slices)} slices of {len(scans)} training scans {len(usable)} "
-            f"have a superpixel and {'all' if allowed is None else len(usable & allowed)} of these are "
-            "allowed; use setting 1, other groups or more scans"
-        )
-    return tuple(reversed(ends))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.sampling.augment import Augmentation, Draw, draw_one_side
-from episodes.sampling.base import MappedSampler, Picks, Prepare, randint
+from episodes.sampling.augment import Draw, draw_one_side
+from episodes.sampling.base import MappedSampler, Picks, ViewOptions, randint
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError, unknown_name
@@ -92,22 +92,9 @@ class SupervoxelEpisodes(MappedSampler):
     The sampler draws a scan, then a supervoxel on two or more admissible slices, then a pair of these slices,
     and a coin decides which is the support. If the pair is too small it draws another supervoxel; if a
     supervoxel has no pair, another scan. Scans without a pair are skipped. One of the two images is
-    recoloured and one, by another coin, warped with its mask, which may become empty.
-
-    Args:
-        reader: reads images.
-        supervoxels: supervoxel maps of the scans.
-        index: class-slice index of the dataset.
-        training_scans: scans to draw from.
-        allowed: admissible slices; None: all.
-        seed: seed of all draws.
-        pairs: rule of pairs, "listed" or "runs".
-        augmentation: name of a preset, or the ranges.
-        batch: episodes per step.
-        prepare: the learner's `prepare`, or None.
-
-    Raises:
-        UserError: a name is unknown, or no pair is left.
+    recoloured and one, by another coin, warped with its mask, which may become empty. `supervoxels` has the
+    maps of the scans; `pairs`: rule of pairs, "listed" or "runs". `MappedSampler` explains the other
+    arguments and the errors.
     """
 
     def __init__(
@@ -118,17 +105,14 @@ class SupervoxelEpisodes(MappedSampler):
         training_scans: Sequence[str],
         allowed: frozenset[SliceRef] | None,
         *,
-        seed: int,
         pairs: str = "listed",
-        augmentation: str | Augmentation = "published",
-        batch: int = 1,
-        prepare: Prepare | None = None,
+        **views: Unpack[ViewOptions],
     ) -> None:
-        super().__init__(reader, seed, augmentation, batch, prepare)
+        super().__init__(reader, index, training_scans, allowed, **views)
         if pairs not in PAIRS:
             raise unknown_name("rule of pairs", pairs, PAIRS)
         self._supervoxels = supervoxels
-        slices = index.all_slices(tuple(training_scans))
+        slices = self._every
         usable = [ref for ref in slices if allowed is None or ref in allowed]
         self._pairs = tuple(
             pair

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.types import checked_name
+from fewshot.base.errors import UserError, listed, short, unknown_name
+from fewshot.base.input_files import read_toml
+from fewshot.base.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")
 REGIONS = ("abdomen", "heart")
+MOST_SIZE = 4096  # pixels a side of a model's input
 TYPES: dict[str, type] = {
     "name": str,
     "title": str,
@@ -101,10 +103,7 @@ def read_dataset_spec(path: Path) -> DatasetSpec:
 
 def read_table(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file; `UserError` if it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML ({error}); mend the file") from None
+    return read_toml(path)
 
 
 def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
@@ -163,7 +162,9 @@ def check_keys(
         value = table[key]
         fits = type(value) is kind or (kind is float and type(value) is int)
         if not fits:
-            raise UserError(f"{where}: key {key} is {value!r}, wanted a {kind.__name__}")
+            raise UserError(f"{where}: key {key} is {short(repr(value))}, expected a {kind.__name__}")
+        if kind is float and not (math.isfinite(value) if type(value) is float else abs(value) < 1e300):
+            raise UserError(f"{where}: key {key} is {short(repr(value))}, expected a finite number")
 
 
 def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -173,27 +174,40 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
         checked_name(kind, name)
         if not isinstance(items, list) or not items or len(set(map(str, items))) != len(items):
             raise UserError(
-                f"{where}: {kind} {name} is {items!r}, wanted a list of at least one {element}, each once"
+                f"{where}: {kind} {name} is {short(repr(items))}, expected a list of at least one {element}, "
+                "each once"
             )
         _check_list(where, f"{kind}s.{name}", items, str)
+        for item in items:
+            checked_name(f"{where}: {element}", item)
     return {name: tuple(items) for name, items in table.items()}
 
 
 def _check_list(where: str, key: str, values: list[Any], kind: type) -> None:
     for value in values:
         if type(value) is not kind:
-            raise UserError(f"{where}: key {key} holds {value!r}, wanted each to be a {kind.__name__}")
+            raise UserError(
+                f"{where}: key {key} holds {short(repr(value))}, expected each to be a {kind.__name__}"
+            )
 
 
 def _check_sense(where: str, spec: DatasetSpec) -> None:
     borders = spec.fold_borders
     if spec.modality not in MODALITIES:
-        raise UserError(f"{where}: key modality is {spec.modality!r}, wanted one of {', '.join(MODALITIES)}")
+        raise UserError(
+            f"{where}: key modality is {spec.modality!r}, expected one of {', '.join(MODALITIES)}"
+        )
     if spec.region not in REGIONS:
-        raise UserError(f"{where}: key region is {spec.region!r}, wanted one of {', '.join(REGIONS)}")
+        raise UserError(f"{where}: key region is {spec.region!r}, expected one of {', '.join(REGIONS)}")
     values = list(spec.classes.values())
     if not values or len(set(values)) != len(values) or min(values) < 1 or max(values) > 255:
-        raise UserError(f"{where}: key classes gives values {values}, wanted distinct ones from 1 to 255")
+        raise UserError(
+            f"{where}: key classes gives values [{listed(values)}], expected distinct ones from 1 to 255"
+        )
+    if len(set(spec.tested)) != len(spec.tested):
+        raise UserError(f"{where}: key tested is {listed(spec.tested)}, expected each class once")
+    if len(set(spec.scans)) != len(spec.scans):
+        raise UserError(f"{where}: key scans holds an id twice, expected each once")
     for name in spec.tested:
         if name not in spec.classes:
             raise UserError(f"{where}: key tested: {unknown_name('class', name, spec.classes)}")
@@ -206,20 +220,25 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         for scan in scans:
             if owners.setdefault(scan, patient) != patient:
                 raise UserError(
-                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, wanted one"
+                    f"{where}: scan {scan} is of patient {owners[scan]} and {patient}, expected one"
                 )
             if spec.scans and scan not in spec.scans:
                 raise UserError(f"{where}: patient {patient}: {unknown_name('scan', scan, spec.scans)}")
     if len(borders) < 2 or borders[0] != 0 or any(b <= a for a, b in pairwise(borders)):
         raise UserError(
-            f"{where}: key fold_borders is {list(borders)}, wanted 0 first, then ascending numbers"
+            f"{where}: key fold_borders is [{listed(borders)}], expected 0 first, then ascending numbers"
         )
     if spec.scans and borders[-1] != len(spec.scans):
         raise UserError(
             f"{where}: key fold_borders ends at {borders[-1]}, but {len(spec.scans)} scans are listed; "
             "make the last border the number of scans"
         )
-    if spec.image_size < 8 or spec.image_size % 8:
-        raise UserError(f"{where}: key image_size is {spec.image_size}, wanted a multiple of 8")
-    if spec.superpixel_min_size < 1:
-        raise UserError(f"{where}: key superpixel_min_size is {spec.superpixel_min_size}, wanted 1 or more")
+    if not 8 <= spec.image_size <= MOST_SIZE or spec.image_size % 8:
+        raise UserError(
+            f"{where}: key image_size is {short(spec.image_size)}, expected a multiple of 8 up to {MOST_SIZE}"
+        )
+    if not 1 <= spec.superpixel_min_size <= MOST_SIZE**2:
+        raise UserError(
+            f"{where}: key superpixel_min_size is {short(spec.superpixel_min_size)}, expected 1 or more, up "
+            f"to {MOST_SIZE**2}"
+        )

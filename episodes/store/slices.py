@@ -160,7 +160,7 @@ class SliceReader:
         size = self.image_size
         if volume.shape[1] < size or volume.shape[2] < size:
             raise UserError(
-                f"scan {ref.scan} has slices of {volume.shape[1]} x {volume.shape[2]} pixels, wanted at "
+                f"scan {ref.scan} has slices of {volume.shape[1]} x {volume.shape[2]} pixels, expected at "
                 f"least {size} x {size}; prepare it again with padding"
             )
         pixels: NDArray[Any] = volume[ref.z, :size, :size]

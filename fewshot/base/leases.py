@@ -10,7 +10,6 @@ clocks may differ.
 from __future__ import annotations
 
 import _thread
-import errno
 import json
 import logging
 import os
@@ -35,7 +34,6 @@ MARKER = "LEASES"  # a file in a folder of locks: every process takes leases her
 SHARED = (
     "nfs", "nfs4", "cifs", "smb3", "smbfs", "lustre", "ceph", "gpfs", "beegfs", "9p", "afs", "glusterfs",
 )  # fmt: skip
-NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)

@@ -6,28 +6,13 @@ plans, stores and tables need no tensors and must start quickly.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from fewshot.base.errors import UserError
-
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def checked_name(kind: str, name: str) -> str:
-    """Return `name` if it can be a file name and a table entry, else raise `UserError`."""
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"{kind} {name!r} is not a usable name: wanted a letter or digit, then up to 63 of letters, "
-            "digits, '.', '_' or '-'; rename it"
-        )
-    return name
 
 
 class SliceRef(NamedTuple):
@@ -49,12 +34,13 @@ class Support:
 
         if self.images.ndim != 4 or self.images.shape[1] != 1 or self.images.dtype != torch.float32:
             raise ValueError(
-                f"support images are {tuple(self.images.shape)} {self.images.dtype}, wanted (S,1,H,W) float32"
+                f"support images are {tuple(self.images.shape)} {self.images.dtype}, expected (S,1,H,W) "
+                "float32"
             )
         wanted = (self.images.shape[0], *self.images.shape[2:])
         if tuple(self.masks.shape) != wanted or self.masks.dtype != torch.bool:
             raise ValueError(
-                f"support masks are {tuple(self.masks.shape)} {self.masks.dtype}, wanted {wanted} bool"
+                f"support masks are {tuple(self.masks.shape)} {self.masks.dtype}, expected {wanted} bool"
             )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fewshot.commands.terminal import write_error
 
 if TYPE_CHECKING:
     from argparse import _ArgumentGroup as ArgumentGroup
 
+    from results.leaderboard.board import Board
     from results.records.record import Record
     from results.summary.screening import ScreenedRecords
+    from results.tables.published import PublishedRow
 
 
 def add_record_folders(parser: argparse.ArgumentParser) -> ArgumentGroup:
@@ -50,6 +54,34 @@ def add_board(parser: argparse.ArgumentParser, *, measures: bool = True) -> Argu
     return group
 
 
+def add_board_of_records(parser: argparse.ArgumentParser) -> ArgumentGroup:
+    """Add the options of a command that ranks methods; return the group that selects the board."""
+    group = add_board(parser)
+    add_records(parser)
+    return group
+
+
+def open_board(
+    args: argparse.Namespace, published: Sequence[PublishedRow] = ()
+) -> tuple[Board, ScreenedRecords, int]:
+    """Return the board that the options select, the screened records and the exit status.
+
+    Args:
+        args: parsed options of `add_board_of_records`.
+        published: published rows to show beside the records.
+
+    Raises:
+        UserError: as `results.leaderboard.board.leaderboard`.
+    """
+    from results.leaderboard.board import leaderboard
+
+    records, status = screened(args)
+    made = leaderboard(
+        records.records, args.dataset, args.setting, args.protocol, measure=args.measure, published=published
+    )
+    return made, records, status
+
+
 def read(args: argparse.Namespace) -> tuple[tuple[Record, ...], int]:
     """Return the valid records and the exit status: 1 if any was invalid without --skip-invalid."""
     valid, status = screened(args)
@@ -62,9 +94,7 @@ def screened(args: argparse.Namespace) -> tuple[ScreenedRecords, int]:
 
     records = screen_records(args.records or [args.work / "records"])
     for fault in records.faults:
-        sys.stderr.write(f"left out: {fault}\n")
+        write_error(f"left out: {fault}")
     if records.faults and not args.skip_invalid:
-        sys.stderr.write(
-            f"{len(records.faults)} bad records left out, exit status 1; --skip-invalid accepts that\n"
-        )
+        write_error(f"{len(records.faults)} bad records left out, exit status 1; --skip-invalid accepts that")
     return records, int(bool(records.faults) and not args.skip_invalid)

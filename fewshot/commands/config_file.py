@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
 from fewshot.commands import shared
 
 NOT_SAVED = ("config", "save-config", "work", "help")  # where a file or folder lies, not what is run
@@ -72,12 +71,9 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path}: {error.strerror}; give a file that --save-config wrote") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: not a TOML file ({error}); mend it there") from None
+    from fewshot.base.input_files import read_toml
+
+    return read_toml(path, "give a file that --save-config wrote")
 
 
 def _command_line(
@@ -101,7 +97,7 @@ def check_values(path: Path | str, values: Mapping[str, Any], options: Mapping[s
         expected = "true or false" if is_flag else "a list of texts" if is_list else "a text or whole number"
         fits = isinstance(value, bool) if is_flag else _fits(value, is_list)
         if not fits:
-            raise UserError(f"{path}: key {name}: found {value!r}, expected {expected}")
+            raise UserError(f"{path}: key {name}: found {short(repr(value))}, expected {expected}")
 
 
 def _fits(value: object, is_list: bool) -> bool:

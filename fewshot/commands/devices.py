@@ -51,11 +51,12 @@ def work_side_by_side(typed: Sequence[str], devices: Sequence[str], overwrite: b
 def device_slots(devices: Sequence[str]) -> list[Slot]:
     """Return a place for one process on each device; processes on the CPU share its cores."""
     from fewshot.base.progress import INTERVAL, ROW
+    from fewshot.base.signals import HELPER
     from protocols.campaign.engines import Slot
 
     shown = {INTERVAL: "0.2"} if sys.stderr.isatty() else {}
     gpus = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")}  # submitit hides all of them
-    common = shown | gpus | _threads(devices)
+    common = {HELPER: "1"} | shown | gpus | _threads(devices)
     return [Slot((f"--device={device}",), {ROW: str(row), **common}) for row, device in enumerate(devices)]
 
 

@@ -2,37 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.metadata
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.locks import check_platform
 from fewshot.base.malloc import keep_memory
+from fewshot.base.signals import HELPER, Terminated, sigterm_as_exception
+from fewshot.commands.output_check import check_outputs
 from fewshot.commands.parsers import command_module, command_parser, completion_parser, top_parser
+from fewshot.commands.terminal import log_to_stderr, plain_output, write_error
 
+OF_THE_MACHINE = (  # reasons of an OSError that are no fault of the program
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EIO,
+    errno.ESTALE,
+)  # fmt: skip
 SIBLINGS = ("episodes", "protocols", "baselines", "results")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0 success, 1 a failed check, 2 a user's mistake."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a user's method lies where the command is typed
+    """Run one command and return its exit status.
+
+    0: success. 1: a failed check. 2: a user's mistake, or a full or unusable disk. 130: stopped by SIGINT
+    (Ctrl-C). 143: stopped by SIGTERM. A stopped command has ended its processes and kept its work.
+    """
     try:
-        _check_siblings()
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with sigterm_as_exception(), plain_output():
+            check_platform()
+            _check_siblings()
+            status = _dispatch(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return status
     except UserError as error:
-        sys.stderr.write(f"fewshot: error: {' '.join(str(error).split())}\n")
-        return 2
+        return _failed(str(error))
+    except Terminated:
+        return _stopped(128 + signal.SIGTERM)
     except KeyboardInterrupt:
-        sys.stderr.write("fewshot: stopped; the same command continues from the last checkpoint\n")
-        return 130
+        return _stopped(128 + signal.SIGINT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            _discard_output()
+            where = f"{short(error.filename)}: " if error.filename is not None else ""
+            return _failed(
+                f"{where}{error.strerror}; free space, or choose a folder that can be read and written"
+            )
+        if error.filename is None:
+            raise
+        return _failed(f"cannot use {short(error.filename)}: {error.strerror}; check the path")
+
+
+def _failed(text: str) -> int:
+    write_error(f"fewshot: error: {text}")
+    return 2
+
+
+def _stopped(status: int) -> int:
+    """Print one line, in the process that the user started alone; return the status."""
+    if os.environ.get(HELPER, "0") == os.environ.get("RANK", "0") == "0":
+        write_error("fewshot: stopped; the same command continues from the last checkpoint")
+    return status
+
+
+def _discard_output() -> None:
+    """Send what standard output still holds to nowhere, so that the interpreter ends without a complaint."""
+    with contextlib.suppress(OSError, ValueError):  # no standard output, or one that a test captures
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -54,10 +99,16 @@ def _dispatch(argv: list[str]) -> int:
         typed = with_config(command_parser(name), typed)
     arguments = command_parser(name).parse_args(typed)
     arguments.typed = [name, *typed]
+    check_outputs(arguments)
     keep_memory()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr()
     logging.getLogger("faiss").setLevel(logging.WARNING)  # at INFO it names every build that it tries
-    status: int = module.run(arguments)
+    try:
+        status: int = module.run(arguments)
+    except SystemExit as error:
+        from fewshot.learners.user_code import exit_place
+
+        raise UserError(f"{exit_place(error)} calls sys.exit, expected code that returns; mend it") from error
     return status
 
 
@@ -69,7 +120,7 @@ def _check_siblings() -> None:
         place = Path(spec.origin).resolve().parent if spec is not None and spec.origin else None
         if place != home / name:
             raise UserError(
-                f"package {name!r} was found at {place}, wanted {home / name}; run from another folder or "
+                f"package {name!r} was found at {place}, expected {home / name}; run from another folder or "
                 "remove the package that hides it"
             )
 

@@ -42,7 +42,7 @@ def add_training(parser: argparse.ArgumentParser) -> ArgumentGroup:
     add_encoder(group)
     group.add_argument(
         "--weights", metavar="W",
-        help="random, imagenet, coco or a file, {fold} filled in (default: the encoder's published ones)",
+        help="random, imagenet, coco, a file or a folder, {fold} filled in (default: the encoder's)",
     )  # fmt: skip
     group.add_argument(
         "--steps", type=int, metavar="N", help="training steps, 0 for none (default: the method's recipe)"
@@ -73,7 +73,9 @@ def add_training_machine(group: ArgumentGroup) -> None:
 def add_encoder(group: ArgumentGroup) -> None:
     """Add `--encoder`, whose default is the method's."""
     group.add_argument(
-        "--encoder", metavar="E", help="resnet18, resnet50 or resnet101 (default: the method's)"
+        "--encoder",
+        metavar="E",
+        help="resnet18, resnet50, resnet101 or dinov2-small, -base, -large (default: the method's)",
     )
 
 

@@ -15,6 +15,7 @@ from fewshot.base.errors import UserError, unknown_name
 GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     "Start": ("start", {
         "demo": "make phantoms, train on them, print tables and draw pictures: begin here",
+        "doctor": "describe the installation, check every file of the work folder",
         "list": "list stores, models, cells, methods, protocols or datasets, a line each",
         "methods": "describe the methods: paper, labels, options, recipe",
     }),

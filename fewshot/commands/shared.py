@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, listed, short, unknown_name
 
 if TYPE_CHECKING:
     import torch
 
+    from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
     from protocols.request import Request
     from protocols.training.method import MethodConfig
+
+
+MOST_DIGITS = 18  # of a number in a list
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, str]:
@@ -24,7 +32,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            raise UserError(f"--option {pair!r}: wanted name=value")
+            raise UserError(f"--option {pair!r}: expected name=value")
         if name in options:
             raise UserError(f"--option {name}: given twice ({options[name]!r} and {value!r}); keep one")
         options[name] = value
@@ -34,8 +42,11 @@ def parse_options(pairs: Sequence[str]) -> dict[str, str]:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds of `--seeds 0,1,2`, in the order given; a repeated seed is an error."""
     parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len({int(part) for part in parts}) < len(parts):
-        raise UserError(f"--seeds {text!r}: wanted different whole numbers with commas, such as 0,1,2")
+    numbers = {int(part) for part in parts if _is_number(part)}
+    if len(numbers) < len(parts):
+        raise UserError(
+            f"--seeds {short(repr(text))}: expected different whole numbers with commas, such as 0,1,2"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -44,8 +55,8 @@ def parse_slices(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     first, separator, last = text.partition(":")
-    if not separator or not first.isdecimal() or not last.isdecimal():
-        raise UserError(f"--slices {text!r}: wanted A:B, two slice numbers from 0 such as 4:17")
+    if not separator or not _is_number(first) or not _is_number(last):
+        raise UserError(f"--slices {short(repr(text))}: expected A:B, two slice numbers from 0 such as 4:17")
     return int(first), int(last)
 
 
@@ -84,12 +95,12 @@ def run_request(args: argparse.Namespace) -> tuple[Request, MethodConfig]:
     """Return the request and the method of the arguments of `fewshot run`; `args.device` is one device."""
     from dataclasses import fields, replace
 
-    from fewshot.learners.registry import resolve_method
+    from fewshot.learners.registry import options_class, resolve_method
     from protocols.training.method_config import build_method_config
 
     method_options = parse_options(args.option)
     if args.stages is not None:
-        if "stages" not in {field.name for field in fields(resolve_method(args.method).Options)}:
+        if "stages" not in {field.name for field in fields(options_class(resolve_method(args.method)))}:
             raise UserError(f"--stages: {args.method} is not trained in stages; leave it out")
         if "stages" in method_options:
             raise UserError("--stages and --option stages= are the same: give one of them")
@@ -110,8 +121,9 @@ def open_store(work: Path, dataset: str) -> Store:
     """
     from episodes.store.dataset import known_datasets
     from episodes.store.store import Store
+    from fewshot.base.names import path_in
 
-    folder = work / "stores" / dataset
+    folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
         from episodes.phantoms.generate import KINDS
         from fewshot.commands.phantoms import ensure_phantoms
@@ -128,13 +140,28 @@ def open_store(work: Path, dataset: str) -> Store:
     return Store.open(folder)
 
 
+def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
+    """Return the facts of a dataset; a missing phantom dataset is not made, another one is an error.
+
+    Commands check folds and groups with them before `open_store` makes phantoms.
+    """
+    from episodes.phantoms.generate import KINDS, phantom_spec
+
+    if dataset in KINDS and not (work / "stores" / dataset).is_dir():
+        return phantom_spec(dataset)
+    return open_store(work, dataset).spec
+
+
 def model_folder(work: Path, beginning: str) -> Path:
     """Return the folder of the one model under WORK/models whose key begins with `beginning`."""
+    from fewshot.base.names import checked_name
+
+    checked_name("model", beginning)
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))
     if len(folders) != 1:
-        names = ", ".join(folder.name for folder in folders) or "no key"
+        names = listed(folder.name for folder in folders) or "no key"
         raise UserError(
-            f"model {beginning!r}: {names} under {work / 'models'}; wanted exactly one key; "
+            f"model {short(repr(beginning))}: {names} under {work / 'models'}; expected exactly one key; "
             "see fewshot list models"
         )
     return folders[0]
@@ -146,7 +173,7 @@ def choose_device(name: str) -> torch.device:
 
     kind, colon, number = name.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise UserError(f"--device {name!r}: wanted auto, cpu, cuda, or one of several as cuda:1")
+        raise UserError(f"--device {name!r}: expected auto, cpu, cuda, or one of several as cuda:1")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no GPU here; use --device cpu")
     if kind == "auto":
@@ -163,7 +190,7 @@ def choose_device(name: str) -> torch.device:
 def choose_batch(batch: int, device: torch.device) -> int:
     """Return how many slices to encode at once: 64 on a GPU; 2 on a CPU, where small batches are fastest."""
     if batch < 0:
-        raise UserError(f"--batch {batch}: wanted 1 or more, or 0 to choose by device")
+        raise UserError(f"--batch {batch}: expected 1 or more, or 0 to choose by device")
     return batch or (64 if device.type == "cuda" else 2)
 
 
@@ -186,17 +213,20 @@ def request(
     protocol = load_protocol(args.protocol if name is None else name).with_shots_and_parts(
         args.shots, args.parts
     )
-    store = open_store(args.work, dataset)
+    spec = dataset_spec(args.work, dataset)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
+    groups = choose_groups(args.groups, tuple(protocol.groups_for(spec)), dataset)
     device = choose_device(args.device)
+    batch = choose_batch(args.batch, device)
     return Request(
-        store=store,
+        store=open_store(args.work, dataset),
         protocol=protocol,
         setting=setting,
-        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
-        groups=choose_groups(args.groups, tuple(protocol.groups_for(store.spec)), dataset),
+        folds=folds,
+        groups=groups,
         work=args.work,
         device=device,
-        batch=choose_batch(args.batch, device),
+        batch=batch,
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
         overwrite=args.overwrite,

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from fewshot.base.seeds import seed_for
 from fewshot.contract.synthetic_inputs import Inputs
-from fewshot.learners.learner import PrototypeLearner, call_logits
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import call_logits
 from fewshot.learners.query_mode import query_mode
 from fewshot.learners.registry import trains
 

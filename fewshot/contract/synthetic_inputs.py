@@ -36,8 +36,9 @@ def with_unlike_queries(inputs: Inputs) -> Inputs:
     return support, query * 2.0 ** (1 - numbers) + 0.5 * numbers
 
 
-def odd_masks(size: Size = SQUARE) -> dict[str, Tensor]:
+def odd_masks() -> dict[str, Tensor]:
     """Return name of the check -> mask (H,W) bool that breaks careless methods."""
+    size = SQUARE
     pixel, holes = torch.zeros(size, dtype=torch.bool), torch.ones(size, dtype=torch.bool)
     pixel[size[0] // 2, size[1] // 2] = True
     holes[4::16, 4::16] = False  # background, but far too little to fill any cell of a feature map

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from fewshot.base.types import Episode
 from fewshot.contract.subject import ContractError, NotApplicableError, Subject, gap, random_state
 from fewshot.contract.synthetic_inputs import episode, odd_masks, segment_inputs
-from fewshot.learners.learner import LossResult, PrototypeLearner, Recipe, call_logits
+from fewshot.learners.learner import LossResult, PrototypeLearner
+from fewshot.learners.logits import call_logits
+from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import train
 
 STEPS = 8

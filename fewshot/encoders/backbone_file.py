@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
+from fewshot.base.seals import write_hashed
 from fewshot.encoders.checkpoints import read_checkpoint
 
 
@@ -59,15 +59,14 @@ def image_hash(array: NDArray[Any]) -> str:
 
 
 def write_backbone(path: Path, state: Mapping[str, Tensor], about: Pretraining) -> None:
-    """Write a backbone's weights (`state`, copied to the CPU) and provenance (`about`) to `path`, atomically.
+    """Write a backbone's weights (`state`, copied to the CPU) and provenance (`about`), with the file's hash.
 
     Equal weights in equal order give equal bytes.
     """
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     content = io.BytesIO()
     torch.save({"state_dict": weights, "pretraining": to_json(about)}, content)
-    with atomic_write(path, "wb") as stream:
-        stream.write(content.getbuffer())
+    write_hashed(path, content.getbuffer())
 
 
 def read_pretraining(path: Path) -> Pretraining | None:
@@ -97,7 +96,7 @@ def from_json(entry: Any, where: Path) -> Pretraining:
         or not isinstance(entry["steps"], int)
     ):
         raise UserError(
-            f"{where}: its entry `pretraining` is damaged or of another version, wanted "
+            f"{where}: its entry `pretraining` is damaged or of another version, expected "
             f"{', '.join(sorted(names))}; make the backbone again"
         )
     return Pretraining(**{**entry, "images": tuple(entry["images"])})

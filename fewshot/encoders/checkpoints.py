@@ -1,12 +1,14 @@
-"""Weights from files, loaded safely: torchvision's backbones, released checkpoints, our own.
+"""Weights from files, loaded safely: backbones, DINOv2 snapshots, released checkpoints, our own.
 
-Files are read with `weights_only=True`, which never builds a pickled object. Every weight is checked by name,
-shape and finite values; nothing is guessed, skipped or replaced by random weights.
+Files are read with `weights_only=True`, which never builds a pickled object. `plain_weights` understands the
+forms in which programs save weights. Every weight is checked by name, shape and finite values; nothing is
+guessed, skipped or replaced by random weights.
 """
 
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.base.atomic_io import sha256_of
-from fewshot.base.errors import UserError, unknown_name
-from fewshot.encoders.encoder import ARCHITECTURES
+from fewshot.base.errors import UserError, listed, short, unknown_name
+from fewshot.base.input_files import check_file, kind_of_bytes
+from fewshot.base.seals import check_hash, hash_file
+from fewshot.encoders.foundation import (
+    base_name,
+    encoder_names,
+    is_foundation,
+    snapshot_state,
+    snapshot_weights,
+)
 
 NAMED = ("random", "imagenet", "coco")  # names of initial weights; every other value is the path of a file
 URL = "https://download.pytorch.org/models/"
@@ -38,6 +48,8 @@ HEADS = ("fc.", "classifier.", "aux_classifier.")
 # Parameters of released checkpoints that their programs never use, and their number.
 UNUSED = ("encoder.asppconv.", "encoder.aspp_out.")
 UNUSED_PARAMETERS = 16_190_464
+# Entries under which programs put the weights beside other things.
+INNER = ("state_dict", "model")
 # Prefix that torch.nn.DataParallel adds to every name; ADNet's released files have it.
 WRAPPER = "module."
 # A counter that BatchNorm with a momentum never reads; torchvision's older files lack it.
@@ -53,9 +65,15 @@ class InitialWeights:
 
 
 def default_weights(encoder: str) -> str:
-    """Return the published initial weights of an encoder: coco if torchvision has them, else imagenet."""
+    """Return the default initial weights of an encoder.
+
+    For a ResNet they are coco if torchvision has them, else imagenet; for a DINOv2 the name of its network,
+    which is a snapshot's folder beside torchvision's files.
+    """
+    if is_foundation(encoder):
+        return base_name(encoder)
     if encoder not in FILES:
-        raise unknown_name("encoder", encoder, ARCHITECTURES)
+        raise unknown_name("encoder", encoder, encoder_names())
     return "coco" if "coco" in FILES[encoder] else "imagenet"
 
 
@@ -66,7 +84,8 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
 
     Args:
         weights: random (leave the encoder unchanged), imagenet, coco or the path of a file with a backbone
-            under torchvision's names, with or without `backbone.` before them, alone or as `state_dict`.
+            under torchvision's names, with or without `backbone.` before them, in any form that
+            `plain_weights` understands. For a DINOv2: random, or the folder of a snapshot.
         encoder: module with attributes `name` and `backbone`.
         folder: folder of torchvision's files; each is checked against the sha256 prefix in its name.
 
@@ -78,7 +97,7 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     name_of_encoder, backbone = getattr(encoder, "name", None), getattr(encoder, "backbone", None)
     if not isinstance(name_of_encoder, str) or not isinstance(backbone, nn.Module):
         raise UserError(
-            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, wanted "
+            f"{type(encoder).__name__} takes no {weights} weights: it has no `name` and `backbone`, expected "
             "for every start but --weights random; give it both, or ask for random"
         )
     path = weights_file(weights, name_of_encoder, folder)
@@ -87,8 +106,13 @@ def load_weights(weights: str, encoder: nn.Module, folder: Path) -> InitialWeigh
     if weights in ("imagenet", "coco"):
         _check_known(path, sha256)
         name = weights
-    content = _backbone_of(read_checkpoint(path), path, name_of_encoder)
-    state = _without_heads(_tensors(content, path))
+    if is_foundation(name_of_encoder):
+        snapshot = path.parent
+        _load_strictly(backbone, snapshot_state(snapshot, name_of_encoder), path, optional_counters=False)
+        return InitialWeights(snapshot.name, sha256)
+    content = read_checkpoint(path)
+    _check_encoder(content, path, name_of_encoder)
+    state = _without_heads(plain_weights(content, path))
     heads = {name: value for name, value in backbone.state_dict().items() if name.startswith(HEADS)}
     _load_strictly(backbone, heads | state, path, optional_counters=True)
     return InitialWeights(name, sha256)
@@ -98,6 +122,8 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     """Return the file of the initial weights, unread; None for random; `UserError` if it is missing."""
     if weights == "random":
         return None
+    if is_foundation(encoder):
+        return snapshot_weights(folder / weights if weights == base_name(encoder) else Path(weights), encoder)
     if weights not in ("imagenet", "coco"):
         if not Path(weights).is_file():
             raise UserError(
@@ -114,7 +140,7 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
     path = folder / known[weights]
     if not path.is_file():
         raise UserError(
-            f"no {weights} weights for {encoder}: wanted {path}; download {URL}{path.name} (sha256 begins "
+            f"no {weights} weights for {encoder}: expected {path}; download {URL}{path.name} (sha256 begins "
             f"with {path.stem.rpartition('-')[2]}) into {folder}, or ask for --weights random"
         )
     return path
@@ -123,17 +149,11 @@ def weights_file(weights: str, encoder: str, folder: Path) -> Path | None:
 def load_released(path: Path, learner: nn.Module) -> None:
     """Load all weights of a learner from a released checkpoint, or from one of ours.
 
-    Released files have the learner's parameter names (`encoder.backbone.*`, `encoder.localconv.weight`), all
-    or none with the prefix `module.`; parameters under the prefixes `UNUSED` are ignored. Our files hold the
-    same names under `model`. The file must have every name of the learner in its shape, and no other.
-    Raises `UserError` with up to three names that differ.
+    The file has the learner's parameter names (`encoder.backbone.*`, `encoder.localconv.weight`) in a form
+    that `plain_weights` understands; parameters under the prefixes `UNUSED` are ignored. It must have every
+    name of the learner in its shape, and no other. Raises `UserError` with up to three names that differ.
     """
-    content = read_checkpoint(path)
-    if isinstance(content.get("model"), Mapping):
-        content = dict(content["model"])
-    state = _tensors(content, path)
-    if all(name.startswith(WRAPPER) for name in state):
-        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    state = plain_weights(read_checkpoint(path), path)
     state = {name: value for name, value in state.items() if not name.startswith(UNUSED)}
     _load_strictly(learner, state, path, optional_counters=False)
 
@@ -149,7 +169,7 @@ def load_state(learner: nn.Module, state: Mapping[str, Any], path: Path) -> None
     Raises:
         UserError: a name or shape differs, or a weight is NaN or infinite. The learner stays unchanged.
     """
-    _load_strictly(learner, _tensors(state, path), path, optional_counters=False)
+    _load_strictly(learner, plain_weights(state, path), path, optional_counters=False)
 
 
 def weights_are_finite(learner: object) -> bool:
@@ -184,6 +204,17 @@ def _all_finite(tensors: Iterable[Tensor]) -> bool:
     return not flags or bool(torch.stack(flags).all())
 
 
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a dense tensor with values, neither quantised nor complex."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
 def _may_be_nan(value: object) -> bool:
     """Return whether an entry of a `state_dict` is a tensor whose dtype has NaN."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
@@ -192,27 +223,65 @@ def _may_be_nan(value: object) -> bool:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the dictionary of tensors (on the CPU) and plain values in a file written by `torch.save`.
 
-    Raises `UserError` if the file is missing, damaged, not a checkpoint, or holds a pickled object.
+    Raises `UserError` if the file is missing, damaged, not a checkpoint, holds a pickled object, or does not
+    have the hash in the file `NAME.sha256` beside it, if there is one.
     """
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist; give the path of a file")
+    check_file(path, "give the path of a checkpoint file")
+    if hash_file(path).is_file():
+        check_hash(path, "fetch, copy or train it again")
+    _check_kind(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+    except Exception as error:  # torch's exceptions are not listed anywhere
+        if isinstance(error, pickle.UnpicklingError) and (
+            "Unsupported" in str(error) or "GLOBAL" in str(error)
+        ):
             raise UserError(
                 f"checkpoint {path} has a pickled object inside, which could run code and is never loaded; "
                 "save its state_dict alone"
-            ) from None
-        raise _not_a_checkpoint(path) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError):
-        raise _not_a_checkpoint(path) from None
-    if not isinstance(content, Mapping):
+            ) from error
+        raise _not_a_checkpoint(path) from error
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(
-            f"checkpoint {path} holds a {type(content).__name__}, wanted a dictionary of names and tensors; "
-            "save a state_dict"
+            f"checkpoint {path} holds a {type(content).__name__}, expected a dictionary of names and "
+            "tensors; save a state_dict"
         )
     return dict(content)
+
+
+def checkpoint_entry(content: Mapping[str, Any], name: str, kind: type, path: Path) -> Any:
+    """Return the entry `name` of one of our checkpoints; `UserError` if it is missing or no `kind`."""
+    value = content.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UserError(
+            f"checkpoint {path}: its entry {name!r} is {short(repr(value))}, expected a {kind.__name__}; it "
+            "is damaged, or not a checkpoint of a training here: train again"
+        )
+    return value
+
+
+def _check_kind(path: Path) -> None:
+    """Raise `UserError` for a file that torch.save cannot have written, before anything is unpacked."""
+    with path.open("rb") as stream:
+        beginning = stream.read(1024)
+    kind = kind_of_bytes(beginning)
+    if beginning.startswith(b"PK\x03\x04"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except Exception as error:  # zipfile's exceptions are not listed anywhere
+            raise _not_a_checkpoint(path) from error
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            raise UserError(
+                f"checkpoint {path} is a compressed ZIP archive, expected a file of torch.save; unpack it, "
+                "or save it again"
+            )
+        if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+            raise UserError(
+                f"checkpoint {path} is a TorchScript program, expected weights; save its state_dict alone"
+            )
+    elif not beginning.startswith(b"\x80") and kind != "a file of another kind":
+        raise UserError(f"checkpoint {path} is {kind}, expected a file of torch.save; fetch it again")
 
 
 def _not_a_checkpoint(path: Path) -> UserError:
@@ -222,17 +291,47 @@ def _not_a_checkpoint(path: Path) -> UserError:
     )
 
 
-def _backbone_of(content: dict[str, Any], path: Path, encoder: str) -> dict[str, Any]:
-    """Return the entry `state_dict`, else the content; `UserError` for a backbone of another encoder."""
+def plain_weights(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Return names and tensors of a file's content, whatever form its program gave them.
+
+    The weights may lie under `state_dict` or `model`, one in the other too, beside other entries. If every
+    name starts with `module.`, as torch.nn.DataParallel saves them, the prefix is removed.
+
+    Args:
+        content: the dictionary in the file.
+        path: the file, for messages.
+
+    Raises:
+        UserError: both entries hold a dictionary, or a value is no dense tensor of real numbers.
+    """
+    while inner := [name for name in INNER if isinstance(content.get(name), Mapping)]:
+        if len(inner) > 1:
+            raise UserError(
+                f"checkpoint {path} has weights under {' and '.join(inner)}, expected one of them; save one "
+                "dictionary of names and tensors"
+            )
+        content = content[inner[0]]
+    others = [name for name, value in content.items() if not isinstance(name, str) or not _is_plain(value)]
+    if others:
+        raise UserError(
+            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
+            "save a dictionary of names and tensors"
+        )
+    state = dict(content)
+    while state and all(name.startswith(WRAPPER) for name in state):
+        state = {name.removeprefix(WRAPPER): value for name, value in state.items()}
+    return state
+
+
+def _check_encoder(content: Mapping[str, Any], path: Path, encoder: str) -> None:
+    """Raise `UserError` if a backbone file says that it was made for another encoder."""
     about = content.get("pretraining")
     made_for = about.get("encoder") if isinstance(about, Mapping) else None
     if made_for not in (None, encoder):
         raise UserError(
-            f"{path} holds a backbone of {made_for}, wanted one of {encoder}; use --encoder {made_for}, or "
+            f"{path} holds a backbone of {made_for}, expected one of {encoder}; use --encoder {made_for}, or "
             "give another file"
         )
-    inner = content.get("state_dict")
-    return dict(inner) if isinstance(inner, Mapping) else content
 
 
 def _check_known(path: Path, sha256: str) -> None:
@@ -240,26 +339,9 @@ def _check_known(path: Path, sha256: str) -> None:
     prefix = path.stem.rpartition("-")[2]
     if not sha256.startswith(prefix):
         raise UserError(
-            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, wanted "
+            f"{path} is damaged or another file: sha256 begins with {sha256[: len(prefix)]}, expected "
             f"{prefix}; download {URL}{path.name} again"
         )
-
-
-def _tensors(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the weights in a file, from `state_dict` or the top level, without the prefix `module.`.
-
-    Raises `UserError` if a value is not a tensor.
-    """
-    inner = content.get("state_dict")
-    content = inner if isinstance(inner, Mapping) else content
-    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
-    if others:
-        raise UserError(
-            f"checkpoint {path} is not a plain state_dict: {_some(others)} hold no tensor; "
-            "save a dictionary of names and tensors"
-        )
-    wrapped = all(name.startswith(WRAPPER) for name in content)
-    return {name.removeprefix(WRAPPER) if wrapped else name: value for name, value in content.items()}
 
 
 def _without_heads(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -282,18 +364,24 @@ def _load_strictly(
         for name, value in wanted.items()
         if name in state and state[name].shape != value.shape
     ]
-    found = {"missing": missing, "not known": extra, "of another shape": misshaped}
+    mistyped = [
+        f"{name} {state[name].dtype} for {value.dtype}"
+        for name, value in wanted.items()
+        if name in state and state[name].is_floating_point() != value.is_floating_point()
+    ]
+    found = {
+        "missing": missing, "not known": extra, "of another shape": misshaped, "of another type": mistyped
+    }  # fmt: skip
     faults = [f"{len(names)} {kind} ({_some(names)})" for kind, names in found.items() if names]
     if faults:
         raise UserError(
-            f"checkpoint {path} does not fit: {'; '.join(faults)}; wanted every one of the model's "
+            f"checkpoint {path} does not fit: {'; '.join(faults)}; expected every one of the model's "
             f"{len(wanted)} names and no other: choose the encoder and method it was made for"
         )
     check_finite(state, f"checkpoint {path}", "give another file, or train again")
     module.load_state_dict({**wanted, **state})
 
 
-def _some(names: Iterable[object], most: int = 3) -> str:
-    """Return up to `most` names as text, with an ellipsis if there are more."""
-    listed = [str(name) for name in names]
-    return ", ".join(listed[:most]) + (", ..." if len(listed) > most else "")
+def _some(names: Iterable[object]) -> str:
+    """Return up to three names as text, and how many more there are."""
+    return listed(names, most=3)

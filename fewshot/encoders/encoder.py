@@ -16,7 +16,7 @@ from operator import mul
 import torch
 from torch import Tensor, nn
 
-from fewshot.base.errors import unknown_name
+from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 
@@ -137,14 +137,15 @@ class ResNetEncoder(nn.Module):
     and the parameter's name. Raises `UserError` for an unknown name.
     """
 
-    def __init__(self, name: str, out_channels: int = 256, seed: int = 0) -> None:
+    out_channels = 256
+
+    def __init__(self, name: str, seed: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.out_channels = out_channels
         architecture = _architecture(name)
         with torch.device("meta"):  # no memory and no draw from the global generator yet
             self.backbone = Backbone(architecture)
-            self.localconv = nn.Conv2d(self.backbone.channels, out_channels, 1, bias=False)
+            self.localconv = nn.Conv2d(self.backbone.channels, self.out_channels, 1, bias=False)
         self.to_empty(device="cpu")
         _initialise(self, name, seed)
 
@@ -166,31 +167,56 @@ class TwoScaleEncoder(nn.Module):
     unknown name.
     """
 
-    def __init__(self, name: str, out_channels: int = 512, seed: int = 0) -> None:
+    out_channels = 512
+
+    def __init__(self, name: str, seed: int = 0) -> None:
         super().__init__()
         self.name = name
-        self.out_channels = out_channels
         architecture = _architecture(name)
         with torch.device("meta"):
             self.backbone = Backbone(architecture, DILATED_FOR_TWO_SCALES)
             channels = self.backbone.channels
             self.backbone.fc = nn.Linear(channels, CLASSES)
-            self.reduce1 = nn.Conv2d(channels // 2, out_channels, 1, bias=False)
-            self.reduce2 = nn.Conv2d(channels, out_channels, 1, bias=False)
+            self.reduce1 = nn.Conv2d(channels // 2, self.out_channels, 1, bias=False)
+            self.reduce2 = nn.Conv2d(channels, self.out_channels, 1, bias=False)
             self.reduce1d = nn.Linear(CLASSES, 1)
         self.to_empty(device="cpu")
         _initialise(self, name, seed)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1).
-
-        The threshold is float32 in every precision of the maps: bf16 values near -20 are 1/8 apart.
-        """
+        """(N,1,H,W) -> maps (N,out_channels,H/4,W/4) and (N,out_channels,H/8,W/8), thresholds (N,1,1,1)."""
         third, fourth = self.backbone.later_maps(images.expand(-1, 3, -1, -1))
-        with in_float32(images.device):
+        return self.reduce1(third), self.reduce2(fourth), self.thresholds(fourth)
+
+    def thresholds(self, fourth: Tensor) -> Tensor:
+        """Return the thresholds (N,1,1,1) from the maps of layer4 (N,channels,H/8,W/8), float32.
+
+        They are float32 in every precision of the maps: bf16 values near -20 are 1/8 apart.
+        """
+        with in_float32(fourth.device):
             pooled = fourth.float().mean(dim=(2, 3))
-            thresholds: Tensor = self.reduce1d(self.backbone.fc(pooled))
-        return self.reduce1(third), self.reduce2(fourth), thresholds[:, :, None, None]
+            values: Tensor = self.reduce1d(self.backbone.fc(pooled))
+        return values[:, :, None, None]
+
+
+def feature_channels(encoder: nn.Module, size_of: str, remedy: str = "add it") -> int:
+    """Return `encoder.out_channels`, the number of its features' channels.
+
+    Args:
+        encoder: of a learner with weights of that size.
+        size_of: the weights, for the message.
+        remedy: the end of the message.
+
+    Raises:
+        UserError: the encoder has no such attribute.
+    """
+    channels = getattr(encoder, "out_channels", None)
+    if not isinstance(channels, int):
+        raise UserError(
+            f"encoder {type(encoder).__name__} has no attribute out_channels, expected the number of its "
+            f"features' channels, which is the size of {size_of}; {remedy}"
+        )
+    return channels
 
 
 def build_encoder(name: str, seed: int = 0) -> ResNetEncoder:

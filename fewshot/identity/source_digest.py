@@ -13,10 +13,12 @@ import importlib.util
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.input_files import read_text
 
 DIGITS = 16
 
@@ -26,19 +28,28 @@ def tree_digest(source: str, where: str = "code") -> str:
 
     Raises `UserError` with `where` and the line for code that Python cannot parse.
     """
+    tree = parse_python(source, where)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError) as error:
+        return hashlib.sha256("".join(_canonical(tree)).encode("utf-8", "surrogatepass")).hexdigest()
+    except RecursionError:
+        raise UserError(f"{where}: code nested too deeply; mend it") from None
+
+
+def parse_python(source: str, where: str) -> ast.Module:
+    """Return the syntax tree of `source`; `UserError` with `where` and the line if Python cannot parse it."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         place = f"{where}, line {line}" if line else where
-        raise UserError(f"{place}: not Python code ({getattr(error, 'msg', error)}); mend it") from None
-    return hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
+        reason = short(getattr(error, "msg", error) or "nested too deeply")
+        raise UserError(f"{place}: not Python code ({reason}); mend it") from None
 
 
 def file_digest(path: Path) -> str:
     """Return the digest of a Python file's syntax tree, or of the bytes of any other file."""
     if path.suffix == ".py":
-        return tree_digest(path.read_text(encoding="utf-8"), str(path))
+        return tree_digest(read_text(path, "mend it"), str(path))
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -47,7 +58,12 @@ def combined_digest(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(digests))).encode()).hexdigest()[:DIGITS]
 
 
-def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]) -> dict[str, Path]:
+def imported_files(
+    path: Path,
+    module: str,
+    follows: Callable[[str, Path], bool],
+    find: Callable[[str, Path], Path | None] | None = None,
+) -> dict[str, Path]:
     """Return name -> file of a module and of all modules that it imports, directly or indirectly.
 
     Imports inside functions count, and so do literal names in calls of `importlib.import_module` and
@@ -58,7 +74,9 @@ def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]
         module: its dotted name, which resolves relative imports.
         follows: returns, for the name and file of an imported module, whether the result includes it. The
             imports of an excluded module are not followed.
+        find: returns the file of a dotted name, given the folder of the first module; default: `module_file`.
     """
+    find = find or module_file
     levels = module.count(".") + (path.name == "__init__.py")
     home = [path.parent, *path.parent.parents][levels]  # folder in which `import` finds the module
     files = {module: path}
@@ -68,10 +86,10 @@ def imported_files(path: Path, module: str, follows: Callable[[str, Path], bool]
         if file.suffix != ".py":
             continue
         is_package = file.name == "__init__.py"
-        for imported in sorted(set(_imports(file, name, is_package))):
+        for imported in _imports(read_text(file, "mend it"), name, is_package, str(file)):
             if imported in files:
                 continue
-            origin = module_file(imported, home)
+            origin = find(imported, home)
             if origin is not None and follows(imported, origin):
                 files[imported] = origin
                 queue.append((imported, origin))
@@ -109,10 +127,15 @@ def is_installed(path: Path) -> bool:
     return any(path.is_relative_to(home) for home in homes) or "site-packages" in path.parts
 
 
-def _imports(path: Path, module: str, is_package: bool) -> Iterator[str]:
-    """Yield the dotted names that a file imports; a name after `from` may be a module or an attribute."""
+@lru_cache(maxsize=1024)
+def _imports(source: str, module: str, is_package: bool, where: str) -> tuple[str, ...]:
+    """Return, in order, the dotted names that code imports; a name after `from` may be an attribute."""
+    return tuple(sorted(set(_imported_names(parse_python(source, where), module, is_package))))
+
+
+def _imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
     package = module if is_package else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)

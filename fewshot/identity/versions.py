@@ -1,8 +1,8 @@
 """Versions of the shared parts that determine results. Raise a part's version when its numbers change.
 
 Keys and records hold these versions instead of a hash of the source, so an edited docstring or a moved file
-changes no key. tests/test_digests.py compares the code of every part with a recorded digest, and
-tests/test_fingerprint.py its numbers. After a change of code with equal numbers, record the digest again.
+changes no key. `tests/house` compares the code of every part with a recorded digest (`test_digests.py`) and
+its numbers (`test_fingerprint.py`). After a change of code with equal numbers, record the digest again.
 After a change of numbers, raise the version and name the change in CHANGELOG under "Numbers change".
 
 A method has its own version: the class attribute `version` in its file.

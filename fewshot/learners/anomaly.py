@@ -43,13 +43,6 @@ def probabilities(scores: Tensor, thresholds: Tensor, kappa: float) -> Tensor:
     return torch.sigmoid(kappa * (thresholds[:, None, None] - scores))
 
 
-def resize_probabilities(values: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
-    """Return probabilities (Q,h,w) resized bilinearly to `size`, (Q,H,W) (ADNET-3)."""
-    if values.shape[-2:] == torch.Size(size):
-        return values
-    return F.interpolate(values[:, None], size=size, mode="bilinear", align_corners=align_corners)[:, 0]
-
-
 def log_probabilities(values: Tensor) -> Tensor:
     """Return clamped log (1 - P) and log P, (Q,2,H,W), of P (Q,H,W); a clamped value has no gradient."""
     return torch.stack([1 - values, values], dim=1).clamp(EPSILON, 1 - EPSILON).log()

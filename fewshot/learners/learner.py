@@ -18,17 +18,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode, Support
-from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.logits import Branch as Branch
-from fewshot.learners.logits import Features as Features
-from fewshot.learners.logits import as_given, as_tuple
-from fewshot.learners.logits import call_logits as call_logits
-from fewshot.learners.logits import logit_difference as logit_difference
-from fewshot.learners.logits import predict_logit_difference as predict_logit_difference
-from fewshot.learners.logits import resize_scores as resize_scores
-from fewshot.learners.options import options_from as options_from
+from fewshot.encoders.foundation import one_map_encoder
+from fewshot.learners.logits import (
+    Branch,
+    Features,
+    as_given,
+    as_tuple,
+    call_logits,
+    predict_logit_difference,
+    resize_scores,
+)
 from fewshot.learners.paper_layout import PaperLayout
-from fewshot.learners.recipe import Recipe as Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.training_plan import TrainingPlan, single_stage
 
 Ablations = Mapping[str, Mapping[str, str]]  # label of a row -> option -> text, as `--option` takes it
@@ -100,7 +101,7 @@ class PrototypeLearner(nn.Module):
 
         To load other weights it needs the attributes `name` and `backbone`, as `ResNetEncoder` has.
         """
-        return build_encoder(name, seed)
+        return one_map_encoder(name, seed)
 
     def encode(self, images: Tensor) -> Features:
         """Return the features of images (N,1,H,W) float32: (N,C,h,w), or a tuple of such maps."""
@@ -273,8 +274,8 @@ class PrototypeLearner(nn.Module):
 
 
 def encoder_for(learner: type[Any], name: str, seed: int) -> nn.Module:
-    """Return the encoder of a learner class: that of its `new_encoder`, else that of `build_encoder`."""
-    encoder: nn.Module = getattr(learner, "new_encoder", build_encoder)(name, seed)
+    """Return the encoder of a learner class: that of its `new_encoder`, else that of `one_map_encoder`."""
+    encoder: nn.Module = getattr(learner, "new_encoder", one_map_encoder)(name, seed)
     return encoder
 
 

@@ -42,7 +42,7 @@ def k_means(
         UserError: a point is not finite, or faiss is not installed.
     """
     if min(k, iterations, restarts) < 1:
-        raise ValueError(f"k {k}, iterations {iterations}, restarts {restarts}: wanted 1 or more of each")
+        raise ValueError(f"k {k}, iterations {iterations}, restarts {restarts}: expected 1 or more of each")
     values = _on_host(points)
     if not np.isfinite(values).all():
         raise UserError(
@@ -77,7 +77,7 @@ def nearest(queries: Tensor, keys: Tensor, k: int) -> tuple[Tensor, Tensor]:
         UserError: faiss is not installed.
     """
     if not 1 <= k <= len(keys):
-        raise ValueError(f"k is {k}, wanted 1 to {len(keys)}, the number of keys")
+        raise ValueError(f"k is {k}, expected 1 to {len(keys)}, the number of keys")
     index = _faiss().IndexFlatIP(keys.shape[1])
     index.add(_on_host(keys))
     products, indices = index.search(_on_host(queries), k)

@@ -37,11 +37,11 @@ class Recipe:
         """Raise `UserError` for a number that no training can have."""
         for name, least in (("steps", 0), ("batch", 1), ("decay_every", 1), ("snapshot_every", 0)):
             if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
+                raise UserError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if self.learning_rate <= 0 or self.decay <= 0:
-            raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: wanted above 0")
+            raise UserError(f"learning_rate {self.learning_rate} and decay {self.decay}: expected above 0")
         if min(self.momentum, self.weight_decay) < 0:
-            raise UserError(f"momentum {self.momentum}, weight_decay {self.weight_decay}: wanted 0 or more")
+            raise UserError(f"momentum {self.momentum}, weight_decay {self.weight_decay}: expected 0 or more")
         if self.episode not in EPISODES:
             raise unknown_name("episode kind", self.episode, EPISODES)
         if self.episode != "superpixel" and self.draw != "present":

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import importlib.metadata
-import importlib.util
 import inspect
 import sys
 from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.learners.user_code import import_file, import_module
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",
     "dspnet": "baselines.dspnet.model:DSPNet",
     "panet": "baselines.panet:PANet",
     "kmeans": "baselines.kmeans:KMeansPrototypes",
-    "qnet": "baselines.qnet:QNet",
+    "qnet": "baselines.qnet.model:QNet",
     "adnet": "baselines.adnet:ADNet",
     "densemp": "baselines.densemp:DenseMP",
     "rpt": "baselines.rpt.model:RPT",
@@ -37,6 +37,8 @@ def known_methods() -> dict[str, str]:
 def resolve_method(name: str) -> type[Any]:
     """Return the learner class for a name, `package.module:Class` or `file.py:Class`.
 
+    A file or module of the user's runs, so `name` must be what the user typed, never a name from a file.
+
     Raises:
         UserError: no such method, module, file or class.
     """
@@ -44,7 +46,8 @@ def resolve_method(name: str) -> type[Any]:
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
         raise unknown_name("method", name, known_methods())
-    module = _load_file(Path(module_name)) if module_name.endswith(".py") else _import(module_name, name)
+    path = Path(module_name)
+    module = import_file(path) if module_name.endswith(".py") else import_module(module_name, name)
     learner = getattr(module, class_name, None)
     if not inspect.isclass(learner):
         raise UserError(
@@ -53,29 +56,18 @@ def resolve_method(name: str) -> type[Any]:
     return learner
 
 
+def options_class(learner: type[Any]) -> type[Any]:
+    """Return the dataclass `Options` of a learner class; `UserError` for a class without one."""
+    options = getattr(learner, "Options", None)
+    if not inspect.isclass(options) or not dataclasses.is_dataclass(options):
+        where = getattr(sys.modules.get(learner.__module__), "__file__", None) or learner.__module__
+        raise UserError(
+            f"{where}: class {learner.__name__} has no dataclass Options, expected a learner; derive it from "
+            "fewshot.learner.PrototypeLearner, or see fewshot new-method"
+        )
+    return options
+
+
 def trains(learner: type[Any]) -> bool:
     """Whether the learner class has an encoder and is trained; else it has only `segment`."""
     return bool(getattr(learner, "trainable", True)) and hasattr(learner, "recipe")
-
-
-def _import(module_name: str, name: str) -> Any:
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f"method {name!r}: no module named {module_name!r}; run from the folder that holds it, "
-            "or give a file: my_method.py:MyMethod"
-        ) from None
-
-
-def _load_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"method file {str(path)!r} does not exist; give a path to a Python file")
-    spec = importlib.util.spec_from_file_location(f"fewshot_user_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

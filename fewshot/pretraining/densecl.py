@@ -50,7 +50,7 @@ class DenseCLRecipe:
         """Raise `UserError` for a number that no training can have."""
         for name, least in (("epochs", 1), ("batch", 2), ("size", 32), ("hidden", 1), ("out", 1)):
             if getattr(self, name) < least:
-                raise UserError(f"{name} is {getattr(self, name)}, wanted {least} or more")
+                raise UserError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if self.queue < 1 or self.queue % self.batch:
             raise UserError(
                 f"a queue of {self.queue} keys is no multiple of the batch of {self.batch} pictures; give "
@@ -58,15 +58,15 @@ class DenseCLRecipe:
             )
         if min(self.learning_rate, self.temperature) <= 0:
             raise UserError(
-                f"learning_rate {self.learning_rate} and temperature {self.temperature}: wanted above 0"
+                f"learning_rate {self.learning_rate} and temperature {self.temperature}: expected above 0"
             )
         if min(self.momentum, self.weight_decay) < 0:
             raise UserError(
-                f"momentum {self.momentum} and weight_decay {self.weight_decay}: wanted 0 or more"
+                f"momentum {self.momentum} and weight_decay {self.weight_decay}: expected 0 or more"
             )
         for name in ("key_momentum", "dense_weight"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}, wanted 0 to 1")
+                raise UserError(f"{name} is {getattr(self, name)}, expected 0 to 1")
 
     @property
     def cells(self) -> int:
@@ -246,7 +246,7 @@ class DenseCL(nn.Module):
             new = self._together.all_gather(new)
             count = len(new)
             if queue.shape[1] % count:
-                raise ValueError(f"{count} keys for a queue of {queue.shape[1]}, wanted a divisor of it")
+                raise ValueError(f"{count} keys for a queue of {queue.shape[1]}, expected a divisor of it")
             places = (pointer + torch.arange(count, device=queue.device)) % queue.shape[1]
             queue.index_copy_(1, places, new.T)
             pointer.add_(count).remainder_(queue.shape[1])

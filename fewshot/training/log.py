@@ -94,7 +94,7 @@ def _cut_back(path: Path, size: int) -> None:
     found = path.stat().st_size if path.exists() else 0
     if found < size:
         raise UserError(
-            f"{path} has {found} bytes, wanted the {size} it had at the last checkpoint; "
+            f"{path} has {found} bytes, expected the {size} it had at the last checkpoint; "
             f"delete {path.parent / 'last.pt'} to train anew"
         )
     if found > size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-from fewshot.base.atomic_io import atomic_write, canonical_json
+from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import parse_json
 from fewshot.base.precision import check_precision
 from fewshot.base.progress import Progress, progress
+from fewshot.base.seals import check_hash, write_hashed
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
 from fewshot.training.log import TrainingLog
@@ -69,6 +71,7 @@ def train(
     compiled: bool = False,
     title: str = "training",
     writes: bool = True,
+    training: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train `learner` in place to `recipe.steps`, from `folder`/last.pt if it exists.
 
@@ -80,8 +83,9 @@ def train(
     Args:
         learner: has `loss` and `parameter_groups`; moves to `device`.
         recipe: steps, rates and `snapshot_every`.
-        folder: receives last.pt (model, optimiser, schedule, step, random state, as tensors and plain
-            numbers), step_N.pt (model, step, skipped), losses.csv and episodes.jsonl.
+        folder: receives last.pt (model, optimiser, schedule, step, random state, identity, as tensors and
+            plain values), step_N.pt (model, step, skipped, identity), each with its hash beside it,
+            losses.csv and episodes.jsonl.
         seed: of the training.
         device: the device to train on.
         episodes: `episodes(range(a, b))` yields the episodes of steps a .. b-1. If the iterator has `close`,
@@ -92,23 +96,26 @@ def train(
         compiled: whether torch compiles the loss (`fewshot/training/compile_step.py`).
         title: text of the progress bar.
         writes: whether this process writes; with several processes only one does, and all resume from it.
+        training: key and data of the training, plain JSON values; part of the identity in every checkpoint.
 
     Returns:
         Steps done and episodes skipped.
 
     Raises:
-        UserError: a loss or weights are not finite; last.pt is damaged or of another training.
+        UserError: a loss or weights are not finite; last.pt is damaged, changed or of another training.
     """
     check_precision(precision)
     if checkpoint_every < 1:
-        raise UserError(f"checkpoint_every is {checkpoint_every}, wanted at least 1 step")
+        raise UserError(f"checkpoint_every is {checkpoint_every}, expected at least 1 step")
     folder.mkdir(parents=True, exist_ok=True)
     learner.to(device)
     if channels_last:
         cast(Any, learner).to(memory_format=torch.channels_last)
     settings = dataclasses.asdict(cast(Any, recipe))
     same = {"recipe": settings, "seed": seed, "precision": precision, "channels_last": channels_last}
-    identity = canonical_json(same | ({"compiled": True} if compiled else {}))
+    same |= {"compiled": True} if compiled else {}
+    same |= {"training": dict(training)} if training is not None else {}
+    identity = canonical_json(same)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_for("training", seed))
         stepper = Stepper(learner, recipe, device, precision, uses_async_readback(device), compiled)
@@ -184,7 +191,7 @@ class _Run:
                 if save and stop_is_due():
                     raise KeyboardInterrupt
             if self.at.step != steps:
-                raise ValueError(f"the episodes ended after step {self.at.step}, wanted {steps}")
+                raise ValueError(f"the episodes ended after step {self.at.step}, expected {steps}")
             if log is not None:
                 self._save(log)
 
@@ -222,7 +229,12 @@ class _Run:
         _write(self._folder / "last.pt", state)
 
     def _snapshot(self) -> None:
-        state = {"step": self.at.step, "skipped": self.at.skipped, "model": self._learner.state_dict()}
+        state = {
+            "identity": self._identity,
+            "step": self.at.step,
+            "skipped": self.at.skipped,
+            "model": self._learner.state_dict(),
+        }
         _write(self._folder / f"step_{self.at.step}.pt", state)
 
     def resume(self) -> dict[str, int] | None:
@@ -236,9 +248,10 @@ class _Run:
             return None
         state = _checkpoint(path)
         if state["identity"] != self._identity:
+            theirs, ours = _differing(state["identity"], self._identity)
             raise UserError(
-                f"{path} belongs to a training with {state['identity']}, wanted {self._identity}; "
-                "use another folder, or delete it to train anew"
+                f"{path} belongs to a training with {theirs}, expected {ours}; use another folder, or delete "
+                "it to train anew"
             )
         wanted = {name: value.shape for name, value in self._learner.state_dict().items()}
         found = {name: value.shape for name, value in state["model"].items()}
@@ -259,23 +272,44 @@ class _Run:
         return marks
 
 
+def training_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `training` of `train` in a checkpoint's identity; empty for a checkpoint without one."""
+    identity = state.get("identity")
+    content = _identity(identity) if isinstance(identity, str) else {}
+    training = content.get("training") if isinstance(content, dict) else None
+    return training if isinstance(training, dict) else {}
+
+
+def _identity(text: str) -> Any:
+    return parse_json(text, "the identity in a checkpoint", "train again")
+
+
+def _differing(theirs: str, ours: str) -> tuple[str, str]:
+    """Return the parts of two identities that differ, as JSON texts."""
+    one, two = _identity(theirs), _identity(ours)
+    names = [name for name in one | two if one.get(name) != two.get(name)]
+    return canonical_json({name: one.get(name) for name in names}), canonical_json(
+        {name: two.get(name) for name in names}
+    )
+
+
 def _write(path: Path, state: dict[str, Any]) -> None:
     """Save to memory first: torch's own error for a full disk does not mention the disk."""
     content = io.BytesIO()
     torch.save(state, content)
-    with atomic_write(path, "wb") as stream:
-        stream.write(content.getbuffer())
+    write_hashed(path, content.getbuffer())
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
-    """Read last.pt without unpickling objects; raise `UserError` if it is damaged or lacks an entry."""
+    """Read last.pt without unpickling objects; `UserError` if it is damaged, changed or lacks an entry."""
     try:
+        check_hash(path, "restore it")
         state = read_checkpoint(path)
     except UserError as error:
         raise UserError(f"{error}; or delete {path} to train anew") from error
     if state.keys() != CHECKPOINT_KEYS:
         raise UserError(
-            f"{path} is not a training checkpoint (wanted the entries {', '.join(sorted(CHECKPOINT_KEYS))}); "
-            "delete it to train anew"
+            f"{path} is not a training checkpoint (expected the entries "
+            f"{', '.join(sorted(CHECKPOINT_KEYS))}); delete it to train anew"
         )
     return state

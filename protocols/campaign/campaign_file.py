@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
+from fewshot.base.names import path_in
 
 if TYPE_CHECKING:
     from protocols.campaign.jobs import Job
@@ -27,7 +28,7 @@ def new_campaign(work: Path, name: str | None) -> Path:
     Raises `UserError` if the name is taken.
     """
     if name is not None:
-        folder = work / FOLDER / name
+        folder = path_in(work / FOLDER, "campaign", name)
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -6,6 +6,8 @@ its time is over or when Slurm preempts it.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,7 +35,12 @@ POLL = 0.1  # seconds between two looks at local jobs
 SAVING = 80.0  # seconds that a training has to save its checkpoint
 GRACE = 600.0  # seconds that a stopped job waits for Slurm to end it
 YEAR = 365 * 24 * 60  # minutes
-INTERRUPTED = (130, -signal.SIGUSR2, -signal.SIGTERM)  # statuses of a command that a signal stopped
+INTERRUPTED = (
+    128 + signal.SIGINT,
+    128 + signal.SIGTERM,
+    -signal.SIGUSR2,
+    -signal.SIGTERM,
+)  # statuses of a command that a signal stopped
 FAILED, SKIPPED = "failed", "skipped"
 
 
@@ -85,11 +92,26 @@ def fewshot_command(words: Sequence[str], environment: Mapping[str, str | None] 
 
     `environment`: variables to set, or to remove where the value is None.
     """
-    changes = environment or {}
+    changes = {**(environment or {}), **home_variables()}
     removed = [word for name, value in changes.items() if value is None for word in ("-u", name)]
     added = [f"{name}={value}" for name, value in changes.items() if value is not None]
     prefix = ["env", *removed, *added] if changes else []
-    return [*prefix, sys.executable, "-m", "fewshot", *words]
+    return [*prefix, sys.executable, "-P", "-m", "fewshot", *words]
+
+
+def home_variables() -> dict[str, str]:
+    """Return the environment in which a process finds this program without the current folder (`-P`)."""
+    home = Path(__file__).resolve().parent.parent.parent
+    if "site-packages" in home.parts:
+        return {}
+    paths = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    return {"PYTHONPATH": os.pathsep.join([*paths, str(home)])}
+
+
+def _python() -> str:
+    """Return the shell words by which submitit starts its own process, also without the current folder."""
+    variables = [f"{name}={value}" for name, value in home_variables().items()]
+    return shlex.join([*(["env", *variables] if variables else []), sys.executable, "-P"])
 
 
 @dataclass(frozen=True)
@@ -127,7 +149,7 @@ def run_locally(
     Returns:
         The status of every command: 0 or an error's; "failed" without a status, "skipped" after a failed job.
     """
-    executor = submitit.LocalExecutor(folder=folder)
+    executor = submitit.LocalExecutor(folder=folder, python=_python())
     executor.update_parameters(timeout_min=YEAR)
     ended: dict[int, int | str] = {}
     waiting = list(range(len(jobs)))
@@ -253,7 +275,7 @@ def submit_arrays(
     """
     ids: list[list[str]] = []
     for array in arrays:
-        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues)
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=options.requeues, python=_python())
         given = {
             "partition": options.partition,
             "gpus_per_node": options.gpus or None,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.base.atomic_io import copy_to, sha256_of
+from fewshot.base.atomic_io import atomic_folder, copy_to, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
 from fewshot.training.log import LOSSES, last_step
+from protocols.cells.evaluate_cells import cells_locked
+from protocols.training.models import LAST
+from protocols.training.pretraining import BACKBONE
+from protocols.training.spec_file import FILE, read_backbone_spec, read_model_spec
+from results.records.files import cell_file, read_record
 
+RECORDS = "records"
 LOGS = "logs"  # of a record; they follow it
 
 
@@ -48,11 +53,14 @@ def _gather_part(source: Path, target: Path, part: str) -> Gathered:
     unfinished: list[str] = []
     conflicts: list[str] = []
     for theirs in _entries(source / part):
-        ours = target / part / theirs.name
         if part in UNFINISHED and (why := UNFINISHED[part](theirs)) is not None:
             unfinished.append(f"{theirs.name} is left out: {why}")
             continue
-        with locked(target / "locks" / f"{theirs.stem}.lock"):
+        key = _record_key(theirs) if part == RECORDS else theirs.stem
+        with _part_locked(target, part, key):
+            ours = target / part / theirs.name
+            if part == RECORDS:
+                ours = cell_file(ours.parent, key) or ours
             if not ours.exists():
                 _copy(theirs, ours)
                 copied += 1
@@ -60,11 +68,22 @@ def _gather_part(source: Path, target: Path, part: str) -> Gathered:
                 equal += 1
             else:
                 conflicts.append(f"CONFLICT {ours}: {difference}; this folder's stays")
-        if part == "records":
-            log, own = source / LOGS / theirs.name, target / LOGS / theirs.name
-            if log.is_file() and ours.exists() and not own.exists():
+            log, own = source / LOGS / f"{key}.json", target / LOGS / f"{key}.json"
+            if part == RECORDS and log.is_file() and not own.exists():
                 _copy(log, own)
     return Gathered(part, copied, equal, tuple(unfinished), tuple(conflicts))
+
+
+def _record_key(file: Path) -> str:
+    """Return the key of the cell of a record; raise `UserError` for a record that was edited or renamed."""
+    return read_record(file).key or file.stem
+
+
+def _part_locked(work: Path, part: str, key: str) -> AbstractContextManager[object]:
+    """Hold the lock that a run holds while it writes this cell, model or backbone."""
+    if part in (RECORDS, "predictions"):
+        return cells_locked(work, [key])
+    return locked(work / "locks" / f"{key}.lock")
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -94,16 +113,13 @@ def _copy(theirs: Path, ours: Path) -> None:
         copy_to(ours, theirs)
         _check(theirs, ours)
         return
-    ours.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{ours.name}.", dir=ours.parent) as folder:
-        place = Path(folder) / ours.name
+    with atomic_folder(ours) as place:
         for name, file in _files(theirs).items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, place / name)
             with (place / name).open("rb") as stream:
                 os.fsync(stream.fileno())
             _check(file, place / name)
-        place.rename(ours)
 
 
 def _check(theirs: Path, copy: Path) -> None:
@@ -120,18 +136,21 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _unfinished_model(folder: Path) -> str | None:
-    spec = folder / "spec.json"
-    if not spec.is_file():
-        return "it has no spec.json"
-    steps = int(json.loads(spec.read_text(encoding="utf-8"))["recipe"]["steps"])
+    """Return why a training is no finished model, in words; `UserError` if its spec was changed."""
+    if not (folder / FILE).is_file():
+        return f"it has no {FILE}"
+    steps = int(read_model_spec(folder)["recipe"]["steps"])
     step = last_step(folder / LOSSES)
-    if step < steps or not (folder / "last.pt").is_file():
+    if step < steps or not (folder / LAST).is_file():
         return f"its training stands at step {step} of {steps}"
     return None
 
 
 def _unfinished_backbone(folder: Path) -> str | None:
-    return None if (folder / "backbone.pt").is_file() else "its training has not ended"
+    if not (folder / BACKBONE).is_file():
+        return "its training has not ended"
+    read_backbone_spec(folder)
+    return None
 
 
 UNFINISHED: dict[str, Callable[[Path], str | None]] = {

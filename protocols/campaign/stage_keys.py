@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from episodes.contrastive.images import Pictures, open_slices
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
+from fewshot.encoders.foundation import is_foundation
 from fewshot.training.log import LOSSES, last_step
 from protocols.request import Request
 from protocols.runs.external_checkpoint import with_labels_of_start
 from protocols.training.fold_weights import fill_fold, has_fold_placeholder, weights_label
 from protocols.training.method import MethodConfig
-from protocols.training.model_spec import model_key, model_spec
-from protocols.training.models import Model, build_yardstick, cost_factors, find_pretraining
+from protocols.training.model_spec import model_spec
+from protocols.training.models import LAST, Model, build_yardstick, cost_factors, find_pretraining
 from protocols.training.pseudo_labels import known_description
+from protocols.training.spec_file import backbone_key, model_key
 from protocols.training.stages import (
     first_method,
     later_method,
@@ -63,7 +65,7 @@ class StageKey:
 def stage_keys(
     request: Request,
     method: MethodConfig,
-    plan: Plan,
+    plan: CellPlan,
     store: Store,
     intensities: Normalisation,
     pictures: KnownPictures,
@@ -76,12 +78,12 @@ def stage_keys(
     """
     assert method.recipe is not None
     stages: list[StageKey] = []
-    weights = fill_fold(method.recipe.weights, plan.fold)
+    weights = fill_fold(method.recipe.weights, plan.evaluation.fold)
     initial: dict[str, Any] | None
     if makes_backbone(method):
-        place = (store.path, plan.training_scans, intensities.rule)
+        place = (store.path, plan.training.scans, intensities.rule)
         if place not in pictures:
-            pictures[place] = open_slices(store, plan.training_scans, intensities)
+            pictures[place] = open_slices(store, plan.training.scans, intensities)
         stages.append(_backbone(request, method, pictures[place], intensities.rule))
         file = request.work / "backbones" / str(stages[0].key) / "backbone.pt"
         initial = {"name": file.name, "sha256": _sha256_of(file)} if stages[0].finished else None
@@ -91,7 +93,7 @@ def stage_keys(
     first, *later = plan_training(method).episode_stages
     own, rule = first_method(method, weights), intensities.rule
     labels = _labels(own, store)
-    spec = model_spec(own, initial or {"name": weights, "sha256": None}, plan, store, rule, labels)
+    spec = model_spec(own, initial or {"name": weights, "sha256": None}, plan.training, store, rule, labels)
     is_known = initial is not None and labels is not NOT_COMPUTED
     stages.append(_stage(request.work, first.name, spec, is_known, stages))
     for stage in later:
@@ -106,7 +108,7 @@ def stage_keys(
 
 
 def expected_model(
-    request: Request, method: MethodConfig, plan: Plan, stages: list[StageKey]
+    request: Request, method: MethodConfig, plan: CellPlan, stages: list[StageKey]
 ) -> tuple[MethodConfig, Model] | None:
     """Return the method and the model by which `run` will name the cells; None while no key is known.
 
@@ -124,7 +126,7 @@ def expected_model(
     if key is None:
         return None
     training = plan_training(method)
-    weights = fill_fold(method.recipe.weights, plan.fold)
+    weights = fill_fold(method.recipe.weights, plan.evaluation.fold)
     has_pretraining = makes_backbone(method) or _pretraining(weights) is not None
     backbone_part = [{"images": 0}] if has_pretraining and training.backbone_stage is not None else []
     description: dict[str, Any] = {
@@ -145,7 +147,7 @@ def expected_model(
 
 
 def _backbone(request: Request, method: MethodConfig, pictures: Pictures, rule: str) -> StageKey:
-    from protocols.training.pretraining import Stage1, backbone_key, backbone_spec, pretraining_factors
+    from protocols.training.pretraining import Stage1, backbone_spec, pretraining_factors
 
     assert method.recipe is not None
     stage = plan_training(method).backbone_stage
@@ -166,7 +168,7 @@ def _stage(work: Path, name: str, spec: dict[str, Any], is_known: bool, before: 
     steps = int(spec["recipe"]["steps"])
     folder = work / "models" / key
     step = last_step(folder / LOSSES) if is_known else 0
-    finished = is_known and (folder / "last.pt").is_file() and step == steps
+    finished = is_known and (folder / LAST).is_file() and step == steps
     identity = key if is_known else hash_of([before[-1].identity if before else "", key])[:16]
     return StageKey(
         name, identity, key if is_known else None, finished, max(0, steps - step), cost_factors(spec)
@@ -183,6 +185,8 @@ def _initial(weights: str, encoder: str, folder: Path) -> dict[str, Any]:
     path = weights_file(weights, encoder, folder)
     if path is None:
         return {"name": "random", "sha256": None}
+    if is_foundation(encoder):
+        return {"name": path.parent.name, "sha256": _sha256_of(path)}
     name = weights if weights in ("imagenet", "coco") else path.name
     return {"name": name, "sha256": _sha256_of(path)}
 

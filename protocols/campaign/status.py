@@ -13,6 +13,7 @@ from typing import Any
 from fewshot.base.errors import UserError
 from protocols.campaign.campaign_file import campaigns
 from protocols.campaign.outcomes import log_file, outcome
+from results.records.files import recorded_keys
 
 RECORDED, RUNNING, WAITING, FAILED = "recorded", "running", "waiting", "failed"
 SLURM = "slurm"
@@ -53,7 +54,7 @@ def campaign_status(work: Path, name: str | None = None) -> Status:
         known = ", ".join(folder.name for folder, _content in campaigns(work)) or "none"
         which = "no campaign was submitted" if name is None else f"no campaign {name!r} (known: {known})"
         raise UserError(f"{which} in {work}; submit one with: fewshot submit")
-    recorded = _names(work / "records")
+    recorded = recorded_keys(work / "records")
     state_of: dict[tuple[Any, ...], str] = {}
     stages = dict.fromkeys(STATES, 0)
     failures: list[Failure] = []
@@ -64,7 +65,7 @@ def campaign_status(work: Path, name: str | None = None) -> Status:
         states = _job_states(folder, content, queue)
         with_cells = {job for *_cell, job in content["cells"]}
         for *cell, key, job in content["cells"]:
-            state = RECORDED if job is None or f"{key}.json" in recorded else states[job]
+            state = RECORDED if job is None or key in recorded else states[job]
             before = state_of.get(tuple(cell))
             state_of[tuple(cell)] = state if before != RECORDED else RECORDED
         for number, (job, state) in enumerate(zip(content["jobs"], states, strict=True)):

@@ -17,6 +17,7 @@ from protocols.request import Request
 from protocols.runs.runner import group_by_training, training_data, validate_and_plan
 from protocols.training.method import MethodConfig
 from protocols.training.method_config import with_dataset_constants
+from results.records.files import recorded_keys
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Planner:
         self._groups: dict[str, list[list[EvaluationCell]]] = {}
         self._data: dict[tuple[Any, ...], tuple[Store, Normalisation]] = {}
         self._pictures: KnownPictures = {}
-        self._records: dict[Any, frozenset[str | None]] = {}
+        self._records: dict[Any, frozenset[str]] = {}
         self._seen: set[str] = set()
 
     def units(self, run: CampaignRun) -> list[Unit]:
@@ -117,7 +118,7 @@ class _Planner:
         stages: list[StageKey] = []
         if method.recipe is not None:
             home = request.train_store or request.store
-            place = (home.path, request.store.path, request.protocol.hash, plan.training_scans)
+            place = (home.path, request.store.path, request.protocol.hash, plan.training.scans)
             if place not in self._data:
                 self._data[place] = training_data(request, plan)
             stages = stage_keys(request, method, plan, *self._data[place], self._pictures)
@@ -126,7 +127,7 @@ class _Planner:
         missing: list[CellName] = []
         queries: dict[str, None] = {}
         for cell in cells:
-            key = None if expected is None else key_of_cell(request, *expected, cell.plan)
+            key = None if expected is None else key_of_cell(request, *expected, cell.plan.evaluation)
             name = _name(run, cell, key)
             identity = key or canonical_json(
                 [dataclasses.astuple(name), [stage.identity for stage in stages]]
@@ -138,14 +139,14 @@ class _Planner:
                 recorded.append(name)
             else:
                 missing.append(name)
-                queries |= dict.fromkeys(cell.plan.query_scans)
+                queries |= dict.fromkeys(cell.plan.evaluation.query_scans)
         slices = sum(request.store.index.depths[scan] for scan in queries)
         return Unit(run, tuple(recorded), tuple(missing), tuple(stages), slices)
 
-    def _recorded(self, request: Request) -> frozenset[str | None]:
+    def _recorded(self, request: Request) -> frozenset[str]:
         folder = request.work / "records"
         if folder not in self._records:
-            self._records[folder] = frozenset(path.stem for path in folder.glob("*.json"))
+            self._records[folder] = recorded_keys(folder)
         return self._records[folder]
 
 
@@ -153,5 +154,5 @@ def _name(run: CampaignRun, cell: EvaluationCell, key: str | None) -> CellName:
     request = run.request
     return CellName(
         run.method.description["name"], request.store.spec.name, request.protocol.name, request.setting,
-        run.method.seed, cell.plan.fold, cell.plan.group, key,
+        run.method.seed, cell.plan.evaluation.fold, cell.plan.evaluation.group, key,
     )  # fmt: skip

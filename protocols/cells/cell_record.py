@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan, EvaluationPlan
+from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
 from fewshot.base.atomic_io import canonical_json, write_json
 from fewshot.base.types import ScanScore
@@ -42,7 +43,9 @@ from results.records.record_parts import (
 )
 
 
-def cell_identity(request: Request, method: MethodConfig, model: Model, plan: Plan) -> dict[str, Any]:
+def cell_identity(
+    request: Request, method: MethodConfig, model: Model, plan: EvaluationPlan
+) -> dict[str, Any]:
     """Return the facts that identify this cell, as plain JSON values.
 
     The model's key stands for its training. File names are left out; the hashes of their contents count.
@@ -96,7 +99,7 @@ def checkpoint_name(model: Model) -> dict[str, str]:
     return {} if name is None else {"checkpoint_name": name}
 
 
-def key_of_cell(request: Request, method: MethodConfig, model: Model, plan: Plan) -> str:
+def key_of_cell(request: Request, method: MethodConfig, model: Model, plan: EvaluationPlan) -> str:
     """Return the key that names the cell's record, predictions and log."""
     return cell_key(cell_identity(request, method, model, plan))
 
@@ -105,7 +108,7 @@ def cell_record(
     request: Request,
     method: MethodConfig,
     model: Model,
-    plan: Plan,
+    plan: CellPlan,
     evaluation: Evaluation,
     marks: Sequence[str],
     checks: Sequence[str],
@@ -119,14 +122,13 @@ def cell_record(
         method: the method with its options and recipe.
         model: the evaluated model.
         plan: the plan of the cell.
-        evaluation: the scores of the plan.
+        evaluation: the scores of its evaluation plan.
         marks: stand before the marks of the protocol.
         checks: names of the audits that passed.
         trained: (scans, slices, excluded slices) of the model's training; None: those of the plan.
         excluded_seen: number of excluded slices that the pre-training saw.
     """
-    ours = plan.training_scans, len(plan.training_slices), len(plan.excluded)
-    scans, slices, excluded = ours if trained is None else trained
+    scans, slices, excluded = _training_counts(plan.training) if trained is None else trained
     record = unscored_record(request, method, model, plan, marks)
     scored = replace(
         record,
@@ -139,10 +141,10 @@ def cell_record(
 
 
 def unscored_record(
-    request: Request, method: MethodConfig, model: Model, plan: Plan, marks: Sequence[str]
+    request: Request, method: MethodConfig, model: Model, plan: CellPlan, marks: Sequence[str]
 ) -> Record:
     """Return a cell's record before its evaluation: without scores, checks and fallback slices."""
-    protocol, train_store = request.protocol, request.train_store
+    protocol, train_store, evaluated = request.protocol, request.train_store, plan.evaluation
     return Record(
         schema=SCHEMA,
         protocol=ProtocolPart(protocol.name, protocol.version, protocol.hash),
@@ -150,22 +152,27 @@ def unscored_record(
         train_dataset=None if train_store is None else _dataset_part(train_store),
         grid=_grid_part(request),
         setting=1 if request.setting == 1 else 2,
-        fold=plan.fold,
-        group=plan.group,
-        shots=plan.rules.shots,
-        parts=len(plan.rules.support_fractions),
-        plan_hash=plan.hash,
+        fold=evaluated.fold,
+        group=evaluated.group,
+        shots=evaluated.rules.shots,
+        parts=evaluated.parts,
+        plan_hash=evaluated.hash,
         method=read_part(MethodPart, json.loads(canonical_json(method.description))),
         versions=shared_versions(method, model),
         queries=query_mode(method.learner),
         model=_model_part(model, evaluation_precision(request)),
-        training=TrainingPart(plan.training_scans, len(plan.training_slices), len(plan.excluded)),
-        audits=(*marks, *protocol.marks(request.setting, plan.group)),
+        training=TrainingPart(*_training_counts(plan.training)),
+        audits=(*marks, *protocol.marks(request.setting, evaluated.group)),
         fallback_slices=0,
         scores=(),
         environment=environment(request.device),
-        key=key_of_cell(request, method, model, plan),
+        key=key_of_cell(request, method, model, evaluated),
     )
+
+
+def _training_counts(split: TrainingSplit) -> tuple[tuple[str, ...], int, int]:
+    """Return a split's scans, and its numbers of slices and of excluded slices."""
+    return split.scans, len(split.slices), len(split.excluded)
 
 
 def _dataset_part(store: Store) -> DatasetPart:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.memory import to_device
@@ -24,7 +24,9 @@ from fewshot.base.types import ScanScore, SliceRef, Task
 from protocols.cells.predictors import gradient_mode, predictor_for
 from results.metrics.counts import count
 
-MaskCallback = Callable[[Plan, Task, NDArray[np.bool_]], None]  # gets the masks (Q,H,W) of a task's slices
+MaskCallback = Callable[
+    [EvaluationPlan, Task, NDArray[np.bool_]], None
+]  # gets the masks (Q,H,W) of a task's slices
 ScoreKey = tuple[str, str, tuple[str, ...]]  # class, query scan, support scans
 
 
@@ -40,7 +42,7 @@ class Evaluation:
 class _SliceFaults:
     """NaN and infinite scores of a task's slices: `counts` (Q,) int64 on the device."""
 
-    plan: Plan
+    plan: EvaluationPlan
     task: Task
     refs: tuple[SliceRef, ...]
     counts: Tensor
@@ -48,7 +50,7 @@ class _SliceFaults:
 
 def evaluate(
     learner: Any,
-    plans: Sequence[Plan],
+    plans: Sequence[EvaluationPlan],
     reader: SliceReader,
     *,
     device: torch.device,
@@ -157,7 +159,9 @@ def _score_key(task: Task) -> ScoreKey:
     return task.class_name, task.queries[0].scan, supports
 
 
-def _scores(plan: Plan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int]) -> tuple[ScanScore, ...]:
+def _scores(
+    plan: EvaluationPlan, sums: dict[ScoreKey, Tensor], slices: dict[ScoreKey, int]
+) -> tuple[ScanScore, ...]:
     """Return one score per (class, query scan, support scans) of the plan, in the plan's order."""
     scores = []
     for key in dict.fromkeys(_score_key(task) for task in plan.tasks if task.queries):

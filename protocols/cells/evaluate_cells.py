@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, SliceReader
+from fewshot.base.locks import locked
+from fewshot.base.names import path_in
 from fewshot.base.progress import progress
+from fewshot.base.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate
@@ -20,7 +24,7 @@ from protocols.request import Request
 from protocols.training.method import MethodConfig
 from protocols.training.method_config import with_dataset_constants
 from protocols.training.models import Model
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 TOGETHER = "transductive: all query slices of a part are segmented together"
 
@@ -30,12 +34,12 @@ class EvaluationCell:
     """One cell: its request, its plan, and the facts that its record holds beside the scores.
 
     `marks`: notes that tables print; `checks`: audits that passed; `trained`: (scans, slices, excluded
-    slices) of the model's training, None if the plan names them; `excluded_seen`: number of excluded slices
+    slices) of the model's training, None if the plan has them; `excluded_seen`: number of excluded slices
     that the backbone's pre-training saw.
     """
 
     request: Request
-    plan: Plan
+    plan: CellPlan
     marks: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     trained: tuple[tuple[str, ...], int, int] | None = None
@@ -48,20 +52,51 @@ def evaluate_cells(
     """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
 
     Returns the records' paths, in order. An existing record stays, unless the request has `overwrite`, or
-    has `save_predictions` and the predictions are missing.
+    has `save_predictions` and the predictions are missing. A lock on each missing cell lets only one process
+    write it; the others wait and find it.
     """
-    keys = [key_of_cell(cell.request, method, model, cell.plan) for cell in cells]
-    paths = [cell.request.work / "records" / f"{key}.json" for cell, key in zip(cells, keys, strict=True)]
-    first = cells[0].request
-    folders = [first.work / "predictions" / key for key in keys]
-    missing = [
-        n
-        for n, path in enumerate(paths)
-        if first.overwrite or not path.exists() or (first.save_predictions and not folders[n].exists())
+    keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
+    work = cells[0].request.work
+    for folder in ("records", "predictions", "logs"):
+        clear_dead(work / folder)
+    missing = _missing(cells[0].request, keys)
+    if missing:
+        with cells_locked(work, [keys[n] for n in missing]):
+            missing = _missing(cells[0].request, keys)
+            if missing:
+                _evaluate_missing(cells, keys, missing, method, model, intensities)
+    paths = [cell_file(work / "records", key) for key in keys]
+    return [path for path in paths if path is not None]
+
+
+@contextmanager
+def cells_locked(work: Path, keys: Iterable[str]) -> Iterator[None]:
+    """Hold the locks of cells; every process takes them in the same order, so none waits for another's."""
+    with ExitStack() as stack:
+        for key in sorted(set(keys)):
+            stack.enter_context(locked(work / "locks" / f"cell-{key}.lock"))
+        yield
+
+
+def _missing(request: Request, keys: Sequence[str]) -> list[int]:
+    """Return the positions of the cells to evaluate."""
+    records, predictions = request.work / "records", request.work / "predictions"
+    return [
+        number
+        for number, key in enumerate(keys)
+        if request.overwrite
+        or cell_file(records, key) is None
+        or (request.save_predictions and not path_in(predictions, "cell", key).exists())
     ]
-    if not missing:
-        return paths
-    todo = [cells[n].plan for n in missing]
+
+
+def _evaluate_missing(
+    cells: Sequence[EvaluationCell], keys: Sequence[str], missing: Sequence[int], method: MethodConfig,
+    model: Model, intensities: Normalisation,
+) -> None:  # fmt: skip
+    """Evaluate the cells at the positions `missing`; write predictions, then the record, then the log."""
+    first = cells[0].request
+    todo = [cells[n].plan.evaluation for n in missing]
     writer = PredictionWriter(first.store) if first.save_predictions else None
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
@@ -82,14 +117,13 @@ def evaluate_cells(
         cell = cells[n]
         checks = (*cell.checks, *([] if compared is None else [CHECK]))
         if writer is not None:
-            writer.write(cell.plan, folders[n])
+            writer.write(cell.plan.evaluation, first.work / "predictions" / keys[n])
         record = cell_record(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
         )  # fmt: skip
-        write_record(paths[n], record)
-        log_cell(cell.request, keys[n], model, record, seconds, slices, paths[n])
-    return paths
+        path = save_record(first.work / "records", record)
+        log_cell(cell.request, keys[n], model, record, seconds, slices, path)
 
 
 def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tuple[str, ...]:

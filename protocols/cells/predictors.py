@@ -20,7 +20,8 @@ from fewshot.base.memory import Batches, out_of_memory, to_device
 from fewshot.base.precision import autocast_to, check_precision
 from fewshot.base.types import SliceRef, Support, Task
 from fewshot.encoders.checkpoints import check_finite
-from fewshot.learners.learner import PrototypeLearner, call_logits, logit_difference
+from fewshot.learners.learner import PrototypeLearner
+from fewshot.learners.logits import call_logits, logit_difference
 from fewshot.learners.query_mode import query_mode
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fewshot.encoders.checkpoints import FILES
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import resolve_method, trains
 from fewshot.learners.training_plan import TrainingPlan
 from results.summary.comparability import RECIPE_MARK

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from protocols.rules.spec import load_protocol
 from results.records.record import Record
 
 
-def recorded_plan(record: Record, store: Store) -> Plan:
-    """Return the plan of a record.
+def recorded_plan(record: Record, store: Store) -> EvaluationPlan:
+    """Return the evaluation plan of a record.
 
     Raises:
         UserError: the present store or protocol gives a plan with another hash.
@@ -20,7 +20,7 @@ def recorded_plan(record: Record, store: Store) -> Plan:
     plan = make_plan(
         store.index, store.spec, store.hash, protocol.evaluation, record.setting, record.fold,
         record.group, classes,
-    )  # fmt: skip
+    ).evaluation  # fmt: skip
     if plan.hash != record.plan_hash:
         raise UserError(
             f"the record's plan is {record.plan_hash}, store and protocol here give {plan.hash}; "

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.memory import Batches
@@ -39,7 +39,7 @@ BATCH = 4  # fewest slices in a batch that is compared
 
 def spot_check(
     learner: Any,
-    plan: Plan,
+    plan: EvaluationPlan,
     reader: SliceReader,
     *,
     device: torch.device,
@@ -91,7 +91,7 @@ def spot_check(
     return task
 
 
-def spot_task(plan: Plan) -> Task | None:
+def spot_task(plan: EvaluationPlan) -> Task | None:
     """Return the task to compare: drawn, by the plan's hash, among tasks with two query slices or more."""
     tasks = [task for task in plan.tasks if len(task.queries) > 1]
     return tasks[seed_for("spot check", plan.hash) % len(tasks)] if tasks else None

@@ -13,6 +13,7 @@ from episodes.store.dataset import known_datasets, load_dataset_spec
 from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.base.names import path_in
 from protocols.runs.external_checkpoint import external_model
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model, open_model
@@ -90,8 +91,8 @@ def _folder(path: Path, name: str, work: Path) -> Path:
     if len(fitting) != 1:
         names = ", ".join(folder.name for folder in fitting) or "none"
         raise UserError(
-            f"checkpoint {name!r}: no such file, and {names} under {work / 'models'}; wanted a file, a model "
-            "folder, or the beginning of exactly one key"
+            f"checkpoint {name!r}: no such file, and {names} under {work / 'models'}; expected a file, a "
+            "model folder, or the beginning of exactly one key"
         )
     return fitting[0]
 
@@ -124,5 +125,5 @@ def _with_facts(model: Model, spec: Mapping[str, Any], folder: Path, work: Path)
 
 
 def _store(spec: Mapping[str, Any], work: Path) -> Store | None:
-    folder = work / "stores" / str(spec["dataset"])
+    folder = path_in(work / "stores", "dataset", spec["dataset"])
     return Store.open(folder) if (folder / "index.json").is_file() else None

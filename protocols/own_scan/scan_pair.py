@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.io.nifti import NiftiImage, check_finite_voxels, check_pair, read_label, read_nifti
 from episodes.store.index import ClassSliceIndex
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed
 
 SUPPORT, QUERY = "support", "query"
 
@@ -48,11 +48,10 @@ def read_segmentation_input(
         UserError: a file is missing, broken or four-dimensional; support image and mask differ in shape or
             geometry; a voxel is not finite; the mask has no voxel of the class; the query lacks a slice.
     """
-    image, label, scan = read_nifti(support), read_nifti(mask), read_nifti(query)
-    if not np.isfinite(scan.array).all():
-        raise UserError(f"{query} has voxels that are NaN or infinite; wanted finite values")
+    image, label, scan = read_nifti(support), read_label(mask), read_nifti(query)
+    check_finite_voxels(scan)
     values = [found for found in np.unique(label.array).tolist() if found != 0]
-    check_pair(SUPPORT, image, label, {f"value-{found:g}": found for found in values})
+    check_pair(SUPPORT, image, label, {f"value-{found:g}": found for found in values if found == found})
     chosen = _class_value(mask, values, value)
     if slices is not None and not 0 <= slices[0] <= slices[1] < len(scan.array):
         raise UserError(
@@ -63,17 +62,19 @@ def read_segmentation_input(
 
 
 def _class_value(path: Path, values: Iterable[float], value: int | None) -> int:
-    listed = list(values)
-    if not listed:
-        raise UserError(f"{path} holds only 0, wanted voxels of the class; annotate at least one slice")
-    names = ", ".join(f"{found:g}" for found in listed)
-    if value is None and len(listed) > 1:
+    held = list(values)
+    if not held:
+        raise UserError(f"{path} holds only 0, expected voxels of the class; annotate at least one slice")
+    names = listed(f"{found:.10g}" for found in held)
+    if value is None and len(held) > 1:
         raise UserError(f"{path} holds the values {names}; say with --label which one is the class")
-    chosen = listed[0] if value is None else value
-    if chosen not in listed:
+    chosen = held[0] if value is None else value
+    if chosen not in held:
         raise UserError(f"{path} holds no voxel of value {chosen}, only {names}; give one of these")
     if chosen != int(chosen):
-        raise UserError(f"{path} holds the value {chosen:g}, wanted whole numbers; write a mask of integers")
+        raise UserError(
+            f"{path} holds the value {chosen:.17g}, expected whole numbers; write a mask of integers"
+        )
     return int(chosen)
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.plan.rules import EvaluationRules, range_thirds
 from episodes.prepare.abdomen import back_to, prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
 from episodes.store.slices import Normalisation, SliceReader
@@ -96,7 +96,11 @@ def segment_scan(
     modality = modality or model.modality
     if modality is None:
         raise UserError(f"the modality of model {model.name} is not known here; say --modality mr or ct")
-    notes = []
+    notes = [
+        f"{volume.path.name}: {text}"
+        for volume in (inputs.support, inputs.mask, inputs.query)
+        for text in volume.warnings
+    ]
     if model.modality not in (None, modality):
         notes.append(f"the model was trained on {model.modality}, the scans are taken for {modality}")
     if np.abs(np.subtract(inputs.support.direction, inputs.query.direction)).max() > TURNED:
@@ -122,7 +126,7 @@ def segment_scan(
     plan = _plan(tasks)
     found = np.zeros(query.array.shape, dtype=np.uint8)
 
-    def insert_masks(_plan: Plan, task: Task, masks: NDArray[np.bool_]) -> None:
+    def insert_masks(_plan: EvaluationPlan, task: Task, masks: NDArray[np.bool_]) -> None:
         for ref, mask in zip(task.queries, masks, strict=True):
             found[ref.z, :size, :size] = mask
 
@@ -165,7 +169,7 @@ def _prepare(
             how = "prepare it with padding" if prepared else "a CT of 512 x 512 pixels gives enough"
             raise UserError(
                 f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels"
-                f"{'' if prepared else ' after preparation'}, wanted at least {model.image_size} x "
+                f"{'' if prepared else ' after preparation'}, expected at least {model.image_size} x "
                 f"{model.image_size}; {how}"
             )
     return volumes
@@ -228,10 +232,9 @@ def _tasks(shown: list[int], slice_range: tuple[int, int, bool]) -> tuple[Task, 
     return tuple(tasks)
 
 
-def _plan(tasks: tuple[Task, ...]) -> Plan:
+def _plan(tasks: tuple[Task, ...]) -> EvaluationPlan:
     """Return the tasks as a plan, the input of `evaluate`."""
-    return Plan(
-        dataset="own", dataset_hash="", setting=1, fold=0, group="own", classes=("class",),
-        rules=EvaluationRules(), query_scans=(QUERY,), support_scans=(SUPPORT,), training_scans=(),
-        training_slices=(), excluded=(), tasks=tasks, undefined=(),
+    return EvaluationPlan(
+        dataset="own", dataset_hash="", fold=0, group="own", classes=("class",),
+        rules=EvaluationRules(), query_scans=(QUERY,), support_scans=(SUPPORT,), tasks=tasks, undefined=(),
     )  # fmt: skip

@@ -9,7 +9,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from episodes.plan.plan import Plan, integer_sorted
+from episodes.plan.plan import CellPlan, EvaluationPlan
+from episodes.plan.roles import integer_sorted
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -31,7 +32,7 @@ class AuditError(UserError):
     """An audit failed: the cell is not run."""
 
 
-def audit_evaluation(plan: Plan, store: Store, protocol: Protocol) -> tuple[str, ...]:
+def audit_evaluation(plan: EvaluationPlan, store: Store, protocol: Protocol) -> tuple[str, ...]:
     """Return the passed audits of folds, supports and scans; raise `AuditError` for a failed one."""
     folds = _folds(store, protocol)
     seen: dict[str, int] = {}
@@ -64,7 +65,7 @@ def audit_evaluation(plan: Plan, store: Store, protocol: Protocol) -> tuple[str,
 
 
 def audit_training(
-    plan: Plan, store: Store, training_scans: Sequence[str], intensities: Normalisation
+    plan: CellPlan, store: Store, training_scans: Sequence[str], intensities: Normalisation
 ) -> tuple[str, ...]:
     """Return the names of the passed audits of a training; raise `AuditError` for a failed one.
 
@@ -72,31 +73,36 @@ def audit_training(
     protocol with the exclusion rule `intersection` shows tested classes to the training; its own flag marks
     it, no audit refuses it.
     """
-    inside = sorted(set(training_scans) & set(plan.query_scans))
+    inside = sorted(set(training_scans) & set(plan.evaluation.query_scans))
     if inside:
         raise _audit_error(
-            SCANS, plan, f"{_names(inside)} are training scans and queries", "train a model for this fold"
+            SCANS,
+            plan.evaluation,
+            f"{_names(inside)} are training scans and queries",
+            "train a model for this fold",
         )
-    return (SCANS, *check_slices(plan, store), *check_intensities(plan, store, training_scans, intensities))
+    of_intensities = check_intensities(plan.evaluation, store, training_scans, intensities)
+    return (SCANS, *check_slices(plan, store), *of_intensities)
 
 
-def check_slices(plan: Plan, store: Store) -> tuple[str, ...]:
+def check_slices(plan: CellPlan, store: Store) -> tuple[str, ...]:
     """Check, in setting 2, that no training slice shows a tested class; `store` holds the training slices."""
-    if plan.setting == 1 or plan.rules.exclusion != "union":
+    evaluated, split = plan.evaluation, plan.training
+    if split.setting == 1 or evaluated.rules.exclusion != "union":
         return ()
-    for class_name in plan.classes:
-        shown = {scan: set(store.index.slices_of(class_name, scan)) for scan in plan.training_scans}
-        for ref in plan.training_slices:
+    for class_name in evaluated.classes:
+        shown = {scan: set(store.index.slices_of(class_name, scan)) for scan in split.scans}
+        for ref in split.slices:
             if ref.z in shown[ref.scan]:
                 raise _audit_error(
-                    SLICES, plan, f"slice {ref.z} of training scan {ref.scan} shows {class_name}",
+                    SLICES, evaluated, f"slice {ref.z} of training scan {ref.scan} shows {class_name}",
                     "the plan is wrong: report it",
                 )  # fmt: skip
     return (SLICES,)
 
 
 def check_intensities(
-    plan: Plan, store: Store, training_scans: Sequence[str], intensities: Normalisation
+    plan: EvaluationPlan, store: Store, training_scans: Sequence[str], intensities: Normalisation
 ) -> tuple[str, ...]:
     """Check CT intensities against statistics that exact sums pool independently of the reader."""
     if intensities.rule != "training-scans":
@@ -116,7 +122,7 @@ def check_intensities(
     return (INTENSITIES,)
 
 
-def audit_backbone(plan: Plan, store: Store, about: Pretraining) -> None:
+def audit_backbone(plan: EvaluationPlan, store: Store, about: Pretraining) -> None:
     """Raise `AuditError` if a pre-training image is a slice of a query scan of the plan, in `store`."""
     audit_images(plan.query_scans, store, about, f"is a query of fold {plan.fold} of {plan.dataset}")
 
@@ -142,7 +148,7 @@ def _folds(store: Store, protocol: Protocol) -> list[tuple[str, ...]]:
     return [scans[start:stop] for start, stop in pairwise(protocol.fold_borders_for(store.spec))]
 
 
-def _audit_error(audit: str, plan: Plan, fault: str, remedy: str) -> AuditError:
+def _audit_error(audit: str, plan: EvaluationPlan, fault: str, remedy: str) -> AuditError:
     return AuditError(
         f"audit failed, {audit}: {fault} (fold {plan.fold}, group {plan.group} of {plan.dataset}); {remedy}"
     )

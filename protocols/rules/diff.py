@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from episodes.plan.plan import integer_sorted, scan_roles
+from episodes.plan.roles import integer_sorted, scan_roles
 from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, ScanRoles
 from episodes.store.index import ClassSliceIndex
 from episodes.store.store import Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -20,7 +19,8 @@ from episodes.plan.rules import (
 )
 from episodes.store.dataset import known_datasets, load_dataset_spec
 from fewshot.base.atomic_io import hash_of
-from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.errors import UserError, short, unknown_name
+from fewshot.base.input_files import check_file, read_toml
 from protocols.rules.toml_reader import (
     RuleTable,
     read_folds,
@@ -32,6 +32,7 @@ from protocols.rules.toml_reader import (
 )
 
 HOME = Path(__file__).resolve().parent.parent
+MOST_PARTS, MOST_SHOTS = 999, 10_000
 PSEUDO_LABELS = ("felzenszwalb", "supervoxels")
 PROSE = ("summary", "sources", "changes", "main_board", "published")  # no number depends on them
 OPTIONAL = ("main_board", "published", "folds", "supports")
@@ -120,7 +121,7 @@ class Protocol:
                     why = "among its queries" if position < borders[-1] else "no scan of the dataset"
                     raise UserError(
                         f"{self.where}: key supports.{dataset.name} holds position {position} for fold "
-                        f"{fold}, which is {why}; wanted 0..{borders[-1] - 1} without {start}..{stop - 1}"
+                        f"{fold}, which is {why}; expected 0..{borders[-1] - 1} without {start}..{stop - 1}"
                     )
         return borders
 
@@ -131,12 +132,14 @@ class Protocol:
         `UserError` for a number that the part rule does not allow.
         """
         rules = self.evaluation
-        if shots is not None and shots < 1:
-            raise UserError(f"--shots {shots}: wanted 1 or more")
+        if shots is not None and not 1 <= shots <= MOST_SHOTS:
+            raise UserError(f"--shots {short(shots)}: expected 1 to {MOST_SHOTS}")
         if parts is not None and parts != len(rules.support_fractions):
-            fault = "wanted 1 or more" if parts < 1 else parts_fault(rules.part_rule, parts)
+            fault: str | None = f"expected 1 to {MOST_PARTS}"
+            if 1 <= parts <= MOST_PARTS:
+                fault = parts_fault(rules.part_rule, parts)
             if fault is not None:
-                raise UserError(f"--parts {parts}: {fault}; choose another number or protocol")
+                raise UserError(f"--parts {short(parts)}: {fault}; choose another number or protocol")
             rules = replace(rules, support_fractions=middles(parts))
         return replace(self, evaluation=replace(rules, shots=shots or rules.shots))
 
@@ -172,10 +175,7 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     path = Path(text)
     if not text.endswith(".toml"):
         raise unknown_name("protocol", text, known_protocols())
-    if not path.is_file():
-        raise UserError(
-            f"protocol file {text!r} does not exist; give a file or one of: {', '.join(known_protocols())}"
-        )
+    check_file(path, f"give a protocol file or one of: {', '.join(known_protocols())}")
     return _parse(path)
 
 
@@ -187,7 +187,7 @@ def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
     try:
         folds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise UserError(f"--folds {text!r}: wanted `all` or numbers with commas such as 0,1") from None
+        raise UserError(f"--folds {text!r}: expected `all` or numbers with commas such as 0,1") from None
     for fold in folds:
         if not 0 <= fold < count:
             raise UserError(f"--folds {text!r}: no fold {fold}; this dataset has folds 0 to {count - 1}")
@@ -195,10 +195,7 @@ def choose_folds(text: str, borders: Sequence[int]) -> tuple[int, ...]:
 
 
 def _parse(path: Path) -> Protocol:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a TOML file ({error}); mend it there") from None
+    content = read_toml(path)
     table = RuleTable(path, "", content)
     table.only(*TOP, optional=OPTIONAL)
     evaluation, training = table.table("evaluation"), table.table("training")
@@ -206,14 +203,14 @@ def _parse(path: Path) -> Protocol:
     training.only(*TRAINING)
     name = table.name("name")
     if path.stem != name:
-        table.fail("name", f"is {name!r}, wanted the file's name {path.stem!r}")
+        table.fail("name", f"is {name!r}, expected the file's name {path.stem!r}")
     exclusion = training.choice("exclusion", EXCLUSIONS)
     support_scan = evaluation.choice("support_scan", SUPPORT_SCANS)
     if (support_scan == "listed") != ("supports" in content):
         evaluation.fail(
             "support_scan",
             f"is {support_scan!r}, but [supports] is {'there' if 'supports' in content else 'missing'}; "
-            'wanted both "listed" and [supports], or neither',
+            'expected both "listed" and [supports], or neither',
         )
     protocol = Protocol(
         name=name,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.types import checked_name
+from fewshot.base.errors import UserError, short, unknown_name
+from fewshot.base.names import checked_name
 
 MODALITIES = ("ct", "mr")
+FRACTION = re.compile(r"\d{1,9}([./]\d{1,9})?")  # Fraction computes 10**N of "1eN"
+MOST = 1_000_000_000  # of an integer in a protocol file
 NORMALISATIONS = ("per-scan", "training-scans")
 
 
@@ -23,7 +26,7 @@ class RuleTable:
 
     def fail(self, key: str, reason: str) -> NoReturn:
         """Raise the `UserError` of a key."""
-        raise UserError(f"{self.path}: key {self.prefix}{key} {reason}")
+        raise UserError(f"{self.path}: key {self.prefix}{key} {short(reason, 1000)}")
 
     def only(self, *keys: str, optional: Sequence[str] = ()) -> None:
         """Refuse unknown and missing keys."""
@@ -39,22 +42,22 @@ class RuleTable:
     def integer(self, key: str) -> int:
         """Return an integer of at least 1."""
         value = self.content[key]
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.fail(key, f"is {value!r}, wanted an integer of at least 1")
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+            self.fail(key, f"is {short(repr(value))}, expected an integer of at least 1, up to {MOST}")
         return value
 
     def flag(self, key: str, usual: bool) -> bool:
         """Return true or false; `usual` if the key is missing."""
         value = self.content.get(key, usual)
         if not isinstance(value, bool):
-            self.fail(key, f"is {value!r}, wanted true or false")
+            self.fail(key, f"is {value!r}, expected true or false")
         return value
 
     def text(self, key: str) -> str:
         """Return a text that is not empty."""
         value = self.content[key]
         if not isinstance(value, str) or not value:
-            self.fail(key, f"is {value!r}, wanted a text")
+            self.fail(key, f"is {value!r}, expected a text")
         return value
 
     def name(self, key: str) -> str:
@@ -69,9 +72,9 @@ class RuleTable:
             or not value
             or not all(isinstance(text, str) and text for text in value)
         ):
-            self.fail(key, f"is {value!r}, wanted a list of texts")
+            self.fail(key, f"is {value!r}, expected a list of texts")
         if len(set(value)) != len(value):
-            self.fail(key, f"is {value!r}, wanted every entry once")
+            self.fail(key, f"is {value!r}, expected every entry once")
         return tuple(value)
 
     def choice(self, key: str, known: Sequence[str] | Mapping[str, Any]) -> str:
@@ -85,7 +88,7 @@ class RuleTable:
         """Return a table that is not empty."""
         value = self.content[key]
         if not isinstance(value, dict) or not value:
-            self.fail(key, f"is {value!r}, wanted a table [{self.prefix}{key}] with entries")
+            self.fail(key, f"is {value!r}, expected a table [{self.prefix}{key}] with entries")
         return RuleTable(self.path, f"{self.prefix}{key}.", value)
 
     def _full(self, *keys: Sequence[str]) -> list[str]:
@@ -97,15 +100,15 @@ def read_fractions(table: RuleTable) -> tuple[float, ...]:
     found = []
     for text in table.texts("support_fractions"):
         try:
-            fraction = Fraction(text)
+            fraction = Fraction(text if FRACTION.fullmatch(text) else "none")
         except (ValueError, ZeroDivisionError):
-            table.fail("support_fractions", f'holds {text!r}, wanted fractions such as "1/6"')
+            table.fail("support_fractions", f'holds {text!r}, expected fractions such as "1/6"')
         if not 0 <= fraction < 1:
-            table.fail("support_fractions", f"holds {text!r}, wanted fractions from 0 to below 1")
+            table.fail("support_fractions", f"holds {text!r}, expected fractions from 0 to below 1")
         found.append(fraction.numerator / fraction.denominator)
     if found != sorted(set(found)):
         table.fail(
-            "support_fractions", f"is {table.content['support_fractions']!r}, wanted ascending fractions"
+            "support_fractions", f"is {table.content['support_fractions']!r}, expected ascending fractions"
         )
     return tuple(found)
 
@@ -133,7 +136,7 @@ def read_published(table: RuleTable) -> dict[str, tuple[int, ...]]:
         if not isinstance(settings, list) or any(
             type(setting) is not int or setting not in (1, 2) for setting in settings
         ):
-            table.fail(group, f"is {settings!r}, wanted a list of settings such as [1]")
+            table.fail(group, f"is {settings!r}, expected a list of settings such as [1]")
     return {group: tuple(settings) for group, settings in table.content.items()}
 
 
@@ -142,10 +145,10 @@ def read_supports(table: RuleTable) -> tuple[tuple[str, tuple[tuple[int, ...], .
     for dataset, folds in table.content.items():
         if not isinstance(folds, list) or not all(
             isinstance(positions, list) and positions and len(set(map(repr, positions))) == len(positions)
-            and all(type(place) is int and place >= 0 for place in positions)
+            and all(type(place) is int and 0 <= place <= MOST for place in positions)
             for positions in folds
         ):  # fmt: skip
-            table.fail(dataset, f"is {folds!r}, wanted for every fold a list of positions, each once")
+            table.fail(dataset, f"is {folds!r}, expected for every fold a list of positions, each once")
     return tuple((name, tuple(map(tuple, folds))) for name, folds in table.content.items())
 
 
@@ -154,16 +157,18 @@ def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
     found = []
     for dataset, folds in table.content.items():
         pairs = isinstance(folds, list) and all(
-            isinstance(pair, list) and len(pair) == 2 and all(type(end) is int for end in pair)
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(type(end) is int and end <= MOST for end in pair)
             for pair in folds
         )
         if not pairs or not folds:
             table.fail(
-                dataset, f"is {folds!r}, wanted [start, stop] positions of each fold, stop not included"
+                dataset, f"is {folds!r}, expected [start, stop] positions of each fold, stop not included"
             )
         for number, (start, stop) in enumerate(folds):
             if not 0 <= start < stop:
-                table.fail(dataset, f"holds fold {number} {[start, stop]}, wanted 0 <= start < stop")
+                table.fail(dataset, f"holds fold {number} {[start, stop]}, expected 0 <= start < stop")
         for number, (before, after) in enumerate(pairwise(folds), start=1):
             if after[0] < before[1]:
                 table.fail(dataset, f"holds fold {number} {after}, which overlaps fold {number - 1} {before}")
@@ -173,6 +178,6 @@ def read_folds(table: RuleTable) -> tuple[tuple[str, tuple[int, ...]], ...]:
                     f"holds fold {number} {after}, which leaves a gap after fold {number - 1} {before}",
                 )
         if folds[0][0] != 0:
-            table.fail(dataset, f"begins with fold {folds[0]}, wanted position 0 first")
+            table.fail(dataset, f"begins with fold {folds[0]}, expected position 0 first")
         found.append((dataset, (0, *(stop for _start, stop in folds))))
     return tuple(found)

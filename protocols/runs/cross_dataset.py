@@ -5,10 +5,11 @@ Every fold has the same training, so one model serves all folds (in setting 2, o
 
 from __future__ import annotations
 
-import dataclasses
 from types import MappingProxyType
 
-from episodes.plan.plan import Plan, integer_sorted, training_slices
+from episodes.plan.plan import CellPlan
+from episodes.plan.roles import integer_sorted
+from episodes.plan.training_split import training_split
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -32,22 +33,23 @@ def check_pair(train_store: Store, test_store: Store) -> None:
         )
 
 
-def cross_dataset_plan(plan: Plan, train_store: Store) -> Plan:
-    """Return the plan with all scans of another dataset as training scans; its tasks and its hash stay.
+def cross_dataset_plan(plan: CellPlan, train_store: Store) -> CellPlan:
+    """Return the plan with all scans of another dataset as training scans; its evaluation stays.
 
     Training slices refer to `train_store`. Raises `UserError` in setting 2 if the training dataset does not
     annotate a tested class, because the slices to drop are then unknown.
     """
-    if plan.setting == 2:
-        for name in plan.classes:
+    evaluated, setting = plan.evaluation, plan.training.setting
+    if setting == 2:
+        for name in evaluated.classes:
             if name not in train_store.spec.classes:
                 raise UserError(
                     f"class {name!r} is not annotated in {train_store.spec.name}, so setting 2 can't drop "
                     f"slices that show it (annotated: {', '.join(train_store.spec.classes)}); use setting 1"
                 )
     scans = integer_sorted(train_store.index.scans)
-    kept, dropped = training_slices(train_store.index, plan.rules, plan.setting, scans, plan.classes)
-    return dataclasses.replace(plan, training_scans=scans, training_slices=kept, excluded=dropped)
+    split = training_split(train_store.index, evaluated.rules, setting, scans, evaluated.classes)
+    return CellPlan(evaluated, split)
 
 
 def cross_dataset_intensities(
@@ -72,7 +74,7 @@ def cross_dataset_intensities(
 
 
 def audit_cross_dataset(
-    plan: Plan, train_store: Store, test_store: Store, intensities: Normalisation
+    plan: CellPlan, train_store: Store, test_store: Store, intensities: Normalisation
 ) -> tuple[str, ...]:
     """Return the passed audits of a training on another dataset; raise `AuditError` for a failed one.
 
@@ -85,5 +87,5 @@ def audit_cross_dataset(
                 f"audit failed, {UNSEEN}: scan {known[sha256]} of {train_store.spec.name} and {scan} of "
                 f"{test_store.spec.name} hold the same image; train on a dataset without it"
             )
-    of_scans = check_intensities(plan, train_store, plan.training_scans, intensities)
+    of_scans = check_intensities(plan.evaluation, train_store, plan.training.scans, intensities)
     return (UNSEEN, *check_slices(plan, train_store), *of_scans)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -88,11 +88,13 @@ def evaluate_existing(
             if request.train_store is not None:
                 plan = cross_dataset_plan(plan, home)
             differing = _differences(spec, plan, request, home)
-            seen = bool(set(plan.query_scans) & scans_seen(spec)) or labels_seen(spec, plan)
+            seen = bool(set(plan.evaluation.query_scans) & scans_seen(spec)) or labels_seen(
+                spec, plan.evaluation
+            )
             if not differing or (allow_mismatch and not seen):
                 fitting.add(request.protocol.name)
                 cell = _evaluation_cell(request, plan, spec, differing, intensities)
-                cells.setdefault(plan.fold, []).append(with_backbone_audit(cell, model.folder))
+                cells.setdefault(plan.evaluation.fold, []).append(with_backbone_audit(cell, model.folder))
             else:
                 reasons.setdefault(request.protocol.name, {}).update(dict.fromkeys(differing))
     refused = {
@@ -119,19 +121,19 @@ def evaluate_existing(
     return evaluation
 
 
-def _differences(spec: Mapping[str, Any], plan: Plan, request: Request, home: Store) -> list[str]:
+def _differences(spec: Mapping[str, Any], plan: CellPlan, request: Request, home: Store) -> list[str]:
     rule = request.protocol.training.normalisation[home.spec.modality]
     return training_differences(spec, plan, home, rule)
 
 
 def _evaluation_cell(
     request: Request,
-    plan: Plan,
+    plan: CellPlan,
     spec: Mapping[str, Any],
     differing: Sequence[str],
     intensities: Normalisation,
 ) -> EvaluationCell:
-    checks = audit_evaluation(plan, request.store, request.protocol)
+    checks = audit_evaluation(plan.evaluation, request.store, request.protocol)
     if request.train_store is not None:
         marks = cross_dataset_intensities(request.protocol, request.train_store, request.store)[2]
         checks += audit_cross_dataset(plan, request.train_store, request.store, intensities)
@@ -148,7 +150,11 @@ def _evaluation_cell(
 
 
 def _training_audits(
-    plan: Plan, request: Request, scans: tuple[str, ...], differing: Sequence[str], intensities: Normalisation
+    plan: CellPlan,
+    request: Request,
+    scans: tuple[str, ...],
+    differing: Sequence[str],
+    intensities: Normalisation,
 ) -> Iterator[str]:
     """Yield the passed audits of the training, without that of the slices for a hybrid."""
     for name in audit_training(plan, request.store, scans, intensities):

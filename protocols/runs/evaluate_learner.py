@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan, EvaluationPlan
 from episodes.store.dataset import known_datasets
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.base.names import is_name, path_in
 from fewshot.base.progress import progress
 from fewshot.base.types import ScanScore
 from fewshot.learners.learner import Learner
@@ -90,7 +91,7 @@ def evaluate(
     )
     cells = plan_cells(request)
     for plan in chain.from_iterable(cells.values()):
-        audit_evaluation(plan, store, rules)
+        audit_evaluation(plan.evaluation, store, rules)
     with torch.cuda.device(target) if target.type == "cuda" else contextlib.nullcontext():
         scores = [pair for plans in cells.values() for pair in _evaluate_fold(learner, request, plans)]
     return _frame(request, scores)
@@ -137,22 +138,24 @@ def headline(frame: pd.DataFrame) -> Spread | None:
     return spread_of_folds(Means(scan_means(frame)).of_all(sorted(classes)))
 
 
-def _evaluate_fold(learner: Learner, request: Request, plans: Sequence[Plan]) -> list[tuple[Plan, ScanScore]]:
+def _evaluate_fold(
+    learner: Learner, request: Request, plans: Sequence[CellPlan]
+) -> list[tuple[EvaluationPlan, ScanScore]]:
     """Return every score of a fold with its plan; the learner encodes each slice once for all groups."""
-    store, first = request.store, plans[0]
+    store, evaluated = request.store, [plan.evaluation for plan in plans]
     rule = request.protocol.training.normalisation[store.spec.modality]
-    reader = SliceReader(store, normalisation(store, rule, first.training_scans))
-    spot_check(learner, first, reader, device=request.device, batch=request.batch)
-    scans = {scan for plan in plans for scan in plan.query_scans}
-    with progress(len(scans), f"fold {first.fold} evaluation", unit="scan") as bar:
+    reader = SliceReader(store, normalisation(store, rule, plans[0].training.scans))
+    spot_check(learner, evaluated[0], reader, device=request.device, batch=request.batch)
+    scans = {scan for plan in evaluated for scan in plan.query_scans}
+    with progress(len(scans), f"fold {evaluated[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate_plans(
-            learner, plans, reader, device=request.device, batch=request.batch, on_progress=bar.update
+            learner, evaluated, reader, device=request.device, batch=request.batch, on_progress=bar.update
         )
-    pairs = zip(plans, evaluations, strict=True)
+    pairs = zip(evaluated, evaluations, strict=True)
     return [(plan, score) for plan, evaluation in pairs for score in evaluation.scores]
 
 
-def _frame(request: Request, scores: Sequence[tuple[Plan, ScanScore]]) -> pd.DataFrame:
+def _frame(request: Request, scores: Sequence[tuple[EvaluationPlan, ScanScore]]) -> pd.DataFrame:
     """Return the scores as a frame with the columns `COLUMNS`."""
     frame = score_frame([score for _plan, score in scores])
     facts = {
@@ -203,9 +206,9 @@ def _choose_device(learner: object, device: str | torch.device) -> torch.device:
 
 def _open_store(dataset: str | Path, work: Path) -> Store:
     """Open a dataset by its name under WORK/stores or by its folder; `UserError` with the near names."""
-    name, folder = str(dataset), work / "stores" / dataset
-    if folder.is_dir():
-        return Store.open(folder)
+    name = str(dataset)
+    if is_name(name) and (work / "stores" / name).is_dir():
+        return Store.open(path_in(work / "stores", "dataset", name))
     if (Path(dataset) / "index.json").is_file() or len(Path(dataset).parts) > 1:
         return Store.open(Path(dataset))
     known = {path.parent.name for path in (work / "stores").glob("*/index.json")} | set(known_datasets())

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.slices import Normalisation
 from fewshot.base.atomic_io import canonical_json, sha256_of
 from fewshot.base.errors import UserError
@@ -19,6 +19,7 @@ from fewshot.encoders.checkpoints import FILES, NAMED, load_released
 from protocols.cells.cell_record import unscored_record
 from protocols.cells.evaluate_cells import EvaluationCell, cell_marks
 from protocols.cells.recipe_marks import is_file_of
+from protocols.file_pattern import fill_fold_and_group
 from protocols.training.method import MethodConfig
 from protocols.training.models import PRETRAINING, Model, build_learner
 from results.records.configuration import configuration
@@ -60,7 +61,9 @@ def with_labels_of_start(method: MethodConfig, model: Model) -> MethodConfig:
     return method if is_known else with_external_labels(method)
 
 
-def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) -> dict[tuple[int, str], Path]:
+def checkpoint_files(
+    pattern: str, plans: Sequence[EvaluationPlan], same_for_all: bool
+) -> dict[tuple[int, str], Path]:
     """Return the file of every (fold, group); `{fold}` and `{group}` in `pattern` are replaced.
 
     Raises `UserError` for a missing file, and for one file of several folds unless `same_for_all`, because
@@ -68,12 +71,7 @@ def checkpoint_files(pattern: str, plans: Sequence[Plan], same_for_all: bool) ->
     """
     files = {}
     for plan in plans:
-        try:
-            path = Path(pattern.format(fold=plan.fold, group=plan.group))
-        except (KeyError, IndexError, ValueError):
-            raise UserError(
-                f"checkpoint pattern {pattern!r}: only {{fold}} and {{group}} may stand in braces"
-            ) from None
+        path = fill_fold_and_group(pattern, plan.fold, plan.group, "checkpoint pattern")
         if not path.is_file():
             raise UserError(
                 f"checkpoint {str(path)!r} does not exist; give a file, or a pattern with {{fold}}, {{group}}"
@@ -159,13 +157,13 @@ def check_other_files(work: Sequence[ExternalCells], method: MethodConfig) -> No
 def _sound_records(folder: Path) -> Iterator[tuple[str, Record]]:
     """Yield (source, record) for every valid record in a folder; log a warning for the others."""
     for path in record_files(folder) if folder.is_dir() else ():
-        for source, text in record_texts(path):
+        for text in record_texts(path):
             try:
-                record = parse_record(text, source)
+                record = parse_record(text)
             except UserError as error:
                 LOG.warning("left out: %s", error)
                 continue
-            yield source, record
+            yield text.source, record
 
 
 def _cell_of(record: Record) -> str:

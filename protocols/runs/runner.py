@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, make_plan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.locks import if_free, locked
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
-from protocols.request import Request as Request
+from protocols.request import Request
 from protocols.rules.audits import audit_evaluation, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
@@ -65,7 +65,7 @@ from protocols.training.stages import (
 LOG = logging.getLogger("fewshot")
 
 
-def plan_cells(request: Request) -> dict[int, list[Plan]]:
+def plan_cells(request: Request) -> dict[int, list[CellPlan]]:
     """Return the plans of every requested fold, one per group; `UserError` for an unknown group."""
     groups = request.protocol.groups_for(request.store.spec)
     for group in request.groups:
@@ -150,11 +150,11 @@ def _run_work_unit(request: Request, method: MethodConfig, shared: Sequence[Eval
     evaluate = evaluate_cells if request.checkpoint_policy == "last" else evaluate_selected
     last = with_last_recipe(method, request.checkpoint_policy)
     paths = evaluate(cells, last, model, _intensities(request, shared[0].plan))
-    fold = shared[0].plan.fold
+    fold = shared[0].plan.evaluation.fold
     LOG.info(
         "fold %d %s done",
         fold,
-        ", ".join(f"{c.plan.group} {p.name}" for c, p in zip(shared, paths, strict=True)),
+        ", ".join(f"{c.plan.evaluation.group} {p.name}" for c, p in zip(shared, paths, strict=True)),
     )
     return paths
 
@@ -164,7 +164,7 @@ def _work_unit_id(method: MethodConfig, shared: Sequence[EvaluationCell]) -> str
     request = shared[0].request
     recipe = None if method.recipe is None else dataclasses.asdict(method.recipe)
     other = None if request.train_store is None else request.train_store.hash
-    plans = [cell.plan.hash for cell in shared]
+    plans = [cell.plan.evaluation.hash for cell in shared]
     evaluation = [request.protocol.hash, request.setting, request.checkpoint_policy, other, plans]
     return "cells-" + hash_of([method.description, recipe, method.seed, method.precision, *evaluation])[:16]
 
@@ -193,14 +193,15 @@ def run_external(
         raise UserError(f"{method.name} has nothing to load: leave out --checkpoint")
     method = with_external_labels(method)
     folds_of: dict[Path, set[int]] = {}
-    pairs_of: dict[tuple[Any, ...], list[tuple[Request, Plan]]] = {}
+    pairs_of: dict[tuple[Any, ...], list[tuple[Request, CellPlan]]] = {}
     for request in requests:
         plans = [plan for plans in plan_cells(request).values() for plan in plans]
         rule = request.protocol.training.normalisation[request.store.spec.modality]
-        for (fold, group), path in checkpoint_files(pattern, plans, same_for_all).items():
+        evaluated = [plan.evaluation for plan in plans]
+        for (fold, group), path in checkpoint_files(pattern, evaluated, same_for_all).items():
             folds_of.setdefault(path.resolve(), set()).add(fold)
-            plan = next(plan for plan in plans if (plan.fold, plan.group) == (fold, group))
-            scans = plan.training_scans if rule == "training-scans" else ()
+            plan = next(p for p in plans if (p.evaluation.fold, p.evaluation.group) == (fold, group))
+            scans = plan.training.scans if rule == "training-scans" else ()
             pairs_of.setdefault((fold, path, rule, scans), []).append((request, plan))
     if name is not None:
         checked_name("--name", name)
@@ -208,7 +209,9 @@ def run_external(
     for (_fold, path, _rule, _scans), pairs in sorted(pairs_of.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
         cells = tuple(
-            EvaluationCell(request, plan, marks, audit_evaluation(plan, request.store, request.protocol))
+            EvaluationCell(
+                request, plan, marks, audit_evaluation(plan.evaluation, request.store, request.protocol)
+            )
             for request, plan in pairs
         )
         description = external_description(method, path, name)
@@ -222,7 +225,7 @@ def run_external(
 
 
 def _audit_cell(
-    request: Request, method: MethodConfig, about: Pretraining | None, plan: Plan
+    request: Request, method: MethodConfig, about: Pretraining | None, plan: CellPlan
 ) -> EvaluationCell:
     """Return the audited cell; the training's audits apply only to a method that trains.
 
@@ -233,8 +236,8 @@ def _audit_cell(
         plan, held_out = without_validation(request, plan), (HELD_OUT,)
     check_labels(method, plan, request.store)
     if about is not None:
-        audit_unseen(request, plan, about)
-    checks = (*audit_evaluation(plan, request.store, request.protocol), *held_out)
+        audit_unseen(request, plan.evaluation, about)
+    checks = (*audit_evaluation(plan.evaluation, request.store, request.protocol), *held_out)
     marks = MARKS[request.checkpoint_policy]
     if request.train_store is not None:
         ours, _theirs, notes = cross_dataset_intensities(request.protocol, request.train_store, request.store)
@@ -242,7 +245,7 @@ def _audit_cell(
         checks += audit_cross_dataset(plan, request.train_store, request.store, ours)
         return EvaluationCell(request, plan, (*marks, *notes), checks)
     if method.recipe is not None:
-        checks += audit_training(plan, request.store, plan.training_scans, _intensities(request, plan))
+        checks += audit_training(plan, request.store, plan.training.scans, _intensities(request, plan))
     return EvaluationCell(request, plan, marks, checks)
 
 
@@ -287,7 +290,7 @@ def group_by_training(cells: Sequence[EvaluationCell], method: MethodConfig) -> 
         return [[cell] for cell in cells]
     groups: dict[Any, list[EvaluationCell]] = {}
     for cell in cells:
-        groups.setdefault((cell.plan.training_scans, cell.plan.training_slices), []).append(cell)
+        groups.setdefault(cell.plan.training, []).append(cell)
     return list(groups.values())
 
 
@@ -299,26 +302,26 @@ def _schedule(units: Sequence[Sequence[EvaluationCell]], method: MethodConfig) -
     """
     if not has_stages(method):
         return list(range(len(units)))
-    folds = [shared[0].plan.fold for shared in units]
+    folds = [shared[0].plan.evaluation.fold for shared in units]
     turns = [folds[:number].count(fold) for number, fold in enumerate(folds)]
     return sorted(range(len(units)), key=lambda number: turns[number])
 
 
-def _intensities(request: Request, plan: Plan) -> Normalisation:
+def _intensities(request: Request, plan: CellPlan) -> Normalisation:
     """Return the intensities of the query scans."""
     if request.train_store is not None:
         return cross_dataset_intensities(request.protocol, request.train_store, request.store)[1]
     rule = request.protocol.training.normalisation[request.store.spec.modality]
-    return normalisation(request.store, rule, plan.training_scans)
+    return normalisation(request.store, rule, plan.training.scans)
 
 
-def _model(request: Request, method: MethodConfig, plan: Plan) -> Model:
+def _model(request: Request, method: MethodConfig, plan: CellPlan) -> Model:
     if method.recipe is None:
         return build_yardstick(method)
     return ensure_trained(request, method, plan, *training_data(request, plan))
 
 
-def training_data(request: Request, plan: Plan) -> tuple[Store, Normalisation]:
+def training_data(request: Request, plan: CellPlan) -> tuple[Store, Normalisation]:
     """Return the store of the training scans and their intensities."""
     home = request.train_store
     if home is None:

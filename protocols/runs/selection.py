@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan.plan import Plan, integer_sorted, make_plan
+from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
+from episodes.plan.roles import integer_sorted
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore
 from fewshot.encoders.backbone_file import Pretraining
-from fewshot.encoders.checkpoints import load_state, read_checkpoint
-from fewshot.learners.learner import Recipe
+from fewshot.encoders.checkpoints import checkpoint_entry, load_state
+from fewshot.learners.recipe import Recipe
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate import evaluate
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone, audit_images
 from protocols.training.method import MethodConfig
-from protocols.training.models import Model
+from protocols.training.models import Model, read_model_checkpoint
+from protocols.training.spec_file import REMEDY
+from results.records.files import cell_file
 from results.summary.frame import mean_dice
 
 POLICIES = ("last", "validation", "oracle")
@@ -38,34 +41,25 @@ MARKS = {"last": (), "validation": (VALIDATION,), "oracle": (ORACLE,)}
 HELD_OUT = "validation scan held out of training"
 
 
-def scan_before(request: Request, plan: Plan) -> str:
+def scan_before(request: Request, plan: EvaluationPlan) -> str:
     """Return the scan before the plan's fold, circular: the one that `validation` holds out."""
     scans = integer_sorted(request.store.index.scans)
     return scans[request.protocol.fold_borders_for(request.store.spec)[plan.fold] - 1]
 
 
-def without_validation(request: Request, plan: Plan) -> Plan:
+def without_validation(request: Request, plan: CellPlan) -> CellPlan:
     """Return the plan without the scan before its fold in training; `UserError` if training needs it."""
-    scan = scan_before(request, plan)
-    if scan not in plan.training_scans or len(plan.training_scans) < 2:
+    evaluated = plan.evaluation
+    scan = scan_before(request, evaluated)
+    if scan not in plan.training.scans or len(plan.training.scans) < 2:
         raise UserError(
-            f"--checkpoint-policy validation: scan {scan}, the one before fold {plan.fold}, is no training "
-            "scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
+            f"--checkpoint-policy validation: scan {scan}, the one before fold {evaluated.fold}, is no "
+            "training scan that can be spared; use --checkpoint-policy last or a dataset with more scans"
         )
-    return without_scan(plan, scan)
+    return CellPlan(evaluated, plan.training.without_scan(scan))
 
 
-def without_scan(plan: Plan, scan: str) -> Plan:
-    """Return the plan without a scan in its training; its tasks and its hash stay."""
-    return dataclasses.replace(
-        plan,
-        training_scans=tuple(other for other in plan.training_scans if other != scan),
-        training_slices=tuple(ref for ref in plan.training_slices if ref.scan != scan),
-        excluded=tuple(ref for ref in plan.excluded if ref.scan != scan),
-    )
-
-
-def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
+def audit_unseen(request: Request, plan: EvaluationPlan, about: Pretraining) -> None:
     """Raise `AuditError` if a backbone saw a query of the plan or the scan that chooses the step."""
     audit_backbone(plan, request.store, about)
     if request.checkpoint_policy == "validation":
@@ -75,7 +69,7 @@ def audit_unseen(request: Request, plan: Plan, about: Pretraining) -> None:
         )
 
 
-def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
+def validation_plan(plan: EvaluationPlan, scan: str, store: Store) -> EvaluationPlan:
     """Return the plan with `scan` as its query, the group's classes and the fold's first support set."""
     scans = integer_sorted(store.index.scans)
     place = scans.index(scan)
@@ -89,7 +83,7 @@ def validation_plan(plan: Plan, scan: str, store: Store) -> Plan:
         fold_borders=((store.spec.name, borders),),
         listed_supports=((store.spec.name, tuple(listed for _ in borders[1:])),),
     )
-    return make_plan(store.index, store.spec, store.hash, rules, 1, fold, plan.group, plan.classes)
+    return make_plan(store.index, store.spec, store.hash, rules, 1, fold, plan.group, plan.classes).evaluation
 
 
 def evaluate_selected(
@@ -103,17 +97,13 @@ def evaluate_selected(
     request = cells[0].request
     policy = request.checkpoint_policy
     named = dataclasses.replace(model, description={**model.description, "checkpoint": policy})
-    paths = [
-        request.work / "records" / f"{key_of_cell(cell.request, method, named, cell.plan)}.json"
-        for cell in cells
-    ]
-    if all(path.exists() for path in paths) and not request.overwrite and not request.save_predictions:
+    keys = [key_of_cell(cell.request, method, named, cell.plan.evaluation) for cell in cells]
+    paths = [path for key in keys if (path := cell_file(request.work / "records", key)) is not None]
+    if len(paths) == len(keys) and not request.overwrite and not request.save_predictions:
         return paths
     plans = [
-        cell.plan
-        if policy == "oracle"
-        else validation_plan(cell.plan, scan_before(cell.request, cell.plan), request.store)
-        for cell in cells
+        plan if policy == "oracle" else validation_plan(plan, scan_before(request, plan), request.store)
+        for plan in (cell.plan.evaluation for cell in cells)
     ]
     assert method.recipe is not None
     steps = candidates(method.recipe)
@@ -126,6 +116,7 @@ def evaluate_selected(
             precision=request.eval_precision,
         )  # fmt: skip
         dices.append([_mean(result.scores, plan) for result, plan in zip(found, plans, strict=True)])
+    written: list[Path] = []
     for number, cell in enumerate(cells):
         own = [of_step[number] for of_step in dices]
         best = own.index(max(own))
@@ -133,12 +124,14 @@ def evaluate_selected(
         about: dict[str, Any] = {
             "step": steps[best],
             "candidates": list(steps),
-            "on": "the test fold" if policy == "oracle" else f"scan {scan_before(request, cell.plan)}",
+            "on": "the test fold"
+            if policy == "oracle"
+            else f"scan {scan_before(request, cell.plan.evaluation)}",
             "dice": own[best],
         }
         chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
-        evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
-    return paths
+        written += evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)
+    return written
 
 
 def candidates(recipe: Recipe, cost: str = "") -> tuple[int, ...]:
@@ -165,12 +158,16 @@ def _load(model: Model, step: int, method: MethodConfig) -> int:
         raise UserError(
             f"snapshot {path} is missing; delete its folder to train again, or use --checkpoint-policy last"
         )
-    state: Mapping[str, Any] = read_checkpoint(path)
-    load_state(model.learner, state["model"], path)
-    return int(state["skipped"])
+    state = read_model_checkpoint(model.folder, path.name)
+    found = checkpoint_entry(state, "step", int, path)
+    if found != step:
+        raise UserError(f"{path} is of step {found}, expected {step}: it was copied; {REMEDY}")
+    load_state(model.learner, checkpoint_entry(state, "model", dict, path), path)
+    skipped: int = checkpoint_entry(state, "skipped", int, path)
+    return skipped
 
 
-def _mean(scores: Sequence[ScanScore], plan: Plan) -> float:
+def _mean(scores: Sequence[ScanScore], plan: EvaluationPlan) -> float:
     """Return the mean over classes of the mean Dice over scans, in [0,1]; `UserError` if it is undefined."""
     mean = mean_dice(scores)
     if math.isnan(mean):

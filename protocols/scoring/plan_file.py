@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.plan.plan import Plan, make_plan
+from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
+from fewshot.base.names import checked_name
+from fewshot.base.seals import read_sealed
 from protocols.rules.spec import Protocol
 
 
@@ -34,10 +35,8 @@ class PlanFile:
 
 def read_plan_file(path: Path) -> PlanFile:
     """Return the content of a plan file; `UserError` if the file is missing, not a plan, empty or edited."""
-    if not path.is_file():
-        raise UserError(f"plan file {path} does not exist; write one with: fewshot plan --out {path}")
+    content = read_sealed(path, f"expected a plan file: write one with fewshot plan --out {path}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         plans = content["plans"]
         for plan in plans:
             if hash_of(plan["evaluation"])[:16] != plan["plan_hash"]:
@@ -58,20 +57,21 @@ def read_plan_file(path: Path) -> PlanFile:
             for plan in plans
         }
         protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
-            f"{path} is not a plan file ({error!r}); expected a file that fewshot plan --out wrote"
+            f"{path} is not a plan file ({short(repr(error))}); expected a file that fewshot plan --out wrote"
         ) from None
     if len(about) != 1:
         raise UserError(
-            f"{path} holds plans of {len(about)} datasets and settings, wanted exactly one; write it again "
+            f"{path} holds plans of {len(about)} datasets and settings, expected exactly one; write it again "
             "with fewshot plan --out"
         )
     ((dataset, dataset_hash, setting, shots, parts),) = about
+    checked_name(f"{path}: dataset", dataset)
     return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
 
 
-def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan]:
+def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[CellPlan]:
     """Return the plans of a file, rebuilt from store and protocol; `UserError` if a hash differs."""
     if protocol.hash != file.protocol_hash:
         raise UserError(
@@ -92,7 +92,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
         )
         for fold, group in file.cells
     ]  # fmt: skip
-    for plan in plans:
+    for plan in (cell.evaluation for cell in plans):
         expected = file.cells[plan.fold, plan.group]
         if plan.hash != expected:
             raise UserError(
@@ -103,7 +103,7 @@ def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[Plan
     return plans
 
 
-def check_one_support(path: Path, plan: Plan) -> None:
+def check_one_support(path: Path, plan: EvaluationPlan) -> None:
     """Raise `UserError` for a plan with several supports for one class of one scan: a file holds one mask."""
     supports: dict[tuple[str, str], set[tuple[str, ...]]] = {}
     for task in plan.tasks:

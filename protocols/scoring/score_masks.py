@@ -12,14 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.io.nifti import read_nifti
-from episodes.plan.plan import Plan
+from episodes.io.geometry import Grid, affine_of, grid_difference, onto_axes
+from episodes.io.nifti import read_label
+from episodes.plan.plan import EvaluationPlan
+from episodes.store.scan import StoredScan
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.types import ScanScore, Task, checked_name
+from fewshot.base.names import checked_name
+from fewshot.base.types import ScanScore, Task
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
+from protocols.cells.evaluate_cells import cells_locked
+from protocols.file_pattern import fill_fold_and_group
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
@@ -27,7 +32,7 @@ from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
-from results.records.files import write_record
+from results.records.files import cell_file, save_record
 
 AUDIT = "scored from files"
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
@@ -100,7 +105,7 @@ def score_files(
     """
     started = time.perf_counter()
     plans = rebuild_plans(file, store, protocol)
-    files = prediction_files(pattern, plans)
+    files = prediction_files(pattern, [plan.evaluation for plan in plans])
     method = ExternalMethod(
         checked_name("method", name), object, None, None, 0,
         files_hash=hash_of_files(list(files.values())), labels_used=labels_used,
@@ -109,21 +114,25 @@ def score_files(
     request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
     made = []
     for plan in plans:
-        checks = audit_evaluation(plan, store, protocol)
-        scores = score_plan(plan, store, files)
+        checks = audit_evaluation(plan.evaluation, store, protocol)
+        scores = score_plan(plan.evaluation, store, files)
         record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
-        made.append((key_of_cell(request, method, EXTERNAL, plan), record))
+        made.append((key_of_cell(request, method, EXTERNAL, plan.evaluation), record))
     seconds = time.perf_counter() - started
-    paths = []
+    paths: list[Path] = []
     for key, record in made:
-        paths.append(work / "records" / f"{key}.json")
-        if overwrite or not paths[-1].exists():
-            write_record(paths[-1], record)
-            log_cell(request, key, EXTERNAL, record, seconds, 0, paths[-1])
+        path = None if overwrite else cell_file(work / "records", key)
+        if path is None:
+            with cells_locked(work, [key]):
+                path = None if overwrite else cell_file(work / "records", key)
+                if path is None:
+                    path = save_record(work / "records", record)
+                    log_cell(request, key, EXTERNAL, record, seconds, 0, path)
+        paths.append(path)
     return paths
 
 
-def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]:
+def prediction_files(pattern: str, plans: Sequence[EvaluationPlan]) -> dict[FileKey, Path]:
     """Return (fold, group, class, scan) -> `scan_ID_label_K.nii.gz` for every mask that the plans need.
 
     `pattern` is a folder; `{fold}` and `{group}` in it are replaced. Raises `UserError` for missing files
@@ -131,12 +140,7 @@ def prediction_files(pattern: str, plans: Sequence[Plan]) -> dict[FileKey, Path]
     """
     files: dict[FileKey, Path] = {}
     for plan in plans:
-        try:
-            folder = Path(pattern.format(fold=plan.fold, group=plan.group))
-        except (KeyError, IndexError, ValueError):
-            raise UserError(
-                f"predictions {pattern!r}: only {{fold}} and {{group}} may stand in braces"
-            ) from None
+        folder = fill_fold_and_group(pattern, plan.fold, plan.group, "predictions")
         for task in plan.tasks:
             if task.queries:
                 scan = task.queries[0].scan
@@ -164,7 +168,7 @@ def hash_of_files(paths: Sequence[Path]) -> str:
     return hash_of(sorted([path.name, sha256_of(path)] for path in paths))[:16]
 
 
-def score_plan(plan: Plan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
+def score_plan(plan: EvaluationPlan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
     """Return the scores of a plan's files, with the order and the counts of a run.
 
     Only scored slices count, cropped to volume[:, :size, :size], the input of a model.
@@ -188,22 +192,41 @@ def score_plan(plan: Plan, store: Store, files: Mapping[FileKey, Path]) -> Evalu
 
 
 def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
-    """Return a predicted mask (Z,Y,X) bool of `scan`; `UserError` for another shape or value than 0 and 1."""
-    array = read_nifti(path).array
-    wanted = store.scan(scan).image.shape
+    """Return a predicted mask (Z,Y,X) bool of `scan` in the axes of the store.
+
+    A mask whose file orders or turns the same axes otherwise is turned. Raises `UserError` for another shape,
+    another grid than that of the scan, and a value other than 0 and 1.
+    """
+    mask = read_label(path)
+    stored = store.scan(scan)
+    array, grid = onto_axes(mask.array, mask, stored)
+    wanted = stored.image.shape
     if array.shape != wanted:
         raise UserError(
-            f"{path} has shape {array.shape} (z,y,x), wanted {wanted}, that of scan {scan} in {store.path}; "
-            "predict on the prepared volumes, uncut"
+            f"{path} has shape {array.shape} (z,y,x), expected {wanted}, that of scan {scan} in "
+            f"{store.path}; predict on the prepared volumes, uncut"
+        )
+    difference = grid_difference(grid, stored)
+    if difference is not None:
+        raise UserError(
+            f"{path} has {difference} as scan {scan} in {store.path}; write the mask with the scan's "
+            f"affine {_affine_text(stored)}"
         )
     strange = np.setdiff1d(np.unique(array), (0, 1))
     if strange.size:
         raise UserError(
-            f"{path} holds the value {float(strange[0]):g}, wanted only 0 and 1; write one mask per class "
-            "and cut probabilities at 0.5"
+            f"{path} holds the value {float(strange[0]):.17g}, expected only 0 and 1; write one mask per "
+            "class and cut probabilities at 0.5"
         )
-    mask: NDArray[np.bool_] = array == 1
-    return mask
+    inside: NDArray[np.bool_] = array == 1
+    return inside
+
+
+def _affine_text(stored: StoredScan) -> str:
+    """Return the rows of a scan's NIfTI affine, from voxel (x,y,z) to mm, as a user's program needs them."""
+    grid = Grid(stored.spacing_mm, stored.origin, stored.direction)
+    rows = affine_of(grid)[:3].tolist()
+    return str([[float(f"{value:.7g}") for value in row] for row in rows])
 
 
 def _score(tasks: Sequence[Task], mask: NDArray[np.bool_], store: Store) -> ScanScore:

@@ -113,7 +113,7 @@ def features_at(
         some = shown[start : start + batch]
         maps = encode(reader.images([drawn.refs[number] for number in some]).to(device))
         if tuple(maps.shape[-2:]) != (rows, columns):
-            raise ValueError(f"a map of {tuple(maps.shape[-2:])} cells, wanted {(rows, columns)}")
+            raise ValueError(f"a map of {tuple(maps.shape[-2:])} cells, expected {(rows, columns)}")
         for one, number in zip(maps.flatten(2), some, strict=True):
             chosen = torch.from_numpy(cell[of_slice == number]).to(device)
             found.append(one[:, chosen].T.float().cpu())

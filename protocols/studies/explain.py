@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from episodes.plan.plan import make_plan, scan_roles
+from episodes.plan.plan import make_plan
+from episodes.plan.roles import scan_roles
 from episodes.store.slices import Normalisation, SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError, unknown_name
@@ -72,7 +73,7 @@ def find_target(
         for fold in range(len(protocol.fold_borders_for(store.spec)) - 1)
         if scan in scan_roles(index.scans, store.spec, rules, fold).queries
     )
-    plan = make_plan(index, store.spec, store.hash, rules, 1, fold, testing[0], (class_name,))
+    plan = make_plan(index, store.spec, store.hash, rules, 1, fold, testing[0], (class_name,)).evaluation
     first = [task for task in plan.tasks if task.queries and task.queries[0].scan == scan]
     targets = [
         ExplainTarget(task, ref, fold, scored)

@@ -1,5 +1,8 @@
 """Probe of dense features before and after pre-training, by nearest neighbours of cells.
 
+A third arm has random weights, as stage 1 begins from, and BatchNorm statistics of the training slices. It
+separates the gain of pre-training from the gain of statistics that fit the images.
+
 The features are the maps of the dilated backbone that every learner with one map uses, in eval mode, before
 the 1x1 convolution. Keys are cells of the fold's training scans, an equal number per class. Queries are
 cells of its query scans. The k nearest keys of a query vote for their classes with their cosines (never
@@ -20,7 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from episodes.plan.plan import scan_roles, training_scans
+from episodes.plan.roles import scan_roles
+from episodes.plan.training_split import training_scans
 from episodes.store.slices import Normalisation, SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -34,6 +38,7 @@ from fewshot.learners.options import options_from
 from fewshot.pretraining.densecl import DenseCLRecipe
 from protocols.rules.audits import audit_images
 from protocols.rules.spec import Protocol
+from protocols.studies.batch_norm import calibrate_batch_norm
 from protocols.studies.dense_features import (
     NO_CLASS,
     Classes,
@@ -100,9 +105,9 @@ def densecl(settings: Mapping[str, str]) -> StageOne:
 
 
 def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
-    """Return the correctly classified cells of every query scan, before and after stage 1, per seed.
+    """Return the correctly classified cells of every query scan in each arm, per seed.
 
-    Seed, fold and scan decide the drawn cells, which are the same before and after.
+    Seed, fold and scan decide the drawn cells, which are the same in every arm.
 
     Raises:
         UserError: a number is below 1, no cell of the training scans shows a tested class, there are more
@@ -110,7 +115,7 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
     """
     for flag, value in (("--neighbours", request.neighbours), ("--cells", request.cells)):
         if value < 1:
-            raise UserError(f"{flag} {value}: wanted 1 or more")
+            raise UserError(f"{flag} {value}: expected 1 or more")
     if BACKGROUND in request.store.spec.tested:
         raise UserError(
             f"{request.store.spec.name} tests a class called {BACKGROUND!r}; give it another name"
@@ -202,7 +207,7 @@ def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
     if not all(counts):
         raise UserError(
             f"fold {cells.fold} of {request.store.spec.name}: no cell of the training scans shows "
-            f"{names[counts.index(0)]} in more than half of its pixels, wanted one or more of every tested "
+            f"{names[counts.index(0)]} in more than half of its pixels, expected one or more of every tested "
             "class; choose another fold, or prepare the dataset without that class among the tested"
         )
     each = min(request.cells, *counts)
@@ -215,7 +220,7 @@ def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
 
 
 def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageOne) -> Trial:
-    """Return the hits of one seed and fold before and after stage 1; train the backbone if it is missing."""
+    """Return the hits of one seed and fold in each arm; train the backbone of stage 1 if it is missing."""
     classes = len(request.store.spec.tested) + 1
     each = _keys_per_class(request, cells)
     keys = _draw(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
@@ -228,6 +233,7 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     ]
     begin = fill_fold(request.weights, cells.fold)
     before, before_hash = _encoder_hits(request, cells, seed, begin, keys, queries)
+    calibrated, _no_file = _encoder_hits(request, cells, seed, "random", keys, queries, calibrate=True)
     path = stage_one.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
@@ -235,7 +241,7 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     after, after_hash = _encoder_hits(request, cells, seed, str(path), keys, queries)
     scans = tuple(
         ScanRecall(scan, counts, *hits)
-        for (scan, counts), *hits in zip(drawn.items(), before, after, strict=True)
+        for (scan, counts), *hits in zip(drawn.items(), before, calibrated, after, strict=True)
     )
     return Trial(seed, cells.fold, each, before_hash, str(after_hash), scans)
 
@@ -254,13 +260,22 @@ def _encoder_hits(
     weights: str,
     keys: DrawnCells,
     queries: Sequence[DrawnCells],
+    *,
+    calibrate: bool = False,
 ) -> tuple[list[tuple[int, ...]], str | None]:
-    """Return the hits of an encoder with these weights on every query scan, and the file's sha256."""
+    """Return the hits of an encoder with these weights on every query scan, and the file's sha256.
+
+    `calibrate`: take the BatchNorm statistics from the slices of the training scans.
+    """
     encoder = build_encoder(request.encoder, seed)
     sha256 = load_weights(weights, encoder, request.work / "weights").sha256
     encoder.to(request.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    reader = SliceReader(request.store, cells.intensities)
+    if calibrate:
+        refs = [ref for scan in cells.training for ref in cells.refs[scan]]
+        calibrate_batch_norm(encoder.backbone, reader, refs, seed, cells.fold, device=request.device)
     found = count_correct_cells(
-        partial(_dense, encoder.backbone), SliceReader(request.store, cells.intensities), keys, queries,
+        partial(_dense, encoder.backbone), reader, keys, queries,
         len(request.store.spec.tested) + 1, request.neighbours, batch=request.batch, device=request.device,
     )  # fmt: skip
     return found, sha256

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fewshot.learners.learner import PrototypeLearner, Recipe
+from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.method_identity import method_name, method_source, method_version, option_files
+from fewshot.learners.recipe import Recipe
 
 
 @dataclass(frozen=True)

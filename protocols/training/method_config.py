@@ -9,8 +9,9 @@ from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.encoders.checkpoints import default_weights
-from fewshot.learners.learner import Recipe, options_from
-from fewshot.learners.registry import resolve_method, trains
+from fewshot.learners.options import options_from
+from fewshot.learners.recipe import Recipe
+from fewshot.learners.registry import options_class, resolve_method, trains
 from protocols.training.method import MethodConfig
 
 LOG = logging.getLogger("fewshot")
@@ -43,12 +44,13 @@ def build_method_config(
         UserError: unknown name, wrong type, or a training option of a method that does not train.
     """
     learner = resolve_method(name)
-    own = {field.name for field in dataclasses.fields(learner.Options)}
+    options_type = options_class(learner)
+    own = {field.name for field in dataclasses.fields(options_type)}
     of_recipe = {field.name for field in dataclasses.fields(Recipe)}
     for key in settings:
         if key not in own and (key not in of_recipe or not trains(learner)):
             raise unknown_name(f"option of {name}", key, own | (of_recipe if trains(learner) else set()))
-    options = options_from(learner.Options, {k: v for k, v in settings.items() if k in own})
+    options = options_from(options_type, {k: v for k, v in settings.items() if k in own})
     if not trains(learner):
         flags = {"--encoder": encoder, "--weights": weights, "--steps": steps, "--compile": compiled or None}
         given = [flag for flag, value in flags.items() if value is not None]

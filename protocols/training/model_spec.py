@@ -1,4 +1,4 @@
-"""Specs of trained models: their training inputs, their key, and their differences from a plan.
+"""Specs of trained models: their training inputs, and their differences from a plan.
 
 A spec names no protocol, setting or group. Equal training inputs give equal keys. Setting 1 excludes
 nothing, so all groups of a fold share one model without a special case.
@@ -11,27 +11,32 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan, EvaluationPlan
+from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
 from fewshot.base.atomic_io import hash_of
 from fewshot.base.types import SliceRef
-from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
+from protocols.training.spec_file import METHOD
 
 SPEC_SCHEMA = 2
-SPEC_METHOD = ("name", "version", "source", "options", "files")  # the fields of a method in a spec
 
 
 def model_spec(
-    method: MethodConfig, initial: dict[str, Any], plan: Plan, store: Store, rule: str, labels: dict[str, Any]
+    method: MethodConfig,
+    initial: dict[str, Any],
+    split: TrainingSplit,
+    store: Store,
+    rule: str,
+    labels: dict[str, Any],
 ) -> dict[str, Any]:
     """Return everything a trained model depends on.
 
     Args:
         method: the method with its options and recipe.
         initial: `name` and `sha256` of the initial weights.
-        plan: names the training scans and slices.
+        split: the training scans and slices.
         store: the prepared dataset of the training.
         rule: the name of the intensity normalisation.
         labels: describes the pseudo-labels.
@@ -46,12 +51,12 @@ def model_spec(
         "versions": versions_of(TRAINING),
         "dataset": store.spec.name,
         "store": store.hash,
-        "training_scans": list(plan.training_scans),
-        "training_slices": len(plan.training_slices),
-        "training_slices_hash": _slices_hash(plan.training_slices),
+        "training_scans": list(split.scans),
+        "training_slices": len(split.slices),
+        "training_slices_hash": _slices_hash(split.slices),
         "normalisation": rule,
         "pseudo_labels": labels,
-        "method": {key: description[key] for key in SPEC_METHOD},
+        "method": {key: description[key] for key in METHOD},
         "encoder": encoder,
         "initial_weights": initial,
         "recipe": recipe,
@@ -62,35 +67,26 @@ def model_spec(
     } | ({"compiled": True} if method.compiled else {})
 
 
-def model_key(spec: dict[str, Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of a spec's canonical content.
-
-    The key leaves out file names (`method_key_part`) and the description of earlier stages, which follows
-    from their keys.
-    """
-    content = {name: value for name, value in spec.items() if name != "told"}
-    content["method"] = method_key_part(spec["method"])
-    content["initial_weights"] = weights_key_part(spec["initial_weights"])
-    return hash_of(content)[:16]
-
-
 @lru_cache(maxsize=1024)
 def _slices_hash(slices: tuple[SliceRef, ...]) -> str:
     return hash_of([list(ref) for ref in slices])[:16]
 
 
-def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule: str) -> list[str]:
+def training_differences(spec: Mapping[str, Any], plan: CellPlan, store: Store, rule: str) -> list[str]:
     """Return the differences between a model's training and `plan`, as texts; empty if the model fits."""
-    slices = _slices_hash(plan.training_slices)
-    dropped = f"setting 2 drops by {plan.rules.exclusion}" if plan.setting == 2 else "setting 1 drops none"
+    evaluated, split = plan.evaluation, plan.training
+    slices = _slices_hash(split.slices)
+    dropped = (
+        f"setting 2 drops by {evaluated.rules.exclusion}" if split.setting == 2 else "setting 1 drops none"
+    )
     drops = f"training slices ({dropped})"
-    labelled = labels_seen(spec, plan)
-    supported = sorted(set(plan.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
+    labelled = labels_seen(spec, evaluated)
+    supported = sorted(set(evaluated.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
     return [
         text
         for text, same in (
             ("prepared dataset", spec["store"] == store.hash),
-            ("training scans", spec["training_scans"] == list(plan.training_scans)),
+            ("training scans", spec["training_scans"] == list(split.scans)),
             (drops, spec["training_slices_hash"] == slices),
             ("normalisation", spec["normalisation"] == rule),
             (f"labels (training saw those of {', '.join(labelled)})", not labelled),
@@ -100,7 +96,7 @@ def training_differences(spec: Mapping[str, Any], plan: Plan, store: Store, rule
     ]
 
 
-def labels_seen(spec: Mapping[str, Any], plan: Plan) -> list[str]:
+def labels_seen(spec: Mapping[str, Any], plan: EvaluationPlan) -> list[str]:
     """Return the tested classes of `plan` whose labels a training saw."""
     return sorted(set(plan.classes) & set(spec.get("labels", {}).get("classes", ())))
 

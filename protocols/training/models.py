@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +10,33 @@ from typing import Any, cast
 
 import torch
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.device_sampler import episodes_of
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
-from fewshot.base.atomic_io import canonical_json, write_json
+from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from fewshot.base.locks import locked
+from fewshot.base.seals import check_hash, write_sealed
 from fewshot.base.seeds import seed_for
+from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
-from fewshot.encoders.checkpoints import NAMED, load_state, load_weights, read_checkpoint
+from fewshot.encoders.checkpoints import NAMED, checkpoint_entry, load_state, load_weights, read_checkpoint
+from fewshot.encoders.foundation import FROZEN
 from fewshot.identity.key_parts import method_key_part
-from fewshot.learners.learner import PrototypeLearner, Recipe, encoder_for
+from fewshot.learners.learner import PrototypeLearner, encoder_for
+from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import known_methods, resolve_method
-from fewshot.training.loop import train
+from fewshot.training.loop import train, training_of
 from protocols.training.method import MethodConfig
-from protocols.training.model_spec import model_key, model_spec
+from protocols.training.model_spec import model_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
+from protocols.training.spec_file import FILE, REMEDY, damaged_spec, model_key, read_model_spec, write_spec
 from protocols.training.training_time import log_training
 
+LAST = "last.pt"
 PRETRAINING = "pretraining.json"  # beside a model's spec.json: fewshot/encoders/backbone_file.py
 
 
@@ -80,7 +85,7 @@ def build_learner(method: MethodConfig) -> PrototypeLearner:
 
 def ensure_model(
     method: MethodConfig,
-    plan: Plan,
+    plan: CellPlan,
     store: Store,
     normalisation: Normalisation,
     work: Path,
@@ -94,13 +99,25 @@ def ensure_model(
     """
     assert method.recipe is not None
     learner, initial = new_learner(method, work / "weights")
+    check_trainable(method, learner)
     labels = KINDS[method.recipe.episode](store)
-    spec = model_spec(method, initial, plan, store, normalisation.rule, labels.description)
+    spec = model_spec(method, initial, plan.training, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
-    source = labels.episodes(reader, plan, method.recipe, method.seed, host_preparation(learner))
+    source = labels.episodes(reader, plan.training, method.recipe, method.seed, host_preparation(learner))
     about = find_pretraining(method.recipe.weights)
-    title = f"fold {plan.fold}"
+    title = f"fold {plan.evaluation.fold}"
     return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def check_trainable(method: MethodConfig, learner: PrototypeLearner) -> None:
+    """Raise `UserError` if a recipe has steps and no weight of the learner has a gradient."""
+    assert method.recipe is not None
+    if method.recipe.steps and not any(parameter.requires_grad for parameter in learner.parameters()):
+        encoder = method.recipe.encoder
+        raise UserError(
+            f"{method.name} on {encoder} has no weight to train, expected 0 steps, found "
+            f"{method.recipe.steps}; give --steps 0, or --encoder {encoder.removesuffix(FROZEN)}"
+        )
 
 
 def host_preparation(learner: PrototypeLearner) -> Prepare | None:
@@ -123,16 +140,18 @@ def train_model(
     start = spec["initial_weights"]
     recipe = dataclasses.replace(method.recipe, weights=start["sha256"] or start["name"])
     with locked(work / "locks" / f"{key}.lock"):
-        if not (folder / "spec.json").exists():
+        clear_dead(folder)
+        if not (folder / FILE).exists():
             if about is not None:
-                write_json(folder / PRETRAINING, to_json(about))
-            write_json(folder / "spec.json", spec)
+                write_sealed(folder / PRETRAINING, to_json(about))
+            write_spec(folder, spec)
+        read_model_spec(folder)
         if not is_finished(folder, recipe.steps):
             add_machine(folder, device)
         result = train(
             learner, recipe, folder, seed=method.seed, device=device, precision=method.precision,
             checkpoint_every=checkpoint_every, channels_last=True, compiled=method.compiled,
-            title=f"{title} {key}",
+            title=f"{title} {key}", training=training_identity(key, spec),
             episodes=lambda steps: episodes_of(source, device)(steps),
         )  # fmt: skip
     learner.eval()
@@ -155,8 +174,29 @@ def cost_factors(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_finished(folder: Path, steps: int) -> bool:
     """Return whether the training in `folder` has reached its last step."""
-    path = folder / "last.pt"
-    return path.exists() and int(read_checkpoint(path)["step"]) == steps
+    path = folder / LAST
+    return path.exists() and checkpoint_entry(read_model_checkpoint(folder), "step", int, path) == steps
+
+
+def training_identity(key: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each checkpoint of a model holds of its training: key, dataset, training scans."""
+    return {"key": key} | {name: spec[name] for name in ("dataset", "store", "training_scans")}
+
+
+def read_model_checkpoint(folder: Path, name: str = LAST) -> dict[str, Any]:
+    """Return the content of a checkpoint in WORK/models/KEY.
+
+    Raises `UserError` if it is damaged, was changed, or belongs to another model than KEY.
+    """
+    path = folder / name
+    if path.is_file():
+        check_hash(path, REMEDY)
+    state = read_checkpoint(path)
+    found = training_of(state).get("key")
+    key = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    if found != key:
+        raise UserError(f"{path} is of model {found}, expected {key}: it was copied; {REMEDY}")
+    return state
 
 
 def find_pretraining(weights: str) -> Pretraining | None:
@@ -171,35 +211,40 @@ def open_model(
     """Return the method, spec and model of a finished training in `folder`, without training.
 
     Args:
-        folder: holds `spec.json` and `last.pt`.
+        folder: holds `spec.json` and `last.pt`; its name is the model's key.
         device: where the learner is put.
         typed: the method as the user named it. A user's own file runs only if the user names it; built-in
             and installed methods need no name.
 
     Raises:
-        UserError: unfinished training; or the method, its version, its code or a file that its options name
-            differs from the training.
+        UserError: unfinished training; a changed file; or the method, its version, its code or a file that
+            its options name differs from the training.
     """
-    spec = json.loads((folder / "spec.json").read_text())
+    spec = read_model_spec(folder)
     cls = _spec_learner(folder, spec, typed)
-    options = cls.Options(**spec["method"]["options"])
     weights = spec["initial_weights"]["name"]
-    recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    try:
+        options = cls.Options(**spec["method"]["options"])
+        recipe = Recipe(**spec["recipe"], encoder=spec["encoder"], weights=weights)
+    except TypeError as error:
+        raise damaged_spec(folder, str(error)) from None
     method = MethodConfig(
         typed or spec["method"]["name"], cls, options, recipe, spec["seed"], spec["precision"],
         _compiled(spec),
     )  # fmt: skip
     _check_same_method(folder, method, spec)
     learner = build_learner(method)
-    state = read_checkpoint(folder / "last.pt")
-    if int(state["step"]) != recipe.steps:
+    path = folder / LAST
+    state = read_model_checkpoint(folder)
+    step = checkpoint_entry(state, "step", int, path)
+    if step != recipe.steps:
         raise UserError(
-            f"model {folder.name} stands at step {int(state['step'])} of {recipe.steps}; "
+            f"model {folder.name} stands at step {step} of {recipe.steps}; "
             "finish it with the `fewshot run` command that began it"
         )
-    load_state(learner, state["model"], folder / "last.pt")
+    load_state(learner, checkpoint_entry(state, "model", dict, path), path)
     learner.to(device).eval()
-    description = _description(spec, folder.name, int(state["skipped"]))
+    description = _description(spec, folder.name, checkpoint_entry(state, "skipped", int, path))
     return method, spec, Model(learner, description | {"trained_on": []} | read_record_extras(folder), folder)
 
 

@@ -23,23 +23,26 @@ from episodes.contrastive.images import Pictures, open_slices
 from episodes.sampling.prefetch import prefetch
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of, write_json
+from fewshot.base.atomic_io import hash_of
 from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
-from fewshot.encoders.backbone_file import Pretraining, write_backbone
+from fewshot.base.seals import check_hash
+from fewshot.base.temporaries import clear_dead
+from fewshot.encoders.backbone_file import Pretraining, read_pretraining, write_backbone
 from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import ResNetEncoder, build_backbone
-from fewshot.identity.key_parts import weights_key_part
 from fewshot.identity.versions import PRETRAINING, versions_of
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
 from fewshot.training.loop import TrainingResult, train
 from protocols.training.models import find_pretraining
 from protocols.training.record_extras import add_machine
 from protocols.training.reusable_backbones import log_reusable_backbones
+from protocols.training.spec_file import FILE, REMEDY, backbone_key, read_backbone_spec, write_spec
 from protocols.training.training_time import log_training
 
 LOG = logging.getLogger("fewshot")
 SPEC_SCHEMA = 2
+BACKBONE = "backbone.pt"
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ def ensure_pretrained(
         )
     if recipe.batch // together.size * recipe.cells < 2:
         raise UserError(
-            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, wanted two "
-            f"or more; give a batch of {2 * together.size} or a larger size"
+            f"one picture of {recipe.size} pixels a process gives BatchNorm one value a channel, expected "
+            f"two or more; give a batch of {2 * together.size} or a larger size"
         )
     if recipe.queue > len(pictures) and together.rank == 0:
         LOG.warning(
@@ -129,17 +132,24 @@ def ensure_pretrained(
     spec = backbone_spec(stage, pictures, normalisation, initial, together.size)
     key = backbone_key(spec)
     folder = work / "backbones" / key
-    path = folder / "backbone.pt"
+    path = folder / BACKBONE
     own = Pretraining("densecl", key, stage.encoder, pictures.source, tuple(pictures.hashes), steps)
     about = own if earlier is None else own.after(earlier)
     first = together.rank == 0
     with together.lock_on_rank0(work / "locks" / f"{key}.lock"):
-        if first and not (folder / "spec.json").exists():
-            write_json(folder / "spec.json", spec)
-        if not path.exists():
+        if first:
+            clear_dead(folder)
+        if first and not (folder / FILE).exists():
+            write_spec(folder, spec)
+        if path.exists():
+            check_backbone(folder)
+        else:
+            if first:
+                read_backbone_spec(folder)
             if first:
                 add_machine(folder, stage.device)
-            result = _train(stage, learner, batches, steps, folder, together)
+            training = {"key": key, "images": spec["images"]["hash"]}
+            result = _train(stage, learner, batches, steps, folder, together, training)
             if first:
                 log_training(work, key, result, pretraining_factors(stage), stage.device)
                 write_backbone(path, learner.encoder_q[0].state_dict(), about)
@@ -181,11 +191,19 @@ def backbone_spec(
     }
 
 
-def backbone_key(spec: Mapping[str, Any]) -> str:
-    """Return the first 16 hex digits of the sha256 of a spec's content, without names of files."""
-    images = {name: value for name, value in spec["images"].items() if name != "source"}
-    start = weights_key_part(spec["initial_weights"])
-    return hash_of({**spec, "images": images, "initial_weights": start})[:16]
+def check_backbone(folder: Path) -> Pretraining:
+    """Return the provenance of the backbone in WORK/backbones/KEY.
+
+    Raises `UserError` if its spec or file is damaged, was changed, or is of another key than the folder's.
+    """
+    read_backbone_spec(folder)
+    path = folder / BACKBONE
+    check_hash(path, REMEDY)
+    about = read_pretraining(path)
+    if about is None or about.key != folder.name:
+        key = "no key" if about is None else f"key {about.key}"
+        raise UserError(f"{path} has {key}, expected that of its folder, {folder.name}; {REMEDY}")
+    return about
 
 
 def pretraining_factors(stage: Stage1) -> dict[str, Any]:
@@ -244,6 +262,7 @@ def _train(
     steps: int,
     folder: Path,
     together: DistributedContext,
+    training: Mapping[str, Any],
 ) -> TrainingResult:
     recipe = stage.recipe
     schedule = Cosine(steps, recipe.learning_rate, recipe.momentum, recipe.weight_decay)
@@ -252,5 +271,5 @@ def _train(
         learner, schedule, folder, seed=stage.seed, device=stage.device,
         episodes=lambda numbers: prefetch(batches.batch, numbers, depth=4),
         precision=stage.precision, checkpoint_every=stage.checkpoint_every, channels_last=True,
-        title=f"densecl {folder.name}", writes=together.rank == 0,
+        title=f"densecl {folder.name}", writes=together.rank == 0, training=training,
     )  # fmt: skip

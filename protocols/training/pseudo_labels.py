@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from episodes.plan.plan import Plan
+from episodes.plan.training_split import TrainingSplit
 from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.sampling.supervoxel import SupervoxelEpisodes
 from episodes.store.slices import SliceReader
 from episodes.store.store import Store
 from fewshot.base.progress import progress
-from fewshot.learners.learner import Recipe
+from fewshot.learners.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class PseudoLabels:
     """`description` goes into a model's spec; `episodes` makes the sampler of a training."""
 
     description: dict[str, Any]
-    episodes: Callable[[SliceReader, Plan, Recipe, int, Prepare | None], EpisodeSource]
+    episodes: Callable[[SliceReader, TrainingSplit, Recipe, int, Prepare | None], EpisodeSource]
 
 
 def superpixels(store: Store) -> PseudoLabels:
     """Return the pseudo-labels of the store's superpixels."""
 
     def episodes(
-        reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
+        reader: SliceReader, split: TrainingSplit, recipe: Recipe, seed: int, prepare: Prepare | None
     ) -> EpisodeSource:
         return SuperpixelEpisodes(
-            reader, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
+            reader, store.index, split.scans, frozenset(split.slices), seed=seed,
             draw=recipe.draw, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
         )  # fmt: skip
 
@@ -53,10 +53,10 @@ def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:
     maps = found
 
     def episodes(
-        reader: SliceReader, plan: Plan, recipe: Recipe, seed: int, prepare: Prepare | None
+        reader: SliceReader, split: TrainingSplit, recipe: Recipe, seed: int, prepare: Prepare | None
     ) -> EpisodeSource:
         return SupervoxelEpisodes(
-            reader, maps, store.index, plan.training_scans, frozenset(plan.training_slices), seed=seed,
+            reader, maps, store.index, split.scans, frozenset(split.slices), seed=seed,
             pairs=pairs, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
         )  # fmt: skip
 

@@ -5,23 +5,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fewshot.base.atomic_io import write_json
+from fewshot.base.errors import UserError
+from fewshot.base.seals import read_sealed, write_sealed
 from protocols.environment import machine
 
 FILE = "record_extras.json"
 
 
 def read_record_extras(folder: Path) -> dict[str, Any]:
-    """Return the extras of the model in `folder`; empty if the file is missing."""
+    """Return the extras of the model in `folder`; empty if the file is missing; `UserError` if edited."""
     path = folder / FILE
-    extras: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    remedy = "restore it, or delete its folder to train again"
+    extras = read_sealed(path, remedy) if path.is_file() else {}
+    if not isinstance(extras.get("trained_on", []), list):
+        raise UserError(f"{path} holds no record extras; {remedy}")
     return extras
 
 
@@ -30,7 +33,7 @@ def save_record_extras(folder: Path, extras: Mapping[str, Any]) -> None:
     before = read_record_extras(folder)
     after = before | dict(extras)
     if after != before:
-        write_json(folder / FILE, after)
+        write_sealed(folder / FILE, after)
 
 
 def add_machine(folder: Path, device: torch.device) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from episodes.contrastive.images import Pictures
 from fewshot.base.atomic_io import hash_of
+from fewshot.base.errors import UserError
 from fewshot.pretraining.densecl import DenseCLRecipe
+from protocols.training.spec_file import read_backbone_spec
 
 LOG = logging.getLogger("fewshot")
 
@@ -32,7 +33,11 @@ def log_reusable_backbones(
     images = hash_of(list(pictures.hashes))[:16]
     others = []
     for path in sorted((work / "backbones").glob("*/spec.json")):
-        file, spec = path.with_name("backbone.pt"), json.loads(path.read_text())
+        try:
+            file, spec = path.with_name("backbone.pt"), read_backbone_spec(path.parent)
+        except UserError as error:
+            LOG.warning("left out: %s", error)
+            continue
         same = all(spec.get(name) == value for name, value in expected.items())
         if not (same and spec["images"]["hash"] == images and spec["initial_weights"]["name"] == "random"):
             continue

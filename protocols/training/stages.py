@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from episodes.plan.plan import Plan
+from episodes.plan.plan import CellPlan
 from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs, fold_supports
 from episodes.sampling.base import EpisodeSource
 from episodes.store.slices import Normalisation, SliceReader
@@ -99,7 +99,7 @@ def check_stages(request: Request, method: MethodConfig) -> None:
         )
 
 
-def check_labels(method: MethodConfig, plan: Plan, store: Store) -> None:
+def check_labels(method: MethodConfig, plan: CellPlan, store: Store) -> None:
     """Raise `UserError`, before any training, if a stage would find no label of the training group."""
     if reads_labels(method):
         annotated_pairs(store.index, store.spec, plan)
@@ -122,7 +122,7 @@ def with_last_recipe(method: MethodConfig, select: str) -> MethodConfig:
 
 
 def ensure_trained(
-    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+    request: Request, method: MethodConfig, plan: CellPlan, store: Store, intensities: Normalisation
 ) -> Model:
     """Return the model after the method's last stage; train missing stages.
 
@@ -142,7 +142,7 @@ def ensure_trained(
 
 
 def train_stages(
-    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+    request: Request, method: MethodConfig, plan: CellPlan, store: Store, intensities: Normalisation
 ) -> Iterator[tuple[str, Model | Path]]:
     """Yield name and result of every stage in order; a stage is trained when its turn is drawn.
 
@@ -151,7 +151,7 @@ def train_stages(
     """
     assert method.recipe is not None
     training = plan_training(method)
-    weights = fill_fold(method.recipe.weights, plan.fold)
+    weights = fill_fold(method.recipe.weights, plan.evaluation.fold)
     machines: list[dict[str, Any]] = []
     if makes_backbone(method):
         path = _backbone(request, method, plan, store, intensities)
@@ -160,7 +160,7 @@ def train_stages(
         yield training.backbone_stage.name, path
     about = find_pretraining(weights)
     if about is not None and training.has_stages:
-        audit_backbone(plan, request.store, about)
+        audit_backbone(plan.evaluation, request.store, about)
     first, *later = training.episode_stages
     model = ensure_model(
         first_method(method, weights), plan, store, intensities, request.work, request.device,
@@ -197,7 +197,7 @@ def first_method(method: MethodConfig, weights: str) -> MethodConfig:
 
 
 def _backbone(
-    request: Request, method: MethodConfig, plan: Plan, store: Store, intensities: Normalisation
+    request: Request, method: MethodConfig, plan: CellPlan, store: Store, intensities: Normalisation
 ) -> Path:
     """Return the backbone file that the first stage trains on a plan's training scans."""
     from protocols.training.pretraining import ensure_backbone
@@ -206,13 +206,13 @@ def _backbone(
     stage = plan_training(method).backbone_stage
     assert stage is not None
     return ensure_backbone(
-        stage.recipe, method.recipe.encoder, store, plan.training_scans, intensities, request.work,
+        stage.recipe, method.recipe.encoder, store, plan.training.scans, intensities, request.work,
         request.device, method.seed, precision=method.precision, checkpoint_every=request.checkpoint_every,
     )  # fmt: skip
 
 
 def _next_stage(
-    request: Request, method: MethodConfig, stage: EpisodeStage, plan: Plan, store: Store,
+    request: Request, method: MethodConfig, stage: EpisodeStage, plan: CellPlan, store: Store,
     intensities: Normalisation, before: Model, initial: dict[str, Any], about: Pretraining | None,
 ) -> Model:  # fmt: skip
     """Return the model `before` after training it in a later stage of the method.
@@ -231,7 +231,7 @@ def _next_stage(
     learner.load_state_dict(before.learner.state_dict())
     seed = method.seed if stage.seed_name is None else seed_for(stage.seed_name, method.seed)
     source = pseudo.episodes(
-        SliceReader(store, intensities), plan, own.recipe, seed, host_preparation(learner)
+        SliceReader(store, intensities), plan.training, own.recipe, seed, host_preparation(learner)
     )
     if stage.annotated:
         described["labels"] = spec["labels"]
@@ -240,7 +240,7 @@ def _next_stage(
     spec |= {"told": described}
     model = train_model(
         own, learner, spec, source, about, request.work, request.device, request.checkpoint_every,
-        f"fold {plan.fold} {plan.group} stage {stage.name}",
+        f"fold {plan.evaluation.fold} {plan.evaluation.group} stage {stage.name}",
     )  # fmt: skip
     stages = [*before.description["stages"], _stage_entry(stage, model)]
     machines = merge_machines(before.description["trained_on"], model.description["trained_on"])
@@ -257,20 +257,20 @@ def later_method(method: MethodConfig, stage: EpisodeStage, policy: str) -> Meth
 
 
 def later_spec(
-    method: MethodConfig, stage: EpisodeStage, initial: dict[str, Any], plan: Plan, store: Store, rule: str,
-    pseudo: dict[str, Any], key: str,
+    method: MethodConfig, stage: EpisodeStage, initial: dict[str, Any], plan: CellPlan, store: Store,
+    rule: str, pseudo: dict[str, Any], key: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the spec of a stage after the first; arguments as `model_spec`.
 
     `method` has the stage's recipe (`later_method`); `key` is the key of the stage before.
     """
-    spec = model_spec(method, initial, plan, store, rule, pseudo)
+    spec = model_spec(method, initial, plan.training, store, rule, pseudo)
     if stage.annotated:
         spec["labels"] = _labels_part(plan, store)
     return spec | {"from": key}
 
 
-def _labels_part(plan: Plan, store: Store) -> dict[str, Any]:
+def _labels_part(plan: CellPlan, store: Store) -> dict[str, Any]:
     """Return the description of the labels that a stage reads."""
     pairs = annotated_pairs(store.index, store.spec, plan)
     every = [(name, *pair) for name, chosen in pairs.items() for pair in chosen]
@@ -287,7 +287,7 @@ def _labels_part(plan: Plan, store: Store) -> dict[str, Any]:
 
 
 def _with_labels(
-    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: Plan, store: Store,
+    method: MethodConfig, stage: EpisodeStage, learner: PrototypeLearner, plan: CellPlan, store: Store,
     intensities: Normalisation, pseudo: EpisodeSource, seed: int,
 ) -> EpisodeSource:  # fmt: skip
     """Return the episodes of a stage that reads labels, mixed with those of its pseudo-labels."""

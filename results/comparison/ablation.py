@@ -1,7 +1,7 @@
 """The table of an ablation: rows of records under several seeds, and intervals of their differences.
 
-`results/summary/frame.py` computes the means of a row. `results/summary/bootstrap.py` computes the interval
-of a difference: it resamples scans, not pixels or seeds, and both rows share the draws.
+`results/summary/frame.py` computes the means of a row. `results/inference` computes the interval of a
+difference, with folds and seeds paired.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from results.comparison.significance_formats import signed_interval
+from results.inference.interval import Interval, t_interval
+from results.inference.row_values import (
+    RowValues,
+    depends_on_seed,
+    frame_values,
+    pair_values,
+    sample_of_difference,
+)
 from results.records.record import Record
-from results.summary.bootstrap import draw_weights, fold_scans, replicate_means
 from results.summary.frame import Means, mean_of, record_frame, scan_means
 from results.summary.machines import machine_notes
 from results.summary.notes import labels_text, training_text, weights_note
-from results.summary.statistics import LEVEL, interval
 from results.tables.text_table import Grid, render_text
-
-DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,10 @@ def headline(means: Means) -> float:
     return mean_of(means.folds)
 
 
-def difference_interval(
-    ours: Means, theirs: Means, *names: str, draws: int = DRAWS, level: float = LEVEL
-) -> tuple[float, float] | None:
-    """Return the bootstrap interval of `headline(ours) - headline(theirs)`, in [-1, 1].
-
-    Args:
-        ours, theirs: means of the same scans, classes and folds.
-        names: with folds and scans, they seed the draws; equal names and scans give equal draws.
-        draws: number of bootstrap draws.
-        level: share of the draws within the interval.
-
-    Returns:
-        The percentile interval; None if a draw has no Dice at all.
-    """
-    folds = sorted(set(ours.scans.index.get_level_values("fold")))
-    columns = _columns(ours)
-    pair = [fold_scans(means.scans, folds, columns) for means in (ours, theirs)]
-    weights = draw_weights(pair[0], *names, replicates=draws)
-    drawn = [replicate_means(scans, weights, columns)[:, -1] for scans in pair]
-    return interval(drawn[0] - drawn[1], level)
+def difference_interval(ours: RowValues, theirs: RowValues) -> Interval | None:
+    """Return the t interval over folds of the difference of two headlines; None for fewer than two folds."""
+    first, second, _unpaired = pair_values(ours, theirs)
+    return t_interval(sample_of_difference(first, second))
 
 
 def ablation_table(rows: Sequence[AblationRow]) -> str:
@@ -62,10 +51,11 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
     by_seed = [[_means(records) for records in row.records.values()] for row in rows]
     means = [_means([record for records in row.records.values() for record in records]) for row in rows]
     first = next(iter(rows[0].records.values()))
-    columns, dataset = _columns(means[0]), first[0].dataset.hash
+    columns = _columns(means[0])
+    values = [_values(row, columns) for row in rows]
     reference = f"minus {rows[0].label}"
     names = (name for _group, name in columns)
-    header = ("modules", *names, "mean", "± seeds", reference, f"{100 * LEVEL:.0f} % interval")
+    header = ("modules", *names, "mean", "± seeds", reference, "interval")
     lines = []
     for number, row in enumerate(rows):
         folds = means[number].folds.index
@@ -76,10 +66,20 @@ def ablation_table(rows: Sequence[AblationRow]) -> str:
         against_first = ("", "")
         if number:
             difference = mean - headline(means[0])
-            against_first = _signed(difference), _ends(difference_interval(means[number], means[0], dataset))
+            ends = difference_interval(values[number], values[0])
+            against_first = _signed(difference), signed_interval(ends)
         lines.append((row.label, *map(_percent, classes), _percent(mean), spread, *against_first))
     return render_text(
         _title(first[0]), _subtitle(rows), Grid(header, tuple(lines), None), _notes(rows, first)
+    )
+
+
+def _values(row: AblationRow, columns: Sequence[tuple[str, str]]) -> RowValues:
+    records = [record for records in row.records.values() for record in records]
+    frame = record_frame(records)
+    folds = sorted(set(frame["fold"].tolist()))
+    return frame_values(
+        frame.assign(value=frame["dice"]), folds, columns, depends_on_seed=depends_on_seed(records[0])
     )
 
 
@@ -111,7 +111,7 @@ def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
     lines = [
         "Dice in percent: mean over seeds of every scan, then over scans, classes and folds.",
         "± seeds: standard deviation (n-1) of the mean over seeds.",
-        f"interval: {DRAWS} bootstrap draws of scans within folds; it does not cover the choice of seeds.",
+        _interval_note(rows),
         weights_note(first[0].model),
     ]
     every = [record for row in rows for records in row.records.values() for record in records]
@@ -127,6 +127,13 @@ def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
             f"INCOMPLETE: {len(evaluated)} of {cells} cells of a fold and a group; no headline number"
         )
     return lines
+
+
+def _interval_note(rows: Sequence[AblationRow]) -> str:
+    """Return what the interval means; with one seed no level is claimed."""
+    if len(rows[0].records) == 1:
+        return "interval: t over fold differences alone, 1 seed; no level is claimed."
+    return "interval: 95 %, t over fold differences, with the seeds' own variance; two folds at least."
 
 
 def _of_rows(rows: Sequence[AblationRow], first: Record) -> list[str]:
@@ -149,7 +156,3 @@ def _percent(value: float) -> str:
 
 def _signed(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{100 * value:+.2f}"
-
-
-def _ends(ends: tuple[float, float] | None) -> str:
-    return "-" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}"

@@ -13,6 +13,8 @@ from typing import Any
 
 from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from results.inference.interval import t_interval
+from results.inference.row_values import align_scans, row_values, sample_of_difference
 from results.records.configuration import configuration_without_seed, is_configuration_named, question
 from results.summary.frame import spread_of_folds
 from results.summary.seed_average import SeedAverage, label, values_of
@@ -35,8 +37,8 @@ def find_row(rows: Sequence[SeedAverage], text: str) -> SeedAverage:
             for row in fitting or rows
         )
         raise UserError(
-            f"{text!r} fits {len(fitting)} configurations, wanted one: give METHOD@PROTOCOL or the beginning "
-            f"of a configuration's id, which tables print; known: {listed or 'none'}"
+            f"{text!r} fits {len(fitting)} configurations, expected one: give METHOD@PROTOCOL or the "
+            f"beginning of a configuration's id, which tables print; known: {listed or 'none'}"
         )
     return fitting[0]
 
@@ -49,7 +51,8 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
         rows: all rows, among which to look for the third corners.
 
     Returns:
-        Dice in percent, differences in percentage points. `wanted` names the missing corners.
+        Dice in percent, differences in percentage points. `missing` names the missing corners. `interval` is
+        the 95 % t interval of B - A over folds; its level is None with one seed.
 
     Raises:
         UserError: A and B differ in dataset, setting or classes, or a row is incomplete.
@@ -69,8 +72,9 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
     first, last = (_number(row, side) for row, side in ((a, "A"), (b, "B")))
     corners = [_corner(a, b, rows), _corner(b, a, rows)]
     result: Json = {
-        "a": _about(a, first), "b": _about(b, last), "difference": last - first, "protocol": None,
-        "method": None, "interaction": None, "corners": [], "wanted": [],
+        "a": _about(a, first), "b": _about(b, last), "difference": last - first, "interval": _interval(a, b),
+        "protocol": None,
+        "method": None, "interaction": None, "corners": [], "missing": [],
     }  # fmt: skip
     if _rules(a) == _rules(b) or _method(a) == _method(b):
         same_rules = _rules(a) == _rules(b)
@@ -81,7 +85,7 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
     for number, (corner, row, other) in enumerate(zip(corners, (a, b), (b, a), strict=True)):
         if corner is None:
             missing = f"{row.first.record.method.name} under {other.first.record.protocol.name}"
-            result["wanted"].append(missing)
+            result["missing"].append(missing)
             continue
         middle = _number(corner, "the corner")
         result["corners"].append(_about(corner, middle))
@@ -99,9 +103,9 @@ def comparison_text(result: Json) -> str:
     """Return the result of `compare` as text."""
     lines = [f"{side}  {_line(result[side.lower()])}" for side in ("A", "B")]
     lines += [f"corner  {_line(corner)}" for corner in result["corners"]]
-    lines.append(f"B - A = {result['difference']:+.2f} percentage points of Dice")
+    lines.append(f"B - A = {result['difference']:+.2f} percentage points of Dice{_interval_text(result)}")
     if result["protocol"] is None:
-        lines.append(f"  no split: it needs records of {' or of '.join(result['wanted'])}")
+        lines.append(f"  no split: it needs records of {' or of '.join(result['missing'])}")
         return "\n".join(lines)
     lines += [f"  protocol {result['protocol']:+.2f}", f"  method   {result['method']:+.2f}"]
     if result["interaction"] is not None:
@@ -110,8 +114,30 @@ def comparison_text(result: Json) -> str:
             f"{result['interaction']:+.2f} larger under B's protocol"
         )
     elif result["corners"]:
-        lines.append(f"  one split only; the other needs records of {result['wanted'][0]}")
+        lines.append(f"  one split only; the other needs records of {result['missing'][0]}")
     return "\n".join(lines)
+
+
+def _interval(a: SeedAverage, b: SeedAverage) -> Json | None:
+    """Return the interval of B - A over folds, in points; None for rows of other folds or of a single one."""
+    if a.first.folds != b.first.folds:
+        return None
+    second, first = align_scans(row_values(b), row_values(a))
+    interval = t_interval(sample_of_difference(second, first))
+    if interval is None:
+        return None
+    level = interval.level if interval.covers_seeds else None
+    return {"low": 100 * interval.low, "high": 100 * interval.high, "level": level}
+
+
+def _interval_text(result: Json) -> str:
+    interval = result["interval"]
+    if interval is None:
+        return ""
+    ends = f"{interval['low']:+.2f} to {interval['high']:+.2f}"
+    if interval["level"] is None:
+        return f"; t over folds {ends}, 1 seed: no level is claimed"
+    return f"; 95 % interval, t over folds and seeds: {ends}"
 
 
 def _corner(method_of: SeedAverage, rules_of: SeedAverage, rows: Sequence[SeedAverage]) -> SeedAverage | None:

@@ -1,40 +1,45 @@
-"""The table of a nearest-neighbour probe: recall of cells before and after pre-training, with intervals.
+"""The table of a nearest-neighbour probe: recall of cells in three arms, with intervals over seeds.
+
+The arms are the weights before stage 1, random weights with BatchNorm statistics of the training slices, and
+the weights after stage 1. "after - calibrated" is what pre-training adds to statistics that fit the images.
 
 Recall of a class in a scan is the share of query cells that get the right class. It is undefined, never 0, if
 the scan shows no cell of the class. The number of a class is the mean over folds of the mean over scans. The
 last column is the mean over folds of the mean over classes, background included, of the mean over scans. The
-interval is a percentile bootstrap: it resamples seeds, and scans within folds, with the same draws before and
-after.
+interval is a t interval over seeds; it does not cover the choice of folds and scans. One seed has none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import stats
 
-from results.summary.statistics import LEVEL, divided, interval, mean_of_defined, resampled, weighted_means
+from results.summary.arrays import Floats, divided, mean_of_defined
 from results.tables.text_table import Grid, render_text
 
 BACKGROUND = "background"
-DRAWS = 10_000
+LEVEL = 0.95
 MEAN = "mean"
+ARMS = ("before", "calibrated", "after")
+DIFFERENCES = (("calibrated", "before"), ("after", "calibrated"), ("after", "before"))  # later, earlier
 
-Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
 class ScanRecall:
-    """One query scan: per class, the query cells (`asked`) and the correct ones before and after stage 1."""
+    """One query scan: per class, the query cells (`asked`) and the correct ones in each arm."""
 
     scan: str
     asked: tuple[int, ...]
     before: tuple[int, ...]
+    calibrated: tuple[int, ...]
     after: tuple[int, ...]
 
 
@@ -93,24 +98,21 @@ class Probe:
         return 1 / len(self.classes)
 
 
-def recalls(probe: Probe, when: str) -> dict[int, Floats]:
-    """Return fold -> recall (seeds, scans, classes) in [0, 1], NaN if undefined.
-
-    `when` is "before" or "after".
-    """
+def recalls(probe: Probe, arm: str) -> dict[int, Floats]:
+    """Return fold -> recall (seeds, scans, classes) of one of `ARMS`, in [0, 1], NaN if undefined."""
     by_fold = {}
     for fold in probe.folds:
         trials = [trial for trial in probe.trials if trial.fold == fold]
-        hits = np.array([[getattr(scan, when) for scan in trial.scans] for trial in trials], dtype=np.float64)
+        hits = np.array([[getattr(scan, arm) for scan in trial.scans] for trial in trials], dtype=np.float64)
         cells = np.array([[scan.asked for scan in trial.scans] for trial in trials])
         by_fold[fold] = divided(hits, cells)
     return by_fold
 
 
-def recall_differences(probe: Probe) -> dict[int, Floats]:
-    """Return fold -> recall after minus before (seeds, scans, classes), NaN if undefined."""
-    before, after = recalls(probe, "before"), recalls(probe, "after")
-    return {fold: after[fold] - before[fold] for fold in probe.folds}
+def recall_differences(probe: Probe, later: str, earlier: str) -> dict[int, Floats]:
+    """Return fold -> recall of one arm minus another (seeds, scans, classes), NaN if undefined."""
+    first, second = recalls(probe, later), recalls(probe, earlier)
+    return {fold: first[fold] - second[fold] for fold in probe.folds}
 
 
 def summary(values: Mapping[int, Floats], seed: int | None = None) -> Floats:
@@ -120,71 +122,70 @@ def summary(values: Mapping[int, Floats], seed: int | None = None) -> Floats:
         values: fold -> (seeds, scans, classes).
         seed: index of one seed; None takes all.
     """
-    chosen = {fold: array if seed is None else array[seed : seed + 1] for fold, array in values.items()}
-    weights = {fold: np.ones((1, *array.shape[:2])) for fold, array in chosen.items()}
-    means: Floats = _numbers(chosen, weights)[0]
+    folds = np.stack(
+        [
+            mean_of_defined((array if seed is None else array[[seed]]).reshape(-1, array.shape[-1]), 0)
+            for array in values.values()
+        ]
+    )
+    overall = mean_of_defined(mean_of_defined(folds, 1), 0)
+    means: Floats = np.append(mean_of_defined(folds, 0), overall)
     return means
 
 
-def difference_intervals(probe: Probe, draws: int = DRAWS, level: float = LEVEL) -> list[Interval]:
-    """Return the interval of the difference for every class, then for the mean over classes.
+def difference_intervals(probe: Probe, later: str, earlier: str, level: float = LEVEL) -> list[Interval]:
+    """Return the t interval over seeds of a difference for every class, then for the mean over classes.
 
-    The interval is `None` if every fold has one seed and one scan, or if a draw has no defined value. The
-    draws depend only on seeds, folds and scans, so equal probes have equal intervals.
+    The observation of a seed is its difference averaged over scans and folds. The interval is None with one
+    seed, or if the difference of a seed is undefined.
     """
-    values = recall_differences(probe)
-    if all(array.shape[:2] == (1, 1) for array in values.values()):
+    count = len(probe.seeds)
+    if count < 2:
         return [None] * (len(probe.classes) + 1)
-    of_seeds = resampled([str(seed) for seed in probe.seeds], "probe seeds", replicates=draws)
-    weights = {}
-    for fold in probe.folds:
-        scans = next([scan.scan for scan in trial.scans] for trial in probe.trials if trial.fold == fold)
-        of_scans = resampled(scans, "probe scans", fold, replicates=draws)
-        weights[fold] = of_seeds[:, :, None] * of_scans[:, None, :]
-    return [interval(column, level) for column in _numbers(values, weights).T]
-
-
-def _numbers(values: Mapping[int, Floats], weights: Mapping[int, Floats]) -> Floats:
-    """Return the means (R,C+1) of classes, then over classes, for fold -> values (S,N,C), weights (R,S,N)."""
-    folds = np.stack(
-        [
-            weighted_means(array.reshape(-1, array.shape[-1]), weights[fold].reshape(len(weights[fold]), -1))
-            for fold, array in values.items()
-        ]
-    )
-    overall = mean_of_defined(mean_of_defined(folds, 2), 0)
-    return np.concatenate([mean_of_defined(folds, 0), overall[:, None]], axis=1)
+    values = recall_differences(probe, later, earlier)
+    by_seed = np.stack([summary(values, place) for place in range(count)])
+    half = stats.t.ppf((1 + level) / 2, count - 1) * by_seed.std(axis=0, ddof=1) / math.sqrt(count)
+    return [
+        None if np.isnan(mean) else (float(mean - width), float(mean + width))
+        for mean, width in zip(by_seed.mean(axis=0), half, strict=True)
+    ]
 
 
 def probe_table(probe: Probe) -> str:
-    """Return the probe as text: before, after and difference of every seed and of their mean, in percent."""
-    kinds: list[tuple[str, Mapping[int, Floats], Callable[[float], str]]] = [
-        ("before", recalls(probe, "before"), _percent),
-        ("after", recalls(probe, "after"), _percent),
-        ("difference", recall_differences(probe), _signed),
-    ]
+    """Return the probe as text: each arm of every seed, the means, differences and intervals, in percent."""
+    arms = {arm: recalls(probe, arm) for arm in ARMS}
     rows = [
-        (f"seed {seed}", name, *map(shown, summary(values, place)))
+        (f"seed {seed}", arm, *map(_percent, summary(values, place)))
         for place, seed in enumerate(probe.seeds)
-        for name, values, shown in kinds
+        for arm, values in arms.items()
     ]
-    rows += [(MEAN, name, *map(shown, summary(values))) for name, values, shown in kinds]
-    last = (f"{100 * LEVEL:.0f} % interval", "difference", *map(_ends, difference_intervals(probe)))
+    rows += [(MEAN, arm, *map(_percent, summary(values))) for arm, values in arms.items()]
+    for later, earlier in DIFFERENCES:
+        values = recall_differences(probe, later, earlier)
+        rows.append((MEAN, f"{later} - {earlier}", *map(_signed, summary(values))))
+    if len(probe.seeds) > 1:
+        rows += [
+            (
+                f"{100 * LEVEL:.0f} % over seeds", f"{later} - {earlier}",
+                *map(_ends, difference_intervals(probe, later, earlier)),
+            )
+            for later, earlier in DIFFERENCES
+        ]  # fmt: skip
     title = (
         f"nearest-neighbour probe of dense features: {probe.encoder} on {probe.dataset}, fold "
         f"{', '.join(map(str, probe.folds))}, {probe.protocol}"
     )
     options = " ".join(f"{name}={value}" for name, value in sorted(probe.stage_one.items()))
     subtitle = (
-        f"before: {probe.before} weights; after: stage 1 from random weights, {options or 'no options'}"
+        f"before: {probe.before} weights; calibrated: random weights, BatchNorm statistics of the training "
+        f"slices; after: stage 1 from random weights, {options or 'no options'}"
     )
-    return render_text(
-        title, subtitle, Grid(("", "", *probe.classes, MEAN), tuple(rows), last), _notes(probe)
-    )
+    grid = Grid(("", "", *probe.classes, MEAN), tuple(rows), None)
+    return render_text(title, subtitle, grid, _notes(probe))
 
 
 def probe_json(probe: Probe) -> dict[str, Any]:
-    """Return counts, means, differences and intervals as plain JSON; recall in [0, 1], None if undefined."""
+    """Return counts, recalls, differences and intervals as plain JSON, in [-1, 1]; None if undefined."""
     columns = (*probe.classes, MEAN)
 
     def named(numbers: Floats) -> dict[str, float | None]:
@@ -195,25 +196,35 @@ def probe_json(probe: Probe) -> dict[str, Any]:
     return {
         "probe": dataclasses.asdict(probe),
         "chance": probe.chance,
-        "before": named(summary(recalls(probe, "before"))),
-        "after": named(summary(recalls(probe, "after"))),
-        "difference": named(summary(recall_differences(probe))),
-        "interval": dict(zip(columns, difference_intervals(probe), strict=True)),
-        "level": LEVEL,
-        "draws": DRAWS,
+        "recall": {arm: named(summary(recalls(probe, arm))) for arm in ARMS},
+        "differences": {
+            f"{later} - {earlier}": {
+                "mean": named(summary(recall_differences(probe, later, earlier))),
+                "interval": dict(zip(columns, difference_intervals(probe, later, earlier), strict=True)),
+            }
+            for later, earlier in DIFFERENCES
+        },
+        "level": LEVEL if len(probe.seeds) > 1 else None,
+        "interval_over": "seeds",
     }
 
 
 def _notes(probe: Probe) -> list[str]:
-    """Return the notes: how the numbers are computed, chance, draws, omissions, undefined values."""
+    """Return the notes: how the numbers are computed, chance, arms, omissions, undefined values."""
     keys = "/".join(str(t.keys_per_class) for t in probe.trials if t.seed == probe.seeds[0])
-    alone = "; one seed: it does not cover the choice of seeds" if len(probe.seeds) == 1 else ""
     lines = [
         "recall of cells in percent: mean over query scans, then classes (background too) and folds",
         f"chance of the mean: {_percent(probe.chance)} (1 of {len(probe.classes)} classes)",
         f"{probe.neighbours} nearest keys vote with their cosine; keys of each class, by fold: {keys}; "
         f"query cells: at most {probe.most_cells} per class and scan",
-        f"interval: {DRAWS} bootstrap draws of seeds, and of scans within folds{alone}",
+        "1 seed: no interval; give --seeds several"
+        if len(probe.seeds) == 1
+        else f"interval: t over {len(probe.seeds)} seeds on the same folds and scans; it does not cover the "
+        "choice of folds and scans",
+        "calibrated - before: gain of statistics that fit the images; after - calibrated: what pre-training "
+        "adds to them"
+        if probe.before == "random"
+        else "calibrated - before compares other weights, too, because calibrated has random ones",
         f"cells with some organ but no tested class in more than half, left out: {probe.left_out} of "
         f"{probe.every_cell}",
         "the probe takes the classes of cells from labels; stage 1 uses no labels",

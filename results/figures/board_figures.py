@@ -6,6 +6,7 @@ readers. Each figure becomes an SVG and a PNG file; equal inputs give equal file
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +22,9 @@ from fewshot.base.errors import UserError
 from results.leaderboard.board import Board, LeaderboardRow
 from results.metrics.measures import MEASURES
 from results.records.record import Record
-from results.summary.bootstrap import FoldScans, fold_scans
+from results.summary.arrays import Floats
+from results.summary.fold_scans import FoldScans, fold_scans
 from results.summary.seed_average import values_of
-from results.summary.statistics import Floats
 
 # Okabe and Ito's colours from dark to light, each with its own marker and stroke
 COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
@@ -45,6 +46,11 @@ def style() -> Iterator[None]:
         yield
 
 
+def wrapped(text: str, width: int = 44) -> str:
+    """Return a text in lines of at most `width` characters, so that a long label leaves room for the data."""
+    return "\n".join(textwrap.wrap(text, width)) or text
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.svg and `stem`.png; return both."""
     paths = [stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
@@ -58,11 +64,15 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 def draw_by_class(board: Board, stem: Path) -> list[Path]:
     """Draw one panel per class and one for the mean, with one line per method; return the files.
 
-    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its 95 % interval.
-    Raises `UserError` if no row has a number.
+    A point is a scan (seeds averaged), a thick bar the mean over folds, a thin line its interval. A
+    class that is incomplete in every row has no panel. Raises `UserError` if no row has a number.
     """
-    lines = _with_numbers(board)
-    classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind != "group"]
+    lines = with_numbers(board)
+    classes = [
+        (n, name)
+        for n, (kind, name) in enumerate(board.columns)
+        if kind != "group" and any(line.numbers[n].mean is not None for line in lines)
+    ]
     with style():
         height = 0.42 * len(lines) + 1.6
         figure = Figure(figsize=(3.6 + 2.0 * len(classes), height), layout="constrained")
@@ -78,16 +88,17 @@ def draw_by_class(board: Board, stem: Path) -> list[Path]:
                     continue
                 mean = 100 * number.mean
                 if number.interval is not None:
-                    low, high = number.interval
+                    low, high = number.interval.low, number.interval.high
                     axis.plot([100 * low, 100 * high], [place, place], color="#000000", linewidth=1.4)
                 axis.plot([mean, mean], [place - 0.33, place + 0.33], color="#000000", linewidth=2.6)
                 axis.annotate(f"{mean:.1f}", (mean, place - 0.33), ha="center", va="bottom", fontsize=7.5)
             axis.set_title(name, fontsize=10)
-            axis.set_xlim(0, 100)
+            axis.set_xlim(-4, 104)  # room for the marks and labels of values near the ends
+            axis.set_xticks([0, 50, 100])
             axis.grid(axis="x", color="#dddddd", linewidth=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
-        axes[0].set_yticks(range(len(lines)), [line.label for line in lines])
+        axes[0].set_yticks(range(len(lines)), [wrapped(line.label) for line in lines])
         axes[0].set_ylim(len(lines) - 0.4, -0.7)
         figure.supxlabel(f"{MEASURES[board.measure]} in percent", fontsize=9)
         figure.suptitle(board.title, fontsize=10.5)
@@ -97,11 +108,18 @@ def draw_by_class(board: Board, stem: Path) -> list[Path]:
 def draw_by_size(board: Board, stem: Path) -> list[Path]:
     """Draw Dice against the size of the organ for each class and the best eight methods; return the files.
 
-    The size is the number of true pixels in the scored slices, on a logarithmic axis. Raises `UserError` if
-    no row has a number.
+    The size is the number of true pixels in the scored slices, on a logarithmic axis. A class without a
+    defined value, such as one of a group without records, has no panel. Raises `UserError` if no row has a
+    number.
     """
-    lines = _with_numbers(board)[:MOST]
-    classes = [(n, name) for n, (kind, name) in enumerate(board.columns) if kind == "class"]
+    lines = with_numbers(board)[:MOST]
+    classes = [
+        (n, name)
+        for n, (kind, name) in enumerate(board.columns)
+        if kind == "class" and any(len(_sizes(line, n, board.measure)[0]) for line in lines)
+    ]
+    if not classes:
+        raise UserError("no class of the board has a defined value; there is nothing to draw")
     with style():
         figure = Figure(figsize=(1.2 + 3.0 * len(classes), 4.2), layout="constrained")
         axes = np.atleast_1d(figure.subplots(1, len(classes), sharey=True))
@@ -128,7 +146,8 @@ def draw_by_size(board: Board, stem: Path) -> list[Path]:
         return save(figure, stem)
 
 
-def _with_numbers(board: Board) -> list[LeaderboardRow]:
+def with_numbers(board: Board) -> list[LeaderboardRow]:
+    """Return the rows that have a number in some column; raise `UserError` if no row has one."""
     lines = [line for line in board.lines if any(number.mean is not None for number in line.numbers)]
     if not lines:
         raise UserError("no row of the board has a number; there is nothing to draw")
@@ -137,12 +156,13 @@ def _with_numbers(board: Board) -> list[LeaderboardRow]:
 
 def _points(line: LeaderboardRow, column: int, measure: str) -> Floats:
     """Return the defined values of all scans in a column; the last one is each scan's mean over classes."""
-    every = np.concatenate([fold.values for fold in _scans(line, measure)])
+    every = np.concatenate([fold.values for fold in board_scans(line, measure)])
     points: Floats = every[:, column] if column < every.shape[1] else every.mean(axis=1)
     return points[~np.isnan(points)]
 
 
-def _scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
+def board_scans(line: LeaderboardRow, measure: str) -> list[FoldScans]:
+    """Return the values of a row's scans in each fold, seeds averaged: `fold_scans`."""
     result = line.row.first
     return fold_scans(values_of(line.row, measure).means.scans, result.folds, result.columns)
 
@@ -151,7 +171,7 @@ def _sizes(line: LeaderboardRow, column: int, measure: str) -> tuple[Floats, Flo
     """Return (true pixels, value) of every scan for which both are known."""
     group, name = line.row.first.columns[column]
     sizes, values = [], []
-    for number, fold in enumerate(_scans(line, measure)):
+    for number, fold in enumerate(board_scans(line, measure)):
         record: Record | None = line.row.first.cells.get((number, group))
         pixels = {
             score.scan: score.tp + score.fn

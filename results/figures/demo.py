@@ -25,7 +25,7 @@ def draw_comparison(heading: str, dices: Dices, path: Path) -> None:
     configurations.
     """
     if not 1 <= len(dices) <= len(COLOURS):
-        raise ValueError(f"{len(dices)} configurations, wanted 1 to {len(COLOURS)}")
+        raise ValueError(f"{len(dices)} configurations, expected 1 to {len(COLOURS)}")
     classes = list(dict.fromkeys(name for of_one in dices.values() for name in of_one))
     width = 0.8 / len(dices)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 9}):

@@ -17,6 +17,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from fewshot.base.atomic_io import atomic_write
+from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 from results.metrics.counts import count, dice
 
@@ -113,8 +114,7 @@ def _prediction(axis: Axes, explanation: SliceExplanation, name: str) -> None:
 
 
 def _image(axis: Axes, image: NDArray[np.float32], title: str) -> None:
-    low, high = np.percentile(image, (1, 99.5))
-    axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+    draw_grey(axis, image)
     axis.set_title(title, fontsize=8)
 
 

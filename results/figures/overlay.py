@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fewshot.base.atomic_io import atomic_write
+from results.figures.grey import draw_grey
 
 TRUTH = "#ffb000"  # amber and blue differ in grey and for colour-blind people
 PREDICTION = "#4d9dff"
@@ -54,8 +55,7 @@ def _row(row: Sequence[matplotlib.axes.Axes], panel: Panel) -> None:
         (panel.query_image, ((panel.truth, TRUTH, False), (panel.prediction, PREDICTION, False)), ""),
     )
     for axis, (image, masks, caption) in zip(row, cells, strict=True):
-        low, high = np.percentile(image, (1, 99.5))
-        axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+        draw_grey(axis, image)
         for mask, colour, filled in masks:
             if mask.any():
                 if filled:

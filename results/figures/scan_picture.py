@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fewshot.base.atomic_io import atomic_write
+from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 
 COLUMNS = 4
@@ -43,11 +44,7 @@ def draw_segmentation(
             axis.set_axis_off()
         for number, (axis, one) in enumerate(zip(axes, (support, *queries), strict=False)):
             colour = PREDICTION if number else TRUTH
-            low, high = np.percentile(one.image, (1, 99.5))
-            axis.imshow(
-                one.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower",
-                aspect=one.aspect, interpolation="nearest",
-            )  # fmt: skip
+            draw_grey(axis, one.image, aspect=one.aspect, interpolation="nearest")
             if one.mask.any():
                 axis.contourf(one.mask, levels=[0.5, 1.5], colors=[colour], alpha=0.3)
                 axis.contour(one.mask, levels=[0.5], colors=[colour], linewidths=1.0)

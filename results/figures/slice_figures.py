@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from results.figures.board_figures import MOST, save, strokes, style
+from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 from results.metrics.counts import count, dice
-from results.summary.statistics import Floats, mean_of_defined
+from results.summary.arrays import Floats, mean_of_defined
 
 BINS = 10
 
@@ -79,7 +80,7 @@ def draw_along(title: str, curves: Mapping[str, Mapping[str, Scans]], stem: Path
         stem: path of the files without suffix.
     """
     if not 1 <= len(curves) <= MOST:
-        raise ValueError(f"{len(curves)} methods, wanted 1 to {MOST}")
+        raise ValueError(f"{len(curves)} methods, expected 1 to {MOST}")
     classes = list(dict.fromkeys(name for of_one in curves.values() for name in of_one))
     with style():
         figure = Figure(figsize=(1.2 + 3.0 * len(classes), 4.0), layout="constrained")
@@ -137,8 +138,7 @@ def draw_predictions(title: str, rows: Sequence[SliceMasks], stem: Path) -> list
 def _show(
     axis: Axes, image: NDArray[np.float32], mask: Bools | None, colour: str, name: str, caption: str
 ) -> None:
-    low, high = np.percentile(image, (1, 99.5))
-    axis.imshow(image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+    draw_grey(axis, image)
     if mask is not None and mask.any():
         axis.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
         axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.1)

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError, unknown_name
+from results.inference.interval import Interval, t_interval
+from results.inference.ranks import rank_intervals
+from results.inference.row_values import RowValues, depends_on_seed, frame_values, sample_of
+from results.inference.sample import Sample
 from results.metrics.measures import MEASURES
 from results.records.record import Record
-from results.summary.bootstrap import draw_weights, fold_scans, replicate_means
 from results.summary.comparability import has_random_start, reason_of_cells, recipe_marks
 from results.summary.configuration_result import configuration_results
 from results.summary.frame import Means, spread_of_folds
 from results.summary.seed_average import SeedAverage, average_seeds, labels, values_of
 from results.summary.select_records import question_text, select_question
-from results.summary.statistics import REPLICATES, Floats, interval, rank_intervals
 from results.tables.published import PublishedRow
+
+if TYPE_CHECKING:
+    from results.leaderboard.board_distances import BoardDistances
 
 INCOMPLETE, UNDEFINED = "incomplete", "undefined"
 MARKS = {
@@ -36,20 +39,27 @@ MARKS = {
     "W": "initial weights not known",
     "N": "not the published recipe, see the notes: not comparable with published numbers",
     "Y": "yardstick: no learner",
+    "1": "1 seed: the interval covers folds alone, not the choice of a seed; no significance is claimed",
     "!": "marked by its audit, see the notes",
 }
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a row: mean over folds, deviation over folds (n-1), 95 % interval.
+    """One number of a row.
 
-    Without a mean, `state` says why: `INCOMPLETE` or `UNDEFINED`.
+    Attributes:
+        mean: mean over folds, seeds averaged first.
+        std: deviation over folds (n-1).
+        interval: t interval over folds and seeds.
+        scan_std: deviation (n-1) over query scans; a scan that several folds query counts once.
+        state: reason of a missing mean: `INCOMPLETE` or `UNDEFINED`.
     """
 
     mean: float | None
     std: float | None = None
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
+    scan_std: float | None = None
     state: str = ""
 
 
@@ -60,7 +70,7 @@ class LeaderboardRow:
     Attributes:
         numbers: one per column of the board, in order.
         rank: 1 is the best; None without a mean.
-        ranks: 95 % interval of the rank.
+        ranks: 95 % interval of the rank; None for a row with one seed.
         undefined: number of undefined scores.
         scores: number of all scores.
     """
@@ -108,6 +118,7 @@ class Board:
     published: tuple[PublishedComparison, ...]
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
+    distances: BoardDistances | None = None  # where predictions are saved
 
     @property
     def title(self) -> str:
@@ -123,7 +134,6 @@ def leaderboard(
     *,
     measure: str = "dice",
     published: Sequence[PublishedRow] = (),
-    replicates: int = REPLICATES,
 ) -> Board:
     """Return the board of a dataset and setting.
 
@@ -135,7 +145,6 @@ def leaderboard(
         protocol: a protocol's name; None chooses one.
         measure: a key of `MEASURES`.
         published: published rows; only those of this dataset and setting appear, and only for Dice.
-        replicates: number of bootstrap replicates.
 
     Raises:
         UserError: no record fits, two records of one cell differ, or the measure is unknown.
@@ -153,7 +162,7 @@ def leaderboard(
         *(("group", group) for group in (first.groups if several else ())),
         ("all", "mean"),
     )
-    lines = _lines(averages, measure, columns, replicates)
+    lines = _lines(averages, measure, columns)
     comparisons = [
         _compare_published(row, lines, first.record)
         for row in published
@@ -166,64 +175,59 @@ def leaderboard(
 
 
 def _lines(
-    averages: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]], replicates: int
+    averages: Sequence[SeedAverage], measure: str, columns: Sequence[tuple[str, str]]
 ) -> list[LeaderboardRow]:
-    weights: dict[tuple[tuple[str, ...], ...], list[Floats]] = {}
     lines, samples = [], []
     for row, label in zip(averages, labels(averages), strict=True):
         values = values_of(row, measure)
-        folds = fold_scans(values.means.scans, row.first.folds, row.first.columns)
-        scans = tuple(fold.scans for fold in folds)
-        drawn = None
-        if all(scans):
-            dataset = row.first.record.dataset.hash
-            if scans not in weights:
-                weights[scans] = draw_weights(folds, dataset, replicates=replicates)
-            drawn = _shown(replicate_means(folds, weights[scans], row.first.columns), len(columns))
-        numbers = _numbers(row, values.means, drawn, columns)
-        samples.append(drawn[:, -1] if drawn is not None and numbers[-1].interval is not None else None)
+        arrays = frame_values(
+            values.frame, row.first.folds, row.first.columns,
+            depends_on_seed=depends_on_seed(row.first.record),
+        )  # fmt: skip
+        numbers = _numbers(row, values.means, arrays, columns)
+        samples.append(sample_of(arrays) if numbers[-1].interval is not None else None)
         lines.append(
             LeaderboardRow(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores)
         )
     return _ranked(lines, samples)
 
 
-def _shown(values: Floats, columns: int) -> Floats:
-    """Drop the group column of a dataset with one group, since it equals the mean."""
-    return values if values.shape[1] == columns else np.delete(values, -2, axis=1)
-
-
 def _numbers(
-    row: SeedAverage, means: Means, drawn: Floats | None, columns: Sequence[tuple[str, str]]
+    row: SeedAverage, means: Means, arrays: RowValues, columns: Sequence[tuple[str, str]]
 ) -> tuple[Number, ...]:
     gone = {group for _fold, group in row.missing}
+    folds = row.first.folds
     numbers = []
     for place, (kind, name) in enumerate(columns):
         group = row.first.columns[place][0] if kind == "class" else name
         if (gone and kind == "all") or group in gone:
             numbers.append(Number(None, state=INCOMPLETE))
             continue
-        folds = row.first.folds
-        spread = spread_of_folds(
-            means.of_all(folds) if kind == "all"
-            else means.of_group(folds, group) if kind == "group"
-            else means.of_class(folds, group, name)
-        )  # fmt: skip
+        if kind == "all":
+            spread, sample = spread_of_folds(means.of_all(folds)), sample_of(arrays)
+        elif kind == "group":
+            spread, sample = spread_of_folds(means.of_group(folds, group)), sample_of(arrays, group=group)
+        else:
+            spread = spread_of_folds(means.of_class(folds, group, name))
+            sample = sample_of(arrays, place)
         if spread is None:
             numbers.append(Number(None, state=UNDEFINED))
-            continue
-        ends = interval(drawn[:, place]) if drawn is not None else None
-        numbers.append(Number(spread.mean, spread.std, ends))
+        else:
+            numbers.append(Number(spread.mean, spread.std, t_interval(sample), sample.scan_deviation))
     return tuple(numbers)
 
 
-def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Floats | None]) -> list[LeaderboardRow]:
-    """Return the lines with ranks, best first; lines without a mean follow, sorted by label."""
+def _ranked(lines: Sequence[LeaderboardRow], samples: Sequence[Sample | None]) -> list[LeaderboardRow]:
+    """Return the lines with ranks, best first; lines without a mean follow, sorted by label.
+
+    A rank has an interval only if all rows with a mean have values in every fold.
+    """
     means = [line.mean.mean for line in lines]
-    with_samples = [number for number, drawn in enumerate(samples) if drawn is not None]
-    drawn = [samples[number] for number in with_samples]
-    spans = rank_intervals(np.array(drawn)) if drawn else []
-    ranks = dict(zip(with_samples, spans, strict=True))
+    with_mean = [number for number, mean in enumerate(means) if mean is not None]
+    known = [sample for number in with_mean if (sample := samples[number]) is not None]
+    ranks: dict[int, tuple[int, int] | None] = {}
+    if known and len(known) == len(with_mean) and all(sample.is_complete for sample in known):
+        ranks = dict(zip(with_mean, rank_intervals(known), strict=True))
     made = []
     for number, line in enumerate(lines):
         mine = means[number]
@@ -246,6 +250,7 @@ def _marks(row: SeedAverage) -> str:
         ("W", model.checkpoint == "external" and weights is None),
         ("N", recipe_marks(record)),
         ("Y", record.method.regime == "yardstick"),
+        ("1", depends_on_seed(record) and len(row.seeds) == 1),
         ("!", len(record.audits) > len(recipe_marks(record))),
     ]
     return "".join(mark for mark, holds in conditions if holds)

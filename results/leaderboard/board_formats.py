@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from fewshot.base.errors import unknown_name
+from results.inference.interval import Interval
 from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board_distances import distances_json
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
 from results.records.configuration import question
 from results.summary.comparability import prepared_by
+from results.tables.spreadsheet import SheetWriter
 from results.tables.text_table import FORMATS as LAYOUTS
 
 CSV_KEYS = (
     "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
-    "percent", "std_folds", "low", "high", "state", "source", "note",
+    "percent", "std_folds", "low", "high", "interval_over", "std_scans", "state", "source", "note",
+    "mm", "cells", "undefined",
 )  # fmt: skip
 TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -75,23 +78,48 @@ def _tex_row(texts: Sequence[str]) -> str:
 def _csv(board: Board) -> str:
     """Return one line per number, measured rows first; in percent."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = SheetWriter(stream)
     writer.writerow(CSV_KEYS)
     for line in board.lines:
         head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
         head += [_text(line.rank), *(map(_text, line.ranks or (None, None)))]
         for (kind, name), number in zip(board.columns, line.numbers, strict=True):
-            ends = number.interval or (None, None)
+            ends: tuple[float | None, float | None] = (None, None)
+            over = ""
+            if number.interval is not None:
+                ends = (number.interval.low, number.interval.high)
+                over = _covered(number.interval)
             values = [_percent(value) for value in (number.mean, number.std, *ends)]
-            writer.writerow([*head, kind, name, *values, number.state, "", ""])
+            scans = _percent(number.scan_std)
+            writer.writerow([*head, kind, name, *values, over, scans, number.state, "", "", "", "", ""])
+        for cells in _distance_cells(board, line):
+            writer.writerow([*head, *cells])
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
         for name, dice in {**row.dice, "mean": row.mean}.items():
             kind = "all" if name == "mean" else "class"
-            head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", "", "", "", row.kind]
-            writer.writerow([*head, row.source_url, note])
+            head = ["published", row.method, *[""] * 6, kind, name, f"{dice:.2f}", *[""] * 5, row.kind]
+            writer.writerow([*head, row.source_url, note, "", "", ""])
     return stream.getvalue().rstrip("\n")
+
+
+def _distance_cells(board: Board, line: LeaderboardRow) -> list[list[str]]:
+    """Return the cells of a row's two distances after its first ones; [] for a board without distances."""
+    distances = distances_json(board, line)
+    if distances is None:
+        return []
+    hd95 = distances["hd95_mm"]
+    mm = "" if hd95 is None else f"{hd95:.4f}"
+    cells = f"{distances['cells']}/{distances['cells_of_row']}"
+    undefined = f"{distances['undefined']}/{distances['scores']}"
+    return [
+        ["distance", name, percent, *[""] * 5, distances["state"], "", "", value, cells, undefined]
+        for name, percent, value in (
+            ("hd95_mm", "", mm),
+            ("surface_dice", _percent(distances["surface_dice"]), ""),
+        )
+    ]
 
 
 def _json(board: Board) -> str:
@@ -122,7 +150,8 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
     numbers = [
         {
             "kind": kind, "column": name, "mean": number.mean, "std_folds": number.std,
-            "interval": list(number.interval) if number.interval else None, "state": number.state,
+            "interval": _json_interval(number.interval), "std_scans": number.scan_std,
+            "state": number.state,
         }
         for (kind, name), number in zip(board.columns, line.numbers, strict=True)
     ]  # fmt: skip
@@ -130,8 +159,24 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
         "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
-        "undefined": line.undefined, "scores": line.scores,
+        "undefined": line.undefined, "scores": line.scores, "distances": distances_json(board, line),
         "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
+    }  # fmt: skip
+
+
+def _covered(interval: Interval) -> str:
+    """Return what an interval covers: folds alone for a row with one seed."""
+    return "folds and seeds" if interval.covers_seeds else "folds"
+
+
+def _json_interval(interval: Interval | None) -> dict[str, Any] | None:
+    """Return an interval as JSON; its level is null for a row with one seed."""
+    if interval is None:
+        return None
+    level = interval.level if interval.covers_seeds else None
+    return {
+        "low": interval.low, "high": interval.high, "level": level,
+        "degrees_of_freedom": interval.degrees, "over": _covered(interval),
     }  # fmt: skip
 
 

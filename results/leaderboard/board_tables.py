@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number, PublishedComparison
+from results.leaderboard.board_distances import distance_header, distance_notes, distance_texts
 from results.metrics.measures import MEASURES
 from results.summary.comparability import prepared_by_text
 from results.summary.machines import machine_notes
@@ -12,10 +13,10 @@ from results.tables.text_table import Grid
 
 
 def board_grid(board: Board) -> Grid:
-    """Return one row per configuration: rank, label, marks, means, deviation, interval, configuration id."""
+    """Return one row per configuration: rank, label, marks, means, deviations, interval, configuration id."""
     header = ("rank", "method", "marks", *(name for _kind, name in board.columns))
-    header += ("± folds", "95 % interval", "undefined", "configuration")
-    return Grid(header, tuple(_line(line) for line in board.lines), None)
+    header += ("± folds", "interval", "± scans", "undefined", *distance_header(board), "configuration")
+    return Grid(header, tuple(_line(board, line) for line in board.lines), None)
 
 
 def published_grid(board: Board) -> Grid:
@@ -38,14 +39,14 @@ def board_notes(board: Board) -> list[str]:
     lines = [
         f"{unit} in percent: mean over folds of the mean over classes of the mean over scans; seeds are "
         "averaged per scan first; ± is the standard deviation over folds (n-1)",
-        "95 % interval: bootstrap, scans resampled within folds, all classes together, the same draws for "
-        "every row; in brackets the 95 % interval of the rank over the same draws",
+        *interval_notes(board),
     ]
     used = "".join(line.marks for line in board.lines)
     lines += [f"{mark}: {text}" for mark, text in MARKS.items() if mark in used]
     lines.append(prepared_by_text(record for line in board.lines for record in line.row.cells))
     if any(line.undefined for line in board.lines):
         lines.append("undefined: scores without a value, left out of their means and counted, of all scores")
+    lines += distance_notes(board)
     for line in board.lines:
         if line.row.missing:
             cells = len(line.row.first.folds) * len(line.row.first.groups)
@@ -55,6 +56,28 @@ def board_notes(board: Board) -> list[str]:
         lines += [f"{line.label}: {note}" for note in machine_notes(line.row.cells)]
     lines += [f"MARKED: {audit}" for audit in board.audits]
     lines += [f"left out: {reason}" for reason in board.left_out]
+    return lines
+
+
+def interval_notes(board: Board) -> list[str]:
+    """Return the notes on intervals, ranks and the spread over scans."""
+    lines = [
+        "interval: 95 %, t over the means of folds, seeds averaged in each fold first; a variance that seeds "
+        "show in all folds alike is added (docs/statistics.md)",
+        "± scans: standard deviation (n-1) over query scans: how scans differ, not how sure the mean is",
+    ]
+    if any(len(line.row.seeds) > 1 for line in board.lines):
+        seeds = ", ".join(map(str, sorted({seed for line in board.lines for seed in line.row.seeds})))
+        lines.append(f"seeds: {seeds}")
+    if any(line.ranks is not None for line in board.lines):
+        lines.append(
+            "in brackets the 95 % interval of the rank, from draws of the same fold means for every row"
+        )
+    if any("1" in line.marks for line in board.lines):
+        lines.append(
+            '"1 seed" behind an interval: over folds alone; no level is claimed. The rank of such a row has '
+            "no interval, and the row may stand on either side of the others"
+        )
     return lines
 
 
@@ -105,11 +128,16 @@ def deviation(number: Number) -> str:
 
 
 def span(number: Number) -> str:
-    """Return the interval in percent; "-" without one."""
+    """Return the interval in percent, with a mark of one seed; "-" without one."""
     if number.interval is None:
         return "-"
-    low, high = number.interval
-    return f"{100 * low:.2f} to {100 * high:.2f}"
+    ends = f"{100 * number.interval.low:.2f} to {100 * number.interval.high:.2f}"
+    return ends if number.interval.covers_seeds else f"{ends}, 1 seed"
+
+
+def scan_deviation(number: Number) -> str:
+    """Return the deviation over query scans in percent; "-" without one."""
+    return "-" if number.scan_std is None else f"{100 * number.scan_std:.2f}"
 
 
 def ranked(line: LeaderboardRow) -> str:
@@ -119,11 +147,14 @@ def ranked(line: LeaderboardRow) -> str:
     return str(line.rank) if line.ranks is None else f"{line.rank} ({line.ranks[0]}-{line.ranks[1]})"
 
 
-def _line(line: LeaderboardRow) -> tuple[str, ...]:
+def _line(board: Board, line: LeaderboardRow) -> tuple[str, ...]:
     numbers = (percent(number) for number in line.numbers)
-    last = (f"{line.undefined}/{line.scores}", f"#{line.row.configuration_id}")
+    last = (
+        f"{line.undefined}/{line.scores}", *distance_texts(board, line), f"#{line.row.configuration_id}",
+    )  # fmt: skip
     return (
-        ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean), *last
+        ranked(line), line.label, line.marks, *numbers, deviation(line.mean), span(line.mean),
+        scan_deviation(line.mean), *last,
     )  # fmt: skip
 
 

@@ -50,8 +50,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     rows.sort((one, other) => compare(text(one), text(other), down ? -1 : 1));
     body.append(...rows); }));
   const input = document.getElementById(table.dataset.filter);
-  input.addEventListener("input", () => { const wanted = input.value.toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted); });
+  input.addEventListener("input", () => { const expected = input.value.toLowerCase();
+    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(expected); });
 }
 """
 NUMBER = re.compile(r"[+-]?\d[\d.,/]*( (\(|to|±).*)?|-|incomplete|undefined|missing")

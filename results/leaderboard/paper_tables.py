@@ -48,7 +48,7 @@ def measured_cells(
     for dataset, setting in boards:
         if (dataset, setting) not in available:
             continue
-        board = leaderboard(records, dataset, setting, protocol, replicates=2)
+        board = leaderboard(records, dataset, setting, protocol)
         notes += [f"left out: {reason}" for reason in board.left_out]
         for printed, name in layout.methods.items():
             line = _line(board, name)

@@ -12,6 +12,7 @@ from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
 from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_formats import board_sheets
+from results.leaderboard.fold_sheet import fold_sheet
 from results.leaderboard.html import Part, Picture, Prose, Sheet
 from results.records.record import Record
 from results.records.record_json import part_json
@@ -31,7 +32,7 @@ def report_parts(
         protocol: description of the protocol.
     """
     measured, *published = board_sheets(board)
-    parts: list[Part] = [measured, *pictures]
+    parts: list[Part] = [measured, fold_sheet(board), *pictures]
     if not_drawn:
         parts.append(Prose("Not drawn", tuple(not_drawn)))
     parts += [*published, protocol, _audits(board), _environment(board), commands(board)]

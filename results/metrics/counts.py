@@ -18,10 +18,10 @@ def count(pred: Any, truth: Any) -> tuple[Any, Any, Any]:
         ValueError: the shapes differ or a dtype is not bool.
     """
     if tuple(pred.shape) != tuple(truth.shape):
-        raise ValueError(f"prediction is {tuple(pred.shape)}, truth {tuple(truth.shape)}; wanted one shape")
+        raise ValueError(f"prediction is {tuple(pred.shape)}, truth {tuple(truth.shape)}; expected one shape")
     for name, mask in (("prediction", pred), ("truth", truth)):
         if not str(mask.dtype).endswith("bool"):
-            raise ValueError(f"{name} is {mask.dtype}, wanted bool")
+            raise ValueError(f"{name} is {mask.dtype}, expected bool")
     return (pred & truth).sum(), (pred & ~truth).sum(), (~pred & truth).sum()
 
 

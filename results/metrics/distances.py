@@ -8,6 +8,7 @@ undefined with a reason, never 0 or infinite.
 from __future__ import annotations
 
 import warnings
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,26 @@ DISTANCES = {
     "asd_mm": "average symmetric surface distance in mm",
     "nsd": "normalised surface Dice",
 }
+# how each score is defined where libraries differ; every table of distances prints it (docs/distances.md)
+CONVENTIONS = {
+    "hd95_mm": "MONAI's convention: larger of the two directed 95 % quantiles, each interpolated over the "
+    "surface voxels of one mask; medpy takes one quantile of both directions together, DeepMind's "
+    "surface-distance weighs by surface area",
+    "asd_mm": "mean over the surface voxels of both masks together, as MONAI and medpy 0.5; medpy up to 0.4 "
+    "takes the mean of the two directed means, DeepMind's surface-distance weighs by surface area",
+    "nsd": "DeepMind's convention: share of the surface area of both masks, with subvoxel areas, within the "
+    "tolerance",
+}
+EMPTY = "an empty mask makes a distance undefined, never 0 or infinite; undefined ones leave their means"
 TOLERANCE_MM = 2.0
-SCHEMA = 1
+SCHEMA = 2
 
 Bools = NDArray[np.bool_]
+
+
+def library_version() -> str:
+    """Return the version of MONAI, which decides the scores."""
+    return version("monai")
 
 
 def surface_scores(
@@ -44,11 +61,11 @@ def surface_scores(
         ValueError: the shapes differ, a mask is empty, or spacing or tolerance is not valid.
     """
     if prediction.shape != truth.shape or prediction.ndim != 3:
-        raise ValueError(f"prediction is {prediction.shape}, truth {truth.shape}; wanted one shape (Z,H,W)")
+        raise ValueError(f"prediction is {prediction.shape}, truth {truth.shape}; expected one shape (Z,H,W)")
     if not prediction.any() or not truth.any():
         raise ValueError("a mask is empty; its surface is undefined")
     if not all(spacing > 0 for spacing in spacing_mm) or not tolerance_mm >= 0:
-        raise ValueError(f"spacing {spacing_mm}, tolerance {tolerance_mm}; wanted positive millimetres")
+        raise ValueError(f"spacing {spacing_mm}, tolerance {tolerance_mm}; expected positive millimetres")
     import torch
 
     with warnings.catch_warnings():

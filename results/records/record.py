@@ -88,7 +88,7 @@ class Record:
         schema = value.get("schema") if isinstance(value, dict) else None
         if type(schema) is int and schema != SCHEMA:
             raise UserError(
-                f"{source}: schema is {schema}, wanted {SCHEMA}: another version of this program wrote it; "
+                f"{source}: schema is {schema}, expected {SCHEMA}: another version of this program wrote it; "
                 "run the cell again"
             )
         try:
@@ -124,39 +124,54 @@ def _contradiction(record: Record) -> str | None:
     grid, group = record.grid, record.group
     if (record.method.version is None) == (record.method.source is None):
         given = f"{record.method.version} and {record.method.source}"
-        return f"method.version and method.source are {given}, wanted exactly one of them"
+        return f"method.version and method.source are {given}, expected exactly one of them"
     if record.fold >= grid.folds:
-        return f"fold is {record.fold}, wanted less than grid.folds {grid.folds}"
+        return f"fold is {record.fold}, expected less than grid.folds {grid.folds}"
     if group not in grid.groups:
-        return f"group is {group!r}, wanted one of grid.groups: {', '.join(sorted(grid.groups))}"
+        return f"group is {group!r}, expected one of grid.groups: {', '.join(sorted(grid.groups))}"
     hybrid = any(mark.startswith(HYBRID) for mark in record.audits)
     if record.setting == 1 and record.training.slices_excluded and not hybrid:
-        return f"training.slices_excluded is {record.training.slices_excluded}, wanted 0 in setting 1"
+        return f"training.slices_excluded is {record.training.slices_excluded}, expected 0 in setting 1"
     seen = set()
     for number, score in enumerate(record.scores):
         where = f"scores[{number}]"
         if score.class_name not in grid.groups[group]:
-            return f"{where}.class is {score.class_name!r}, wanted a class of group {group!r}"
+            return f"{where}.class is {score.class_name!r}, expected a class of group {group!r}"
         key = (score.class_name, score.scan, score.supports)
         if key in seen:
-            return f"{where} repeats class {key[0]!r} of scan {key[1]!r}, wanted one score each"
+            return f"{where} repeats class {key[0]!r} of scan {key[1]!r}, expected one score each"
         seen.add(key)
-        fault = _score_fault(score)
+        fault = _score_fault(score) or _seen_fault(score, record)
         if fault is not None:
             return f"{where}{fault}"
     unscored = sorted(set(grid.groups[group]) - {score.class_name for score in record.scores})
     return f"scores hold none of class {unscored[0]!r} of group {group!r}" if unscored else None
 
 
+def _seen_fault(score: Score, record: Record) -> str | None:
+    """Return why a query scan must not be what supports it or trained the model, or None."""
+    if score.scan in score.supports:
+        return f".supports hold the query scan {score.scan!r}, expected other scans"
+    if record.train_dataset is not None:  # the training scans are of another dataset
+        return None
+    if score.scan in record.training.scans:
+        return (
+            f".scan is {score.scan!r}, which training.scans hold, expected a scan that training did not see"
+        )
+    if record.model.labels is not None and score.scan in record.model.labels.support_scans:
+        return f".scan is {score.scan!r}, which model.labels.support_scans hold, expected another scan"
+    return None
+
+
 def _score_fault(score: Score) -> str | None:
     counts = score.tp, score.fp, score.fn
     if score.undefined is not None:
         if score.dice is not None or any(counts):
-            return f".dice is {score.dice} of counts {counts}, wanted null and zeros where undefined"
+            return f".dice is {score.dice} of counts {counts}, expected null and zeros where undefined"
         return None
     expected = dice(*counts)
     if expected is None:
-        return ".undefined is null, wanted a reason where no pixel was counted"
+        return ".undefined is null, expected a reason where no pixel was counted"
     if score.dice != expected:
-        return f".dice is {score.dice}, wanted {expected} = 2 tp / (2 tp + fp + fn) of its counts"
+        return f".dice is {score.dice}, expected {expected} = 2 tp / (2 tp + fp + fn) of its counts"
     return None

@@ -2,8 +2,8 @@
 
 The JSON object of a part has exactly the fields of its class as keys. A field that equals its default is left
 out. `Annotated[type, Rule(...)]` adds a condition; `metadata={"key": ...}` gives a field another key in JSON.
-Supported types: parts, `tuple[X, ...]` (a list), `Mapping[str, X]` (an object), `X | None`, `Literal`,
-`bool`, `int`, `str`.
+Supported types: parts, `tuple[X, ...]` (a list), `Mapping[K, X]` (an object; K: a text), `X | None`,
+`Literal`, `bool`, `int`, `str`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Rule:
 
 
 class FormError(ValueError):
-    """A JSON value breaks the schema; the text is "KEY is X, wanted Y" or names a missing or unknown key."""
+    """A JSON value breaks the schema; the text is "KEY is X, expected Y" or names a missing or unknown "
+    "key."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def read_part(part: type[Part], value: Any, where: str = "") -> Part:
         FormError: a key is missing, unknown or wrong; the message names the first one by alphabet.
     """
     if not isinstance(value, dict):
-        raise FormError(f"{where or 'the record'} is {value!r}, wanted an object")
+        raise FormError(f"{where or 'the record'} is {value!r}, expected an object")
     prefix = f"{where}." if where else ""
     fields = {field.key: field for field in _fields(cast(Any, part))}
     required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
     for key in sorted(required - value.keys()):
         raise FormError(f"key {prefix}{key} is missing")
     for key in sorted(value.keys() - fields.keys()):
-        raise FormError(f"key {prefix}{key} is unknown, wanted {', '.join(sorted(fields))}")
+        raise FormError(f"key {prefix}{key} is unknown, expected {', '.join(sorted(fields))}")
     arguments = {
         fields[key].name: _read(fields[key].kind, item, f"{prefix}{key}")
         for key, item in sorted(value.items())
@@ -94,27 +95,30 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if origin is Annotated:
         rule = arguments[1]
         if not rule.holds(value):
-            raise FormError(f"{where} is {value!r}, wanted {rule.expected}")
+            raise FormError(f"{where} is {value!r}, expected {rule.expected}")
         return value
     if origin in (Union, types.UnionType):
         (inner,) = (one for one in arguments if one is not types.NoneType)
         return None if value is None else _read(inner, value, where)
     if origin is Literal:
         if not any(type(value) is type(one) and value == one for one in arguments):
-            raise FormError(f"{where} is {value!r}, wanted {_choices(arguments)}")
+            raise FormError(f"{where} is {value!r}, expected {_choices(arguments)}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise FormError(f"{where} is {value!r}, wanted a list")
+            raise FormError(f"{where} is {value!r}, expected a list")
         return tuple(_read(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(value))
     if origin is collections.abc.Mapping:
         if not isinstance(value, dict):
-            raise FormError(f"{where} is {value!r}, wanted an object")
-        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+            raise FormError(f"{where} is {value!r}, expected an object")
+        return {
+            _read(arguments[0], key, f"a key of {where}"): _read(arguments[1], item, f"{where}.{key}")
+            for key, item in value.items()
+        }
     if dataclasses.is_dataclass(kind):
         return read_part(cast("type[Any]", kind), value, where)
     if type(value) is not kind:
-        raise FormError(f"{where} is {value!r}, wanted {_WORDS[kind]}")
+        raise FormError(f"{where} is {value!r}, expected {_WORDS[kind]}")
     return value
 
 

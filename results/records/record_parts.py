@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from fewshot.base.errors import HIDDEN
+from fewshot.base.names import is_name
 from results.records.record_json import Rule
 
 
@@ -37,11 +39,23 @@ def _matches(pattern: str) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
-Text = Annotated[str, Rule("a text", lambda value: isinstance(value, str) and value != "")]
-Name = Annotated[str, Rule("a name", _matches(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"))]
+def _is_text(value: Any) -> bool:
+    """Say whether a value is one line of text without hidden characters, which would reach a terminal."""
+    return isinstance(value, str) and value != "" and not HIDDEN.search(value) and "\n" not in value
+
+
+def _is_method_name(value: Any) -> bool:
+    return _is_text(value) and re.fullmatch(r"[^\W_][^/\\\t]{0,199}", value) is not None
+
+
+Text = Annotated[str, Rule("one line of text without control characters", _is_text)]
+Name = Annotated[str, Rule("a name", is_name)]
+MethodName = Annotated[str, Rule("a method's name without /, \\ and control characters", _is_method_name)]
+ModelKey = Annotated[str, Rule("a model's key", _matches(r"(external-)?[0-9a-f]{16}"))]
 Hex = Annotated[str, Rule("16 to 64 hex digits", _matches(r"[0-9a-f]{16,64}"))]
 Count = Annotated[int, Rule("an integer of at least 0", lambda value: _is_integer(value, 0))]
 Positive = Annotated[int, Rule("an integer of at least 1", lambda value: _is_integer(value, 1))]
+Folds = Annotated[int, Rule("1 to 1000 folds", lambda value: _is_integer(value, 1) and value <= 1000)]
 Ratio = Annotated[float, Rule("a number in 0..1", lambda value: _is_finite(value) and 0 <= value <= 1)]
 Plain = Annotated[
     Mapping[str, Any],
@@ -71,8 +85,8 @@ class DatasetPart:
 class GridPart:
     """All cells of the complete table: the number of folds, and the classes of each group."""
 
-    folds: Positive
-    groups: Mapping[str, tuple[Name, ...]]
+    folds: Folds
+    groups: Mapping[Name, tuple[Name, ...]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,7 @@ class MethodPart:
         files: option -> sha256 of the file that it names.
     """
 
-    name: Text
+    name: MethodName
     version: Positive | None
     source: Hex | None
     options: Plain
@@ -163,7 +177,7 @@ class ModelPart:
         answer_precision: encoder precision during evaluation, unless it is float32.
     """
 
-    key: Text | None
+    key: ModelKey | None
     encoder: Text | None
     initial_weights: WeightsPart | None
     steps: Count | None
@@ -172,7 +186,7 @@ class ModelPart:
     skipped_episodes: Count | None
     finite: bool | None
     trained_on: tuple[MachinePart, ...]
-    name: Text | None
+    name: Name | None
     recipe: Plain | None = None
     precision: Text | None = None
     answer_precision: Text | None = None

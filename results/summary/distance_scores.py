@@ -21,7 +21,7 @@ def distance_score(
     spacing_mm: tuple[float, float, float] | None,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> dict[str, Any]:
-    """Return class, scan, the three distance scores and `undefined` of one recorded score.
+    """Return class, scan, supports, the three distance scores and `undefined` of one recorded score.
 
     Args:
         score: the recorded score.
@@ -35,7 +35,7 @@ def distance_score(
     Raises:
         UserError: the counts of the masks differ from the record, so these are not its predictions.
     """
-    where = {"class": score.class_name, "scan": score.scan}
+    where = {"class": score.class_name, "scan": score.scan, "supports": list(score.supports)}
     if score.undefined is not None:
         return _undefined(where, score.undefined)
     counts = tuple(int(number) for number in count(prediction, truth))
@@ -54,5 +54,5 @@ def distance_score(
     return where | surface_scores(prediction, truth, spacing_mm, tolerance_mm) | {"undefined": None}
 
 
-def _undefined(where: Mapping[str, str], reason: str) -> dict[str, Any]:
+def _undefined(where: Mapping[str, Any], reason: str) -> dict[str, Any]:
     return {**where, **dict.fromkeys(DISTANCES), "undefined": reason}

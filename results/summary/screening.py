@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.atomic_io import canonical_json
-from fewshot.base.errors import UserError
+from fewshot.base.errors import HIDDEN, UserError
 from results.records.configuration import configuration, has_same_result
 from results.records.files import parse_record, record_files, record_texts
 from results.records.record import Record
 from results.summary.configuration_result import contradiction_remedy
 
-MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
+MARKUP = re.compile(f"[<>\\t\\n]|{HIDDEN.pattern}")
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,16 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
         except UserError as error:
             faults.append(str(error))
             continue
-        for source, text in texts:
+        for text in texts:
+            source = text.source
             try:
-                record = parse_record(text, source)
+                record = parse_record(text)
             except UserError as error:
                 faults.append(str(error))
                 continue
             where = next(_marked_up(record.to_json()), None)
             if where is not None:
-                faults.append(f"{source}: {where} holds markup or control characters, wanted plain text")
+                faults.append(f"{source}: {where} holds markup or control characters, expected plain text")
                 continue
             found.append((source, record))
             if path.suffix == ".json":

@@ -60,11 +60,25 @@ class SeedAverage:
 
 @dataclass(frozen=True)
 class Values:
-    """A row under one measure: its means, its undefined scores (of every seed), and the number of scores."""
+    """A row under one measure.
+
+    Attributes:
+        means: its means, seeds averaged per scan.
+        frame: a row per score of every seed: `record_frame` with the measure in `value`.
+    """
 
     means: Means
-    undefined: tuple[tuple[int, str, str, str], ...]  # fold, class, scan, reason
-    scores: int
+    frame: pd.DataFrame
+
+    @property
+    def undefined(self) -> tuple[tuple[int, str, str, str], ...]:
+        """Return (fold, class, scan, reason) of every undefined score, of every seed."""
+        return undefined_scores(self.frame)
+
+    @property
+    def scores(self) -> int:
+        """Return the number of scores, undefined ones included."""
+        return len(self.frame)
 
 
 def average_seeds(results: Iterable[ConfigurationResult]) -> tuple[list[SeedAverage], list[str]]:
@@ -120,7 +134,7 @@ def values_read(row: SeedAverage, read: Reading) -> Values:
         value=[math.nan if value is None else value for value, _reason in pairs],
         undefined=pd.Series([reason for _value, reason in pairs], dtype=object),
     )
-    return Values(Means(scan_means(frame, "value")), undefined_scores(frame), len(frame))
+    return Values(Means(scan_means(frame, "value")), frame)
 
 
 def labels(rows: Sequence[SeedAverage]) -> list[str]:

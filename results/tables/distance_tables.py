@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.metrics.distances import DISTANCES
+from results.metrics.distances import CONVENTIONS, DISTANCES, EMPTY
 from results.records.record import Record
 from results.records.record_parts import Score
 from results.summary.frame import spread_of_folds
@@ -14,12 +14,13 @@ from results.summary.seed_average import SeedAverage, Values, values_read
 from results.summary.select_records import question_text
 from results.tables.text_table import FORMATS, Grid
 
-Found = Mapping[tuple[int, str, str, int], Mapping[str, Any]]  # fold, class, scan, seed -> distance score
+# (fold, class, scan, supports, seed) -> distance score
+DistanceScores = Mapping[tuple[int, str, str, tuple[str, ...], int], Mapping[str, Any]]
 
 
 def render_distances(
     record: Record,
-    rows: Sequence[tuple[str, SeedAverage, Found]],
+    rows: Sequence[tuple[str, SeedAverage, DistanceScores]],
     tolerance_mm: float,
     notes: Sequence[str],
     format: str,
@@ -28,7 +29,7 @@ def render_distances(
 
     Args:
         record: any record of the rows, for the title.
-        rows: (label, row, distance score by fold, class, scan and seed).
+        rows: (label, row, distance score by fold, class, scan, supports and seed).
         tolerance_mm: tolerance of the normalised surface Dice.
         notes: further lines under each table.
         format: "text" or "md".
@@ -36,10 +37,12 @@ def render_distances(
     layout = FORMATS[format]
     parts = []
     for name, title in DISTANCES.items():
-        of_rows = [(label, row, _values(row, found, name)) for label, row, found in rows]
+        of_rows = [(label, row, distance_values(row, scores, name)) for label, row, scores in rows]
         lines = [
             "mean over folds of the mean over classes of the mean over scans, in the scored slices; seeds "
             "are averaged per scan first; ± is the standard deviation over folds (n-1)",
+            f"{CONVENTIONS[name]} (docs/distances.md)",
+            EMPTY,
             *_undefined(of_rows),
             *notes,
         ]
@@ -49,10 +52,17 @@ def render_distances(
     return "\n\n".join(parts)
 
 
-def _values(row: SeedAverage, scores: Found, name: str) -> Values:
+def score_key(record: Record, score: Score) -> tuple[int, str, str, tuple[str, ...], int]:
+    """Return the key of a score among `DistanceScores`."""
+    return record.fold, score.class_name, score.scan, tuple(score.supports), record.model.seed
+
+
+def distance_values(row: SeedAverage, scores: DistanceScores, name: str) -> Values:
+    """Return the values of a row under a key of `DISTANCES`; every score of the row must be in `scores`."""
+
     def read(record: Record, score: Score) -> tuple[float | None, str | None]:
-        key = (record.fold, score.class_name, score.scan, record.model.seed)
-        return scores[key][name], scores[key]["undefined"]
+        distance = scores[score_key(record, score)]
+        return distance[name], distance["undefined"]
 
     return values_read(row, read)
 

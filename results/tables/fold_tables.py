@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ from results.summary.support_sensitivity import (
     worst_support,
 )
 from results.tables.cross_protocol import across_protocols, protocols_notes, protocols_table, protocols_title
+from results.tables.spreadsheet import SheetWriter
 from results.tables.text_table import FORMATS, Grid
 
 UNDEFINED = "undefined"
@@ -189,7 +189,7 @@ def _protocol(record: Record) -> str:
 def _csv(results: Sequence[ConfigurationResult]) -> str:
     """Return one line per number: configuration, fold (or mean, std), kind and name of column, percent."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = SheetWriter(stream)
     keys = [
         "protocol",
         "version",

@@ -65,7 +65,7 @@ def read_published(path: Path = PUBLISHED) -> list[PublishedRow]:
         with path.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
             if tuple(reader.fieldnames or ()) != KEYS:
-                raise UserError(f"{path}: columns are {reader.fieldnames}, wanted {', '.join(KEYS)}")
+                raise UserError(f"{path}: columns are {reader.fieldnames}, expected {', '.join(KEYS)}")
             lines = [(reader.line_num, line) for line in reader]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give the file of published Dice") from None
@@ -115,12 +115,12 @@ def _close(values: Sequence[float], others: Sequence[float]) -> bool:
 def _check(line: Mapping[str | None, str | None], where: str) -> None:
     """Raise `UserError` if a line of the file is malformed."""
     if None in line or None in line.values():
-        raise UserError(f"{where}: wanted {len(KEYS)} fields; quote a field that holds a comma")
+        raise UserError(f"{where}: expected {len(KEYS)} fields; quote a field that holds a comma")
     choices: dict[str, Sequence[str]] = {"dataset": tuple(DATASETS), "setting": ("1", "2")}
     choices |= {"organ": tuple(ORGANS), "kind": tuple(KINDS)}
     for key, values in choices.items():
         if line[key] not in values:
-            raise UserError(f"{where}: {key} is {line[key]!r}, wanted one of {', '.join(values)}")
+            raise UserError(f"{where}: {key} is {line[key]!r}, expected one of {', '.join(values)}")
     for key in ("method", "reported_by", "source_url"):
         if not line[key]:
             raise UserError(f"{where}: {key} is empty; say what the number is of and where it is printed")
@@ -129,7 +129,7 @@ def _check(line: Mapping[str | None, str | None], where: str) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise UserError(f"{where}: dice is {line['dice']!r}, wanted percent in 0..100")
+        raise UserError(f"{where}: dice is {line['dice']!r}, expected percent in 0..100")
 
 
 def _row(lines: Sequence[Mapping[str, str]], path: Path) -> PublishedRow:
@@ -144,7 +144,7 @@ def _row(lines: Sequence[Mapping[str, str]], path: Path) -> PublishedRow:
     if len(dices) != len(lines):
         raise UserError(f"{name}: an organ is there twice; keep one line of each")
     if "mean" not in dices or len(dices) == 1:
-        raise UserError(f"{name}: has {', '.join(dices)}, wanted organs and the printed mean")
+        raise UserError(f"{name}: has {', '.join(dices)}, expected organs and the printed mean")
     return PublishedRow(
         method=first["method"],
         dataset=DATASETS[first["dataset"]],

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.io.nifti import NiftiImage, check_pair, read_label, read_nifti
 from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import check_file, read_text
 
 PLACES = (".", "training", "database/training")
 PATIENT = re.compile(r"patient(\d+)")
-FRAME = re.compile(r"ED\s*:\s*(\d+)")
+FRAME = re.compile(r"ED\s*:\s*(\d{1,6})")
 TOP = 4095  # largest prepared intensity
 PERCENTILE = 99.0
 
@@ -37,7 +38,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     missing = [scan for scan in spec.scans if scan not in found]
     if missing:
         raise UserError(
-            f"{folder} holds no folder patient{int(missing[0]):03d}, wanted those of {len(spec.scans)} "
+            f"{folder} holds no folder patient{int(missing[0]):03d}, expected those of {len(spec.scans)} "
             f"patients, {len(missing)} are missing; complete the download"
         )
     return {scan: _raw_scan(scan, *_end_diastolic(found[scan]), spec) for scan in spec.scans}
@@ -45,15 +46,10 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
 def end_diastolic_frame(info: Path) -> int:
     """Return the number of the end-diastolic frame from the line `ED: number` of an Info.cfg."""
-    try:
-        text = info.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{info}: no such file, wanted one with a line `ED: number`; add it") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{info} is not text, wanted a line `ED: number`; fetch it again") from None
+    text = read_text(info, "expected a line `ED: number`: fetch it again")
     frames = [match[1] for line in text.splitlines() if (match := FRAME.fullmatch(line.strip()))]
     if len(frames) != 1:
-        raise UserError(f"{info} has {len(frames)} lines `ED: number`, wanted one; fetch it again")
+        raise UserError(f"{info} has {len(frames)} lines `ED: number`, expected one; fetch it again")
     return int(frames[0])
 
 
@@ -64,14 +60,14 @@ def rescaled(image: NiftiImage) -> NiftiImage:
     """
     low, high = float(image.array.min()), float(np.percentile(image.array, PERCENTILE))
     if not low < high:
-        raise UserError(f"{image.path}: 99 % of its voxels are {low:g}; wanted an image, fetch it again")
+        raise UserError(f"{image.path}: 99 % of its voxels are {low:g}; expected an image, fetch it again")
     share = (image.array.astype(np.float64) - low) / (high - low)
     return replace(image, array=np.rint(np.clip(share, 0, 1) * TOP).astype(np.uint16))
 
 
 def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:
     def read() -> PreparedPair:
-        image, label = read_nifti(image_file), read_nifti(label_file)
+        image, label = read_nifti(image_file), read_label(label_file)
         check_pair(scan, image, label, spec.classes)
         return square_pair(pair_of(rescaled(image), label, image), spec.image_size)
 
@@ -102,7 +98,8 @@ def _end_diastolic(patient: Path) -> tuple[Path, Path]:
 
 def _one_of(folder: Path, stem: str) -> Path:
     files = [folder / f"{stem}{ending}" for ending in (".nii.gz", ".nii")]
-    found = [path for path in files if path.is_file()]
+    found = [path for path in files if path.is_symlink() or path.exists()]
     if len(found) != 1:
-        raise UserError(f"{folder} holds {len(found)} of {files[0].name} and {files[1].name}, wanted one")
+        raise UserError(f"{folder} holds {len(found)} of {files[0].name} and {files[1].name}, expected one")
+    check_file(found[0], "complete the download")
     return found[0]

@@ -18,11 +18,12 @@ from episodes.io.dicom import read_series
 from episodes.io.nifti import NiftiImage, check_pair
 from episodes.io.simpleitk_io import read_picture
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
+from episodes.prepare.listing import scan_files
 from episodes.prepare.paired_nifti import check_ids
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
-from fewshot.base.types import checked_name
+from fewshot.base.names import checked_name
 
 PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
 SERIES = "T2SPIR"
@@ -51,8 +52,8 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     found = {}
     for scan in scans:
         images, labels = (
-            _files(folders[scan] / kind, suffix)
-            for kind, suffix in (("DICOM_anon", "dcm"), ("Ground", "png"))
+            _files(folders[scan] / kind, suffixes)
+            for kind, suffixes in (("DICOM_anon", (".dcm", ".ima")), ("Ground", (".png",)))
         )
         found[scan] = _raw_scan(scan, images, labels, spec)
     return found
@@ -66,11 +67,12 @@ def _home(folder: Path) -> Path | None:
     return None
 
 
-def _files(folder: Path, suffix: str) -> tuple[Path, ...]:
-    files = tuple(sorted(folder.glob(f"*.{suffix}"))) if folder.is_dir() else ()
+def _files(folder: Path, suffixes: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the files with one of the endings, in either case."""
+    files = scan_files(folder, lambda name: name.lower().endswith(suffixes)) if folder.is_dir() else []
     if not files:
-        raise UserError(f"{folder} holds no .{suffix} files; complete the download")
-    return files
+        raise UserError(f"{folder} holds no {' or '.join(suffixes)} files; complete the download")
+    return tuple(files)
 
 
 def _raw_scan(scan: str, images: tuple[Path, ...], labels: tuple[Path, ...], spec: DatasetSpec) -> RawScan:
@@ -101,7 +103,7 @@ def read_pair(
     masks = {_number(path): path for path in labels}
     if len(labels) != len(images):
         raise UserError(
-            f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, wanted {len(images)} as there are "
+            f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, expected {len(images)} as there are "
             "DICOM slices; complete the download"
         )
     values = {0: 0} | {png: spec.classes[name] for name, png in PNG_VALUES.items() if name in spec.classes}
@@ -121,14 +123,14 @@ def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray
     picture = read_picture(path)
     if picture.shape != shape:
         raise UserError(
-            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, wanted {shape[0]} x {shape[1]} as "
+            f"{path} has {picture.shape[0]} x {picture.shape[1]} pixels, expected {shape[0]} x {shape[1]} as "
             "its DICOM slice has; fetch both again"
         )
     mask = np.zeros(picture.shape, dtype=np.uint8)
     for value in np.unique(picture).tolist():
         if value not in values:
             raise UserError(
-                f"{path} holds the unknown value {value}; known: {', '.join(map(str, sorted(values)))}; "
+                f"{path} holds the unknown value {value:.10g}; known: {', '.join(map(str, sorted(values)))}; "
                 "fetch the mask again"
             )
         mask[picture == value] = values[value]
@@ -150,5 +152,5 @@ def _back_to_front(volume: NiftiImage) -> NiftiImage:
 def _number(path: Path) -> int:
     numbers = LAST_NUMBER.findall(path.stem)
     if not numbers:
-        raise UserError(f"{path}: the name holds no slice number; wanted e.g. IMG-0001-00012")
+        raise UserError(f"{path}: the name holds no slice number; expected e.g. IMG-0001-00012")
     return int(numbers[-1])

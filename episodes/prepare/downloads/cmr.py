@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.io.nifti import NiftiImage, check_pair, read_nifti
+from episodes.io.nifti import NiftiImage, check_pair, read_label, read_nifti
 from episodes.prepare.crop_pad import square_pair
+from episodes.prepare.listing import scan_files
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, listed
 
 FILE = re.compile(r"patient(\d+)_C0(_manual)?\.nii(\.gz)?")
 VALUES = {200: "lv-myo", 500: "lv-bp", 600: "rv"}  # values in the files
@@ -30,10 +31,9 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     Raises `UserError` if a patient lacks a file or has one twice.
     """
     found: dict[bool, dict[str, Path]] = {False: {}, True: {}}
-    for path in sorted(folder.rglob("patient*_C0*.nii*")):
+    for path in scan_files(folder, lambda name: FILE.fullmatch(Path(name).name) is not None, below=True):
         match = FILE.fullmatch(path.name)
-        if match is None:
-            continue
+        assert match is not None
         kind, patient = match[2] is not None, str(int(match[1]))
         if patient in found[kind]:
             raise UserError(f"{folder} holds {found[kind][patient]} and {path}; keep one of them")
@@ -42,7 +42,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
         missing = [scan for scan in spec.scans if scan not in found[kind]]
         if missing:
             raise UserError(
-                f"{folder} holds no patient{missing[0]}{ending}.nii.gz, wanted those of {len(spec.scans)} "
+                f"{folder} holds no patient{missing[0]}{ending}.nii.gz, expected those of {len(spec.scans)} "
                 f"patients, {len(missing)} are missing; complete the download"
             )
     return {scan: _raw_scan(scan, found[False][scan], found[True][scan], spec) for scan in spec.scans}
@@ -50,7 +50,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
 def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:
     def read() -> PreparedPair:
-        image, label = read_nifti(image_file), remapped(read_nifti(label_file), spec)
+        image, label = read_nifti(image_file), remapped(read_label(label_file), spec)
         check_pair(scan, image, label, spec.classes)
         return square_pair(pair_of(image, label, image), spec.image_size)
 
@@ -65,9 +65,10 @@ def remapped(label: NiftiImage, spec: DatasetSpec) -> NiftiImage:
     values = np.unique(label.array).tolist()
     if not set(values) <= {0, *VALUES}:
         known = ", ".join(f"{value} {name}" for value, name in VALUES.items())
+        texts = listed((f"{value:.10g}" for value in values), 10)
         raise UserError(
-            f"{label.path} holds the values {', '.join(f'{value:g}' for value in values)}, wanted only 0 and "
-            f"{known}; check that it is a manual segmentation of MS-CMRSeg"
+            f"{label.path} holds the values {texts}, expected only 0 and {known}; check that it is a manual "
+            "segmentation of MS-CMRSeg"
         )
     array = np.zeros(label.array.shape, dtype=np.uint8)
     for value, name in VALUES.items():

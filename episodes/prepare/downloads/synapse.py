@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from episodes.io.nifti import check_pair, read_nifti
+from episodes.io.nifti import check_pair, read_label, read_nifti
 from episodes.prepare.abdomen import prepare_ct, prepare_ct_label
+from episodes.prepare.listing import scan_files
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
@@ -51,7 +52,7 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
 def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:
     def read() -> PreparedPair:
-        image, label = read_nifti(image_file), read_nifti(label_file)
+        image, label = read_nifti(image_file), read_label(label_file)
         check_pair(scan, image, label, spec.classes)
         return pair_of(prepare_ct(image), prepare_ct_label(label, spec.classes.values()), image)
 
@@ -66,12 +67,16 @@ def _home(folder: Path) -> Path | None:
     return None
 
 
+def _kind(name: str) -> str | None:
+    match = FILE.fullmatch(name)
+    return None if match is None else match[1]
+
+
 def _numbered(folder: Path, kind: str) -> dict[int, Path]:
     found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in scan_files(folder, lambda name: _kind(name) == kind) if folder.is_dir() else []:
         match = FILE.fullmatch(path.name)
-        if match is None or match[1] != kind:
-            continue
+        assert match is not None
         if int(match[2]) in found:
             raise UserError(f"{folder} holds {found[int(match[2])].name} and {path.name}; keep one of them")
         found[int(match[2])] = path

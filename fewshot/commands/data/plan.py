@@ -27,14 +27,16 @@ def run(args: argparse.Namespace) -> int:
     """Print the plans and their hashes; write them to `--out`."""
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
-    from fewshot.base.atomic_io import hash_of, write_json
+    from fewshot.base.atomic_io import hash_of
+    from fewshot.base.seals import write_sealed
     from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)
-    store = shared.open_store(args.work, args.dataset)
-    groups = protocol.groups_for(store.spec)
+    spec = shared.dataset_spec(args.work, args.dataset)
+    groups = protocol.groups_for(spec)
     names = shared.choose_groups(args.groups, tuple(groups), args.dataset)
-    folds = choose_folds(args.folds, protocol.fold_borders_for(store.spec))
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
+    store = shared.open_store(args.work, args.dataset)
     plans = [
         make_plan(
             store.index, store.spec, store.hash, protocol.evaluation, args.setting, fold, name, groups[name]
@@ -43,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
         for name in names
     ]
     print(plans_text(plans, f"{protocol.name} version {protocol.version}"))
-    hashes = [plan.hash for plan in plans]
+    hashes = [plan.evaluation.hash for plan in plans]
     print(f"\nhash of all {len(plans)} plans: {hash_of(hashes)[:16]}")
     if args.out is not None:
         about = {"name": protocol.name, "version": protocol.version, "hash": protocol.hash}
-        write_json(args.out, {"protocol": about, "plans": [plan.to_json() for plan in plans]})
+        write_sealed(args.out, {"protocol": about, "plans": [plan.to_json() for plan in plans]})
         print(f"written to {args.out}")
     return 0

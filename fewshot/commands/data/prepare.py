@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
 
-NAME = "prepare"
-
 
 @dataclass(frozen=True)
 class FolderLayout:
@@ -72,33 +70,49 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
     from episodes.phantoms.generate import KINDS
+    from fewshot.base.locks import locked
 
     if args.workers < 0:
-        raise UserError(f"--workers {args.workers}: wanted 1 or more, or 0 for one per core")
+        raise UserError(f"--workers {args.workers}: expected 1 or more, or 0 for one per core")
     if args.spec is None and args.dataset in KINDS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:
         raise UserError(
             f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
         )
+    if args.folder is not None:
+        _check_apart(args.folder, args.work / "stores" / args.dataset)
     spec, scans, layout = _layout_of(args)
     destination: Path = args.work / "stores" / spec.name
-    store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
-    if store is None:
-        store, facts = _prepare(scans, spec, destination, layout, args.overwrite, args.workers)
-    else:
-        print(f"{destination} was already prepared from these files; nothing to do")
-        if store.prepared_by != layout.prepared_by:
-            print("its index does not say who prepared it; --overwrite prepares it again and writes it down")
-        facts = _facts(store)
     picture = destination / "contact.png"
-    if not picture.exists():
-        write_contact_sheet(store, picture)
+    with locked(args.work / "locks" / f"store-{spec.name}.lock"):
+        store = None if args.overwrite else _already_prepared(args.folder, scans, spec, destination)
+        if store is None:
+            store, facts = _prepare(scans, spec, destination, layout, args.overwrite, args.workers)
+        else:
+            print(f"{destination} was already prepared from these files; nothing to do")
+            if store.prepared_by != layout.prepared_by:
+                print(
+                    "its index does not say who prepared it; --overwrite prepares it again and writes it down"
+                )
+            facts = _facts(store)
+        if not picture.exists():
+            write_contact_sheet(store, picture)
     print(f"{args.folder}: {layout.name}")
     print(summary(store, facts))
     more = " and those beside it" if len(store.index.scans) > MOST else ""
     print(f"look at {picture}{more}: the organs must lie within their outlines, and alike in every scan")
     return 0
+
+
+def _check_apart(folder: Path, destination: Path) -> None:
+    """Raise `UserError` if the store would replace the folder of the volumes, or lie in its place."""
+    source, store = folder.resolve(), destination.resolve()
+    if source == store or store in source.parents:
+        raise UserError(
+            f"FOLDER {folder} lies in {destination}, which the store would replace; move the volumes to "
+            "another folder, or choose another --work folder"
+        )
 
 
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
@@ -209,7 +223,7 @@ def _facts(store: Store) -> list[ScanFacts]:
 def _already_prepared(
     folder: Path, scans: Mapping[str, RawScan], spec: DatasetSpec, destination: Path
 ) -> Store | None:
-    """Return the store at `destination`, None without one; a store of other files raises `UserError`."""
+    """Return the store at `destination`, None without one; `UserError` for one of other files or changed."""
     from episodes.prepare.build import same_sources
     from episodes.store.store import Store
 
@@ -221,6 +235,7 @@ def _already_prepared(
             f"{destination} was prepared from other files than {folder} holds, or by other facts; use "
             "--overwrite to replace it, or another --work folder"
         )
+    store.check_arrays()
     return store
 
 
@@ -234,6 +249,7 @@ def _prepare(
 ) -> tuple[Store, list[ScanFacts]]:
     from contextlib import ExitStack
 
+    from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.prepare.build import build_store
     from fewshot.base.progress import progress
 
@@ -259,5 +275,6 @@ def _prepare(
             workers=workers,
             on_scan=add_facts,
             on_progress=lambda count: bars[-1].update(count),
+            finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
         )
     return store, facts

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.names) != NAMES[args.what]:
         raise UserError(
-            f"protocols {args.what}: {len(args.names)} names given, wanted {NAMES[args.what]}; "
+            f"protocols {args.what}: {len(args.names)} names given, expected {NAMES[args.what]}; "
             "see fewshot protocols --help"
         )
     if args.what != "diff" and (args.dataset is not None or args.format == "json"):

@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     """Draw the picture; print its slices and its path."""
     from episodes.figures.scan_sheet import spread_out, write_scan_sheet
     from episodes.store.store import Store
+    from fewshot.base.names import is_name
 
     path = Path(args.store)
-    named = (args.work / "stores" / args.store).is_dir()
+    named = is_name(args.store) and (args.work / "stores" / args.store).is_dir()
     store = Store.open(path) if path.is_dir() and not named else shared.open_store(args.work, args.store)
     if args.scan not in store.index.scans:
         raise UserError(f"scan {args.scan!r} is not in {store.path}; it holds {', '.join(store.index.scans)}")
@@ -43,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     first, last = shared.parse_slices(args.slices) or (0, depth - 1)
     if not first <= last < depth:
         raise UserError(
-            f"--slices {args.slices}: wanted A no larger than B; scan {args.scan} has slices 0 to {depth - 1}"
+            f"--slices {args.slices}: expected A no larger than B; scan {args.scan} has slices 0 to "
+            f"{depth - 1}"
         )
     slices = spread_out(range(first, last + 1))
     out = args.out or args.work / "figures" / f"{store.spec.name}_{args.scan}.png"

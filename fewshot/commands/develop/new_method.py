@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write both files or neither."""
+    """Write both files; replace none, and add the one that a killed call did not reach."""
     from fewshot.base.atomic_io import atomic_write
 
     title = class_name(args.name)
@@ -77,8 +77,9 @@ def run(args: argparse.Namespace) -> int:
         args.out / f"{args.name}.py": METHOD.format(title=title),
         args.out / f"test_{args.name}.py": TEST.format(title=title, name=args.name),
     }
-    for path in files:
-        if path.exists():
+    complete = all(path.exists() for path in files)
+    for path, text in files.items():
+        if path.exists() and (complete or path.read_bytes() != text.encode()):
             raise UserError(f"{path} is there already; choose another name, another --out, or remove it")
     for path, text in files.items():
         with atomic_write(path) as stream:
@@ -97,8 +98,8 @@ def class_name(name: str) -> str:
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 40 or keyword.iskeyword(name):
         raise UserError(
-            f"{name!r} is not a usable name: wanted a Python module's, lower-case letters, digits and single "
-            "underscores, at most 40, such as my_method"
+            f"{name!r} is not a usable name: expected a Python module's, lower-case letters, digits and "
+            "single underscores, at most 40, such as my_method"
         )
     if name.startswith("test_"):
         raise UserError(f"{name!r} would be taken for a test; leave out test_")

@@ -2,7 +2,7 @@
 
 The rows are the `ablations` of the learner class. Every row is trained and evaluated like `fewshot run`, with
 records; existing models and records are reused. The table shows the mean over seeds, the spread over seeds
-and a bootstrap interval of the difference to the first row, which draws scans within their folds.
+and the interval over folds of the difference to the first row, with seeds paired.
 
 Examples:
   fewshot ablate dspnet --dataset chaost2

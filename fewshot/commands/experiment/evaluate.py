@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     if (args.model is None) == (args.checkpoint is None):
         raise UserError(
-            "wanted a model key or --checkpoint PATTERN, one of the two; see fewshot evaluate --help"
+            "expected a model key or --checkpoint PATTERN, one of the two; see fewshot evaluate --help"
         )
     paths, refused = _trained(args) if args.model is not None else (_external(args), {})
     print(render([read_record(path) for path in paths]))

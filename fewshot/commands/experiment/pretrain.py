@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.pretraining import Stage1, ensure_pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
-        remedy = "wanted {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
+        remedy = "expected {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
         raise UserError(f"--out {args.out}: {remedy}")
     base = RECIPES[args.recipe]
     recipe = options_from(type(base), shared.parse_options(args.option), base)
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
 def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, str | None]]:
     """Yield fold, images and intensity rule of each backbone; (None, images, None) for a folder."""
     from episodes.contrastive.images import JoinedPictures, open_folder, open_slices
-    from episodes.plan.plan import scan_roles, training_scans
+    from episodes.plan.roles import scan_roles
+    from episodes.plan.training_split import training_scans
     from episodes.store.slices import normalisation
     from protocols.rules.spec import choose_folds, load_protocol
 
@@ -99,13 +100,14 @@ def _sources(args: argparse.Namespace) -> Iterator[tuple[int | None, Pictures, s
         yield None, open_folder(args.images, args.work / "cache" / "pictures"), None
         return
     protocol = load_protocol(args.protocol)
+    specs = [shared.dataset_spec(args.work, name) for name in args.dataset]
+    folds = [choose_folds(args.folds, protocol.fold_borders_for(spec)) for spec in specs]
     stores = [shared.open_store(args.work, name) for name in args.dataset]
     if len({store.hash for store in stores}) < len(stores):
         raise UserError(
             f"--dataset {' '.join(args.dataset)}: a dataset is repeated, so its pictures would count "
             "twice; name each once"
         )
-    folds = [choose_folds(args.folds, protocol.fold_borders_for(store.spec)) for store in stores]
     if len(set(folds)) > 1:
         raise UserError(
             f"--dataset {' '.join(args.dataset)}: {', '.join(str(len(numbers)) for numbers in folds)} folds; "

@@ -2,7 +2,8 @@
 
 For every seed and fold, the command makes stage 1 of DenseMP from the fold's training scans, or reuses it.
 It then classifies the cells of the query scans by their nearest neighbours among labelled cells of training
-scans, with the weights before and with those after stage 1. Only the probe uses labels.
+scans, with the weights before stage 1, with random weights and calibrated BatchNorm statistics, and with the
+weights after stage 1. Only the probe uses labels.
 
 Examples:
   fewshot probe --dataset chaost2 --encoder resnet18
@@ -49,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from results.comparison.probe import probe_json, probe_table
 
     protocol = load_protocol(args.protocol)
-    store = shared.open_store(args.work, args.dataset)
+    spec = shared.dataset_spec(args.work, args.dataset)
+    folds = choose_folds(args.folds, protocol.fold_borders_for(spec))
     device = shared.choose_device(args.device)
     request = ProbeRequest(
-        store=store,
+        store=shared.open_store(args.work, args.dataset),
         protocol=protocol,
-        folds=choose_folds(args.folds, protocol.fold_borders_for(store.spec)),
+        folds=folds,
         encoder=args.encoder,
         weights=args.weights,
         seeds=shared.parse_seeds(args.seeds),

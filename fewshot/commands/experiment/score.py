@@ -2,8 +2,9 @@
 
 PREDICTIONS holds scan_ID_label_K.nii.gz for every query scan ID and tested class of the plan. K is the
 class's stored value; in the mask the class is 1 and the rest 0. Masks have the prepared geometry of the store
-(WORK/stores/DATASET), like those of `fewshot run --save-predictions`. If a file is missing or does not fit,
-the command stops and writes nothing.
+(WORK/stores/DATASET), like those of `fewshot run --save-predictions`: the same voxels, with the spacing and
+origin of the scan in their affine. Their axes may have another order or sense. If a file is missing or does
+not fit, the command stops and writes nothing.
 
 Examples:
   fewshot score masks --plan plan.json --name their-net --labels-used none

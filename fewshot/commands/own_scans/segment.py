@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fewshot.base.errors import UserError
+from fewshot.base.errors import UserError, short
 from fewshot.commands import options, shared
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from protocols.training.method_config import build_method_config
 
     if not args.out.name.endswith((".nii", ".nii.gz")):
-        raise UserError(f"--out {args.out}: wanted a name that ends in .nii.gz or .nii")
+        raise UserError(f"--out {args.out}: expected a name that ends in .nii.gz or .nii")
+    if not 8 <= args.image_size <= 4096 or args.image_size % 8:
+        raise UserError(f"--image-size {short(args.image_size)}: expected a multiple of 8 up to 4096")
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     image, mask = args.support
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         question, model, modality=args.modality, prepared=args.prepared, device=device, batch=batch
     )
     query = answer.query
-    write_nifti(args.out, answer.mask, query.spacing_mm, query.origin, query.direction)
+    write_nifti(args.out, answer.mask, query.spacing_mm, query.origin, query.direction, query.affine)
     for note in answer.notes:
         print(f"note: {note}")
     for line in _summary(question, answer):

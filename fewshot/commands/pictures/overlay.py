@@ -9,17 +9,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import shared
-
-if TYPE_CHECKING:
-    from episodes.plan.plan import Plan
-    from episodes.store.store import Store
-    from results.figures.overlay import Panel
-    from results.records.record import Record
-    from results.records.record_parts import Score
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,95 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture and print its path."""
-    files = sorted((args.work / "records").glob(f"{args.cell}*.json"))
+    from fewshot.base.names import checked_name
+    from protocols.saved_masks.cell_overlay import draw_cell
+
+    files = sorted((args.work / "records").glob(f"{checked_name('cell', args.cell)}*.json"))
     if len(files) != 1:
         names = ", ".join(path.stem for path in files[:5]) or "no key"
         raise UserError(
-            f"cell {args.cell!r}: {names} under {args.work / 'records'}; wanted exactly one key; "
+            f"cell {args.cell!r}: {names} under {args.work / 'records'}; expected exactly one key; "
             "see fewshot list cells"
         )
-    print(draw_cell(args.work, files[0], args.out))
+    print(draw_cell(args.work, files[0], lambda name: shared.open_store(args.work, name), args.out))
     return 0
-
-
-def draw_cell(work: Path, record_file: Path, out: Path | None = None) -> Path:
-    """Draw a recorded cell with saved predictions to `out` (default: WORK/figures); return the path."""
-    from protocols.cells.recorded_plan import recorded_plan
-    from results.figures.overlay import draw_overlay
-    from results.records.files import read_record
-
-    record, key = read_record(record_file), record_file.stem
-    folder = work / "predictions" / key
-    if not folder.is_dir():
-        raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
-    store = shared.open_store(work, record.dataset.name)
-    plan = recorded_plan(record, store)
-    panels = [
-        _panel(f"{rank}: {class_name}\nDice {100 * score.dice:.1f} %", plan, store, folder, score)
-        for rank, scan in _ranked(record)
-        for class_name in plan.classes
-        for score in record.scores
-        if (score.scan, score.class_name) == (scan, class_name) and score.dice is not None
-    ]
-    path = out or work / "figures" / f"{key}.png"
-    heading = (
-        f"{record.method.name} on {record.dataset.name}, setting {record.setting}, "
-        f"fold {record.fold}, group {record.group} ({record.protocol.name})"
-    )
-    draw_overlay(heading, panels, path)
-    return path
-
-
-def _ranked(record: Record) -> list[tuple[str, str]]:
-    """Return ("best", scan), ("median", scan), ("worst", scan) by the scan's mean Dice over classes."""
-    from results.summary.frame import scan_dice
-
-    dices = {str(scan): float(dice) for scan, dice in scan_dice(record).items()}
-    order = sorted(dices, key=lambda scan: -dices[scan])
-    if not order:
-        raise UserError("the cell has no defined Dice; there is nothing to draw")
-    chosen = {order[0]: "best", order[-1]: "worst"}
-    chosen.setdefault(order[len(order) // 2], "median")
-    return [
-        (rank, scan) for rank in ("best", "median", "worst") for scan, name in chosen.items() if name == rank
-    ]
-
-
-def _panel(title: str, plan: Plan, store: Store, folder: Path, score: Score) -> Panel:
-    import numpy as np
-
-    from episodes.io.nifti import read_nifti
-    from protocols.cells.predictions import support_suffix
-    from results.figures.overlay import Panel
-
-    tasks = [
-        task for task in plan.tasks
-        if task.class_name == score.class_name and task.queries and task.queries[0].scan == score.scan
-        and list(dict.fromkeys(ref.scan for ref in task.support)) == list(score.supports)
-    ]  # fmt: skip
-    value = tasks[0].class_value
-    query = store.scan(score.scan)
-    ref, task = max(
-        (
-            (ref, task)
-            for task in tasks
-            for ref, scored in zip(task.queries, task.scored, strict=True)
-            if scored
-        ),
-        key=lambda pair: (int((query.labels[pair[0].z] == value).sum()), -pair[0].z),
-    )
-    support = store.scan(task.support[0].scan)
-    z = task.support[0].z
-    prediction = read_nifti(
-        folder / f"scan_{ref.scan}_label_{value}{support_suffix(plan, task)}.nii.gz"
-    ).array
-    return Panel(
-        title=title,
-        support_image=np.asarray(support.image[z], dtype=np.float32),
-        support_mask=np.asarray(support.labels[z] == value),
-        query_image=np.asarray(query.image[ref.z], dtype=np.float32),
-        truth=np.asarray(query.labels[ref.z] == value),
-        prediction=np.asarray(prediction[ref.z] > 0),
-        support_name=f"scan {task.support[0].scan}, slice {z}",
-        query_name=f"scan {ref.scan}, slice {ref.z}",
-    )

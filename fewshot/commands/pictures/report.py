@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
+from fewshot.commands import board_distances, shared
 
 if TYPE_CHECKING:
     from results.leaderboard.board import Board
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    shared_board.add_board(parser)
-    shared_board.add_records(parser)
+    board_distances.add_distances(shared_board.add_board_of_records(parser))
     group = parser.add_argument_group("report")
     group.add_argument(
         "--out", type=Path, metavar="FILE", help="HTML (default: WORK/reports/<dataset>-setting-<n>.html)"
@@ -33,19 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path; its pictures stay beside it as SVG and PNG."""
     from fewshot.base.atomic_io import atomic_write
-    from fewshot.commands.pictures.figures import draw
-    from results.leaderboard.board import leaderboard
+    from protocols.saved_masks.board_pictures import draw_board
     from results.leaderboard.html import page
     from results.leaderboard.report import picture, report_parts
     from results.tables.published import read_published
 
-    screened, status = shared_board.screened(args)
-    made = leaderboard(
-        screened.records, args.dataset, args.setting, args.protocol, measure=args.measure,
-        published=read_published(),
-    )  # fmt: skip
+    made, screened, status = shared_board.open_board(args, read_published())
+    made = board_distances.with_distances(args, made, screened.paths)
     out = args.out or args.work / "reports" / f"{args.dataset}-setting-{args.setting}.html"
-    drawn, missing = draw(args, made, screened.paths, out.with_suffix(""))
+    drawn, missing = draw_board(
+        made, screened.paths, args.work, out.with_suffix(""), lambda name: shared.open_store(args.work, name)
+    )
     missing = [*missing, *(f"bad record left out: {fault}" for fault in screened.faults)]
     pictures = [picture(figure.title, figure.caption, figure.paths[1]) for figure in drawn]
     text = page(made.title, report_parts(made, pictures, missing, protocol_in_words(made)))

@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and print where its results are."""
-    from fewshot.commands.pictures.overlay import draw_cell
+    from protocols.saved_masks.cell_overlay import draw_cell
     from results.figures.demo import draw_comparison
     from results.records.files import read_record
     from results.tables.fold_tables import render, render_comparison
 
     if args.steps < 1:
-        raise UserError(f"--steps {args.steps}: wanted 1 or more; the untrained encoder is always shown")
+        raise UserError(f"--steps {args.steps}: expected 1 or more; the untrained encoder is always shown")
     started = time.perf_counter()
     request = _request(args)
     methods = _methods(args)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     heading = f"{PHANTOMS}, setting 1, {len(request.folds)} folds, {args.steps} training steps"
     draw_comparison(heading, {label: _dices(cells) for label, cells in records.items()}, figure)
     overlays = [
-        draw_cell(args.work, path, args.work / "figures" / f"demo-{group}.png")
+        draw_cell(args.work, path, lambda _name: request.store, args.work / "figures" / f"demo-{group}.png")
         for path, group in zip(paths[trained], request.groups, strict=False)
     ]
     print(_farewell(args.work, figure, overlays, paths[trained][0].stem, time.perf_counter() - started))

@@ -45,12 +45,12 @@ def describe(learner: type[Any]) -> list[str]:
     """Return the description of a learner class as lines: summary, labels, options, recipe."""
     import inspect
 
-    from fewshot.learners.registry import trains
+    from fewshot.learners.registry import options_class, trains
 
     lines = [(inspect.getdoc(inspect.getmodule(learner)) or "no description").splitlines()[0]]
     regime = getattr(learner, "regime", "few-shot")
     lines.append(f"regime: {regime}; labels used in training: {getattr(learner, 'labels_used', 'none')}")
-    lines.append(f"options: {fields(learner.Options) or 'none'}")
+    lines.append(f"options: {fields(options_class(learner)) or 'none'}")
     lines.append(f"recipe: {values(learner.recipe()) if trains(learner) else 'nothing to train'}")
     return lines
 

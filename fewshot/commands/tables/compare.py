@@ -11,9 +11,9 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 
 from fewshot.commands import board, options
+from fewshot.commands.terminal import write_error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     rows, left_out = seed_rows(configuration_results(records))
     result = compare(find_row(rows, args.a), find_row(rows, args.b), rows)
     for reason in left_out:
-        sys.stderr.write(f"left out: {reason}\n")
+        write_error(f"left out: {reason}")
     as_json = args.format == "json"
     text = json.dumps(result, indent=1, allow_nan=False) if as_json else comparison_text(result)
     options.write_output(text, args.out)

@@ -1,4 +1,4 @@
-"""Compare two methods scan by scan: Wilcoxon with Holm, bootstrap, effect size, scans needed.
+"""Compare two methods fold by fold: interval and sign-flip test of all classes, each class, what narrows it.
 
 Examples:
   fewshot significance ssl-alpnet panet --dataset chaost2

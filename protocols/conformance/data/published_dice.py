@@ -69,10 +69,10 @@ def _scores(learner: Any, store: Store, protocol: Any, fold: int, labels: list[i
     ]
     plan = make_plan(store.index, store.spec, store.hash, protocol.evaluation, 1, fold, "recorded", names)
     rule = protocol.training.normalisation[store.spec.modality]
-    reader = SliceReader(store, normalisation(store, rule, plan.training_scans))
-    (evaluation,) = evaluate(learner, [plan], reader, device=torch.device("cpu"), batch=2)
+    reader = SliceReader(store, normalisation(store, rule, plan.training.scans))
+    (evaluation,) = evaluate(learner, [plan.evaluation], reader, device=torch.device("cpu"), batch=2)
     by_name = {(score.scan, score.class_name): score for score in evaluation.scores}
-    return [[by_name[scan, name] for name in names] for scan in plan.query_scans]
+    return [[by_name[scan, name] for name in names] for scan in plan.evaluation.query_scans]
 
 
 def _error(expected: list[list[float]], scores: list[list[ScanScore]], measure: Any) -> float:

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.nifti import read_nifti
-from episodes.plan.plan import Plan, integer_sorted, make_plan, with_superpixel
+from episodes.plan.plan import EvaluationPlan, make_plan
+from episodes.plan.roles import integer_sorted
+from episodes.plan.training_split import with_superpixel
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from episodes.store.index import ClassSliceIndex
 from episodes.store.slices import normalisation
@@ -78,29 +80,30 @@ def count_differences(
         make_plan(index, spec, "published", protocol.evaluation, setting, fold["fold"], "tested", tested)
         for setting in (1, 2)
     )
+    evaluated, split = first.evaluation, first.training
     wrong: Counter[str] = Counter()
-    wrong["val_scans"] = _unequal(fold["val_scans"], [*first.query_scans, *first.support_scans])
-    wrong["support_scan"] = _unequal(fold["support_scan"], first.support_scans)
-    wrong["train_scans"] = _unequal(fold["train_scans"], first.training_scans)
-    wrong["train_slices_setting1"] = abs(recorded["n_train_slices_setting1"] - len(first.training_slices))
-    trainable = with_superpixel(index, second.training_slices)
+    wrong["val_scans"] = _unequal(fold["val_scans"], [*evaluated.query_scans, *evaluated.support_scans])
+    wrong["support_scan"] = _unequal(fold["support_scan"], evaluated.support_scans)
+    wrong["train_scans"] = _unequal(fold["train_scans"], split.scans)
+    wrong["train_slices_setting1"] = abs(recorded["n_train_slices_setting1"] - len(split.slices))
+    trainable = with_superpixel(index, second.training.slices)
     wrong["train_slices_setting2"] = _unlike(
         map(tuple, recorded["train_slices_setting2"]), map(tuple, trainable)
     )
     wrong["support_slices"] = wrong["query_slices"] = 0
     for value, entry in recorded["classes"].items():
-        wrong["support_slices"] += _unequal(entry["support_slices"], _support(first, int(value)))
-        wrong["query_slices"] += _unlike(map(tuple, entry["queries"]), _queries(first, int(value)))
+        wrong["support_slices"] += _unequal(entry["support_slices"], _support(evaluated, int(value)))
+        wrong["query_slices"] += _unlike(map(tuple, entry["queries"]), _queries(evaluated, int(value)))
     return wrong
 
 
-def _support(plan: Plan, value: int) -> list[int]:
+def _support(plan: EvaluationPlan, value: int) -> list[int]:
     """Return the support slices of one class, part by part, over all tasks."""
     found = {task.part: {ref.z for ref in task.support} for task in plan.tasks if task.class_value == value}
     return [z for part in sorted(found) for z in found[part]]
 
 
-def _queries(plan: Plan, value: int) -> Iterator[tuple[str, int, int, bool]]:
+def _queries(plan: EvaluationPlan, value: int) -> Iterator[tuple[str, int, int, bool]]:
     for task in plan.tasks:
         if task.class_value == value:
             for ref, scored in zip(task.queries, task.scored, strict=True):

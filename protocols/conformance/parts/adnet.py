@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.learners.anomaly import anomaly_scores, mean_prototype, pooled_prototype
-from fewshot.learners.learner import LossResult, PrototypeLearner, encoder_for, predict_logit_difference
+from fewshot.learners.learner import LossResult, PrototypeLearner, encoder_for
+from fewshot.learners.logits import predict_logit_difference
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.replay import (

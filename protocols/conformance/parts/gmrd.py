@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fewshot.base.types import Episode
-from fewshot.learners.learner import call_logits
+from fewshot.learners.logits import call_logits
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
 from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpack_bits

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fewshot.learners.anomaly import mean_prototype, pooled_prototype
-from fewshot.learners.learner import predict_logit_difference
+from fewshot.learners.logits import predict_logit_difference
 from protocols.conformance.parts.adnet import (
     ALIGNMENT,
     QUERY,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +13,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.io.npy import read_npz
 from fewshot.base.errors import UserError
+from fewshot.base.input_files import read_json
 from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
-from fewshot.learners.learner import LossResult, PrototypeLearner, call_logits
+from fewshot.learners.learner import LossResult, PrototypeLearner
+from fewshot.learners.logits import call_logits
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
@@ -40,6 +40,19 @@ class Trajectory(NamedTuple):
     steps: int
     query: float
     alignment: float
+
+
+class Named(dict[str, Any]):
+    """The content of a file of reference vectors; a missing entry raises `UserError` with the file."""
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise UserError(
+            f"{self.path} lacks {name!r}, expected the vectors of this method; copy the folder again"
+        )
 
 
 def replay(folder: Path, make: Callable[[], PrototypeLearner], trajectory: Trajectory) -> Iterator[Quantity]:
@@ -69,15 +82,12 @@ def episode_names(vectors: Mapping[str, NDArray[Any]]) -> list[str]:
 
 def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return `expected.json` and the arrays of `vectors.npz`; `UserError` if one is missing or damaged."""
-    try:
-        expected: dict[str, Any] = json.loads((folder / "expected.json").read_text())
-        with np.load(folder / "vectors.npz", allow_pickle=False) as file:
-            return expected, dict(file.items())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"reference vectors in {folder} cannot be read ({error}); wanted expected.json and vectors.npz: "
-            "copy the folder again"
-        ) from None
+    remedy = "expected expected.json and vectors.npz of reference vectors: copy the folder again"
+    expected = read_json(folder / "expected.json", remedy)
+    if not isinstance(expected, dict):
+        raise UserError(f"{folder / 'expected.json'} holds no object; {remedy}")
+    vectors = read_npz(folder / "vectors.npz", remedy)
+    return Named(folder / "expected.json", expected), Named(folder / "vectors.npz", vectors)
 
 
 def reference_learner(method: str, options: Any = None) -> PrototypeLearner:

@@ -1,0 +1,1 @@
+"""Saved predictions of recorded cells: their pictures and surface distances."""

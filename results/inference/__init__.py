@@ -1,0 +1,1 @@
+"""Inference over folds, seeds, scans and supports: intervals, tests, ranks and variance components."""
