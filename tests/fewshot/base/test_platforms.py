@@ -13,7 +13,8 @@ import pytest
 from places import ROOT
 
 from fewshot.base.errors import UserError
-from fewshot.base.locks import if_free, locked
+from fewshot.base.leases import MARKER
+from fewshot.base.locks import NoLocksError, if_free, locked
 from fewshot.commands.main import main
 
 SENTENCE = "Windows is not supported: fewshot needs the file locks of Linux or macOS"
@@ -80,6 +81,7 @@ def test_a_file_system_without_locks_is_named_in_one_line(
         assert main([*words, "--work", str(done)]) == 0
         expected.append(capsys.readouterr().out)
     monkeypatch.setattr(fcntl, "flock", without_locks(number))
+    monkeypatch.setenv("FEWSHOT_LOCKS", "flock")  # by default a lease takes the place of the lock
     assert main([*RUN, "--work", str(done), "--overwrite"]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"fewshot: error: cannot lock {done}/locks/") and error.count("\n") == 1
@@ -89,6 +91,31 @@ def test_a_file_system_without_locks_is_named_in_one_line(
         assert main([*words, "--work", str(done)]) == 0
         found.append(capsys.readouterr().out)
     assert found == expected
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_takes_leases(
+    number: int, done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FEWSHOT_LOCKS", raising=False)
+    before = {path.name: path.read_bytes() for path in (done / "records").iterdir()}
+    monkeypatch.setattr(fcntl, "flock", without_locks(number))
+    assert main([*RUN, "--work", str(done), "--overwrite"]) == 0
+    assert {path.name: path.read_bytes() for path in (done / "records").iterdir()} == before
+    assert (done / "locks" / MARKER).exists() and list((done / "locks").glob("*.lease.*"))
+
+
+def test_without_flock_and_without_leases_one_line_names_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_words: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.delenv("FEWSHOT_LOCKS", raising=False)
+    monkeypatch.setattr(fcntl, "flock", without_locks(errno.ENOLCK))
+    monkeypatch.setattr("fewshot.base.locks.leased_if_free", refused)
+    with pytest.raises(NoLocksError, match="mount it with locks"), locked(tmp_path / "locks" / "a.lock"):
+        pass
 
 
 def test_without_locks_files_are_written_all_the_same(

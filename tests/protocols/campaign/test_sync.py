@@ -84,12 +84,25 @@ def test_an_unfinished_training_is_left_out(
     other: Path, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder,) = (other / "models").iterdir()
-    spec = json.loads((folder / "spec.json").read_text())
-    spec["recipe"]["steps"] = 9
-    (folder / "spec.json").write_text(json.dumps(spec))
+    losses = folder / "losses.csv"
+    losses.write_text(losses.read_text().splitlines()[0] + "\n")
     assert sync(other, work) == 0
-    assert f"models: {folder.name} is left out: its training stands at step 1 of 9" in capsys.readouterr().out
+    assert f"models: {folder.name} is left out: its training stands at step 0 of 1" in capsys.readouterr().out
     assert not list((work / "models").glob("*")) and len(list((work / "records").iterdir())) == 2
+
+
+@pytest.mark.parametrize("part", ["records", "models"])
+def test_an_edited_file_is_refused(
+    part: str, other: Path, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record or spec with a broken seal does not come here."""
+    file = next((other / part).rglob("*.json") if part == "records" else (other / part).glob("*/spec.json"))
+    content = json.loads(file.read_text())
+    content["schema" if part == "models" else "fallback_slices"] = 7
+    file.write_text(json.dumps(content))
+    assert sync(other, work, "--parts", part) == 2
+    error = capsys.readouterr().err
+    assert str(file) in error and error.count("\n") == 1 and not (work / part / file.name).exists()
 
 
 def test_half_a_copy_is_no_model(site: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
