@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from protocols.campaign.jobs import Job
+if TYPE_CHECKING:
+    from protocols.campaign.jobs import Job
 
 SAME_TASK = "aftercorr"  # a task waits for the task of the same number to succeed
 TASK = "afterok"  # all tasks wait for one task to succeed

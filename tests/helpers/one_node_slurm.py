@@ -106,8 +106,8 @@ class OneNodeSlurm:
         """End jobs and daemons, each by its own pid."""
         self.run("scancel", "--user=root", check=False)
         time.sleep(1)
-        for name in ("slurmd", "slurmctld", "munge"):
-            end(self.folder / f"{name}.pid")
+        for name in ("slurmctld", "slurmd", "munge"):
+            end(self.folder / f"{name}.pid", 120)
 
     def run(self, *command: str, check: bool = True) -> str:
         """Return what one of Slurm's programs prints."""
