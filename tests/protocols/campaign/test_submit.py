@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import ROOT, results
+from places import ROOT
+from processes import results
 from test_jobs import jobs_of, write
 
 from fewshot.base.atomic_io import write_json
