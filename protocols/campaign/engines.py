@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -42,6 +43,7 @@ INTERRUPTED = (
     -signal.SIGTERM,
 )  # statuses of a command that a signal stopped
 FAILED, SKIPPED = "failed", "skipped"
+CONTROLLERS = "controllers.err"  # what submitit's processes beside local jobs say
 
 
 class Command(Checkpointable, CommandFunction):
@@ -161,7 +163,8 @@ def run_locally(
                 if number is not None:
                     words = (*jobs[number].words, *slots[slot].options)
                     command = Command(fewshot_command(words, slots[slot].environment), exits=False)
-                    job = executor.submit(command)
+                    with _stderr_into(folder / CONTROLLERS):
+                        job = executor.submit(command)
                     running[slot] = number, job, _Relay(Path(job.paths.stderr), relay)
                     on_change(number, job.job_id, "running")
             for slot, (number, job, copy) in list(running.items()):
@@ -180,6 +183,22 @@ def run_locally(
             while not job.done():
                 time.sleep(POLL)
     return [ended[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def _stderr_into(path: Path) -> Iterator[None]:
+    """Let processes that start in the block write their standard error to a file.
+
+    submitit's process beside each job inherits it, and prints a traceback if the job is cancelled.
+    """
+    kept = os.dup(2)
+    try:
+        with path.open("ab") as stream:
+            os.dup2(stream.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _take_ready(
