@@ -7,7 +7,7 @@ with further tables [[runs]].
 
 Examples:
   fewshot jobs --method ssl-alpnet,panet --dataset chaost2,sabs --setting 1,2 --seeds 0,1,2
-  fewshot jobs --campaign campaign.toml --part cells | parallel -j 4
+  fewshot jobs --campaign campaign.toml --part cells --out cells.txt
 """
 
 from __future__ import annotations
