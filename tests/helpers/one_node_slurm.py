@@ -107,7 +107,7 @@ class OneNodeSlurm:
         self.run("scancel", "--user=root", check=False)
         time.sleep(1)
         for name in ("slurmctld", "slurmd", "munge"):
-            end(self.folder / f"{name}.pid", 120)
+            end(self.folder / f"{name}.pid")
 
     def run(self, *command: str, check: bool = True) -> str:
         """Return what one of Slurm's programs prints."""
@@ -142,15 +142,20 @@ class OneNodeSlurm:
 
 
 def end(pid_file: Path, seconds: float = 20) -> None:
-    """End the process of a pid file and wait for its end."""
+    """End the process of a pid file; kill it if it is still there after some seconds.
+
+    Slurm 22.05's controller was seen to hang in its shutdown, with one thread on a lock.
+    """
     if not pid_file.is_file():
         return
     pid = int(pid_file.read_text())
-    try:
+    limit = time.monotonic() + seconds
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
-    wait_until(lambda: not _is_alive(pid), f"{pid_file.name} ends", seconds)
+        while _is_alive(pid) and time.monotonic() < limit:
+            time.sleep(0.3)
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not _is_alive(pid), f"the process of {pid_file.name} is gone", 20)
 
 
 def _is_alive(pid: int) -> bool:
