@@ -64,7 +64,8 @@ def made_model(work: Path, method: str, source: str | None) -> Path:
     """Write a model folder, sound in itself, whose spec names a method."""
     spec = {
         "schema": 2, "versions": {}, "training_slices_hash": "0" * 16, "normalisation": "per-scan",
-        "pseudo_labels": {}, "image_size": 64, "dataset": "tiny", "store": "0" * 16, "training_scans": ["1"], "encoder": "resnet18", "seed": 0,
+        "pseudo_labels": {}, "image_size": 64,
+        "dataset": "tiny", "store": "0" * 16, "training_scans": ["1"], "encoder": "resnet18", "seed": 0,
         "initial_weights": {"name": "random", "sha256": None}, "recipe": {"steps": 1}, "precision": "float32",
         "method": {
             "name": method, "version": None if source else 1, "source": source, "options": {}, "files": {},
