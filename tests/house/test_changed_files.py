@@ -19,9 +19,9 @@ from episodes.pseudo_labels.supervoxels import stored_supervoxels
 from episodes.store.scan import read_array
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.seals import hash_file
 from fewshot.commands.main import main
 from fewshot.encoders.backbone_file import Pretraining, write_backbone
+from fewshot.files.seals import hash_file
 from protocols.training.pretraining import check_backbone
 from protocols.training.spec_file import backbone_key, read_backbone_spec, read_model_spec, write_spec
 from results.records.files import read_record, read_records

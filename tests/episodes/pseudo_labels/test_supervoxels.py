@@ -24,9 +24,9 @@ from episodes.pseudo_labels.supervoxels import (
 )
 from episodes.store.dataset import REGIONS, load_dataset_spec
 from episodes.store.store import Store
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
+from fewshot.files.atomic_io import sha256_of
+from fewshot.files.seals import add_seal
 from protocols.conformance.parts.superpixels import same_partition
 
 

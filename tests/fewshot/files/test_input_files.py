@@ -15,9 +15,9 @@ from bad_inputs.files import ALIEN
 
 from episodes.prepare.listing import scan_files
 from fewshot.base.errors import UserError, listed, one_line, unknown_name
-from fewshot.base.input_files import check_file, file_kind, parse_json, read_json, read_text, read_toml
 from fewshot.commands.main import main
 from fewshot.commands.terminal import PlainStream, plain_output
+from fewshot.files.input_files import check_file, file_kind, parse_json, read_json, read_text, read_toml
 from fewshot.learners.registry import resolve_method
 from results.tables.spreadsheet import SheetWriter
 
