@@ -177,7 +177,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     file = store.path / "index.json"
     table = json.loads(file.read_text())
     for content, complaint in (
-        ("{", "is damaged"),
+        ("{", "not JSON"),
         ("[]", "has schema None, expected 1"),
         (json.dumps({**table, "schema": 99}), "has schema 99, expected 1"),
         (json.dumps({"schema": 1, "hash": ""}), "has no seal"),
