@@ -13,7 +13,7 @@ from typing import Any
 from episodes.plan.plan import CellPlan, EvaluationPlan
 from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
+from fewshot.files.atomic_io import hash_of
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
 from protocols.training.spec_file import METHOD

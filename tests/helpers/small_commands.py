@@ -20,7 +20,7 @@ from tiny import tiny_store
 from warm_commands import status_of
 
 from episodes.io.nifti import write_nifti
-from fewshot.base.temporaries import NAME
+from fewshot.files.temporaries import NAME
 
 MODEL = ["--encoder", "resnet18", "--weights", "random"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]

@@ -13,8 +13,8 @@ from places import ROOT
 from seal_again import edit_json, save_checkpoint
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import SEAL, write_sealed
 from fewshot.commands.main import main
+from fewshot.files.seals import SEAL, write_sealed
 from fewshot.learners.registry import resolve_method
 from protocols.training.spec_file import model_key
 

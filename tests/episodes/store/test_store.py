@@ -18,7 +18,7 @@ from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import PREPARED_BY, SourceScan, Store, new_store
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
+from fewshot.files.seals import add_seal
 
 
 def small_source(number: int) -> SourceScan:

@@ -15,8 +15,8 @@ from seal_again import edit_index, edit_json, write_supervoxels
 from tiny import tiny_store
 
 from episodes.io.nifti import read_nifti, write_nifti
-from fewshot.base.seals import hash_file
 from fewshot.commands.main import main
+from fewshot.files.seals import hash_file
 
 TRAIN = ["--dataset", "tiny", "--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random"]
 SHORT = [*TRAIN, "--steps", "2", "--option", "snapshot_every=1", "--folds", "0", "--groups", "upper"]

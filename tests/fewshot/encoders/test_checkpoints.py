@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import fewshot.encoders.checkpoints as checkpoints
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import (
     FILES,
@@ -23,6 +22,7 @@ from fewshot.encoders.checkpoints import (
     read_checkpoint,
 )
 from fewshot.encoders.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
+from fewshot.files.atomic_io import sha256_of
 
 State = dict[str, Tensor]
 

@@ -17,7 +17,7 @@ import torch
 
 from bad_inputs.case import Base, Case, own_work
 from bad_inputs.files import everything, few, writer
-from fewshot.base.seals import write_hashed
+from fewshot.files.seals import write_hashed
 
 Alter = Callable[[dict[str, Any]], Any]
 

@@ -12,8 +12,8 @@ from pipeline_runs import new_work, records
 from tiny import tiny_store
 
 from episodes.store.store import Store
-from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import sha256_of
 from protocols.rules.audits import BACKBONE
 from results.records.record_parts import WeightsPart
 from results.summary.configuration_result import configuration_results

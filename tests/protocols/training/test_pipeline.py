@@ -20,8 +20,8 @@ from episodes.plan.plan import make_plan
 from episodes.sampling.annotated import MixedEpisodes
 from episodes.store import scan
 from episodes.store.store import Store
-from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import sha256_of
 from protocols.own_scan.model_lookup import find_model
 from protocols.rules.audits import BACKBONE
 from protocols.rules.spec import load_protocol

@@ -9,8 +9,8 @@ import pytest
 from making import changed, record, score
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
 from fewshot.commands.main import main
+from fewshot.files.seals import add_seal
 from results.records.files import write_record
 from results.records.record import Record
 from results.summary.screening import screen_records
