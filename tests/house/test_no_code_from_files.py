@@ -63,7 +63,7 @@ def script(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def made_model(work: Path, method: str, source: str | None) -> Path:
     """Write a model folder, sound in itself, whose spec names a method."""
     spec = {
-        "schema": 2, "versions": {}, "training_slices_hash": "0" * 16, "normalisation": "per-scan",
+        "schema": 1, "versions": {}, "training_slices_hash": "0" * 16, "normalisation": "per-scan",
         "pseudo_labels": {}, "image_size": 64,
         "dataset": "tiny", "store": "0" * 16, "training_scans": ["1"], "encoder": "resnet18", "seed": 0,
         "initial_weights": {"name": "random", "sha256": None}, "recipe": {"steps": 1}, "precision": "float32",
