@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from small_volumes import write_scans
-from test_own_data import FACTS
+from small_volumes import FACTS, write_scans
 from tiny import tiny_store
 from warm_commands import status_of
 
