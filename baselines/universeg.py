@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import Support
 from fewshot.encoders.checkpoints import load_released
+from fewshot.files.atomic_io import sha256_of
 
 SIDE = 128  # side of the network's inputs in pixels
 FEATURES = 64

@@ -25,9 +25,9 @@ from memory_cost import memory_rows
 from profiles import of_evaluation, of_training
 from training_cost import family_rows, first_step_rows, superpixel_row, training_rows
 
-from fewshot.base.atomic_io import atomic_write, write_json
 from fewshot.base.malloc import keep_memory
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.atomic_io import atomic_write, write_json
 
 HERE = Path(__file__).resolve().parent
 

@@ -28,10 +28,10 @@ from episodes.sampling.device_sampler import ResidentEpisodes
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import write_json
 from fewshot.base.types import Support
 from fewshot.commands.shared import choose_device
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.atomic_io import write_json
 from fewshot.learners.learner import encoder_for
 from fewshot.learners.registry import resolve_method
 from protocols.cells.evaluate import evaluate

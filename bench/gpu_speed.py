@@ -26,11 +26,11 @@ from episodes.sampling.device_sampler import ResidentEpisodes
 from episodes.sampling.superpixel import SuperpixelEpisodes
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import write_json
 from fewshot.base.precision import PRECISIONS
 from fewshot.base.types import Episode
 from fewshot.commands.shared import choose_batch, choose_device
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.atomic_io import write_json
 from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import train
 from protocols.cells.evaluate import evaluate

@@ -30,8 +30,8 @@ from episodes.phantoms.generate import phantom_scan, phantom_spec
 from episodes.plan.plan import EvaluationPlan, make_plan
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import write_json
 from fewshot.base.malloc import keep_memory
+from fewshot.files.atomic_io import write_json
 from protocols.cells.evaluate import evaluate
 from protocols.rules.spec import load_protocol
 from protocols.training.method_config import build_method_config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from measuring import Row
 
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"

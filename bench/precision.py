@@ -16,10 +16,10 @@ import torch
 from measuring import TINY, Row, printed, row
 
 from episodes.store.store import Store
-from fewshot.base.atomic_io import write_json
 from fewshot.base.precision import PRECISIONS
 from fewshot.commands.phantoms import ensure_phantoms
 from fewshot.commands.shared import choose_batch, choose_device
+from fewshot.files.atomic_io import write_json
 from protocols.request import Request
 from protocols.rules.spec import load_protocol
 from protocols.runs.runner import run

@@ -18,8 +18,8 @@ import simpy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewshot.base.atomic_io import atomic_write, write_json
 from fewshot.encoders.encoder import ARCHITECTURES, build_encoder
+from fewshot.files.atomic_io import atomic_write, write_json
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from fewshot.learners.training_plan import BackboneStage, single_stage
 from protocols.campaign.costs import COMMAND, PICTURE, SECONDS_OF_U, SLICE, STEP
@@ -279,7 +279,7 @@ with a password) add databases. A server that is down costs a warning.
 
 def page(found: dict[str, Any]) -> str:
     """Return the text of docs/scaling.md."""
-    from fewshot.base.leases import Pace
+    from fewshot.files.leases import Pace
 
     total = found["gpu_hours"]
     lines = [

@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from fewshot.base.atomic_io import write_json
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import read_json
-from fewshot.base.locks import locked
+from fewshot.files.atomic_io import write_json
+from fewshot.files.input_files import read_json
+from fewshot.files.locks import locked
 
 LOG = logging.getLogger("fewshot")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from episodes.pseudo_labels.superpixels import outlines
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 
 COLUMNS = 5
 MOST = 50  # scans per sheet, so that memory does not grow with the dataset

@@ -19,8 +19,8 @@ from episodes.figures.contact_sheet import class_colours
 from episodes.pseudo_labels.superpixels import outlines
 from episodes.store.scan import StoredScan
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_write
 from fewshot.base.seeds import seed_for
+from fewshot.files.atomic_io import atomic_write
 
 MOST = 24  # slices per sheet
 COLUMNS = 8

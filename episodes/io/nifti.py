@@ -17,9 +17,9 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from episodes.io.geometry import Grid, affine_of, grid_difference, grid_of_affine
-from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError, listed
-from fewshot.base.input_files import check_file, kind_of_bytes
+from fewshot.files.atomic_io import atomic_write
+from fewshot.files.input_files import check_file, kind_of_bytes
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # the checks here name the file
 MOST_BYTES = 1 << 31  # of the voxels in memory

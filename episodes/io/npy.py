@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import check_file, file_kind
+from fewshot.files.input_files import check_file, file_kind
 
 MOST_BYTES = 1 << 31  # of the arrays of one .npz file, unpacked
 

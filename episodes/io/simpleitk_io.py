@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import check_file, file_kind
+from fewshot.files.input_files import check_file, file_kind
 
 MOST_PIXELS = 1 << 26  # of a slice or picture: 8,192 x 8,192
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]  # messages are one line, and are ours

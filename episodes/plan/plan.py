@@ -16,9 +16,9 @@ from episodes.plan.rules import PART_RULES, SCORED, EvaluationRules, ScanRoles, 
 from episodes.plan.supports import support_sets, support_slices
 from episodes.plan.training_split import TrainingSplit, training_scans, training_split
 from episodes.store.index import ClassSliceIndex
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import SliceRef, Task
+from fewshot.files.atomic_io import hash_of
 
 SETTINGS = (1, 2)
 

@@ -12,7 +12,7 @@ from episodes.prepare.scan import RawScan, id_order
 from episodes.prepare.spacing import mark_unknown_spacing
 from episodes.store.dataset import DatasetSpec, check_keys, known_datasets, read_table, spec_from_table
 from fewshot.base.errors import UserError, short, unknown_name
-from fewshot.base.names import checked_name
+from fewshot.files.names import checked_name
 
 REQUIRED: dict[str, type] = {
     "modality": str,

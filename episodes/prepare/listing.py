@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewshot.base.errors import UserError, listed
-from fewshot.base.input_files import check_file
+from fewshot.files.input_files import check_file
 
 LOG = logging.getLogger("fewshot")
 LEFTOVER = "._"  # macOS writes such a file beside each file that it copies to another file system

@@ -13,7 +13,7 @@ from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.names import checked_name
+from fewshot.files.names import checked_name
 
 FILE = re.compile(r"(image|label)_(.+?)\.nii(\.gz)?")
 Pair = tuple[Path, Path]

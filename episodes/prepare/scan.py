@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.io.nifti import NiftiImage
-from fewshot.base.atomic_io import hash_of, sha256_of
+from fewshot.files.atomic_io import hash_of, sha256_of
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from episodes.pseudo_labels.superpixels import patient_mask, usable_cores
 from episodes.store.dataset import DatasetSpec
 from episodes.store.scan import read_array
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_write, hash_of
 from fewshot.base.errors import UserError
-from fewshot.base.locks import locked
-from fewshot.base.names import path_in
-from fewshot.base.seals import read_sealed, write_sealed
+from fewshot.files.atomic_io import atomic_write, hash_of
+from fewshot.files.locks import locked
+from fewshot.files.names import path_in
+from fewshot.files.seals import read_sealed, write_sealed
 
 SCHEMA = 2  # raise it whenever a map would change
 SCALE = 1.0

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, listed, short, unknown_name
-from fewshot.base.input_files import read_toml
-from fewshot.base.names import checked_name
+from fewshot.files.input_files import read_toml
+from fewshot.files.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")

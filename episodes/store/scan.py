@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.npy import map_npy
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import check_file
-from fewshot.base.names import path_in
+from fewshot.files.atomic_io import sha256_of
+from fewshot.files.input_files import check_file
+from fewshot.files.names import path_in
 
 KINDS = ("images", "labels", "superpixels")
 REMAKE = "prepare it again with --overwrite"

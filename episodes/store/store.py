@@ -4,7 +4,7 @@ Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (ow
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers everything that determines a
 result, including the superpixels, which may differ between CPUs.
 
-Files are checked before they are used: index.json by its seal (`fewshot/base/seals.py`) and the store's hash
+Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.
 
 `prepared_by` in index.json gives the origin of the volumes: "fewshot" (this program, from the download or as
@@ -30,11 +30,11 @@ from episodes.io.npy import write_npy
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from episodes.store.scan import KINDS, REMAKE, StoredScan, array_facts
-from fewshot.base.atomic_io import atomic_folder, hash_of
 from fewshot.base.errors import UserError, listed, short
-from fewshot.base.input_files import read_json
-from fewshot.base.names import checked_name
-from fewshot.base.seals import check_seal, write_sealed
+from fewshot.files.atomic_io import atomic_folder, hash_of
+from fewshot.files.input_files import read_json
+from fewshot.files.names import checked_name
+from fewshot.files.seals import check_seal, write_sealed
 
 SCHEMA = 1
 PREPARED_BY = ("fewshot", "published-layout", "unknown")

@@ -51,7 +51,7 @@ def config_values(args: argparse.Namespace) -> dict[str, Any]:
 
 def write_config(path: Path, values: Mapping[str, Any]) -> None:
     """Write `values` (str, int, bool or list of str) as TOML to `path`."""
-    from fewshot.base.atomic_io import atomic_write
+    from fewshot.files.atomic_io import atomic_write
 
     with atomic_write(path) as stream:
         # a JSON text, number, boolean or list of texts is a TOML value too, but for the character DEL
@@ -71,7 +71,7 @@ def option_words(values: Mapping[str, Any]) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from fewshot.base.input_files import read_toml
+    from fewshot.files.input_files import read_toml
 
     return read_toml(path, "give a file that --save-config wrote")
 

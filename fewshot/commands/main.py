@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewshot.base.errors import UserError, short
-from fewshot.base.locks import check_platform
 from fewshot.base.malloc import keep_memory
 from fewshot.base.signals import HELPER, Terminated, sigterm_as_exception
 from fewshot.commands.output_check import check_outputs
 from fewshot.commands.parsers import command_module, command_parser, completion_parser, top_parser
 from fewshot.commands.terminal import log_to_stderr, plain_output, write_error
+from fewshot.files.locks import check_platform
 
 OF_THE_MACHINE = (  # reasons of an OSError that are no fault of the program
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EIO,
@@ -106,7 +106,7 @@ def _dispatch(argv: list[str]) -> int:
     try:
         status: int = module.run(arguments)
     except SystemExit as error:
-        from fewshot.learners.user_code import exit_place
+        from fewshot.identity.user_code import exit_place
 
         raise UserError(f"{exit_place(error)} calls sys.exit, expected code that returns; mend it") from error
     return status

@@ -147,7 +147,7 @@ def add_output(parser: argparse.ArgumentParser, formats: Sequence[str]) -> Argum
 
 def write_output(text: str, out: Path | None) -> None:
     """Print `text`, or write it to `out` and print that path."""
-    from fewshot.base.atomic_io import atomic_write
+    from fewshot.files.atomic_io import atomic_write
 
     if out is None:
         print(text)

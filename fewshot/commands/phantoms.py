@@ -39,8 +39,8 @@ def ensure_phantoms(
     """
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.phantoms.generate import phantom_spec, prepare_phantom
-    from fewshot.base.locks import locked
     from fewshot.base.progress import progress
+    from fewshot.files.locks import locked
 
     spec = phantom_spec(name, size)
     destination = work / "stores" / name

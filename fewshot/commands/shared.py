@@ -121,7 +121,7 @@ def open_store(work: Path, dataset: str) -> Store:
     """
     from episodes.store.dataset import known_datasets
     from episodes.store.store import Store
-    from fewshot.base.names import path_in
+    from fewshot.files.names import path_in
 
     folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
@@ -154,7 +154,7 @@ def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
 
 def model_folder(work: Path, beginning: str) -> Path:
     """Return the folder of the one model under WORK/models whose key begins with `beginning`."""
-    from fewshot.base.names import checked_name
+    from fewshot.files.names import checked_name
 
     checked_name("model", beginning)
     folders = sorted(path.parent for path in (work / "models").glob(f"{beginning}*/spec.json"))

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import write_hashed
 from fewshot.encoders.checkpoints import read_checkpoint
+from fewshot.files.seals import write_hashed
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError, listed, short, unknown_name
-from fewshot.base.input_files import check_file, kind_of_bytes
-from fewshot.base.seals import check_hash, hash_file
 from fewshot.encoders.foundation import (
     base_name,
     encoder_names,
@@ -28,6 +25,9 @@ from fewshot.encoders.foundation import (
     snapshot_state,
     snapshot_weights,
 )
+from fewshot.files.atomic_io import sha256_of
+from fewshot.files.input_files import check_file, kind_of_bytes
+from fewshot.files.seals import check_hash, hash_file
 
 NAMED = ("random", "imagenet", "coco")  # names of initial weights; every other value is the path of a file
 URL = "https://download.pytorch.org/models/"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, short
-from fewshot.base.input_files import read_text
+from fewshot.files.input_files import read_text
 
 DIGITS = 16
 

@@ -17,8 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast, get_origin, get_type_hints
 
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import sha256_of
 from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, is_installed
 from fewshot.learners.registry import METHODS, resolve_method
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.learners.user_code import import_file, import_module
+from fewshot.identity.user_code import import_file, import_module
 
 METHODS = {
     "ssl-alpnet": "baselines.ssl_alpnet:SSLALPNet",

@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 from fewshot.learners.learner import LossResult
+from fewshot.pretraining.distributed import DistributedContext
 from fewshot.pretraining.positive_matches import ViewPair, true_matches
 
 STRIDE = 32  # pixels per position of a plain backbone's map

@@ -19,14 +19,14 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import parse_json
 from fewshot.base.precision import check_precision
 from fewshot.base.progress import Progress, progress
-from fewshot.base.seals import check_hash, write_hashed
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
+from fewshot.files.atomic_io import canonical_json
+from fewshot.files.input_files import parse_json
+from fewshot.files.seals import check_hash, write_hashed
 from fewshot.training.log import TrainingLog
 from fewshot.training.optimizer_step import Example, Schedule, Stepper, StepResult
 from fewshot.training.stop_signal import stop_is_due

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
-from fewshot.base.names import path_in
+from fewshot.files.atomic_io import atomic_write
+from fewshot.files.names import path_in
 
 if TYPE_CHECKING:
     from protocols.campaign.jobs import Job

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewshot.base.atomic_io import atomic_folder, copy_to, sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.locks import locked
+from fewshot.files.atomic_io import atomic_folder, copy_to, sha256_of
+from fewshot.files.locks import locked
 from fewshot.training.log import LOSSES, last_step
 from protocols.cells.evaluate_cells import cells_locked
 from protocols.training.models import LAST

@@ -15,10 +15,10 @@ from episodes.contrastive.images import Pictures, open_slices
 from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from fewshot.encoders.foundation import is_foundation
+from fewshot.files.atomic_io import hash_of, sha256_of
 from fewshot.training.log import LOSSES, last_step
 from protocols.request import Request
 from protocols.runs.external_checkpoint import with_labels_of_start

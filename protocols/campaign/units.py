@@ -9,7 +9,7 @@ from typing import Any
 
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import canonical_json
+from fewshot.files.atomic_io import canonical_json
 from protocols.campaign.stage_keys import KnownPictures, StageKey, expected_model, stage_keys
 from protocols.cells.cell_record import key_of_cell
 from protocols.cells.evaluate_cells import EvaluationCell

@@ -16,9 +16,9 @@ import torch
 from episodes.plan.plan import CellPlan, EvaluationPlan
 from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
-from fewshot.base.atomic_io import canonical_json, write_json
 from fewshot.base.types import ScanScore
 from fewshot.encoders.checkpoints import weights_are_finite
+from fewshot.files.atomic_io import canonical_json, write_json
 from fewshot.identity.key_parts import method_key_part
 from fewshot.identity.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
 from fewshot.learners.learner import PrototypeLearner

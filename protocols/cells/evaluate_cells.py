@@ -10,10 +10,10 @@ from pathlib import Path
 
 from episodes.plan.plan import CellPlan
 from episodes.store.slices import Normalisation, SliceReader
-from fewshot.base.locks import locked
-from fewshot.base.names import path_in
 from fewshot.base.progress import progress
-from fewshot.base.temporaries import clear_dead
+from fewshot.files.locks import locked
+from fewshot.files.names import path_in
+from fewshot.files.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from episodes.io.nifti import read_nifti, write_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_folder, cannot_write
 from fewshot.base.errors import UserError
 from fewshot.base.types import Task
+from fewshot.files.atomic_io import atomic_folder, cannot_write
 
 
 class PredictionWriter:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.atomic_io import cannot_write
+from fewshot.files.atomic_io import cannot_write
 from protocols.cells.tracking import database_observer
 
 

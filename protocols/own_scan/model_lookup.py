@@ -13,7 +13,7 @@ from episodes.store.dataset import known_datasets, load_dataset_spec
 from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.names import path_in
+from fewshot.files.names import path_in
 from protocols.runs.external_checkpoint import external_model
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model, open_model

@@ -18,9 +18,9 @@ from episodes.plan.rules import (
     parts_fault,
 )
 from episodes.store.dataset import known_datasets, load_dataset_spec
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, short, unknown_name
-from fewshot.base.input_files import check_file, read_toml
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.input_files import check_file, read_toml
 from protocols.rules.toml_reader import (
     RuleTable,
     read_folds,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fewshot.base.errors import UserError, short, unknown_name
-from fewshot.base.names import checked_name
+from fewshot.files.names import checked_name
 
 MODALITIES = ("ct", "mr")
 FRACTION = re.compile(r"\d{1,9}([./]\d{1,9})?")  # Fraction computes 10**N of "1eN"

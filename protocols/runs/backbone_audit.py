@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from fewshot.base.seals import read_sealed
 from fewshot.encoders.backbone_file import from_json, image_hash
+from fewshot.files.seals import read_sealed
 from protocols.cells.evaluate_cells import EvaluationCell
 from protocols.rules.audits import BACKBONE, audit_backbone
 from protocols.training.models import PRETRAINING

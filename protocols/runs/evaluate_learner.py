@@ -16,9 +16,9 @@ from episodes.store.dataset import known_datasets
 from episodes.store.slices import SliceReader, normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.names import is_name, path_in
 from fewshot.base.progress import progress
 from fewshot.base.types import ScanScore
+from fewshot.files.names import is_name, path_in
 from fewshot.learners.learner import Learner
 from protocols.cells.evaluate import evaluate as evaluate_plans
 from protocols.cells.spot_check import spot_check

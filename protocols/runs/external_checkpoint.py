@@ -13,9 +13,9 @@ import torch
 
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.slices import Normalisation
-from fewshot.base.atomic_io import canonical_json, sha256_of
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import FILES, NAMED, load_released
+from fewshot.files.atomic_io import canonical_json, sha256_of
 from protocols.cells.cell_record import unscored_record
 from protocols.cells.evaluate_cells import EvaluationCell, cell_marks
 from protocols.cells.recipe_marks import is_file_of

@@ -11,12 +11,12 @@ from typing import Any
 from episodes.plan.plan import CellPlan, make_plan
 from episodes.store.slices import Normalisation, normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, unknown_name
-from fewshot.base.locks import if_free, locked
-from fewshot.base.names import checked_name
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.locks import if_free, locked
+from fewshot.files.names import checked_name
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation, audit_training

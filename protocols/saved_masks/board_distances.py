@@ -8,7 +8,7 @@ from pathlib import Path
 
 from episodes.store.store import Store
 from fewshot.base.errors import CannotWriteError, UserError
-from fewshot.base.names import path_in
+from fewshot.files.names import path_in
 from protocols.saved_masks.distances import measure_cells
 from protocols.saved_masks.masks import check_store, saved_cells
 from results.leaderboard.board import Board

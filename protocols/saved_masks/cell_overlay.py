@@ -11,7 +11,7 @@ from episodes.io.nifti import read_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.names import path_in
+from fewshot.files.names import path_in
 from protocols.cells.predictions import support_suffix
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.overlay import Panel, draw_overlay

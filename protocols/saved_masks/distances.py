@@ -10,10 +10,10 @@ import numpy as np
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import read_json
-from fewshot.base.names import path_in
 from fewshot.base.progress import Progress, progress
-from fewshot.base.seals import SEAL, check_seal, write_sealed
+from fewshot.files.input_files import read_json
+from fewshot.files.names import path_in
+from fewshot.files.seals import SEAL, check_seal, write_sealed
 from protocols.cells.predictions import read_prediction, support_suffix
 from protocols.cells.recorded_plan import recorded_plan
 from protocols.saved_masks.masks import Cell, truth

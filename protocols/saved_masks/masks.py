@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.names import path_in
+from fewshot.files.names import path_in
 from protocols.cells.predictions import read_prediction
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.slice_figures import SliceMasks, dice_along_organ

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, short
-from fewshot.base.names import checked_name
-from fewshot.base.seals import read_sealed
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.names import checked_name
+from fewshot.files.seals import read_sealed
 from protocols.rules.spec import Protocol
 
 

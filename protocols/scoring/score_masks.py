@@ -17,10 +17,10 @@ from episodes.io.nifti import read_label
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.scan import StoredScan
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of, sha256_of
 from fewshot.base.errors import UserError
-from fewshot.base.names import checked_name
 from fewshot.base.types import ScanScore, Task
+from fewshot.files.atomic_io import hash_of, sha256_of
+from fewshot.files.names import checked_name
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.cells.evaluate_cells import cells_locked

@@ -14,8 +14,8 @@ from typing import Any
 from episodes.plan.plan import CellPlan, EvaluationPlan
 from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.types import SliceRef
+from fewshot.files.atomic_io import hash_of
 from fewshot.identity.versions import TRAINING, versions_of
 from protocols.training.method import MethodConfig
 from protocols.training.spec_file import METHOD

@@ -15,15 +15,15 @@ from episodes.sampling.base import EpisodeSource, Prepare
 from episodes.sampling.device_sampler import episodes_of
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
-from fewshot.base.locks import locked
-from fewshot.base.seals import check_hash, write_sealed
 from fewshot.base.seeds import seed_for
-from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, to_json
 from fewshot.encoders.checkpoints import NAMED, checkpoint_entry, load_state, load_weights, read_checkpoint
 from fewshot.encoders.foundation import FROZEN
+from fewshot.files.atomic_io import canonical_json
+from fewshot.files.locks import locked
+from fewshot.files.seals import check_hash, write_sealed
+from fewshot.files.temporaries import clear_dead
 from fewshot.identity.key_parts import method_key_part
 from fewshot.learners.learner import PrototypeLearner, encoder_for
 from fewshot.learners.recipe import Recipe

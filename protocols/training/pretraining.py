@@ -23,16 +23,16 @@ from episodes.contrastive.images import Pictures, open_slices
 from episodes.sampling.prefetch import prefetch
 from episodes.store.slices import Normalisation
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
-from fewshot.base.distributed import DistributedContext
 from fewshot.base.errors import UserError
-from fewshot.base.seals import check_hash
-from fewshot.base.temporaries import clear_dead
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining, write_backbone
 from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import ResNetEncoder, build_backbone
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.seals import check_hash
+from fewshot.files.temporaries import clear_dead
 from fewshot.identity.versions import PRETRAINING, versions_of
 from fewshot.pretraining.densecl import DenseCL, DenseCLRecipe
+from fewshot.pretraining.distributed import DistributedContext
 from fewshot.training.loop import TrainingResult, train
 from protocols.training.models import find_pretraining
 from protocols.training.record_extras import add_machine

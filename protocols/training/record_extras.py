@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import read_sealed, write_sealed
+from fewshot.files.seals import read_sealed, write_sealed
 from protocols.environment import machine
 
 FILE = "record_extras.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from episodes.contrastive.images import Pictures
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import hash_of
 from fewshot.pretraining.densecl import DenseCLRecipe
 from protocols.training.spec_file import read_backbone_spec
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError, short
-from fewshot.base.seals import read_sealed, write_sealed
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.seals import read_sealed, write_sealed
 from fewshot.identity.key_parts import method_key_part, weights_key_part
 
 FILE = "spec.json"

@@ -17,11 +17,11 @@ from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annota
 from episodes.sampling.base import EpisodeSource
 from episodes.store.slices import Normalisation, SliceReader
 from episodes.store.store import Store
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import NAMED
+from fewshot.files.atomic_io import hash_of
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.registry import resolve_method
 from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage

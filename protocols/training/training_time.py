@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fewshot.base.atomic_io import write_json
+from fewshot.files.atomic_io import write_json
 from fewshot.training.loop import TrainingResult
 
 FOLDER = "trainings"  # under WORK/logs

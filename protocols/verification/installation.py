@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from fewshot.base.locks import if_free
 from fewshot.encoders.checkpoints import FILES
+from fewshot.files.locks import if_free
 from protocols.environment import processor
 
 PROGRAM = "fewshot-medseg"

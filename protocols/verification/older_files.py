@@ -17,12 +17,12 @@ import torch
 from episodes.pseudo_labels.supervoxels import remake
 from episodes.store.scan import read_array
 from episodes.store.store import Store, read_index
-from fewshot.base.atomic_io import atomic_write, canonical_json
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import parse_json, read_json
-from fewshot.base.names import checked_name, path_in
-from fewshot.base.seals import SEAL, add_seal, hash_file, write_hashed, write_sealed
 from fewshot.encoders.checkpoints import checkpoint_entry, read_checkpoint
+from fewshot.files.atomic_io import atomic_write, canonical_json
+from fewshot.files.input_files import parse_json, read_json
+from fewshot.files.names import checked_name, path_in
+from fewshot.files.seals import SEAL, add_seal, hash_file, write_hashed, write_sealed
 from protocols.training.models import LAST, PRETRAINING, training_identity
 from protocols.training.pretraining import BACKBONE
 from protocols.training.record_extras import FILE as EXTRAS

@@ -15,9 +15,9 @@ from episodes.pseudo_labels.supervoxels import stored_supervoxels
 from episodes.store.scan import REMAKE, array_facts
 from episodes.store.store import Store, read_index
 from fewshot.base.errors import UserError
-from fewshot.base.names import checked_name
-from fewshot.base.seals import check_hash, read_sealed
 from fewshot.encoders.backbone_file import from_json
+from fewshot.files.names import checked_name
+from fewshot.files.seals import check_hash, read_sealed
 from protocols.rules.spec import known_protocols
 from protocols.training.models import LAST, PRETRAINING, read_model_checkpoint
 from protocols.training.pretraining import BACKBONE, check_backbone

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import canonical_json
 from results.inference.interval import t_interval
 from results.inference.row_values import align_scans, row_values, sample_of_difference
 from results.records.configuration import configuration_without_seed, is_configuration_named, question

@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from fewshot.base.atomic_io import atomic_write
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import atomic_write
 from results.leaderboard.board import Board, LeaderboardRow
 from results.metrics.measures import MEASURES
 from results.records.record import Record

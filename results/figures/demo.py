@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 
 COLOURS = ("#1f6fd0", "#e08a00", "#767676", "#b0b0b0")  # differ in grey and for colour-blind people
 MARKERS = ("o", "s", "D", "v")

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 from results.metrics.counts import count, dice

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 from results.figures.grey import draw_grey
 
 TRUTH = "#ffb000"  # amber and blue differ in grey and for colour-blind people

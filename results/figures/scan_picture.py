@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fewshot.base.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write
 from results.figures.grey import draw_grey
 from results.figures.overlay import PREDICTION, TRUTH
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import canonical_json
 from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_formats import board_sheets
 from results.leaderboard.fold_sheet import fold_sheet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fewshot.base.atomic_io import hash_of
+from fewshot.files.atomic_io import hash_of
 from fewshot.identity.key_parts import method_key_part, weights_key_part
 from results.records.record import Record
 from results.records.record_json import part_json

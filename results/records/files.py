@@ -1,6 +1,6 @@
 """Files of records: a `.json` file holds one record, a `.jsonl` file one record per line.
 
-Every record holds a seal, the hash of its content (`fewshot/base/seals.py`). A run writes a cell's record to
+Every record holds a seal, the hash of its content (`fewshot/files/seals.py`). A run writes a cell's record to
 `KEY-SEAL.json`, so a record that was edited or copied over another cell's file is refused.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fewshot.base.atomic_io import atomic_write, hash_of, json_text
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import parse_json, read_text
-from fewshot.base.names import path_in
-from fewshot.base.seals import SEAL, add_seal, check_seal, seal_of, write_sealed
+from fewshot.files.atomic_io import atomic_write, hash_of, json_text
+from fewshot.files.input_files import parse_json, read_text
+from fewshot.files.names import path_in
+from fewshot.files.seals import SEAL, add_seal, check_seal, seal_of, write_sealed
 from results.records.record import Record, checked_record
 
 SUFFIXES = (".json", ".jsonl")

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import canonical_json
 from results.metrics.counts import dice
 from results.records.record_json import FormError, part_json, read_part
 from results.records.record_parts import (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from fewshot.base.errors import HIDDEN
-from fewshot.base.names import is_name
+from fewshot.files.names import is_name
 from results.records.record_json import Rule
 
 

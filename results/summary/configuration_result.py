@@ -13,8 +13,8 @@ from functools import cached_property
 
 import pandas as pd
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import canonical_json
 from results.records.configuration import configuration, configuration_id, has_same_result, question
 from results.records.record import Record
 from results.summary.frame import Means, Spread, record_frame, scan_means, spread_of_folds, undefined_scores

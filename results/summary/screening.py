@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import HIDDEN, UserError
+from fewshot.files.atomic_io import canonical_json
 from results.records.configuration import configuration, has_same_result
 from results.records.files import parse_record, record_files, record_texts
 from results.records.record import Record

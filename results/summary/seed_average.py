@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from fewshot.base.atomic_io import canonical_json
+from fewshot.files.atomic_io import canonical_json
 from results.metrics.measures import measure
 from results.records.configuration import configuration_id, configuration_without_seed
 from results.records.record import HYBRID, Record

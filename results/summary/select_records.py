@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.files.atomic_io import canonical_json
 from results.records.configuration import question
 from results.records.record import Record
 

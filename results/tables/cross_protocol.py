@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fewshot.base.atomic_io import canonical_json
+from fewshot.files.atomic_io import canonical_json
 from results.records.configuration import configuration
 from results.summary.configuration_result import ConfigurationResult
 from results.summary.machines import machine_notes

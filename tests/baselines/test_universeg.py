@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from baselines.universeg import CrossBlock, UniverSeg, UniverSegNetwork, scale_to_unit, small_masks
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
+from fewshot.files.atomic_io import sha256_of
 from protocols.conformance.parts import universeg
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from places import HELPERS, ROOT
 
-from fewshot.base.seals import SEAL
+from fewshot.files.seals import SEAL
 
 
 def start_together(arguments: Sequence[str], count: int) -> list[subprocess.Popen[str]]:

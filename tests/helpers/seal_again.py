@@ -15,9 +15,9 @@ from episodes.io.npy import write_npy
 from episodes.pseudo_labels import supervoxels as module
 from episodes.store.scan import KINDS, array_facts
 from episodes.store.store import Store, store_hash
-from fewshot.base.atomic_io import atomic_write, sha256_of
-from fewshot.base.input_files import read_json
-from fewshot.base.seals import SEAL, write_hashed, write_sealed
+from fewshot.files.atomic_io import atomic_write, sha256_of
+from fewshot.files.input_files import read_json
+from fewshot.files.seals import SEAL, write_hashed, write_sealed
 from protocols.training.spec_file import FILE, model_key
 
 Change = Callable[[dict[str, Any]], Any]

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from small_volumes import write_scans
-from test_own_data import FACTS
+from small_volumes import FACTS, write_scans
 from tiny import tiny_store
 from warm_commands import status_of
 
 from episodes.io.nifti import write_nifti
-from fewshot.base.temporaries import NAME
+from fewshot.files.temporaries import NAME
 
 MODEL = ["--encoder", "resnet18", "--weights", "random"]
 FOLD = ["--dataset", "tiny", "--folds", "0"]

@@ -15,6 +15,20 @@ SPACING = (7.7, 1.25, 1.5)
 ORIGIN = (-10.0, 20.0, 5.5)
 DIRECTION = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
 SIZE = 48
+# a user's TOML file with labels 1 and 4, as in the scans of `write_scans`
+FACTS = """
+modality = "mr"
+image_size = 48
+patient_threshold = 50
+superpixel_min_size = 20
+folds = 3
+[classes]
+liver = 1
+tumour = 4
+[groups]
+both = ["liver", "tumour"]
+small = ["tumour"]
+"""
 
 
 def small_spec(scans: int = 3) -> DatasetSpec:

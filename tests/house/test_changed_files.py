@@ -19,9 +19,9 @@ from episodes.pseudo_labels.supervoxels import stored_supervoxels
 from episodes.store.scan import read_array
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.seals import hash_file
 from fewshot.commands.main import main
 from fewshot.encoders.backbone_file import Pretraining, write_backbone
+from fewshot.files.seals import hash_file
 from protocols.training.pretraining import check_backbone
 from protocols.training.spec_file import backbone_key, read_backbone_spec, read_model_spec, write_spec
 from results.records.files import read_record, read_records
@@ -131,7 +131,7 @@ def test_a_snapshot_of_another_step_is_refused(done: Path, capsys: pytest.Captur
 
 
 SPECS: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "truncated": (lambda path: path.write_text(path.read_text()[:300]), "spec.json is damaged"),
+    "truncated": (lambda path: path.write_text(path.read_text()[:300]), "spec.json: not JSON"),
     "empty": (lambda path: path.write_text("{}"), "spec.json has no seal"),
     "edited": (
         lambda path: path.write_text(path.read_text().replace('"steps": 3', '"steps": 2')),
@@ -307,7 +307,7 @@ def test_an_array_of_another_hash_is_no_array(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="not as prepared"):
         read_array(tmp_path / "x.npy", "0" * 64, "make it again")
-    with pytest.raises(UserError, match="missing or damaged; make it again"):
+    with pytest.raises(UserError, match="no such file; make it again"):
         read_array(tmp_path / "y.npy", "0" * 64, "make it again")
 
 

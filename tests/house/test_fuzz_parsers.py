@@ -25,11 +25,11 @@ from episodes.io.nifti import read_nifti, write_nifti
 from episodes.io.npy import map_npy
 from episodes.io.simpleitk_io import read_dicom_slice
 from episodes.prepare.folder import read_own_facts
-from fewshot.base.atomic_io import hash_of
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import read_json
-from fewshot.base.seals import add_seal
 from fewshot.encoders.checkpoints import read_checkpoint
+from fewshot.files.atomic_io import hash_of
+from fewshot.files.input_files import read_json
+from fewshot.files.seals import add_seal
 from protocols.rules.spec import load_protocol
 from protocols.scoring.plan_file import read_plan_file
 from results.records.files import read_record

@@ -14,12 +14,12 @@ PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
 BASE = {
     "fewshot.base.types",
     "fewshot.base.errors",
-    "fewshot.base.input_files",
+    "fewshot.files.input_files",
     "fewshot.base.seeds",
-    "fewshot.base.atomic_io",
-    "fewshot.base.locks",
-    "fewshot.base.names",
-    "fewshot.base.seals",
+    "fewshot.files.atomic_io",
+    "fewshot.files.locks",
+    "fewshot.files.names",
+    "fewshot.files.seals",
     "fewshot.identity.key_parts",
     "fewshot.learners.paper_layout",
 }
@@ -35,8 +35,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # every package of the tree; a package imports those before it
 ORDER = (
-    "fewshot.base", "fewshot.identity", "fewshot.encoders", "fewshot.learners", "fewshot.studies",
-    "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "fewshot.base", "fewshot.files", "fewshot.identity", "fewshot.encoders", "fewshot.learners",
+    "fewshot.studies", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
     "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
@@ -91,7 +91,7 @@ LAZY_EXCEPTION = "protocols.runs.evaluate_learner"
 COMMANDS_MAY = {
     "fewshot.commands",
     "fewshot.base.errors",
-    "fewshot.base.locks",
+    "fewshot.files.locks",
     "fewshot.base.malloc",
     "fewshot.base.signals",
 }
@@ -226,7 +226,7 @@ def test_a_violation_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("episodes.store.store", "from fewshot.base.atomic_io import write_json"),
+        ("episodes.store.store", "from fewshot.files.atomic_io import write_json"),
         ("episodes.store.store", "import numpy, torch\nfrom episodes.store.index import ClassSliceIndex"),
         ("episodes.io.simpleitk_io", "def f():\n    import SimpleITK"),
         ("baselines.new", "from fewshot.learner import PrototypeLearner"),

@@ -79,7 +79,7 @@ NAMES = {
     "settled_options",
     "told_of",
 }
-PARAMETERS = {"done", "found", "keep", "one", "own", "some", "told", "expected", "whole"}
+PARAMETERS = {"done", "found", "keep", "one", "own", "some", "told", "wanted", "whole"}
 
 
 def modules() -> list[Path]:

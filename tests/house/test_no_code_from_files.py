@@ -13,8 +13,8 @@ from places import ROOT
 from seal_again import edit_json, save_checkpoint
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import SEAL, write_sealed
 from fewshot.commands.main import main
+from fewshot.files.seals import SEAL, write_sealed
 from fewshot.learners.registry import resolve_method
 from protocols.training.spec_file import model_key
 
@@ -63,6 +63,8 @@ def script(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def made_model(work: Path, method: str, source: str | None) -> Path:
     """Write a model folder, sound in itself, whose spec names a method."""
     spec = {
+        "schema": 1, "versions": {}, "training_slices_hash": "0" * 16, "normalisation": "per-scan",
+        "pseudo_labels": {}, "image_size": 64,
         "dataset": "tiny", "store": "0" * 16, "training_scans": ["1"], "encoder": "resnet18", "seed": 0,
         "initial_weights": {"name": "random", "sha256": None}, "recipe": {"steps": 1}, "precision": "float32",
         "method": {

@@ -17,9 +17,9 @@ from places import ROOT
 
 from episodes.io.nifti import write_nifti
 from episodes.store.store import Store
-from fewshot.base.atomic_io import atomic_folder, atomic_write, copy_to
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import atomic_folder, atomic_write, copy_to
 
 
 @pytest.fixture
@@ -248,9 +248,9 @@ def test_files_and_folders_have_the_permissions_of_the_umask(
 
 # module -> the only functions that may open a file for writing besides `atomic_write`
 WRITERS = {
-    "fewshot.base.atomic_io": {"atomic_write", "_write_into"},
-    "fewshot.base.locks": {"locked", "if_free"},
-    "fewshot.base.temporaries": {"new_file", "new_folder", "_remove_if_dead"},
+    "fewshot.files.atomic_io": {"atomic_write", "_write_into"},
+    "fewshot.files.locks": {"locked", "if_free"},
+    "fewshot.files.temporaries": {"new_file", "new_folder", "_remove_if_dead"},
     "fewshot.training.log": {"__init__"},  # appended line by line: losses.csv, episodes.jsonl
     "fewshot.commands.main": {"_discard_output"},  # to /dev/null
     "episodes.store.store": {"_write_array"},  # in the temporary folder of a store

@@ -13,7 +13,7 @@ from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import check_file, read_text
+from fewshot.files.input_files import check_file, read_text
 
 PLACES = (".", "training", "database/training")
 PATIENT = re.compile(r"patient(\d+)")

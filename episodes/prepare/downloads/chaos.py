@@ -23,7 +23,7 @@ from episodes.prepare.paired_nifti import check_ids
 from episodes.prepare.scan import PreparedPair, RawScan, id_order, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
-from fewshot.base.names import checked_name
+from fewshot.files.names import checked_name
 
 PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
 SERIES = "T2SPIR"

@@ -127,7 +127,7 @@ def _submit(jobs: Sequence[Job], slurm: SlurmOptions, folder: Path, file: Campai
     """Submit the jobs to Slurm and print where their logs will lie."""
     import shutil
 
-    from fewshot.base.leases import mark_leases
+    from fewshot.files.leases import mark_leases
     from protocols.campaign.arrays import JobArray, plan_arrays
     from protocols.campaign.engines import submit_arrays
 

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the plans and their hashes; write them to `--out`."""
     from episodes.plan.describe import plans_text
     from episodes.plan.plan import make_plan
-    from fewshot.base.atomic_io import hash_of
-    from fewshot.base.seals import write_sealed
+    from fewshot.files.atomic_io import hash_of
+    from fewshot.files.seals import write_sealed
     from protocols.rules.spec import choose_folds, load_protocol
 
     protocol = load_protocol(args.protocol).with_shots_and_parts(args.shots, args.parts)

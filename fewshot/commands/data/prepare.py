@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
     from episodes.phantoms.generate import KINDS
-    from fewshot.base.locks import locked
+    from fewshot.files.locks import locked
 
     if args.workers < 0:
         raise UserError(f"--workers {args.workers}: expected 1 or more, or 0 for one per core")

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw the picture; print its slices and its path."""
     from episodes.figures.scan_sheet import spread_out, write_scan_sheet
     from episodes.store.store import Store
-    from fewshot.base.names import is_name
+    from fewshot.files.names import is_name
 
     path = Path(args.store)
     named = is_name(args.store) and (args.work / "stores" / args.store).is_dir()

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write both files; replace none, and add the one that a killed call did not reach."""
-    from fewshot.base.atomic_io import atomic_write
+    from fewshot.files.atomic_io import atomic_write
 
     title = class_name(args.name)
     files = {

@@ -59,10 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train the missing backbones; print their paths and losses."""
-    from fewshot.base.atomic_io import copy_to
-    from fewshot.base.distributed import init_distributed
+    from fewshot.files.atomic_io import copy_to
     from fewshot.learners.options import options_from
     from fewshot.pretraining.densecl import RECIPES
+    from fewshot.pretraining.distributed import init_distributed
     from protocols.training.fold_weights import FOLD, fill_fold
     from protocols.training.pretraining import Stage1, ensure_pretrained
 

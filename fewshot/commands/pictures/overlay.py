@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture and print its path."""
-    from fewshot.base.names import checked_name
+    from fewshot.files.names import checked_name
     from protocols.saved_masks.cell_overlay import draw_cell
 
     files = sorted((args.work / "records").glob(f"{checked_name('cell', args.cell)}*.json"))

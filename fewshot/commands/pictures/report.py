@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report and print its path; its pictures stay beside it as SVG and PNG."""
-    from fewshot.base.atomic_io import atomic_write
+    from fewshot.files.atomic_io import atomic_write
     from protocols.saved_masks.board_pictures import draw_board
     from results.leaderboard.html import page
     from results.leaderboard.report import picture, report_parts

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the list."""
     import json
 
-    from protocols.inventory import LISTS
+    from protocols.runs.inventory import LISTS
     from results.tables.text_table import render_rows
 
     rows = LISTS[args.kind](args.work)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from episodes.io.npy import read_npz
 from fewshot.base.errors import UserError
-from fewshot.base.input_files import read_json
 from fewshot.base.types import Episode
 from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.input_files import read_json
 from fewshot.learners.learner import LossResult, PrototypeLearner
 from fewshot.learners.logits import call_logits
 from fewshot.learners.registry import resolve_method

@@ -44,14 +44,14 @@ def volume(array: np.ndarray, path: str = "here.nii.gz") -> NiftiImage:
     ],
 )
 def test_a_line_is_cropped_or_padded_about_its_centre(
-    row: list[int], size: int, wanted: list[int], first: int
+    row: list[int], size: int, expected: list[int], first: int
 ) -> None:
     across = centred(volume(np.full((2, size, 1), row[0]) * 0 + np.array(row)), size, 9)
     assert across.array.shape == (2, size, size)
-    assert across.array[1, 0].tolist() == wanted
+    assert across.array[1, 0].tolist() == expected
     assert across.origin == (ORIGIN[0] + first * SPACING[2], ORIGIN[1], ORIGIN[2])
     down = centred(volume(np.broadcast_to(np.array(row)[None, :, None], (2, len(row), size))), size, 9)
-    assert down.array[0, :, 0].tolist() == wanted
+    assert down.array[0, :, 0].tolist() == expected
     assert down.origin == (ORIGIN[0], ORIGIN[1] + first * SPACING[1], ORIGIN[2])
 
 

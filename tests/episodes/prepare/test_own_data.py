@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import ROOT
-from small_volumes import DIRECTION, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
+from small_volumes import DIRECTION, FACTS, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
 from episodes.io.nifti import write_nifti
 from episodes.prepare.folder import own_scans, paired_files, read_own_facts
@@ -19,19 +19,6 @@ from fewshot.commands.main import main
 from results.records.files import read_record
 
 DOCUMENT = ROOT / "docs" / "your-data.md"
-FACTS = """
-modality = "mr"
-image_size = 48
-patient_threshold = 50
-superpixel_min_size = 20
-folds = 3
-[classes]
-liver = 1
-tumour = 4
-[groups]
-both = ["liver", "tumour"]
-small = ["tumour"]
-"""
 
 
 def blocks(language: str) -> list[str]:

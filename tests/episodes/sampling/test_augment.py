@@ -162,11 +162,11 @@ def test_the_published_shear_fixes_the_corner_and_moves_the_centre() -> None:
 
 @pytest.mark.parametrize(("name", "expected"), [("published", (7.4, 3.0)), ("centred", (3.04, 3.04))])
 def test_how_far_the_centre_moves(
-    name: str, wanted: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+    name: str, expected: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views, "_noise", lambda shape, device, _seed: torch.zeros(1))
     moves = draw(preset(name), 40_000, (256, 256), CPU, seeded(12)).affine[:, :, 2]
-    assert moves.std(dim=0).tolist() == pytest.approx(wanted, abs=0.06)
+    assert moves.std(dim=0).tolist() == pytest.approx(expected, abs=0.06)
 
 
 def test_the_published_map_equals_scipy() -> None:

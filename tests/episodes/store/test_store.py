@@ -18,7 +18,7 @@ from small_volumes import DIRECTION, ORIGIN, SIZE, SPACING, names_in, small_scan
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import PREPARED_BY, SourceScan, Store, new_store
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
+from fewshot.files.seals import add_seal
 
 
 def small_source(number: int) -> SourceScan:
@@ -177,7 +177,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     file = store.path / "index.json"
     table = json.loads(file.read_text())
     for content, complaint in (
-        ("{", "is damaged"),
+        ("{", "not JSON"),
         ("[]", "has schema None, expected 1"),
         (json.dumps({**table, "schema": 99}), "has schema 99, expected 1"),
         (json.dumps({"schema": 1, "hash": ""}), "has no seal"),

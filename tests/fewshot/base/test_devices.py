@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot.base.locks import if_free, locked
 from fewshot.commands.main import main
+from fewshot.files.locks import if_free, locked
 from results.records.files import read_record
 
 ASK = ["--dataset", "tiny", "--folds", "0,1", "--setting", "2"]

@@ -13,9 +13,9 @@ import pytest
 from places import ROOT
 
 from fewshot.base.errors import UserError
-from fewshot.base.leases import MARKER
-from fewshot.base.locks import NoLocksError, if_free, locked
 from fewshot.commands.main import main
+from fewshot.files.leases import MARKER
+from fewshot.files.locks import NoLocksError, if_free, locked
 
 SENTENCE = "Windows is not supported: fewshot needs the file locks of Linux or macOS"
 RUN = ["run", "--dataset", "tiny", "--method", "copy-support"]
@@ -37,7 +37,7 @@ def test_the_package_can_be_imported_without_fcntl(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['fcntl'] = None\n"
         "import fewshot, fewshot.learner, protocols.runs.runner, results.records.files\n"
-        "from fewshot.base.atomic_io import write_json\nfrom pathlib import Path\n"
+        "from fewshot.files.atomic_io import write_json\nfrom pathlib import Path\n"
         "try:\n    write_json(Path('x.json'), 1)\n"
         "except fewshot.UserError as error:\n    print(error)"
     )
@@ -113,7 +113,7 @@ def test_without_flock_and_without_leases_one_line_names_the_lock(
 
     monkeypatch.delenv("FEWSHOT_LOCKS", raising=False)
     monkeypatch.setattr(fcntl, "flock", without_locks(errno.ENOLCK))
-    monkeypatch.setattr("fewshot.base.locks.leased_if_free", refused)
+    monkeypatch.setattr("fewshot.files.locks.leased_if_free", refused)
     with pytest.raises(NoLocksError, match="mount it with locks"), locked(tmp_path / "locks" / "a.lock"):
         pass
 
@@ -154,11 +154,11 @@ def test_a_refused_lock_in_a_folder_that_can_be_written_is_an_error(
     def refused(*_words: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("fewshot.base.locks.os.open", refused)
+    monkeypatch.setattr("fewshot.files.locks.os.open", refused)
     (tmp_path / "models").mkdir()
     lock = tmp_path / "locks" / "a.lock"
     with pytest.raises(UserError, match="Permission denied"), locked(lock):
         pass
-    monkeypatch.setattr("fewshot.base.locks.os.access", lambda _path, _mode: False)
+    monkeypatch.setattr("fewshot.files.locks.os.access", lambda _path, _mode: False)
     with locked(lock) as ours:
         assert ours

@@ -15,8 +15,8 @@ from seal_again import edit_index, edit_json, write_supervoxels
 from tiny import tiny_store
 
 from episodes.io.nifti import read_nifti, write_nifti
-from fewshot.base.seals import hash_file
 from fewshot.commands.main import main
+from fewshot.files.seals import hash_file
 
 TRAIN = ["--dataset", "tiny", "--method", "ssl-alpnet", "--encoder", "resnet18", "--weights", "random"]
 SHORT = [*TRAIN, "--steps", "2", "--option", "snapshot_every=1", "--folds", "0", "--groups", "upper"]
@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "spec": (lambda w: flip(first(w, "models/*/spec.json")), "model "),
     "checkpoint": (lambda w: flip(first(w, "models/*/last.pt")), "last.pt was changed"),
     "snapshot": (lambda w: flip(first(w, "models/*/step_1.pt")), "step_1.pt was changed"),
-    "extras": (lambda w: flip(first(w, "models/*/record_extras.json")), "record_extras.json "),
+    "extras": (lambda w: flip(first(w, "models/*/record_extras.json")), "record_extras.json: not JSON"),
     "renamed model": (lambda w: first(w, "models/*").rename(w / "models" / ("0" * 16)), "is of key"),
     "record": (lambda w: flip(first(w, "records/*.json")), "record "),
     "copied record": (copy_record, "holds the record"),

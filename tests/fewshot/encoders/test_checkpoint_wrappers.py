@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from places import ROOT
 from torch import Tensor, nn
 
 from baselines.gmrd.model import GMRD
@@ -116,11 +117,10 @@ def test_weights_under_two_names_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_of_weights_are_read_in_one_place() -> None:
-    root = Path(__file__).resolve().parent.parent
     readers = {
-        path.relative_to(root).as_posix()
+        path.relative_to(ROOT).as_posix()
         for package in ("baselines", "episodes", "fewshot", "protocols", "results")
-        for path in (root / package).rglob("*.py")
+        for path in (ROOT / package).rglob("*.py")
         if "torch.load(" in path.read_text(encoding="utf-8")
     }
     assert readers == {

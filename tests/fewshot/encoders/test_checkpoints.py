@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 import fewshot.encoders.checkpoints as checkpoints
 from baselines.ssl_alpnet import SSLALPNet
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import (
     FILES,
@@ -23,6 +22,7 @@ from fewshot.encoders.checkpoints import (
     read_checkpoint,
 )
 from fewshot.encoders.encoder import ResNetEncoder, TwoScaleEncoder, build_encoder
+from fewshot.files.atomic_io import sha256_of
 
 State = dict[str, Tensor]
 
@@ -211,12 +211,12 @@ def test_a_checkpoint_of_a_data_parallel_wrapper_loads_too(released: State, tmp_
     ],
 )
 def test_released_checkpoint_must_fit(
-    released: State, tmp_path: Path, change: dict[str, Tensor | None], wanted: str
+    released: State, tmp_path: Path, change: dict[str, Tensor | None], expected: str
 ) -> None:
     learner = SSLALPNet(build_encoder("resnet18", seed=1))
     before = learner.encoder.localconv.weight.clone()  # type: ignore[union-attr,operator]
     state = {name: value for name, value in {**released, **change}.items() if value is not None}
-    assert wanted in error_of(load_released, saved(tmp_path / "bad.pth", state), learner)
+    assert expected in error_of(load_released, saved(tmp_path / "bad.pth", state), learner)
     assert torch.equal(learner.encoder.localconv.weight, before)  # type: ignore[union-attr,arg-type]
 
 

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from tiny import tiny_store
 from torch import Tensor
 
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.contract.synthetic_inputs import episode, segment_inputs
 from fewshot.encoders import foundation
 from fewshot.encoders.checkpoints import load_weights, weights_file
 from fewshot.encoders.foundation import FoundationEncoder, FoundationTwoScaleEncoder, VisionTransformer
+from fewshot.files.atomic_io import sha256_of
 from fewshot.learners.learner import LossResult, PrototypeLearner, encoder_for
 from fewshot.learners.registry import resolve_method
 from protocols.training.method_config import build_method_config

@@ -21,11 +21,11 @@ from toy_training import ToyLearner, toy_train
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.seals import hash_file
 from fewshot.base.types import SliceRef, Support, Task
 from fewshot.commands.main import main
 from fewshot.encoders.checkpoints import load_released, load_state, load_weights, weights_are_finite
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.seals import hash_file
 from protocols.cells.evaluate import evaluate
 
 ASKED = ["--dataset", "tiny", "--folds", "0"]

@@ -177,7 +177,7 @@ def parted(step: int) -> ViewPair:
 PROGRAM = """
 import sys, torch
 from pathlib import Path
-from fewshot.base.distributed import init_distributed as joined
+from fewshot.pretraining.distributed import init_distributed as joined
 from fewshot.pretraining.densecl import DenseCL
 from fewshot.pretraining.positive_matches import ViewPair
 from tests.test_densecl import parted, toy

@@ -17,11 +17,11 @@ from tiny import tiny_store
 
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.contrastive.batches import ContrastBatches
-from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
 from fewshot.encoders.backbone_file import image_hash, read_pretraining
 from fewshot.encoders.checkpoints import load_weights
 from fewshot.encoders.encoder import build_encoder
+from fewshot.files.atomic_io import sha256_of
 from fewshot.learners.learner import encoder_for
 from fewshot.pretraining.positive_matches import ViewPair
 from protocols.training.pretraining import Cosine, summarise_losses

@@ -13,9 +13,9 @@ from PIL import Image
 from processes import end_well, kill, start_together
 from twelve_pictures import STAGE, Twelve
 
-from fewshot.base.distributed import DistributedContext, init_distributed
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from fewshot.pretraining.distributed import DistributedContext, init_distributed
 from protocols.training.pretraining import ensure_pretrained
 
 PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -79,8 +79,8 @@ import fcntl, sys, threading, time, torch
 from datetime import timedelta
 from pathlib import Path
 import torch.distributed as dist
-from fewshot.base import distributed as module
-from fewshot.base.distributed import init_distributed as joined
+from fewshot.pretraining import distributed as module
+from fewshot.pretraining.distributed import init_distributed as joined
 from protocols.training import pretraining
 from twelve_pictures import STAGE, Twelve
 

@@ -22,8 +22,8 @@ from toy_training import (
 )
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import check_hash
 from fewshot.base.seeds import seed_for
+from fewshot.files.seals import check_hash
 from fewshot.learners.recipe import Recipe
 from fewshot.training.loop import TrainingResult
 

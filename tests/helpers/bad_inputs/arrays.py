@@ -20,7 +20,7 @@ from bad_inputs.case import Base, Case, own_work
 from bad_inputs.files import few
 from bad_inputs.json_files import NOT_JSON, removals, with_value
 from episodes.store.store import store_hash
-from fewshot.base.seals import SEAL, add_seal
+from fewshot.files.seals import SEAL, add_seal
 
 ARRAY = "images/1.npy"
 

@@ -15,7 +15,7 @@ from seal_again import rename_model
 from bad_inputs.case import Base, Case, own_work
 from bad_inputs.files import few, writer
 from fewshot.base.errors import UserError
-from fewshot.base.seals import SEAL, add_seal, seal_of
+from fewshot.files.seals import SEAL, add_seal, seal_of
 
 Alter = Callable[[Any], Any]
 NOT_JSON: dict[str, Callable[[Path], None]] = {

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -124,6 +125,7 @@ def preload() -> None:
 def _outcome(case: Case, place: Path, code: int, usage: resource.struct_rusage, hung: bool) -> Outcome:
     output, errors = ((place / name).read_text(errors="replace") for name in ("stdout", "stderr"))
     seconds = usage.ru_utime + usage.ru_stime
+    shutil.rmtree(place)  # copies of models would fill the disk
     return Outcome(case, code, seconds, usage.ru_maxrss << 10, hung, output, errors)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from bad_inputs.case import Base, Case, own_work
 from bad_inputs.files import everything, few, writer
-from fewshot.base.seals import write_hashed
+from fewshot.files.seals import write_hashed
 
 Alter = Callable[[dict[str, Any]], Any]
 
@@ -164,7 +164,7 @@ ALTERED: dict[str, Alter] = {
     "half-prefixed": lambda state: {
         (f"module.{n}" if i % 2 else n): v for i, (n, v) in enumerate(state.items())
     },
-    "nested-twice": lambda state: {"state_dict": {"state_dict": state}},
+    "under-two-names": lambda state: {"state_dict": state, "model": state},
     "optimiser-alone": lambda _state: {"optimizer": {"state": {}, "param_groups": []}},
     "hostile-names": lambda _state: {"evil\x1b[2J\u202e": torch.zeros(1), "=1+1": torch.zeros(1)},
     "pickled-object": lambda state: {**state, "about": Opaque()},

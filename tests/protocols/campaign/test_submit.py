@@ -17,10 +17,10 @@ from places import ROOT
 from processes import results
 from test_jobs import jobs_of, write
 
-from fewshot.base.atomic_io import write_json
 from fewshot.base.errors import UserError
 from fewshot.commands.cluster.submit import _minutes
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import write_json
 from protocols.campaign.arrays import ALL_ENDED, SAME_TASK, TASK, plan_arrays
 from protocols.campaign.campaign_file import FILE
 from protocols.campaign.engines import Command, LocalJob, Slot, fewshot_command, run_locally

@@ -162,5 +162,5 @@ def test_damaged_vectors_are_one_clear_line(tmp_path: Path) -> None:
         next(ssl_alpnet.check(tmp_path))
     (tmp_path / "expected.json").write_text("{}")
     (tmp_path / "vectors.npz").write_bytes(b"PK\x03\x04 half")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is damaged"):
         next(ssl_alpnet.check(tmp_path))

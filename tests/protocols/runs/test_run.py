@@ -231,7 +231,7 @@ MISTAKES = [
     (["run", "--dataset", "tyni", "--method", "all-foreground"], "did you mean 'tiny'"),
     (["run", "--dataset", "sabs", "--method", "all-foreground"], "not prepared"),
     (["run", "--dataset", "tiny", "--method", "ssl-alpnte"], "did you mean 'ssl-alpnet'"),
-    (["run", "--dataset", "tiny", "--method", "no/such.py:Method"], "does not exist"),
+    (["run", "--dataset", "tiny", "--method", "no/such.py:Method"], "no such file"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--protocol", "alpnet-ep2"], "'alpnet-ep1'"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--groups", "uper"], "did you mean 'upper'"),
     (["run", "--dataset", "tiny", "--method", "all-foreground", "--folds", "7"], "no fold 7"),

@@ -10,8 +10,8 @@ from made_backbones import backbone_file, slices_of
 from probe_requests import other_weights, request
 
 from episodes.store.store import Store
-from fewshot.base.atomic_io import sha256_of
 from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import sha256_of
 from protocols.studies.probe import StageOne, run_probe
 
 

@@ -12,8 +12,9 @@ from pipeline_runs import new_work, records
 from tiny import tiny_store
 
 from episodes.store.store import Store
-from fewshot.base.atomic_io import sha256_of
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import sha256_of
+from fewshot.files.seals import hash_file
 from protocols.rules.audits import BACKBONE
 from results.records.record_parts import WeightsPart
 from results.summary.configuration_result import configuration_results
@@ -84,7 +85,9 @@ def test_what_a_later_fold_lacks_shows_before_the_first_is_trained(
     method: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = work / PATTERN.format(fold=3)
-    shutil.copy(work / PATTERN.format(fold=0), last)  # it saw what fold 3 asks
+    first = work / PATTERN.format(fold=0)  # it saw what fold 3 asks
+    for source, target in ((first, last), (hash_file(first), hash_file(last))):
+        shutil.copy(source, target)
     assert run(work, PATTERN, *MORE[method], method=method) == 2
     message = capsys.readouterr().err
     assert "saw slice 0 of scan 6, which is a query of fold 3 of tiny" in message and message.count("\n") == 1

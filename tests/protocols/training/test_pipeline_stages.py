@@ -119,8 +119,8 @@ def test_a_second_process_begins_at_another_fold(work: Path, monkeypatch: pytest
     asked: list[tuple[int, str]] = []
 
     def answered(_request: Any, _method: Any, shared: Any) -> list[Path]:
-        asked.extend((cell.plan.fold, cell.plan.group) for cell in shared)
-        return [Path(f"{cell.plan.fold} {cell.plan.group}") for cell in shared]
+        asked.extend((cell.plan.evaluation.fold, cell.plan.evaluation.group) for cell in shared)
+        return [Path(f"{cell.plan.evaluation.fold} {cell.plan.evaluation.group}") for cell in shared]
 
     monkeypatch.setattr(runner, "_run_work_unit", answered)
     store, protocol = Store.open(work / "stores" / "tiny"), load_protocol("alpnet-ep1")

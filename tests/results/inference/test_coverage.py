@@ -21,7 +21,7 @@ from results.records.files import read_record
 from results.summary.configuration_result import configuration_results
 from results.summary.seed_average import seed_rows
 
-BENCH = ROOT / "bench" / "interval_coverage.py"
+BENCH = ROOT / "bench" / "inference" / "interval_coverage.py"
 
 
 def _load() -> ModuleType:
@@ -139,8 +139,10 @@ def test_a_a_of_seeds_of_one_method_on_phantoms(tmp_path: Path) -> None:
 
 
 def test_the_table_of_the_document_is_that_of_the_file() -> None:
-    """docs/statistics.md prints bench/interval_coverage.json."""
-    rows = json.loads((ROOT / "bench" / "interval_coverage.json").read_text(encoding="utf-8"))["rows"]
+    """docs/statistics.md prints bench/inference/interval_coverage.json."""
+    rows = json.loads((ROOT / "bench" / "inference" / "interval_coverage.json").read_text(encoding="utf-8"))[
+        "rows"
+    ]
     simulated = bench.WORLDS | bench.WEAK
     order = [*simulated, *(name for name in rows if name not in simulated)]
     table = bench.table({name: rows[name] for name in order})

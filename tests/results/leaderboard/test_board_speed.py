@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from making import GROUPS, record, score
+from places import ROOT
 
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
@@ -68,8 +69,7 @@ print(json.dumps({"scores": scores, "seconds": time.process_time(), "ranks": ran
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
 def test_a_board_of_more_than_200_000_scores_builds_in_a_minute_and_a_gigabyte(tmp_path: Path) -> None:
     _write(tmp_path, 100)
-    root = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     measured = json.loads(run.stdout)

@@ -34,11 +34,13 @@ def score(tp: int, fp: int, fn: int, undefined: str | None = None) -> Score:
 @pytest.mark.parametrize(
     ("moved", "expected"), [((1, 4, 7), 3.0), ((1, 6, 4), 4.0), ((3, 4, 4), 10.0), ((2, 6, 4), 41**0.5)]
 )
-def test_two_voxels_are_as_far_apart_as_the_spacing_says(moved: tuple[int, int, int], wanted: float) -> None:
+def test_two_voxels_are_as_far_apart_as_the_spacing_says(
+    moved: tuple[int, int, int], expected: float
+) -> None:
     found = surface_scores(mask((1, 4, 4)), mask(moved), SPACING, 1.0)
-    assert found["hd95_mm"] == pytest.approx(wanted, rel=1e-6)
-    assert found["asd_mm"] == pytest.approx(wanted, rel=1e-6) and found["nsd"] == 0.0
-    near = surface_scores(mask((1, 4, 4)), mask(moved), SPACING, wanted + 0.1)
+    assert found["hd95_mm"] == pytest.approx(expected, rel=1e-6)
+    assert found["asd_mm"] == pytest.approx(expected, rel=1e-6) and found["nsd"] == 0.0
+    near = surface_scores(mask((1, 4, 4)), mask(moved), SPACING, expected + 0.1)
     assert near["nsd"] == 1.0
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from making import changed, record, score
 
-from fewshot.base.atomic_io import canonical_json
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
 from fewshot.base.types import ScanScore
+from fewshot.files.atomic_io import canonical_json
+from fewshot.files.seals import add_seal
 from results.records.files import cell_key, read_record, read_records, write_record
 from results.records.record import Record, checked_record
 from results.records.record_parts import MachinePart

@@ -9,8 +9,8 @@ import pytest
 from making import changed, record, score
 
 from fewshot.base.errors import UserError
-from fewshot.base.seals import add_seal
 from fewshot.commands.main import main
+from fewshot.files.seals import add_seal
 from results.records.files import write_record
 from results.records.record import Record
 from results.summary.screening import screen_records
@@ -44,7 +44,7 @@ BAD = {
         text(record(1, "lower", [score("left-kidney", "3", 1)], method={"name": "x<script>"})),
         "method.name holds markup",
     ),
-    "audit": (text_with("audits", ["one\nline"]), r"audits\[0\] holds markup or control"),
+    "audit": (text_with("audits", ["one\nline"]), r"audits\[0\] is .*expected one line of text"),
     "option": (
         text(record(1, "lower", [score("left-kidney", "3", 1)], method={"options": {"<b>": 1}})),
         "a key of method.options holds markup",

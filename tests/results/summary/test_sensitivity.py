@@ -91,10 +91,10 @@ def test_shots_and_parts_change_the_questions_and_not_the_protocol() -> None:
 @pytest.mark.parametrize(
     ("name", "shots", "parts", "said"),
     [
-        ("alpnet-ep1", 0, None, "--shots 0: expected 1 or more"),
+        ("alpnet-ep1", 0, None, "--shots 0: expected 1 to 10000"),
         ("alpnet-ep1", None, 4, "--parts 4: gives 4 parts, but rule range-thirds wants an odd number"),
         ("qnet-ep1", None, 2, "rule list-thirds wants an odd number"),
-        ("alpnet-ep1", None, 0, "--parts 0: expected 1 or more"),
+        ("alpnet-ep1", None, 0, "--parts 0: expected 1 to 999"),
         ("open-ep", None, 3, "rule whole-scan has exactly one"),
     ],
 )

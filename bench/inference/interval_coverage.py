@@ -19,7 +19,7 @@ from results.inference.interval import t_interval, t_quantile
 from results.inference.row_values import RowValues, sample_of, sample_of_difference
 
 HERE = Path(__file__).resolve().parent
-CHAOS = HERE.parent / "tests" / "golden" / "chaos_copy_support.npy"
+CHAOS = HERE.parent.parent / "tests" / "golden" / "chaos_copy_support.npy"
 FOLDS, SCANS = 5, 4  # of CHAOS
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewshot.base.atomic_io import atomic_write, hash_of, sha256_of, write_json
 from fewshot.base.errors import UserError, short
-from fewshot.base.input_files import read_json
+from fewshot.files.atomic_io import atomic_write, hash_of, sha256_of, write_json
+from fewshot.files.input_files import read_json
 
 SEAL = "seal"
 SUFFIX = ".sha256"

@@ -1,7 +1,7 @@
 """Locks between processes that share a work folder; they end with the process that holds them.
 
 On a local file system a lock is an `flock`, of Linux and macOS. On one that several hosts share, or that has
-no `flock`, it is a lease (`fewshot/base/leases.py`). A folder in which nothing can be written needs none: a
+no `flock`, it is a lease (`fewshot/files/leases.py`). A folder in which nothing can be written needs none: a
 process that only reads finished files, which are replaced whole, works without a lock.
 """
 
@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from fewshot.base.errors import UserError
-from fewshot.base.leases import VARIABLE, leased, leased_if_free, leases_needed, mark_leases
+from fewshot.files.leases import VARIABLE, leased, leased_if_free, leases_needed, mark_leases
 
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EINVAL)
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from fewshot.base.locks import check_platform, try_lock
+from fewshot.files.locks import check_platform, try_lock
 
 NAME = re.compile(r"\..*\.([0-9a-f]{6})-([0-9a-f]{6})-([0-9]+)-[0-9a-f]{8}\.tmp")
 LONGEST = 120  # bytes of the target's name in the temporary's

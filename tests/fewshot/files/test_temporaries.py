@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from fewshot.base import temporaries
-from fewshot.base.atomic_io import atomic_folder, atomic_write
-from fewshot.base.temporaries import FORGOTTEN, NAME, clear_dead
+from fewshot.files import temporaries
+from fewshot.files.atomic_io import atomic_folder, atomic_write
+from fewshot.files.temporaries import FORGOTTEN, NAME, clear_dead
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from fewshot.base.atomic_io import atomic_folder, atomic_write
+from fewshot.files.atomic_io import atomic_folder, atomic_write
 folder = Path(sys.argv[1])
 with atomic_write(folder / "last.pt") as stream, atomic_folder(folder / "store") as inside:
     stream.write("half"); stream.flush()
@@ -70,7 +70,7 @@ def test_a_killed_writer_leaves_nothing_after_the_next_write(tmp_path: Path) -> 
 
 def test_the_first_write_of_a_process_clears_the_folder(tmp_path: Path) -> None:
     kill(start(tmp_path))
-    code = "import sys; from pathlib import Path; from fewshot.base.atomic_io import write_json\n"
+    code = "import sys; from pathlib import Path; from fewshot.files.atomic_io import write_json\n"
     code += "write_json(Path(sys.argv[1]) / 'x.json', 1)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)

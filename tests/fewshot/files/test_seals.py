@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fewshot.base import seals
 from fewshot.base.errors import UserError
-from fewshot.base.seals import (
+from fewshot.files import seals
+from fewshot.files.seals import (
     add_seal,
     check_hash,
     check_seal,

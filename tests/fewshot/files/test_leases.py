@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from fewshot.base import locks
 from fewshot.base.errors import UserError
-from fewshot.base.leases import MARKER, Pace, leased, leased_if_free, leases_needed, mark_leases
+from fewshot.files import locks
+from fewshot.files.leases import MARKER, Pace, leased, leased_if_free, leases_needed, mark_leases
 
 QUICK = Pace(beat=0.1, stale=0.6, poll=0.05)
 WORKER = """
 import sys, time
 from pathlib import Path
-from fewshot.base.leases import Pace, leased
+from fewshot.files.leases import Pace, leased
 folder, name, rounds, rest = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 for _ in range(rounds):
     with leased(folder / "a.lock", Pace(beat=0.1, stale=3.0, poll=0.02)):
@@ -108,13 +108,13 @@ def test_a_silent_holder_loses_its_lease_and_says_so(tmp_path: Path, monkeypatch
     """The holder is another host's, so that only its silence counts; it then finds a newer generation."""
     path = tmp_path / "a.lock"
     silent = Pace(beat=600, stale=1.0, poll=0.05)
-    monkeypatch.setattr("fewshot.base.leases.host", lambda: "b")
+    monkeypatch.setattr("fewshot.files.leases.host", lambda: "b")
     with (
         pytest.raises(UserError, match="another process took the lease"),
         leased_if_free(path, silent) as ours,
     ):
         assert ours
-        monkeypatch.setattr("fewshot.base.leases.host", lambda: "a")
+        monkeypatch.setattr("fewshot.files.leases.host", lambda: "a")
         with leased(path, QUICK) as taken:
             assert taken
     with leased_if_free(path, QUICK) as free:

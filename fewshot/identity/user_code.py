@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fewshot.base.errors import UserError, short
-from fewshot.base.input_files import check_file
+from fewshot.files.input_files import check_file
 from fewshot.identity.source_digest import imported_files, is_installed, module_file
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from fewshot.base.errors import CannotWriteError
-from fewshot.base.temporaries import new_file, new_folder
+from fewshot.files.temporaries import new_file, new_folder
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fewshot.base.errors import UserError
-from fewshot.base.locks import if_free, locked
+from fewshot.files.locks import if_free, locked
 
 LOG = logging.getLogger("fewshot")
 PAUSE = 2.0  # seconds between two attempts to lock; a collective times out after half an hour

@@ -17,8 +17,8 @@ from tiny import tiny_spec
 from episodes.store.dataset import read_dataset_spec, spec_from_table
 from episodes.store.store import SourceScan, Store, new_store
 from fewshot.base.errors import UserError
-from fewshot.base.names import checked_name, is_name, path_in
 from fewshot.commands.main import main
+from fewshot.files.names import checked_name, is_name, path_in
 from protocols.rules.spec import HOME, load_protocol
 from results.records.files import cell_file
 from results.records.record import Record
