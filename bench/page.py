@@ -50,7 +50,7 @@ def _machines(folder: Path) -> list[str]:
     """Return a section for every machine that `make bench` was run on."""
     parts = []
     for path in sorted(folder.glob("*.json")):
-        if path.stem not in ("growth", "precision", "scaling") and not path.name.startswith("gpu-"):
+        if path.stem not in ("growth", "precision") and not path.name.startswith("gpu-"):
             where = path.with_suffix(".txt")
             parts.append(f"## {path.stem}: `make bench`\n{_table(json.loads(path.read_text()))}")
             if where.exists():

@@ -25,7 +25,7 @@ SECONDS_OF_U = {"cpu": 0.45, "cuda": 0.0045}
 STEP = 6.1  # U: forward and backward of support and query, and the optimiser
 PICTURE = 4.0  # U: a picture of a pre-training, its query view forward and backward, its key view forward
 SLICE = 0.98  # U: one encoded slice, and its masks
-# multiply-adds of a forward beside ResNet-101's, stride 8 (bench/scaling.py counts them)
+# multiply-adds of a forward beside ResNet-101's, stride 8 (bench/campaign/scaling.py counts them)
 ENCODERS = {"resnet18": 0.27, "resnet50": 0.57, "resnet101": 1.0}
 COMMAND = 4.0  # seconds to start a command
 

@@ -13,8 +13,8 @@ from places import ROOT
 
 @pytest.fixture(scope="module")
 def scaling() -> ModuleType:
-    """The module bench/scaling.py."""
-    spec = importlib.util.spec_from_file_location("scaling", ROOT / "bench" / "scaling.py")
+    """The module bench/campaign/scaling.py."""
+    spec = importlib.util.spec_from_file_location("scaling", ROOT / "bench" / "campaign" / "scaling.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["scaling"] = module
@@ -51,7 +51,7 @@ def test_both_settings_of_densemp_share_a_backbone(scaling: ModuleType) -> None:
 
 
 def test_the_page_is_that_of_its_numbers(scaling: ModuleType) -> None:
-    found = json.loads((ROOT / "bench" / "scaling.json").read_text())
+    found = json.loads((ROOT / "bench" / "campaign" / "scaling.json").read_text())
     assert scaling.page(found) == (ROOT / "docs" / "scaling.md").read_text()
     assert found["gflop"]["resnet101"] * 1e9 / scaling.RATE == pytest.approx(
         scaling.SECONDS_OF_U["cuda"], rel=0.02

@@ -25,7 +25,7 @@ from fewshot.learners.training_plan import BackboneStage, single_stage
 from protocols.campaign.costs import COMMAND, PICTURE, SECONDS_OF_U, SLICE, STEP
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "scaling.md"
+PAGE = HERE.parent.parent / "docs" / "scaling.md"
 # dataset -> folds, groups, scans, and slices of a scan, which are assumed
 DATASETS = {"chaost2": (5, 2, 20, 32), "sabs": (5, 2, 30, 100), "cmr": (5, 1, 35, 12)}
 SETTINGS, SEEDS = (1, 2), 3
@@ -197,8 +197,8 @@ def reckon() -> dict[str, Any]:
 
 TEXT = """# A campaign on a cluster
 
-Written by `python bench/scaling.py`, which reckons and simulates; `bench/scaling.json` holds its
-numbers. It is a reckoning on paper: **no number of this page was measured on a cluster or on a GPU**.
+Written by `python bench/campaign/scaling.py`, which reckons and simulates; `bench/campaign/scaling.json`
+holds its numbers. It is a reckoning on paper: **no number of this page was measured on a cluster or on a GPU**.
 Steps and stages are the published recipes of the methods. A training step costs {step} U and an encoded
 slice {slice} U, measured on a CPU ([performance.md](performance.md)). A picture of a pre-training costs
 {picture} U, by counting passes. One U is {gflop:.0f} GFLOP, counted by torch; at an assumed {rate:.0f}
