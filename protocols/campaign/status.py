@@ -19,7 +19,8 @@ SLURM = "slurm"
 STATES = (RECORDED, RUNNING, WAITING, FAILED)
 # states of squeue in which a job is not computing but will; the last ones are those of a job that returns
 QUEUED = (
-    "PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESV_DEL_HOLD", "PREEMPTED", "NODE_FAIL",
+    "PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESV_DEL_HOLD",
+    "PREEMPTED", "NODE_FAIL",
 )  # fmt: skip
 ENDED_WELL = "COMPLETED"
 COMPUTING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING")
