@@ -18,8 +18,13 @@ from results.records.files import recorded_keys
 RECORDED, RUNNING, WAITING, FAILED = "recorded", "running", "waiting", "failed"
 SLURM = "slurm"
 STATES = (RECORDED, RUNNING, WAITING, FAILED)
-# states of squeue in which a job is not computing but will
-QUEUED = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESV_DEL_HOLD")
+# states of squeue in which a job is not computing but will; the last ones are those of a job that returns
+QUEUED = (
+    "PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "CONFIGURING", "RESV_DEL_HOLD",
+    "PREEMPTED", "NODE_FAIL",
+)  # fmt: skip
+ENDED_WELL = "COMPLETED"
+COMPUTING = ("RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT", "STOPPED", "RESIZING")
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,13 @@ def _job_states(folder: Path, content: Mapping[str, Any], queue: Mapping[str, st
             state = {"done": RECORDED, "running": RUNNING}.get(job["state"], FAILED)
             if state == RUNNING and not _is_alive(job_id):
                 state = FAILED
-        elif job_id is None:
+        elif job_id is None or queue.get(job_id) in QUEUED:
             state = WAITING
-        elif job_id in queue:
-            state = WAITING if queue[job_id] in QUEUED else RUNNING
-        else:
+        elif queue.get(job_id) in COMPUTING:
+            state = RUNNING
+        elif queue.get(job_id) == ENDED_WELL:
+            state = RECORDED
+        else:  # it has ended, and may be gone from Slurm's memory
             finished = f"{job_id}_0_result.pkl" in files and outcome(folder, job_id) == 0
             state = RECORDED if finished else FAILED
         states.append(state)
@@ -109,11 +116,12 @@ def _job_states(folder: Path, content: Mapping[str, Any], queue: Mapping[str, st
 
 
 def _queue(ids: Iterable[str | None]) -> dict[str, str]:
-    """Return id -> state of the jobs in Slurm's queue; empty without Slurm on this machine."""
+    """Return id -> state of the jobs that Slurm remembers, also ended ones; empty without Slurm here."""
     mains = {job_id.partition("_")[0] for job_id in ids if job_id}
     if not mains or shutil.which("squeue") is None:
         return {}
-    command = ["squeue", "--noheader", "--array", "--format=%i|%T", f"--jobs={','.join(sorted(mains))}"]
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T"]
+    command.append(f"--jobs={','.join(sorted(mains))}")
     shown = subprocess.run(command, capture_output=True, text=True, check=False)
     if shown.returncode and "Invalid job id" not in shown.stderr:  # no job is left in the queue
         raise UserError(f"squeue failed: {shown.stderr.strip()}; try again when Slurm runs")

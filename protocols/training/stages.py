@@ -189,7 +189,7 @@ def first_method(method: MethodConfig, weights: str) -> MethodConfig:
     first = plan_training(method).episode_stages[0]
     recipe = dataclasses.replace(first.recipe, weights=weights)
     if first.method is None:
-        return dataclasses.replace(method, recipe=recipe)
+        return method if recipe == method.recipe else dataclasses.replace(method, recipe=recipe)
     return dataclasses.replace(
         method, name=first.method, learner=resolve_method(first.method), options=first.options, recipe=recipe,
         marks=(),
