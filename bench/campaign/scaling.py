@@ -200,8 +200,8 @@ TEXT = """# A campaign on a cluster
 Written by `python bench/campaign/scaling.py`, which reckons and simulates; `bench/campaign/scaling.json`
 holds its numbers. It is a reckoning on paper: **no number of this page was measured on a cluster or on a
 GPU**. Steps and stages are the published recipes of the methods. A training step costs {step} U and an
-encoded slice {slice} U, measured on a CPU ([performance.md](performance.md)). A picture of a pre-training costs
-{picture} U, by counting passes. One U is {gflop:.0f} GFLOP, counted by torch; at an assumed {rate:.0f}
+encoded slice {slice} U, measured on a CPU ([performance.md](performance.md)). A picture of a pre-training
+costs {picture} U, by counting passes. One U is {gflop:.0f} GFLOP, counted by torch; at an assumed {rate:.0f}
 TFLOP/s it takes {u:.1f} ms. `fewshot jobs` uses the same constants until WORK/logs holds what your own
 trainings and evaluations took; then it says `measured`.
 
