@@ -46,12 +46,17 @@ def measure_cells(
     """
     scores: dict[tuple[int, str, str, tuple[str, ...], int], Mapping[str, Any]] = {}
     faults = []
-    total = sum(len(cell.record.scores) for cell in cells)
-    with progress(total, f"{label} distances", "mask", shown=bool(cells)) as bar:
-        for cell in cells:
-            about = _about(cell, tolerance_mm)
-            path = path_in(work / "distances", "cell", cell.folder.name, ".json")
-            of_cell = _known(path, about)
+    files = [
+        (cell, _about(cell, tolerance_mm), path_in(work / "distances", "cell", cell.folder.name, ".json"))
+        for cell in cells
+    ]
+    known = [_known(path, about) for _cell, about, path in files]
+    total = sum(
+        len(cell.record.scores) for cell, of_cell in zip(cells, known, strict=True) if of_cell is None
+    )
+    with progress(total, f"{label} distances", "mask", shown=total > 0) as bar:
+        for (cell, about, path), kept in zip(files, known, strict=True):
+            of_cell = kept
             if of_cell is None:
                 try:
                     of_cell = _measured(cell, store, tolerance_mm, bar)
@@ -59,8 +64,6 @@ def measure_cells(
                     faults.append(f"cell {cell.folder.name} of {label}: {error}")
                     continue
                 write_sealed(path, {**about, "scores": of_cell})
-            else:
-                bar.update(len(of_cell))
             for score, distance in zip(cell.record.scores, of_cell, strict=True):
                 scores[score_key(cell.record, score)] = distance
     return scores, faults

@@ -131,8 +131,8 @@ def test_a_read_only_folder_with_all_records_is_read(
     texts = []
     for number, options in enumerate(("size=256m", "ro")):
         disk(options)
-        for words in commands:
-            log = tmp_path / f"log-{number}-{words[0]}-{words[1]}"
+        for place, words in enumerate(commands):
+            log = tmp_path / f"log-{number}-{place}"
             assert status_of(words, log, trial) == 0, log.read_text()
             texts.append(log.read_text())
     assert texts[: len(commands)] == texts[len(commands) :]

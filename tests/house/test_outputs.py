@@ -249,7 +249,9 @@ def test_files_and_folders_have_the_permissions_of_the_umask(
 # module -> the only functions that may open a file for writing besides `atomic_write`
 WRITERS = {
     "fewshot.files.atomic_io": {"atomic_write", "_write_into"},
-    "fewshot.files.locks": {"locked", "if_free"},
+    "fewshot.files.locks": {"locked", "if_free", "_try_enter"},
+    "fewshot.files.leases": {"_make", "_write"},  # linked or renamed whole, on file systems without flock
+    "protocols.campaign.engines": {"_stderr_into"},  # appended by the processes beside jobs
     "fewshot.files.temporaries": {"new_file", "new_folder", "_remove_if_dead"},
     "fewshot.training.log": {"__init__"},  # appended line by line: losses.csv, episodes.jsonl
     "fewshot.commands.main": {"_discard_output"},  # to /dev/null

@@ -177,10 +177,11 @@ def parted(step: int) -> ViewPair:
 PROGRAM = """
 import sys, torch
 from pathlib import Path
+sys.path.append(sys.argv[2])
 from fewshot.pretraining.distributed import init_distributed as joined
 from fewshot.pretraining.densecl import DenseCL
 from fewshot.pretraining.positive_matches import ViewPair
-from tests.test_densecl import parted, toy
+from test_densecl import parted, toy
 from protocols.conformance.parts import densecl
 
 with joined(torch.device("cpu")) as (together, device):
@@ -209,7 +210,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes has after three steps: state, pictures of its key encoder, what it told."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "program.py").write_text(PROGRAM)
-    end_well(start_together([str(folder / "program.py"), str(folder)], 2))
+    end_well(start_together([str(folder / "program.py"), str(folder), str(Path(__file__).parent)], 2))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 

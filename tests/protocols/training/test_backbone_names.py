@@ -17,6 +17,7 @@ from episodes.plan.plan import make_plan
 from episodes.store.slices import normalisation
 from fewshot.commands.main import main
 from fewshot.encoders.backbone_file import Pretraining, read_pretraining
+from fewshot.training.loop import TrainingResult
 from protocols.rules.spec import load_protocol
 from protocols.training import pretraining
 from protocols.training.pretraining import ensure_pretrained
@@ -28,7 +29,7 @@ ASK = ["--encoder", "resnet18", "--device", "cpu", *(part for one in SETTINGS fo
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write backbones without their training."""
-    monkeypatch.setattr(pretraining, "train", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(pretraining, "train", lambda *_arguments, **_options: TrainingResult(0, 0))
 
 
 def made(work: Path, pictures: Pictures, weights: str = "random") -> tuple[str, Pretraining]:

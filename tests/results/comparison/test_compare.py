@@ -46,7 +46,7 @@ def split(
 def test_one_way_protocol_first() -> None:
     found = split(A, B, FIRST)
     assert (found["difference"], found["protocol"], found["method"]) == pytest.approx((30, 10, 20))
-    assert found["interaction"] is None and found["expected"] == ["qnet under alpnet-ep1"]
+    assert found["interaction"] is None and found["missing"] == ["qnet under alpnet-ep1"]
     text = comparison_text(found)
     assert "B - A = +30.00" in text and "protocol +10.00" in text and "method   +20.00" in text
     assert "one split only; the other needs records of qnet under alpnet-ep1" in text

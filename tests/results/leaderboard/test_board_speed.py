@@ -13,6 +13,7 @@ import pytest
 from making import GROUPS, record, score
 from places import ROOT
 
+from fewshot.files.seals import write_sealed
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
 from results.summary.screening import screen_records
@@ -24,7 +25,7 @@ def _write(folder: Path, in_fold: int) -> None:
     for group, names in GROUPS.items():
         for fold in range(5):
             scans = [str(in_fold * fold + place) for place in range(in_fold)]
-            scores = [score(name, scan, 50) for name in names for scan in scans]
+            scores = [score(name, scan, 50, support="99") for name in names for scan in scans]
             made = record(fold, group, scores, folds=5).to_json()
             for method in range(50):
                 for seed in range(3):
@@ -33,7 +34,7 @@ def _write(folder: Path, in_fold: int) -> None:
                         tp = 20 + (7 * method + 13 * seed + 5 * number + 3 * fold) % 60
                         one |= {"tp": tp, "fp": 200 - 2 * tp, "dice": 2 * tp / 200}
                     name = f"{method}-{seed}-{fold}-{group}.json"
-                    (folder / name).write_text(json.dumps(made))
+                    write_sealed(folder / name, made)
 
 
 def test_a_large_board_builds_in_time(tmp_path: Path) -> None:
