@@ -184,10 +184,10 @@ class _Run:
                     self._note(self._stepper.read_all(), log, bar)
                     remedy = "lower learning_rate, or look at the episodes of the last steps"
                     check_finite(self._learner.state_dict(), f"the learner after step {step}", remedy)
+                if snapshot and log is not None:
+                    self._snapshot()  # before last.pt: a training killed between the two takes the step again
                 if save and log is not None:
                     self._save(log)
-                if snapshot and log is not None:
-                    self._snapshot()
                 if save and stop_is_due():
                     raise KeyboardInterrupt
             if self.at.step != steps:

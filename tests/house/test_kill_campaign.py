@@ -32,7 +32,7 @@ def test_a_killed_command_ends_in_the_same_bytes(
     renew(trial, base)
     assert status_of(words, log, trial) == 0, log.read_text()  # compiles what is compiled on first use
     expected = contents(trial)
-    assert expected != contents(base)
+    assert expected != contents(base) or name == "evaluate-overwrite"  # which writes the same bytes again
     renew(trial, base)
     begun = time.monotonic()
     assert status_of(words, log, trial) == 0, log.read_text()

@@ -7,6 +7,7 @@ import json
 import re
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
 from fewshot.files.seals import check_hash
 from fewshot.learners.recipe import Recipe
+from fewshot.training import loop
 from fewshot.training.loop import TrainingResult
 
 
@@ -250,6 +252,27 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
 def test_episodes_that_end_early_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ended after step 3, expected 12"):
         toy_train(tmp_path, lambda steps: iter([toy_episode(step) for step in steps[:3]]))
+
+
+def test_a_kill_between_two_files_of_a_step_loses_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 5 has a checkpoint and a snapshot; a resumed training does not take a finished step again."""
+    toy_train(tmp_path / "whole", checkpoint_every=5)
+    real, written = loop._write, []
+
+    def killed_after_the_first(path: Path, state: dict[str, Any]) -> None:
+        real(path, state)
+        written.append(path.name)
+        raise InterruptedError
+
+    monkeypatch.setattr(loop, "_write", killed_after_the_first)
+    with pytest.raises(InterruptedError):
+        toy_train(tmp_path / "killed", checkpoint_every=5)
+    monkeypatch.setattr(loop, "_write", real)
+    toy_train(tmp_path / "killed", checkpoint_every=5)
+    assert len(written) == 1
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
 def test_a_full_disk_stops_with_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> None:
