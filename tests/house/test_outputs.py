@@ -158,16 +158,22 @@ def test_prepare_does_not_replace_the_folder_of_the_scans(
     assert len(list(folder.iterdir())) == 2
 
 
-def test_a_device_stays_a_device(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def device(folder: Path, name: str, minor: int) -> Path:
+    """Return a device of the test's own: a program at fault that root runs would replace the machine's."""
+    if os.geteuid():
+        return Path("/dev") / name
+    os.mknod(folder / name, stat.S_IFCHR | 0o666, os.makedev(1, minor))
+    return folder / name
+
+
+def test_a_device_stays_a_device(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full, null = device(tmp_path, "full", 7), device(tmp_path, "null", 3)
     command = ["plan", "--work", str(work), "--dataset", "tiny", "--folds", "0"]
-    assert main([*command, "--out", "/dev/full"]) == 2
-    error = capsys.readouterr().err
-    assert error == (
-        "fewshot: error: cannot write /dev/full: No space left on device; free space or choose another "
-        "folder\n"
-    )
-    assert main([*command, "--out", "/dev/null"]) == 0
-    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode) and stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+    assert main([*command, "--out", str(full)]) == 2
+    expected = f"cannot write {full}: No space left on device; free space or choose another folder"
+    assert capsys.readouterr().err == f"fewshot: error: {expected}\n"
+    assert main([*command, "--out", str(null)]) == 0
+    assert stat.S_ISCHR(full.stat().st_mode) and stat.S_ISCHR(null.stat().st_mode)
 
 
 def test_a_pipe_receives_the_content_and_stays_a_pipe(work: Path, tmp_path: Path) -> None:
@@ -186,13 +192,15 @@ def test_standard_output_receives_the_content(shape: str, tmp_path: Path) -> Non
     command = [sys.executable, "-m", "fewshot", "list", "protocols", "--format", "json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     expected = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True).stdout
+    link = tmp_path / "stdout"  # as /dev/stdout, which a program at fault would replace
+    link.symlink_to("/dev/fd/1")
     with (tmp_path / "file").open("wb") as stream:
         done = subprocess.run(
-            [*command, "--out", "/dev/stdout"], cwd=tmp_path, env=environment, check=True,
+            [*command, "--out", str(link)], cwd=tmp_path, env=environment, check=True,
             stdout=stream if shape == "file" else subprocess.PIPE,
         )  # fmt: skip
     found = (tmp_path / "file").read_bytes() if shape == "file" else done.stdout
-    assert found == expected + b"/dev/stdout\n"
+    assert found == expected + f"{link}\n".encode() and link.is_symlink()
 
 
 def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
