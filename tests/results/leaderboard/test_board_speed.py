@@ -24,7 +24,7 @@ def _write(folder: Path, in_fold: int) -> None:
     """Write 1,500 records: 50 methods, 3 seeds, 5 folds of `in_fold` scans, 2 groups."""
     for group, names in GROUPS.items():
         for fold in range(5):
-            scans = [str(in_fold * fold + place) for place in range(in_fold)]
+            scans = [f"case-{in_fold * fold + place}" for place in range(in_fold)]
             scores = [score(name, scan, 50, support="another") for name in names for scan in scans]
             made = record(fold, group, scores, folds=5).to_json()
             for method in range(50):
