@@ -95,6 +95,7 @@ class UniverSeg(nn.Module):
     trainable: ClassVar[bool] = False
     regime: ClassVar[str] = "in-context"
     labels_used: ClassVar[str] = "external"
+    published_weights: ClassVar[str] = "universeg_v1_nf64_ss64_STA.pt"
 
     @dataclass(frozen=True)
     class Options:
@@ -109,7 +110,7 @@ class UniverSeg(nn.Module):
             if not Path(self.weights).is_file():
                 raise UserError(
                     f"option weights: no file {self.weights!r}; give the path of "
-                    "universeg_v1_nf64_ss64_STA.pt, downloaded from the project's release page"
+                    f"{UniverSeg.published_weights}, downloaded from the project's release page"
                 )
             sha256 = sha256_of(Path(self.weights))
             if self.weights_sha256 not in ("", sha256):

@@ -26,13 +26,17 @@ def recipe_mark(learner: type[Any], model: Mapping[str, Any], options: Mapping[s
     The comparison covers encoder, steps, initial weights, batch and precisions, then every other number of
     the recipe. For a method in stages it also covers the options beyond those of the base method, because
     they decide how the stages are trained. A record cannot prove which images a pre-trained file saw, so a
-    pre-trained start always differs.
+    pre-trained start always differs. A learner that trains nothing differs if its option `weights` is random
+    although its class names `published_weights`.
 
     Args:
         learner: the learner class, whose `recipe()` is the published one.
         model: the `model` part of a record.
         options: the `options` of the record's `method` part.
     """
+    file = getattr(learner, "published_weights", None)
+    if file is not None and options.get("weights") == "random":
+        return (f"{RECIPE_MARK}random weights (published {file})",)
     if not trains(learner) or model["encoder"] is None:
         return ()
     differences = [

@@ -225,3 +225,10 @@ def test_a_learner_class_may_declare_external_weights(work: Path, tmp_path: Path
     )
     record = ran(work, "--weights", "random", "--method", f"{tmp_path / 'declared.py'}:Declared")
     assert record.method.labels_used == "external"
+
+
+def test_random_weights_of_a_learner_with_published_ones_are_marked() -> None:
+    learner, model = resolve_method("universeg"), {"encoder": None}
+    mark = "not the published recipe: random weights (published universeg_v1_nf64_ss64_STA.pt)"
+    assert recipe_mark(learner, model, {"weights": "random"}) == (mark,)
+    assert recipe_mark(learner, model, {"weights": "a.pt"}) == ()
