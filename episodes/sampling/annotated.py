@@ -1,6 +1,7 @@
 """Training episodes from manual labels: training slices as queries, supports from the support scans.
 
-Stage 3 of DenseMP (Fan et al., 2023, arXiv 2307.09604): rules M-DMP-4 and M-DMP-5 of docs/methods.md. The
+The annotated stage of DenseMP (Fan et al., 2023, arXiv 2307.09604): rules M-DMP-4 and M-DMP-5 of
+docs/methods.md. The
 samplers read only the mask of one class of the training group; classes that the plan tests stay unseen.
 """
 
@@ -58,7 +59,7 @@ def annotated_pairs(
     if not group:
         raise UserError(
             f"group {evaluated.group} tests every class of dataset {facts.name}, so there is no training "
-            "group to take labels from; leave stage 3 out (--stages 1,2), or choose a group of fewer classes"
+            "group to take labels from; leave the annotated stage out, or choose a group of fewer classes"
         )
     supports = fold_supports(index, facts, plan)
     others = [scan for scan in _following(index.scans, supports) if scan in plan.training.scans]
@@ -70,7 +71,7 @@ def annotated_pairs(
     raise UserError(
         f"no annotated episode for group {evaluated.group} in fold {evaluated.fold}, setting "
         f"{plan.training.setting}: none of {', '.join(group)} has a training slice and a support slice "
-        "without a tested class; use setting 1, or leave stage 3 out"
+        "without a tested class; use setting 1, or leave the annotated stage out"
     )
 
 

@@ -27,7 +27,7 @@ STRIDE = 32  # pixels per position of a plain backbone's map
 
 @dataclass(frozen=True)
 class DenseCLRecipe:
-    """The published recipe of stage 1; every number is an option.
+    """The published recipe of the pre-training; every number is an option.
 
     `batch`: pictures per step over all processes; `queue`: keys in each queue; `size`: side of a view in
     pixels; `dense_weight`: share of the dense loss (lambda).

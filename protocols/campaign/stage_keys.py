@@ -147,12 +147,14 @@ def expected_model(
 
 
 def _backbone(request: Request, method: MethodConfig, pictures: Pictures, rule: str) -> StageKey:
-    from protocols.training.pretraining import Stage1, backbone_spec, pretraining_factors
+    from protocols.training.pretraining import PretrainingSettings, backbone_spec, pretraining_factors
 
     assert method.recipe is not None
     stage = plan_training(method).backbone_stage
     assert stage is not None
-    own = Stage1(stage.recipe, method.recipe.encoder, method.seed, request.device, precision=method.precision)
+    own = PretrainingSettings(
+        stage.recipe, method.recipe.encoder, method.seed, request.device, precision=method.precision
+    )
     spec = backbone_spec(own, pictures, rule, {"name": "random", "sha256": None}, 1)
     key = backbone_key(spec)
     folder = request.work / "backbones" / key

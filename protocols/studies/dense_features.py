@@ -122,6 +122,6 @@ def features_at(
     if broken:
         raise UserError(
             f"{broken} of {features.numel()} values of dense features are not finite; the weights are "
-            "broken: lower stage 1's learning rate or give another file"
+            "broken: lower the pre-training's learning rate or give another file"
         )
     return F.normalize(features, dim=1)

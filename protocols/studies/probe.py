@@ -1,7 +1,7 @@
 """Probe of dense features before and after pre-training, by nearest neighbours of cells.
 
-A third arm has random weights, as stage 1 begins from, and BatchNorm statistics of the training slices. It
-separates the gain of pre-training from the gain of statistics that fit the images.
+A third arm has random weights, as pre-training begins from, and BatchNorm statistics of the training
+slices. It separates the gain of pre-training from the gain of statistics that fit the images.
 
 The features are the maps of the dilated backbone that every learner with one map uses, in eval mode, before
 the 1x1 convolution. Keys are cells of the fold's training scans, an equal number per class. Queries are
@@ -59,8 +59,8 @@ MakeBackbone = Callable[[str, Store, tuple[str, ...], Normalisation, Path, torch
 
 
 @dataclass(frozen=True)
-class StageOne:
-    """Stage 1: `recipe`, its options for the report; `backbone` returns the file and trains it if missing."""
+class Pretrainer:
+    """A pre-training: `recipe` is for the report; `backbone` returns the file and trains it if missing."""
 
     recipe: Mapping[str, Any]
     backbone: MakeBackbone
@@ -70,7 +70,7 @@ class StageOne:
 class ProbeRequest:
     """The request of one probe, names resolved.
 
-    `weights`: of the backbone before stage 1, may hold `{fold}`; `cells`: most cells drawn per class.
+    `weights`: of the backbone before pre-training, may hold `{fold}`; `cells`: most cells drawn per class.
     """
 
     store: Store
@@ -98,20 +98,20 @@ class FoldCells:
     intensities: Normalisation
 
 
-def densecl(settings: Mapping[str, str]) -> StageOne:
+def densecl(settings: Mapping[str, str]) -> Pretrainer:
     """Return DenseCL's pre-training, with `settings` (from `--option`) over its published recipe."""
     recipe = options_from(DenseCLRecipe, settings)
-    return StageOne(dataclasses.asdict(recipe), partial(ensure_backbone, recipe))
+    return Pretrainer(dataclasses.asdict(recipe), partial(ensure_backbone, recipe))
 
 
-def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
+def run_probe(request: ProbeRequest, pretraining: Pretrainer) -> Probe:
     """Return the correctly classified cells of every query scan in each arm, per seed.
 
     Seed, fold and scan decide the drawn cells, which are the same in every arm.
 
     Raises:
         UserError: a number is below 1, no cell of the training scans shows a tested class, there are more
-            neighbours than keys, or a file is missing or saw a query. All are checked before stage 1.
+            neighbours than keys, or a file is missing or saw a query. All are checked before any training.
     """
     for flag, value in (("--neighbours", request.neighbours), ("--cells", request.cells)):
         if value < 1:
@@ -131,7 +131,7 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
     with progress(len(request.seeds) * len(folds), "probe", unit="backbone") as bar:
         for seed in request.seeds:
             for cells in folds:
-                trials.append(_trial(request, cells, seed, stage_one))
+                trials.append(_trial(request, cells, seed, pretraining))
                 bar.update()
     return Probe(
         dataset=request.store.spec.name,
@@ -139,7 +139,7 @@ def run_probe(request: ProbeRequest, stage_one: StageOne) -> Probe:
         protocol=f"{request.protocol.name} version {request.protocol.version}",
         encoder=request.encoder,
         before=Path(request.weights).name,
-        stage_one=dict(stage_one.recipe),
+        pretraining=dict(pretraining.recipe),
         classes=(*request.store.spec.tested, BACKGROUND),
         neighbours=request.neighbours,
         most_cells=request.cells,
@@ -219,8 +219,8 @@ def _keys_per_class(request: ProbeRequest, cells: FoldCells) -> int:
     return each
 
 
-def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageOne) -> Trial:
-    """Return the hits of one seed and fold in each arm; train the backbone of stage 1 if it is missing."""
+def _trial(request: ProbeRequest, cells: FoldCells, seed: int, pretraining: Pretrainer) -> Trial:
+    """Return the hits of one seed and fold in each arm; pre-train a backbone if it is missing."""
     classes = len(request.store.spec.tested) + 1
     each = _keys_per_class(request, cells)
     keys = _draw(cells, cells.training, [each] * classes, seed, cells.fold, "keys")
@@ -234,7 +234,7 @@ def _trial(request: ProbeRequest, cells: FoldCells, seed: int, stage_one: StageO
     begin = fill_fold(request.weights, cells.fold)
     before, before_hash = _encoder_hits(request, cells, seed, begin, keys, queries)
     calibrated, _no_file = _encoder_hits(request, cells, seed, "random", keys, queries, calibrate=True)
-    path = stage_one.backbone(
+    path = pretraining.backbone(
         request.encoder, request.store, cells.training, cells.intensities, request.work, request.device, seed
     )
     _audit(request, cells, find_pretraining(str(path)))

@@ -61,7 +61,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class Stage1:
+class PretrainingSettings:
     """The settings of one pre-training: recipe, encoder, seed, device; `weights` are the initial weights."""
 
     recipe: DenseCLRecipe
@@ -80,12 +80,14 @@ def ensure_backbone(
     """Return the backbone file of a pre-training on the slices of `scans`; train it if it is missing."""
     pictures = open_slices(store, scans, intensities)
     log_reusable_backbones(work, recipe, encoder, pictures, intensities.rule, seed, precision)
-    stage = Stage1(recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every)
+    stage = PretrainingSettings(
+        recipe, encoder, seed, device, precision=precision, checkpoint_every=checkpoint_every
+    )
     return ensure_pretrained(stage, pictures, intensities.rule, work)
 
 
 def ensure_pretrained(
-    stage: Stage1,
+    stage: PretrainingSettings,
     pictures: Pictures,
     normalisation: str | None,
     work: Path,
@@ -158,7 +160,11 @@ def ensure_pretrained(
 
 
 def backbone_spec(
-    stage: Stage1, pictures: Pictures, normalisation: str | None, initial: dict[str, Any], processes: int
+    stage: PretrainingSettings,
+    pictures: Pictures,
+    normalisation: str | None,
+    initial: dict[str, Any],
+    processes: int,
 ) -> dict[str, Any]:
     """Return everything that a pre-trained backbone depends on.
 
@@ -206,7 +212,7 @@ def check_backbone(folder: Path) -> Pretraining:
     return about
 
 
-def pretraining_factors(stage: Stage1) -> dict[str, Any]:
+def pretraining_factors(stage: PretrainingSettings) -> dict[str, Any]:
     """Return what the seconds of a training step depend on, besides the machine."""
     return {
         "method": "densecl",
@@ -238,7 +244,7 @@ def _mean(rows: Sequence[Mapping[str, str]], name: str) -> float:
 
 
 def _learner(
-    stage: Stage1, work: Path, together: DistributedContext
+    stage: PretrainingSettings, work: Path, together: DistributedContext
 ) -> tuple[DenseCL, dict[str, Any], Pretraining | None]:
     """Return both encoders with initial weights, the weights' name and hash, and their pre-training."""
     query, key = (build_backbone(stage.encoder, stage.seed) for _ in range(2))
@@ -256,7 +262,7 @@ def _learner(
 
 
 def _train(
-    stage: Stage1,
+    stage: PretrainingSettings,
     learner: DenseCL,
     batches: ContrastBatches,
     steps: int,

@@ -47,7 +47,7 @@ def log_reusable_backbones(
             others.append((file, spec))
     for file, spec in others:
         LOG.info(
-            "stage 1 is trained anew, though %s has the same numbers and images (%d processes, %s); to use "
-            "such files, give --weights FILE, with {fold} in the name where every fold has one",
+            "the backbone is pre-trained anew, though %s has the same numbers and images (%d processes, %s); "
+            "to use such files, give --weights FILE, with {fold} in the name where every fold has one",
             file, spec["processes"], spec["precision"],
         )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Comparisons: two methods, two protocols, the modules of one method, features before and after stage 1."""
+"""Comparisons: two methods, two protocols, the modules of one method, features before and after training."""

@@ -1,7 +1,8 @@
 """The table of a nearest-neighbour probe: recall of cells in three arms, with intervals over seeds.
 
-The arms are the weights before stage 1, random weights with BatchNorm statistics of the training slices, and
-the weights after stage 1. "after - calibrated" is what pre-training adds to statistics that fit the images.
+The arms are the weights before pre-training, random weights with BatchNorm statistics of the training
+slices, and the weights after it. "after - calibrated" is what pre-training adds to statistics that fit the
+images.
 
 Recall of a class in a scan is the share of query cells that get the right class. It is undefined, never 0, if
 the scan shows no cell of the class. The number of a class is the mean over folds of the mean over scans. The
@@ -60,8 +61,8 @@ class Probe:
     """A probe; every seed has the same folds and scans.
 
     Attributes:
-        before: name of the weights before stage 1.
-        stage_one: options of stage 1, which made the weights after it.
+        before: name of the weights before pre-training.
+        pretraining: options of the pre-training.
         classes: the tested classes and the background.
         neighbours: number of nearest keys that vote.
         most_cells: largest number of cells drawn per class and scan.
@@ -74,7 +75,7 @@ class Probe:
     protocol: str
     encoder: str
     before: str
-    stage_one: Mapping[str, Any]
+    pretraining: Mapping[str, Any]
     classes: tuple[str, ...]
     neighbours: int
     most_cells: int
@@ -175,10 +176,10 @@ def probe_table(probe: Probe) -> str:
         f"nearest-neighbour probe of dense features: {probe.encoder} on {probe.dataset}, fold "
         f"{', '.join(map(str, probe.folds))}, {probe.protocol}"
     )
-    options = " ".join(f"{name}={value}" for name, value in sorted(probe.stage_one.items()))
+    options = " ".join(f"{name}={value}" for name, value in sorted(probe.pretraining.items()))
     subtitle = (
         f"before: {probe.before} weights; calibrated: random weights, BatchNorm statistics of the training "
-        f"slices; after: stage 1 from random weights, {options or 'no options'}"
+        f"slices; after: pre-training from random weights, {options or 'no options'}"
     )
     grid = Grid(("", "", *probe.classes, MEAN), tuple(rows), None)
     return render_text(title, subtitle, grid, _notes(probe))
@@ -227,7 +228,7 @@ def _notes(probe: Probe) -> list[str]:
         else "calibrated - before compares other weights, too, because calibrated has random ones",
         f"cells with some organ but no tested class in more than half, left out: {probe.left_out} of "
         f"{probe.every_cell}",
-        "the probe takes the classes of cells from labels; stage 1 uses no labels",
+        "the probe takes the classes of cells from labels; the pre-training uses no labels",
     ]
     first = [scan for trial in probe.trials if trial.seed == probe.seeds[0] for scan in trial.scans]
     missing = sum(count == 0 for scan in first for count in scan.asked)
@@ -237,7 +238,9 @@ def _notes(probe: Probe) -> list[str]:
             "a scan, which show no cell of theirs"
         )
     if probe.before != "random":
-        lines.append("MARKED: stage 1 did not begin from the weights before; this difference is of two files")
+        lines.append(
+            "MARKED: the pre-training did not begin from the weights before; this difference is of two files"
+        )
     return lines
 
 

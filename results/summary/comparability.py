@@ -34,7 +34,7 @@ def has_random_start(record: Record) -> bool:
     """Say whether the training of the method started from random weights, without any pre-training.
 
     In a method with stages, the record holds the initial weights of the first stage of episodes. A backbone
-    from stage 1 is therefore not a random start, although stage 1 itself started at random. It is not the
+    from a pre-training is therefore not a random start, although that itself started at random. It is not the
     published start either; a recipe mark says so.
     """
     weights = record.model.initial_weights

@@ -11,7 +11,7 @@ import torch
 from episodes.store.store import Store
 from fewshot.encoders.encoder import build_encoder
 from protocols.rules.spec import load_protocol
-from protocols.studies.probe import ProbeRequest, StageOne
+from protocols.studies.probe import Pretrainer, ProbeRequest
 
 CPU = torch.device("cpu")
 
@@ -24,7 +24,7 @@ def request(store: Store, **changes: Any) -> ProbeRequest:
     return dataclasses.replace(made, **changes)
 
 
-def other_weights(shift: int, told: list[Any] | None = None) -> StageOne:
+def other_weights(shift: int, told: list[Any] | None = None) -> Pretrainer:
     """A stage 1 that writes the random weights of another seed."""
 
     def backbone(
@@ -37,4 +37,4 @@ def other_weights(shift: int, told: list[Any] | None = None) -> StageOne:
         torch.save(build_encoder(encoder, seed + shift).backbone.state_dict(), path)
         return path
 
-    return StageOne({"epochs": 1}, backbone)
+    return Pretrainer({"epochs": 1}, backbone)

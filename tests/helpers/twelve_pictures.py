@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from fewshot.pretraining.densecl import DenseCLRecipe
-from protocols.training.pretraining import Stage1
+from protocols.training.pretraining import PretrainingSettings
 
 RECIPE = DenseCLRecipe(batch=4, queue=8, size=64, hidden=16, out=8)
 
 
-STAGE = Stage1(RECIPE, "resnet18", 0, torch.device("cpu"))
+STAGE = PretrainingSettings(RECIPE, "resnet18", 0, torch.device("cpu"))
 
 
 class Twelve:

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from fewshot.pretraining.densecl import RECIPES
     from fewshot.pretraining.distributed import init_distributed
     from protocols.training.fold_weights import FOLD, fill_fold
-    from protocols.training.pretraining import Stage1, ensure_pretrained
+    from protocols.training.pretraining import PretrainingSettings, ensure_pretrained
 
     if args.out is not None and (args.images is None) != (FOLD in args.out):
         remedy = "expected {fold} in the name, one file a fold" if args.images is None else "leave {fold} out"
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     base = RECIPES[args.recipe]
     recipe = options_from(type(base), shared.parse_options(args.option), base)
     with init_distributed(shared.choose_device(args.device)) as (context, device):
-        stage = Stage1(
+        stage = PretrainingSettings(
             recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
         )
         for fold, pictures, rule in _sources(args):

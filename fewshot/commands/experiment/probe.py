@@ -1,9 +1,9 @@
-"""Measure what pre-training did to dense features: nearest neighbours of cells before and after stage 1.
+"""Measure what pre-training did to dense features: nearest neighbours of cells before and after it.
 
-For every seed and fold, the command makes stage 1 of DenseMP from the fold's training scans, or reuses it.
+For every seed and fold, the command pre-trains a backbone on the fold's training scans, or reuses it.
 It then classifies the cells of the query scans by their nearest neighbours among labelled cells of training
-scans, with the weights before stage 1, with random weights and calibrated BatchNorm statistics, and with the
-weights after stage 1. Only the probe uses labels.
+scans, with the weights before pre-training, with random weights and calibrated BatchNorm statistics, and
+with the weights after it. Only the probe uses labels.
 
 Examples:
   fewshot probe --dataset chaost2 --encoder resnet18
@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--encoder", required=True, metavar="E", help="resnet18, resnet50 or resnet101")
     group.add_argument(
         "--weights", default="random", metavar="W",
-        help="weights before: random, imagenet, coco or a file, {fold} filled in; stage 1 itself begins from "
-        "random weights",
+        help="weights before: random, imagenet, coco or a file, {fold} filled in; the pre-training itself "
+        "begins from random weights",
     )  # fmt: skip
     options.add_seeds(group)
     options.add_option(group, "a number of the pre-training's recipe, such as epochs=5")

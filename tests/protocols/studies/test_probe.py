@@ -32,7 +32,7 @@ from protocols.studies.dense_features import (
     features_at,
     scan_classes,
 )
-from protocols.studies.probe import StageOne, count_correct_cells, densecl, run_probe, votes
+from protocols.studies.probe import Pretrainer, count_correct_cells, densecl, run_probe, votes
 from results.comparison.probe import probe_json
 
 VALUES = (1, 2)
@@ -329,11 +329,11 @@ def test_the_command_prints_the_table_and_keeps_it(
 ) -> None:
     asked = []
 
-    def stage_one(settings: dict[str, str]) -> StageOne:
+    def pretraining(settings: dict[str, str]) -> Pretrainer:
         asked.append(settings)
         return other_weights(50)
 
-    monkeypatch.setattr(module, "densecl", stage_one)
+    monkeypatch.setattr(module, "densecl", pretraining)
     command = ["probe", "--work", str(store.path.parent.parent), "--dataset", "tiny", "--encoder", "resnet18"]
     command += ["--seeds", "1,2", "--option", "epochs=1", "--neighbours", "5", "--cells", "10"]
     assert main([*command, "--device", "cpu"]) == 0

@@ -12,7 +12,7 @@ from probe_requests import other_weights, request
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import sha256_of
-from protocols.studies.probe import StageOne, run_probe
+from protocols.studies.probe import Pretrainer, run_probe
 
 
 @pytest.fixture(scope="module")
@@ -38,4 +38,4 @@ def test_a_file_that_saw_a_query_is_refused_before_stage_1(store: Store, tmp_pat
 def test_a_stage_1_that_saw_a_query_is_refused(store: Store, tmp_path: Path) -> None:
     made = backbone_file(tmp_path / "made.pt", slices_of(store, ("3", "1")))
     with pytest.raises(UserError, match="saw slice 0 of scan 1, which is a query of fold 0 of tiny"):
-        run_probe(request(store, seeds=(0,)), StageOne({"epochs": 1}, lambda *_: made))
+        run_probe(request(store, seeds=(0,)), Pretrainer({"epochs": 1}, lambda *_: made))

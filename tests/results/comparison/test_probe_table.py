@@ -183,4 +183,5 @@ def test_the_table_by_hand() -> None:
         assert words in text
     assert "t over 2 seeds on the same folds and scans" in text
     assert "MARKED" not in text and "undefined" not in text
-    assert "MARKED: stage 1 did not begin" in probe_table(dataclasses.replace(made, before="imagenet"))
+    text = probe_table(dataclasses.replace(made, before="imagenet"))
+    assert "MARKED: the pre-training did not begin" in text
