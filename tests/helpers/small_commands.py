@@ -53,7 +53,7 @@ def first_cell(folder: Path) -> str:
     for file in sorted((folder / "work" / "records").glob("*.json")):
         record = json.loads(file.read_text())
         if (record["fold"], record["group"], record["method"]["name"]) == (0, "upper", "ssl-alpnet"):
-            return file.stem
+            return file.stem.partition("-")[0]
     raise ValueError(f"no such cell in {folder}")
 
 
