@@ -58,7 +58,11 @@ def start(candidate: Candidate, fold: str, setting: int, store: Path, out: Path)
         "--folds", fold, "--checkpoint-policy", "validation", "--checkpoint-every", "1000000",
         *candidate.options, "--work", str(work),
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
+        "OMP_NUM_THREADS": "1",
+    }
     log = (out / f"{candidate.name}-{fold}.txt").open("w")
     return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True)
 

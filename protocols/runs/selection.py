@@ -128,6 +128,7 @@ def evaluate_selected(
             if policy == "oracle"
             else f"scan {scan_before(request, cell.plan.evaluation)}",
             "dice": own[best],
+            "dices": own,
         }
         chosen = {**named.description, "skipped_episodes": skipped, "selected": about}
         written += evaluate_cells([cell], method, dataclasses.replace(model, description=chosen), intensities)

@@ -157,12 +157,17 @@ class LabelsPart:
 
 @dataclass(frozen=True)
 class SelectedPart:
-    """The checkpoint that a policy chose: `step` among `candidates`, by its mean `dice` on the scans `on`."""
+    """The checkpoint that a policy chose: `step` among `candidates`, by its mean `dice` on the scans `on`.
+
+    `dices` holds the mean Dice of every candidate, in their order: the learning curve on those scans. It is
+    empty in records of earlier versions.
+    """
 
     step: Count
     candidates: tuple[Count, ...]
     on: Text
     dice: Ratio
+    dices: tuple[Ratio, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

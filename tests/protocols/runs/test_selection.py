@@ -115,6 +115,9 @@ def test_three_policies_give_three_cells(work: Path, capsys: pytest.CaptureFixtu
 
     # the oracle's own number is the fold's, and no worse than the last step's
     assert oracle.model.selected.dice == pytest.approx(mean(oracle))
+    for selected in (oracle.model.selected, validation.model.selected):
+        assert len(selected.dices) == 3 and selected.dice == max(selected.dices)
+        assert selected.candidates[selected.dices.index(selected.dice)] == selected.step
     assert mean(oracle) >= mean(last)
     if oracle.model.selected.step == 3:
         assert oracle.scores == last.scores
