@@ -1,6 +1,6 @@
 """Search a recipe: train candidates at once and compare them on validation scans, never on a test fold.
 
-    python bench/recipe_search.py STORE CANDIDATES OUT [--folds 0,3] [--setting 1] [--seconds 300]
+    python bench/campaign/recipe_search.py STORE CANDIDATES OUT [--folds 0,3] [--setting 1] [--seconds 300]
 
 STORE       a prepared store (a folder)
 CANDIDATES  a text file; each line is `name: options of fewshot run`, such as `b8: --method ssl-alpnet
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 Row = dict[str, object]
