@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from results.records.record import Record
 from results.records.record_parts import ModelPart
 from results.summary.comparability import prepared_by_text
 from results.summary.configuration_result import ConfigurationResult
+from results.summary.frame import spread_of_folds
 from results.summary.machines import machine_notes
 from results.summary.support_sensitivity import several_supports
 
@@ -113,7 +115,36 @@ def notes(result: ConfigurationResult) -> list[str]:
         folds = {group: [str(f) for f, other in result.missing if other == group] for group in result.groups}
         names = "; ".join(f"{group}: fold {', '.join(gone)}" for group, gone in folds.items() if gone)
         lines.append(f"INCOMPLETE: {len(result.missing)} cells are missing: {names}")
+        lines += partial_notes(result)
     return lines
+
+
+def partial_notes(result: ConfigurationResult) -> list[str]:
+    """Return the mean of a trial over some folds, marked PARTIAL: all classes, else group by group."""
+    if not result.missing:
+        return []
+    whole = [fold for fold in result.folds if result.fold_dice(fold) is not None]
+    if whole:
+        return _partial_note(result, "", whole, result.means.of_all(whole))
+    lines = []
+    for group in result.groups:
+        present = [fold for fold in result.folds if (fold, group) in result.cells]
+        lines += _partial_note(result, f" of {group}", present, result.means.of_group(present, group))
+    return lines
+
+
+def _partial_note(
+    result: ConfigurationResult, group: str, folds: Sequence[int], dices: Sequence[float]
+) -> list[str]:
+    spread = spread_of_folds(dices)
+    if spread is None:
+        return []
+    numbers = ", ".join(map(str, folds))
+    deviation = f" ± {100 * spread.std:.2f}" if spread.std is not None else ""
+    return [
+        f"PARTIAL: mean{group} {100 * spread.mean:.2f}{deviation} over fold {numbers} of {len(result.folds)} "
+        "folds: for a trial; a result needs every fold"
+    ]
 
 
 def training_text(model: ModelPart) -> str:
