@@ -17,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from episodes.io.geometry import Grid, affine_of, grid_difference, grid_of_affine
+from episodes.io.original_grid import OriginalGrid, Step
 from fewshot.base.errors import UserError, listed
 from fewshot.files.atomic_io import atomic_write
 from fewshot.files.input_files import check_file, kind_of_bytes
@@ -32,12 +33,13 @@ FORMATS: dict[int, tuple[Any, Any, int]] = {348: (nibabel.Nifti1Image, nibabel.N
 
 @dataclass(frozen=True)
 class NiftiImage:
-    """A volume as stored in its file.
+    """A volume as stored in its file, or after steps of preparation.
 
     `array` (Z,Y,X) in the file's own dtype and array order, not reoriented; `spacing_mm` (z,y,x). `origin`
     (x,y,z) in mm and `direction`, a 3x3 matrix row by row, are in the patient's L-P-S frame, as in SimpleITK
     and DICOM. `affine`: of a file with tilted slices, its own affine (4,4) in mm and R-A-S, which `direction`
-    cannot hold; else None. `warnings`: on the header, one line each, without the file's name.
+    cannot hold; else None. `warnings`: on the header, one line each, without the file's name. `original`: the
+    file's grid and the steps since, None before the first step (`original_of`).
     """
 
     path: Path
@@ -47,6 +49,40 @@ class NiftiImage:
     direction: tuple[float, ...]
     affine: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+    original: OriginalGrid | None = None
+
+
+def original_of(volume: NiftiImage, label: str = "") -> OriginalGrid:
+    """Return the original grid of a volume; of one as in its file, that grid without steps.
+
+    `label` is the name of the label's file, kept beside that of the image.
+    """
+    if volume.original is not None:
+        return replace(volume.original, label=label or volume.original.label)
+    depth, height, width = volume.array.shape
+    return OriginalGrid(
+        image=volume.path.name,
+        label=label,
+        suffix=suffix_of(volume.path),
+        shape=(depth, height, width),
+        spacing_mm=volume.spacing_mm,
+        origin=volume.origin,
+        direction=volume.direction,
+        affine=None if volume.affine is None else tuple(float(value) for value in volume.affine.ravel()),
+    )
+
+
+def after_step(volume: NiftiImage, step: Step, **changes: Any) -> NiftiImage:
+    """Return the volume with `changes` of its fields and `step` added to the steps of its original grid."""
+    original = original_of(volume)
+    return replace(volume, original=replace(original, steps=(*original.steps, step)), **changes)
+
+
+def suffix_of(path: Path) -> str:
+    """Return the ending of a file's name that gives its format, such as .nii.gz; "" for a folder."""
+    return (
+        "" if path.is_dir() else "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+    )
 
 
 def read_nifti(path: Path) -> NiftiImage:

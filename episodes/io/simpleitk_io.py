@@ -11,7 +11,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from episodes.io.nifti import NiftiImage
+from episodes.io.nifti import NiftiImage, after_step
+from episodes.io.original_grid import Resample
 from fewshot.base.errors import UserError
 from fewshot.files.input_files import check_file, file_kind
 
@@ -28,7 +29,10 @@ def resample(
     """
     grid = _empty_image(size, spacing_mm, volume)
     array = _onto(volume, grid)
-    return replace(volume, array=array, spacing_mm=spacing_mm)
+    z, y, x = (after / before for after, before in zip(spacing_mm, volume.spacing_mm, strict=True))
+    depth, height, width = volume.array.shape
+    step = Resample((depth, height, width), size, (z, y, x))
+    return after_step(volume, step, array=array, spacing_mm=spacing_mm)
 
 
 def resample_onto(volume: NiftiImage, reference: NiftiImage) -> NiftiImage:

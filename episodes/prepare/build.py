@@ -94,6 +94,7 @@ def build_store(
                 SourceScan(
                     scan, pair.image.array, pair.label.array.astype(np.uint8), superpixels,
                     pair.image.spacing_mm, pair.image.origin, pair.image.direction, *raw.hashes(),
+                    original=pair.original,
                 )
             )  # fmt: skip
     return Store.open(destination)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.io.nifti import NiftiImage
+from episodes.io.nifti import NiftiImage, original_of
+from episodes.io.original_grid import OriginalGrid
 from fewshot.files.atomic_io import hash_of, sha256_of
 
 
@@ -22,6 +23,11 @@ class PreparedPair:
     raw_shape: tuple[int, int, int]
     raw_spacing_mm: tuple[float, float, float]
     cut_off: int = 0
+
+    @property
+    def original(self) -> OriginalGrid:
+        """The grid of the files, and the steps from there to the prepared grid."""
+        return original_of(self.image, self.label.path.name)
 
 
 @dataclass(frozen=True)
