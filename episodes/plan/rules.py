@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from fewshot.base.errors import UserError, unknown_name
 
 Rule = TypeVar("Rule")
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,21 @@ class EvaluationRules:
     shots: int = 1
     fold_borders: tuple[tuple[str, tuple[int, ...]], ...] = ()
     listed_supports: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = ()
+
+
+class Named(Protocol):
+    """The names of a dataset: its own, and that without the pixel size of smaller slices."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_name(self) -> str: ...
+
+
+def entry_of(entries: Iterable[tuple[str, Entry]], dataset: Named) -> Entry | None:
+    """Return the entry of a protocol for a dataset, under its name or its base name; None without one."""
+    table = dict(entries)
+    return table.get(dataset.name, table.get(dataset.base_name))
 
 
 def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:

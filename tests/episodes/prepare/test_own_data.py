@@ -12,7 +12,7 @@ from places import ROOT
 from small_volumes import DIRECTION, FACTS, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
 from episodes.io.nifti import write_nifti
-from episodes.prepare.folder import own_scans, paired_files, read_own_facts
+from episodes.prepare.own_data.folder import own_scans, paired_files, read_own_facts
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
