@@ -223,18 +223,19 @@ class EvaluationRules:
 
 
 class Named(Protocol):
-    """The names of a dataset: its own, and that without the pixel size of smaller slices."""
+    """A dataset by its name."""
 
     @property
     def name(self) -> str: ...
-    @property
-    def base_name(self) -> str: ...
 
 
 def entry_of(entries: Iterable[tuple[str, Entry]], dataset: Named) -> Entry | None:
-    """Return the entry of a protocol for a dataset, under its name or its base name; None without one."""
+    """Return the entry of a protocol for a dataset; None without one.
+
+    A dataset with smaller slices (`DatasetSpec.base_name`) has the entry of the dataset that it was made of.
+    """
     table = dict(entries)
-    return table.get(dataset.name, table.get(dataset.base_name))
+    return table.get(dataset.name, table.get(getattr(dataset, "base_name", dataset.name)))
 
 
 def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:
