@@ -1,0 +1,92 @@
+"""The worked port of docs/port-a-head.md: the page quotes the file, and the file is right and trains."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from places import ROOT
+from small_encoder import SmallEncoder
+from torch import nn
+
+import fewshot
+from fewshot.base.types import Episode
+from fewshot.commands.main import main
+from fewshot.contract import check_method
+from fewshot.registry import resolve_method
+
+PAGE = ROOT / "docs" / "port-a-head.md"
+HEAD = ROOT / "docs" / "examples" / "relation_head.py"
+
+
+def quoted(language: str) -> list[str]:
+    """Return the lines of the page's blocks of a language that are not empty."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+class OneChannel(nn.Identity):
+    """The image is its own feature map."""
+
+    out_channels = 1
+
+
+def head() -> Any:
+    """Return the head on the image itself, with weights that give relation = query + prototype - 1."""
+    learner = resolve_method(f"{HEAD}:RelationHead")(OneChannel(), None)
+    with torch.no_grad():
+        for parameter in learner.relation.parameters():
+            parameter.zero_()
+        learner.relation[0].weight[0] = 1.0  # the sum of query and prototype, which ReLU leaves alone
+        learner.relation[2].weight[0, 0] = 1.0
+        learner.relation[2].bias[0] = -1.0
+    return learner
+
+
+def test_the_page_quotes_the_file() -> None:
+    assert quoted("python") == [line for line in HEAD.read_text(encoding="utf-8").splitlines() if line]
+
+
+def test_scores_and_loss_are_those_worked_out_by_hand() -> None:
+    support = torch.tensor([[[[2.0, 0.0], [2.0, 0.0]]]])
+    mask = torch.tensor([[[True, False], [True, False]]])
+    query = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    probability = head().logits(support, mask, query).softmax(dim=1)[0, 1]
+    high, low = 1 / (1 + 2.718281828**-2), 1 / (1 + 2.718281828**-1)  # relation 2 and 1, prototype 2
+    assert torch.allclose(probability, torch.tensor([[low, high], [low, high]]), atol=1e-4)
+    result = head().loss(Episode(support[None], mask[None], query[None], mask[None], {}, "by hand"))
+    wanted = (2 * (low - 1) ** 2 + 0.2 * high**2) / 2.2  # weights 1 and 0.1
+    assert result.parts.keys() == {"relation"} and bool(result.defined)
+    assert torch.allclose(result.total, torch.tensor(wanted), atol=1e-4)
+
+
+def test_the_head_keeps_the_contract() -> None:
+    results = check_method(resolve_method(f"{HEAD}:RelationHead"), SmallEncoder)
+    assert {result.status for result in results} == {"ok"}
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEWSHOT_WORK", raising=False)
+    shutil.copy(HEAD, tmp_path)
+    assert main(["prepare", "phantom-mri", "--size", "64", "--phantom-slices", "8"]) == 0
+    check, run = (shlex.split(line) for line in quoted("sh"))
+    capsys.readouterr()
+    assert main(check[1:]) == 0 and "no check failed\n" in capsys.readouterr().out
+    assert main([*run[1:], "--steps", "2"]) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"PARTIAL: mean \d+\.\d\d over fold 0 of 5 folds", table)
+    assert next(iter((tmp_path / "work").glob("models/*/losses.csv"))).read_text().count("relation") == 1
+
+
+def test_a_loss_under_the_old_name_is_refused() -> None:
+    with pytest.raises(fewshot.UserError, match=r"defines _episode_loss.*rename it episode_loss"):
+        type("Old", (fewshot.PrototypeLearner,), {"_episode_loss": lambda *_: None})
