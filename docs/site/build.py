@@ -22,7 +22,8 @@ from fewshot.files.atomic_io import atomic_write
 ROOT = Path(__file__).resolve().parent.parent.parent
 STYLE = """/* Wide tables scroll; pictures fit the page; the method of a board has room. */
 .md-grid { max-width: 78rem; }
-.md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { min-width: 16em; text-align: left; }
+.md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { min-width: 16em; }
+.md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { text-align: left !important; }
 .md-typeset table:not([class]) { display: block; overflow-x: auto; }
 .md-typeset img { max-width: 100%; height: auto; }
 @media print { .md-typeset table:not([class]) { overflow: visible; } }

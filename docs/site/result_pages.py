@@ -23,6 +23,7 @@ BOARDS = """# Boards
 A board for each dataset and setting of the committed records, with intervals over folds and published
 numbers. Every note stands under its table.
 """
+WIDE = "---\nhide: [navigation]\n---\n\n"  # a board takes the place of the navigation
 CURVES = """# Curves
 Dice against training steps, made from the committed records: the mean over folds of every complete
 configuration. Bars are the standard deviation over folds.
@@ -58,7 +59,7 @@ def board_page(records: Sequence[Record], dataset: str, setting: int, source: Pa
         svg, *_others = draw(board, stem)
         pictures.append(f"![{kind} of {dataset}, setting {setting}]({svg.name})")
     table = f'<div class="board" markdown>\n\n{render_board(board, "md")}\n\n</div>'
-    return "\n\n".join([f"# {dataset}, setting {setting}", table, *pictures]) + "\n"
+    return "\n\n".join([f"{WIDE}# {dataset}, setting {setting}", table, *pictures]) + "\n"
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:

@@ -77,7 +77,10 @@ def test_the_walks_run_in_one_work_folder(
             typed = ["significance", "all-foreground", *typed[2:]]  # a trial on one fold has no test
             assert main(["run", "--dataset", "phantom-mri", "--method", "all-foreground"]) == 0
         assert main(typed) == 0, typed
+    (python,) = re.findall(r"```python\n(.*?)```", pages[0].read_text(encoding="utf-8"), re.DOTALL)
+    exec(python, {})
     printed = capsys.readouterr().out
+    assert printed.endswith("std=None)\n") and "Spread(mean=0." in printed.splitlines()[-1]
     assert "PARTIAL: mean " in printed and "0 faults, 0 not checked" in printed
     assert "relation_head.py:RelationHead: no check failed\n" in printed
     heads = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from broken_learners import Sound
 from places import ROOT
 from small_encoder import SmallEncoder
 from torch import nn
@@ -64,6 +65,18 @@ def test_scores_and_loss_are_those_worked_out_by_hand() -> None:
 def test_the_head_keeps_the_contract() -> None:
     results = check_method(resolve_method(f"{HEAD}:RelationHead"), SmallEncoder)
     assert {result.status for result in results} == {"ok"}
+
+
+def test_the_loss_of_the_guide_keeps_the_contract() -> None:
+    """The example of docs/add-a-method.md, with the scores of a sound method."""
+    text = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+    (snippet,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "episode_loss" in one]
+    names = {"PrototypeLearner": Sound, "torch": torch, "F": torch.nn.functional}
+    names |= {name: getattr(fewshot, name) for name in ("call_logits", "resize_scores")}
+    exec(snippet, names)
+    method: Any = names["MyMethod"]
+    assert {result.status for result in check_method(method, SmallEncoder)} == {"ok"}
+    assert method.loss_parts == ("query", "compactness")
 
 
 def test_a_loss_under_the_old_name_is_refused() -> None:
