@@ -19,6 +19,7 @@ BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OF_OPERATORS = re.compile(r"\s(?:\||&&|>)\s")  # what follows is another program's
 # options of a trial in place of a training: typed after the documented ones, so that they win
 QUICK = {"run": ["--steps", "2", "--encoder", "resnet18", "--weights", "random", "--folds", "0"]}
+CHEAP = ("protocols", "overlay", "list")  # of docs/tasks.md, on what the walks leave
 UNTRAINED = ("copy-support", "all-foreground")
 
 
@@ -77,6 +78,11 @@ def test_the_walks_run_in_one_work_folder(
             typed = ["significance", "all-foreground", *typed[2:]]  # a trial on one fold has no test
             assert main(["run", "--dataset", "phantom-mri", "--method", "all-foreground"]) == 0
         assert main(typed) == 0, typed
+    cell = min((tmp_path / "work" / "predictions").iterdir()).name[:8]
+    for words in documented(ROOT / "docs" / "tasks.md"):
+        if words[1] in CHEAP:
+            typed = [word.replace("chaost2", "phantom-mri").replace("CELL", cell) for word in words[1:]]
+            assert main(typed) == 0, typed
     (python,) = re.findall(r"```python\n(.*?)```", pages[0].read_text(encoding="utf-8"), re.DOTALL)
     exec(python, {})
     printed = capsys.readouterr().out
