@@ -67,9 +67,10 @@ def _training(result: ConfigurationResult) -> tuple[str, str, str, str]:
     labels = labels_text(record).removeprefix("uses labels of ").removeprefix("uses ") or "none"
     if model.encoder is None:
         return record.method.name, "nothing", "", labels
-    encoder, weights, *_rest = training_text(model).split(", ")
-    length = f"{model.steps:,} steps a fold" if model.steps else "untrained"
-    return record.method.name, length, f"{encoder}, {weights}", labels
+    texts = training_text(record).split(", ")
+    recipe = f", {texts.pop(0)}" if texts[0].startswith("recipe ") else ""
+    length = f"{model.steps:,} steps a fold{recipe}" if model.steps else "untrained"
+    return record.method.name, length, f"{texts[0]}, {texts[1]}", labels
 
 
 def _caption(results: list[ConfigurationResult]) -> list[str]:
