@@ -42,7 +42,7 @@ ORDER = (
     "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
-    "results.leaderboard", "results.comparison", "results.figures",
+    "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
     "protocols.rules", "protocols", "protocols.training", "protocols.cells", "protocols.runs",
     "protocols.campaign", "protocols.scoring", "protocols.submission", "protocols.saved_masks",
     "protocols.own_scan",

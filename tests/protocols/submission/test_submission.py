@@ -332,7 +332,7 @@ def test_the_commands_of_the_page_run_in_order(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FEWSHOT_WORK", raising=False)
     typed = commands_of(ROOT / "docs" / "submission.md")
-    assert len(typed) == 10
+    assert len(typed) == 11
     for words in typed:
         if words[0] == "score":
             (tmp_path / "masks").mkdir()
