@@ -26,8 +26,8 @@ def filter_bar(boards: Sequence[PageBoard]) -> str:
     """Return the filters: a list per fact, words, the order, and a box per mark that some row has."""
     values: dict[str, dict[str, None]] = {name: {} for name in FILTERS}
     used = ""
-    for one in boards:
-        for line in one.board.lines:
+    for entry in boards:
+        for line in entry.board.lines:
             used += line.marks
             for name, value in row_facts(line).items():
                 values[name][value] = None
@@ -80,9 +80,9 @@ def board_table(boards: Sequence[PageBoard]) -> str:
         inner = f'<button type="button">{escaped(heading)}</button>' if first else escaped(heading)
         heads.append(f'<th scope="col"{kind} data-first="{first or ""}">{inner}</th>')
     rows = [
-        _row(one, name, line, is_first=number == 0)
-        for one in boards
-        for number, (name, line) in enumerate(one.named_lines())
+        _row(entry, name, line, is_first=number == 0)
+        for entry in boards
+        for number, (name, line) in enumerate(entry.named_lines())
     ]
     return (
         '<div class="wide"><table id="rows"><caption>Dice in percent, mean over folds. Compare only rows of '
@@ -92,7 +92,7 @@ def board_table(boards: Sequence[PageBoard]) -> str:
     )
 
 
-def _row(one: PageBoard, name: str, line: LeaderboardRow, *, is_first: bool) -> str:
+def _row(entry: PageBoard, name: str, line: LeaderboardRow, *, is_first: bool) -> str:
     identity = line.row.configuration_id
     facts = row_facts(line)
     data = "".join(f' data-{key}="{escaped(value)}"' for key, value in facts.items())
@@ -100,7 +100,7 @@ def _row(one: PageBoard, name: str, line: LeaderboardRow, *, is_first: bool) -> 
     marks = "".join(f'<abbr title="{escaped(MARKS[mark])}">{escaped(mark)}</abbr>' for mark in line.marks)
     cells = [
         ("method", name, f'{link(identity, name)}<br><small class="faint">{_model(line)}</small>'),
-        ("dataset", one.dataset, link(one.identity, one.dataset)),
+        ("dataset", entry.dataset, link(entry.identity, entry.dataset)),
         ("setting", facts["setting"], facts["setting"]),
         ("protocol", facts["protocol"], escaped(facts["protocol"])),
         ("regime", facts["regime"], escaped(facts["regime"])),
@@ -125,7 +125,7 @@ def _row(one: PageBoard, name: str, line: LeaderboardRow, *, is_first: bool) -> 
         texts.append(f'<td class="{kind}"{named} data-value="{escaped(value)}">{inner}</td>')
     first = ' class="first-of-board"' if is_first else ""
     return (
-        f'<tr{first} data-board="{one.identity}" data-marks="{escaped(line.marks)}"{data}>'
+        f'<tr{first} data-board="{entry.identity}" data-marks="{escaped(line.marks)}"{data}>'
         f"{''.join(texts)}</tr>"
     )
 

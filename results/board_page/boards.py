@@ -74,8 +74,8 @@ def page_boards(
         identity = f"board-{hash_of(question(first))[:DIGITS]}"
         made.append(PageBoard(board, identity, shown, names))
 
-    def order(one: PageBoard) -> tuple[str, int, str, int, int]:
-        record = one.board.record
-        return one.dataset, record.setting, record.protocol.name, record.shots, record.parts
+    def order(entry: PageBoard) -> tuple[str, int, str, int, int]:
+        record = entry.board.record
+        return entry.dataset, record.setting, record.protocol.name, record.shots, record.parts
 
     return sorted(made, key=order), left_out

@@ -49,15 +49,15 @@ def commands_of(line: LeaderboardRow) -> tuple[str, ...]:
     return tuple(run_command(line, seed) for seed in line.row.seeds)
 
 
-def dataset_card(one: PageBoard, facts: Mapping[str, str]) -> Terms:
+def dataset_card(entry: PageBoard, facts: Mapping[str, str]) -> Terms:
     """Return the dataset card of a board: facts of its file, then those of the records.
 
     Args:
-        one: the board.
+        entry: the board.
         facts: title, modality and sources of a shipped dataset; empty for another one.
     """
-    record = one.board.record
-    cells = [cell for line in one.board.lines for cell in line.row.cells]
+    record = entry.board.record
+    cells = [cell for line in entry.board.lines for cell in line.row.cells]
     scans = {score.scan for cell in cells for score in cell.scores}
     by = sorted({PREPARED_BY[cell.dataset.prepared_by] for cell in cells})
     protocol = record.protocol
@@ -82,11 +82,11 @@ SETTINGS = {
 }
 
 
-def class_grid(one: PageBoard) -> Grid:
+def class_grid(entry: PageBoard) -> Grid:
     """Return a row per class: group, scans, undefined scans, scored slices, true pixels."""
     truth: dict[tuple[str, str], dict[str, int]] = {}
     slices: dict[tuple[str, str], dict[str, int]] = {}
-    for line in one.board.lines:
+    for line in entry.board.lines:
         for cell in line.row.cells:
             for score in cell.scores:
                 key = cell.group, score.class_name
@@ -103,10 +103,10 @@ def class_grid(one: PageBoard) -> Grid:
     return Grid(header, tuple(rows), None)
 
 
-def fold_grid(one: PageBoard) -> Grid:
+def fold_grid(entry: PageBoard) -> Grid:
     """Return a row per fold and group: query scans, supports, plan hash."""
     cells: dict[tuple[int, str], Record] = {}
-    for line in one.board.lines:
+    for line in entry.board.lines:
         for cell in line.row.cells:
             cells.setdefault((cell.fold, cell.group), cell)
     rows = []

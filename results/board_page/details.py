@@ -29,7 +29,7 @@ BACK = '<p><a href="#board">Back to the board</a></p>'
 
 
 def configuration_detail(
-    one: PageBoard,
+    entry: PageBoard,
     name: str,
     line: LeaderboardRow,
     submitted: Mapping[str, str],
@@ -38,15 +38,15 @@ def configuration_detail(
     """Return the article of a configuration.
 
     Args:
-        one: its board.
+        entry: its board.
         name: its short name.
         line: its line.
         submitted: the lines that people wrote on its method card; empty without a submission.
         pictures: of its best, median and worst scans; empty without saved predictions.
     """
     identity = line.row.configuration_id
-    means = values_of(line.row, one.board.measure).means
-    title = f"{name} on {one.title}"
+    means = values_of(line.row, entry.board.measure).means
+    title = f"{name} on {entry.title}"
     marks = "".join(
         f'<li><span class="marks">{escaped(mark)}</span> {escaped(MARKS[mark])}</li>' for mark in line.marks
     )
@@ -54,13 +54,13 @@ def configuration_detail(
         BACK,
         f"<h2>{escaped(title)}</h2>",
         f"<p>Mean Dice {escaped(percent(line.mean))} %, interval {escaped(span(line.mean))}, rank "
-        f"{escaped(ranked(line))} of {len(one.board.lines)} on {link(one.identity, one.title)}. "
+        f"{escaped(ranked(line))} of {len(entry.board.lines)} on {link(entry.identity, entry.title)}. "
         f'Permanent link: <a href="#{identity}">#{identity}</a></p>',
         f"<ul>{marks}</ul>" if marks else "",
         "<h3>By class</h3>",
-        _class_table(one, line, means),
+        _class_table(entry, line, means),
         "<h3>By fold</h3>",
-        _fold_table(one, identity),
+        _fold_table(entry, identity),
         "<h3>By scan</h3>",
         _scan_table(line, means),
         *(["<h3>Best, median and worst scans</h3>"] if pictures else []),
@@ -74,28 +74,28 @@ def configuration_detail(
     return _article(identity, title, parts)
 
 
-def dataset_detail(one: PageBoard, facts: Mapping[str, str]) -> str:
+def dataset_detail(entry: PageBoard, facts: Mapping[str, str]) -> str:
     """Return the article of a board's dataset: its card, classes, folds, rows and published numbers."""
     rows = "".join(
         f"<li>{link(line.row.configuration_id, name)}: {escaped(percent(line.mean))}</li>"
-        for name, line in one.named_lines()
+        for name, line in entry.named_lines()
     )
     parts = [
         BACK,
-        f"<h2>{escaped(one.title)}</h2>",
+        f"<h2>{escaped(entry.title)}</h2>",
         "<h3>Dataset card</h3>",
-        term_list(dataset_card(one, facts)),
+        term_list(dataset_card(entry, facts)),
         "<h3>Classes</h3>",
-        plain_table("Slices and pixels are those that count, per scan", class_grid(one)),
+        plain_table("Slices and pixels are those that count, per scan", class_grid(entry)),
         "<h3>Folds</h3>",
-        plain_table("Query scans, support scans and the hash of each plan", fold_grid(one)),
+        plain_table("Query scans, support scans and the hash of each plan", fold_grid(entry)),
         f"<h3>Configurations</h3><ol>{rows}</ol>",
     ]
-    if one.board.published:
-        parts += ["<h3>Reported by papers</h3>", plain_table(PUBLISHED, published_grid(one.board))]
-        notes = "".join(f"<li>{escaped(note)}</li>" for note in published_notes(one.board))
+    if entry.board.published:
+        parts += ["<h3>Reported by papers</h3>", plain_table(PUBLISHED, published_grid(entry.board))]
+        notes = "".join(f"<li>{escaped(note)}</li>" for note in published_notes(entry.board))
         parts.append(f"<details><summary>Sources and caveats</summary><ul>{notes}</ul></details>")
-    return _article(one.identity, one.title, [*parts, BACK])
+    return _article(entry.identity, entry.title, [*parts, BACK])
 
 
 PUBLISHED = (
@@ -112,9 +112,9 @@ def _article(identity: str, title: str, parts: Sequence[str]) -> str:
     )
 
 
-def _class_table(one: PageBoard, line: LeaderboardRow, means: Means) -> str:
+def _class_table(entry: PageBoard, line: LeaderboardRow, means: Means) -> str:
     rows, drawings = [], []
-    for (kind, name), number in zip(one.board.columns, line.numbers, strict=True):
+    for (kind, name), number in zip(entry.board.columns, line.numbers, strict=True):
         shown = name if kind == "class" else ("all classes" if kind == "all" else f"group {name}")
         rows.append((shown, percent(number), span(number), deviation(number), scan_deviation(number)))
         scans = means.scans.index.get_level_values("class") == name
@@ -124,8 +124,8 @@ def _class_table(one: PageBoard, line: LeaderboardRow, means: Means) -> str:
     return plain_table(caption, grid, drawings)
 
 
-def _fold_table(one: PageBoard, identity: str) -> str:
-    grid = fold_sheet(one.board).grid
+def _fold_table(entry: PageBoard, identity: str) -> str:
+    grid = fold_sheet(entry.board).grid
     rows = tuple(row[1:-1] for row in grid.rows if row[-1] == f"#{identity}")
     return plain_table("Dice in percent of each fold", Grid(grid.header[1:-1], rows, None))
 

@@ -33,15 +33,15 @@ def board_page(
     """
     articles = [
         configuration_detail(
-            one, name, line, cards.get(line.row.configuration_id, {}),
+            entry, name, line, cards.get(line.row.configuration_id, {}),
             pictures.get(line.row.configuration_id, ()),
         )
-        for one in boards
-        for name, line in one.named_lines()
+        for entry in boards
+        for name, line in entry.named_lines()
     ]  # fmt: skip
-    articles += [dataset_detail(one, facts.get(one.board.record.dataset.name, {})) for one in boards]
-    records = sum(len(line.row.cells) for one in boards for line in one.board.lines)
-    rows = sum(len(one.board.lines) for one in boards)
+    articles += [dataset_detail(entry, facts.get(entry.board.record.dataset.name, {})) for entry in boards]
+    records = sum(len(line.row.cells) for entry in boards for line in entry.board.lines)
+    rows = sum(len(entry.board.lines) for entry in boards)
     left_out = "".join(f"<li>{escaped(note)}</li>" for note in notes)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
