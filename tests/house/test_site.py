@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -37,20 +37,19 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
-def entries(nav: object) -> Iterator[str]:
-    """Yield every page of a navigation."""
-    if isinstance(nav, str):
-        yield nav
-    for one in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
-        yield from entries(one)
-
-
-def test_every_page_is_in_the_navigation() -> None:
-    """A new page in docs/ needs a line in the `nav` of mkdocs.yml."""
-    listed = list(entries(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    pages = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")}
-    pages |= {path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("results/*.md"))}
+def test_every_page_is_in_the_navigation_once(part: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    navigation = part("navigation")
+    listed = list(navigation.listed_pages(navigation.configuration(ROOT)["nav"]))
+    pages = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*.md", "docs/*.md", "results/*.md")
+        for path in ROOT.glob(pattern)
+    }
     assert sorted(listed) == sorted({*pages, *GENERATED} - {"README.md"})
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "new.md").write_text("# A new page\n")
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - How to:\n      - Old: docs/old.md\n")
+    assert navigation.configuration(tmp_path)["nav"][0]["How to"][1:] == [{"A new page": "docs/new.md"}]
 
 
 def test_the_board_of_the_readme_is_that_of_the_records(part: Callable[[str], ModuleType]) -> None:
