@@ -8,6 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fewshot.base.errors import UserError
+from fewshot.commands.main import main
 from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save, style
 from results.figures.box_figures import draw_boxes
 from results.leaderboard.board import leaderboard
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
 BOARDS = """# Boards
 A board for each dataset and setting of the committed records, with intervals over folds and published
-numbers. Every note stands under its table.
+numbers. Every note stands under its table. [The leaderboard](leaderboard.html) sorts and filters all of them.
 """
 WIDE = "---\nhide: [navigation]\n---\n\n"  # a board takes the place of the navigation
 CURVES = """# Curves
@@ -35,6 +37,7 @@ def pages(source: Path) -> dict[str, str]:
     """Return name -> text of the pages; draw their figures below the folder `source`."""
     made: dict[str, str] = {}
     listed, curves = [BOARDS], [CURVES]
+    write_leaderboard(source / "results" / "leaderboard.html")
     for folder, title in FOLDERS.items():
         records = read_records(ROOT / "results" / "data" / folder)
         for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
@@ -46,6 +49,13 @@ def pages(source: Path) -> dict[str, str]:
     made["results/boards.md"] = "\n".join(listed) + "\n"
     made["results/curves.md"] = "\n".join(curves) + "\n"
     return made
+
+
+def write_leaderboard(path: Path) -> None:
+    """Write the page of all committed records, as `fewshot leaderboard-page` does."""
+    folders = [str(ROOT / "results" / "data" / folder) for folder in FOLDERS]
+    if main(["leaderboard-page", "--records", *folders, "--out", str(path)]):
+        raise UserError("fewshot leaderboard-page refused the committed records; its message says why")
 
 
 def board_page(records: Sequence[Record], dataset: str, setting: int, source: Path, name: str) -> str:

@@ -47,9 +47,10 @@ def test_every_page_is_in_the_navigation_once(part: Callable[[str], ModuleType],
     }
     assert sorted(listed) == sorted({*pages, *GENERATED} - {"README.md"})
     (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "new.md").write_text("# A new page\n")
-    (tmp_path / "mkdocs.yml").write_text("nav:\n  - How to:\n      - Old: docs/old.md\n")
-    assert navigation.configuration(tmp_path)["nav"][0]["How to"][1:] == [{"A new page": "docs/new.md"}]
+    new = Path("docs") / "new.md"
+    (tmp_path / new).write_text("# A new page\n")
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - How to:\n      - Old: old\n")
+    assert navigation.configuration(tmp_path)["nav"][0]["How to"][1:] == [{"A new page": str(new)}]
 
 
 def test_the_board_of_the_readme_is_that_of_the_records(part: Callable[[str], ModuleType]) -> None:
