@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from fewshot.files.atomic_io import canonical_json
 from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save, style
 from results.figures.box_figures import draw_boxes
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
+from results.records.configuration import question
 from results.records.files import read_records
 from results.records.record import Record
 from results.summary.configuration_result import ConfigurationResult, configuration_results
@@ -78,7 +80,7 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
     A curve over configurations has a point for each length of training. A curve over checkpoints has the mean
     over folds of the Dice of every candidate, on the scans that chose among them.
     """
-    points: dict[str, dict[int, tuple[float, float]]] = {}
+    points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}  # by question and label
     candidates: list[Curve] = []
     for result in configuration_results(records):
         model, spread = result.record.model, result.spread()
@@ -86,11 +88,15 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
             continue
         weights = model.initial_weights.name if model.initial_weights else "given"
         label = f"{result.record.method.name}, {model.encoder}, {weights} weights, seed {model.seed}"
-        points.setdefault(label, {})[model.steps] = (100 * spread.mean, 100 * (spread.std or 0.0))
+        same_question = canonical_json(question(result.record))
+        points.setdefault((same_question, label), {})[model.steps] = (
+            100 * spread.mean,
+            100 * (spread.std or 0.0),
+        )
         candidates += _candidate_curve(label, result)
     lines = [
         (label, sorted(by_step), *map(list, zip(*(by_step[step] for step in sorted(by_step)), strict=True)))
-        for label, by_step in points.items()
+        for (_question, label), by_step in points.items()
         if len(by_step) > 1
     ]
     return [*lines, *candidates]  # type: ignore[list-item]
