@@ -39,13 +39,13 @@ def with_board(text: str) -> str:
 
 
 def front_board() -> str:
-    """Return the board as markdown: every complete configuration, best first, and its caption."""
+    """Return the board as markdown: its caption, then every complete configuration, best first."""
     ranked = sorted(_results(), key=lambda result: -_mean(result)[0])
     lines = ["| method | trained | from | labels in training | Dice |", "|---|---|---|---|---:|"]
     for result in ranked:
         mean, deviation = _mean(result)
         lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
-    return "\n".join([*lines, "", *_caption(ranked)]) + "\n"
+    return "\n".join([*_caption(ranked), "", *lines]) + "\n"
 
 
 def _results() -> list[ConfigurationResult]:
@@ -94,6 +94,7 @@ def _caption(results: list[ConfigurationResult]) -> list[str]:
         f"{results[0].record.grid.folds} folds of the mean over classes of the mean over scans; ± is the "
         f"standard deviation over folds. Seed{'s' * (len(seeds) > 1)} of the trained rows: "
         f"{', '.join(map(str, seeds))}. {'; '.join(prepared).capitalize()}.",
+        "",
         f"**{_distance_from_published(trained)}**",
     ]
 
