@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save,
 from results.figures.box_figures import draw_boxes
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
-from results.records.configuration import question
+from results.records.configuration import configuration
 from results.records.files import read_records
 from results.records.record import Record
-from results.summary.configuration_result import ConfigurationResult, configuration_results
+from results.summary.configuration_result import configuration_results
 from results.tables.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -75,43 +74,31 @@ def board_page(records: Sequence[Record], dataset: str, setting: int, source: Pa
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return Dice against steps: configurations that differ in their steps alone, and chosen checkpoints.
-
-    A curve over configurations has a point for each length of training. A curve over checkpoints has the mean
-    over folds of the Dice of every candidate, on the scans that chose among them.
-    """
-    points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}  # by question and label
-    candidates: list[Curve] = []
+    """Return Dice against steps: a curve for configurations that differ in their steps alone."""
+    points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}  # by configuration and label
     for result in configuration_results(records):
         model, spread = result.record.model, result.spread()
         if result.missing or spread is None or model.encoder is None or model.steps is None:
             continue
         weights = model.initial_weights.name if model.initial_weights else "given"
         label = f"{result.record.method.name}, {model.encoder}, {weights} weights, seed {model.seed}"
-        same_question = canonical_json(question(result.record))
-        points.setdefault((same_question, label), {})[model.steps] = (
+        points.setdefault((_without_steps(result.record), label), {})[model.steps] = (
             100 * spread.mean,
             100 * (spread.std or 0.0),
         )
-        candidates += _candidate_curve(label, result)
-    lines = [
+    return [  # type: ignore[return-value]
         (label, sorted(by_step), *map(list, zip(*(by_step[step] for step in sorted(by_step)), strict=True)))
-        for (_question, label), by_step in points.items()
+        for (_configuration, label), by_step in points.items()
         if len(by_step) > 1
     ]
-    return [*lines, *candidates]  # type: ignore[list-item]
 
 
-def _candidate_curve(label: str, result: ConfigurationResult) -> list[Curve]:
-    """Return the curve over the checkpoints of one training, if every cell recorded the same ones."""
-    chosen = [record.model.selected for record in result.cells.values()]
-    steps = {part.candidates for part in chosen if part is not None}
-    if len(steps) != 1 or any(part is None or not part.dices for part in chosen):
-        return []
-    (candidates,) = steps
-    columns = list(zip(*(part.dices for part in chosen if part is not None), strict=True))
-    means = [100 * statistics.fmean(column) for column in columns]
-    return [(f"{label}: checkpoints, on {chosen[0].on if chosen[0] else ''}", list(candidates), means, [])]
+def _without_steps(record: Record) -> str:
+    """Return a configuration as text without its steps, and without the marks that follow from them."""
+    parts = configuration(record)
+    del parts["audits"], parts["model"]["steps"]
+    parts["model"]["recipe"] = {**(parts["model"]["recipe"] or {}), "steps": None}
+    return canonical_json(parts)
 
 
 def _curve_section(records: Sequence[Record], title: str, name: str, source: Path) -> list[str]:

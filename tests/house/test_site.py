@@ -110,6 +110,8 @@ def test_a_curve_has_a_point_for_each_length_of_training(part: Callable[[str], M
     assert steps == [0, 300] and means == pytest.approx([25, 55])
     assert deviations == pytest.approx([7.0711, 7.0711], abs=1e-3) and "seed" in label
     assert curves_of(trained(300, 50)) == []
+    other = [changed(one, method={"options": {"window": 4}}) for one in trained(0, 20)]
+    assert curves_of([*other, *trained(300, 50)]) == []  # another option is another configuration
 
 
 def test_a_link_to_nothing_is_refused(part: Callable[[str], ModuleType], tmp_path: Path) -> None:
