@@ -265,8 +265,11 @@ def _range(values: Sequence[str]) -> str:
 def _facts(store: Store) -> list[ScanFacts]:
     from episodes.prepare.audit import scan_facts
 
-    scans = [store.scan(scan) for scan in store.index.scans]
-    return [scan_facts(scan.scan_id, scan.image, scan.labels, store.spec, scan.spacing_mm) for scan in scans]
+    facts = []
+    for name in store.index.scans:
+        scan = store.scan_once(name)
+        facts.append(scan_facts(name, scan.image, scan.labels, store.spec, scan.spacing_mm))
+    return facts
 
 
 def _already_prepared(
@@ -300,8 +303,12 @@ def _prepare(
 
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.prepare.build import build_store
+    from episodes.prepare.unfinished import UnfinishedStore
     from fewshot.base.progress import progress
+    from fewshot.identity.versions import PARTS
 
+    versions = {part: PARTS[part] for part in ("preparation", "pseudo_labels")}
+    unfinished = UnfinishedStore(destination.with_name(f".{destination.name}.unfinished"), versions)
     facts: list[ScanFacts] = []
     with ExitStack() as stack:
         bars = [stack.enter_context(progress(len(scans), f"{spec.name}: checking pairs", "scan"))]
@@ -325,5 +332,6 @@ def _prepare(
             on_scan=add_facts,
             on_progress=lambda count: bars[-1].update(count),
             finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
+            unfinished=unfinished,
         )
     return store, facts
