@@ -140,7 +140,7 @@ def _check_apart(folder: Path, destination: Path) -> None:
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
     """Return the dataset's facts, its raw scans and the layout of its folder."""
     from episodes.prepare.downloads.layouts import detect
-    from episodes.prepare.own_data.folder import own_scans, read_own_facts
+    from episodes.prepare.own_data.folder import own_scans, read_own_facts, with_even_folds
     from episodes.prepare.spacing import mark_unknown_spacing
     from episodes.store.dataset import known_datasets, load_dataset_spec
 
@@ -156,6 +156,7 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
         return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
     name, layout = detect(args.folder, spec)
     scans = layout.scans(args.folder, spec)
+    spec = with_even_folds(spec, len(scans))
     facts = mark_unknown_spacing(spec, scans) if name == "published" else spec
     return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
 

@@ -137,24 +137,24 @@ print(json.dumps(costs))
 
 @pytest.mark.slow
 def test_time_is_linear_and_memory_flat_in_the_number_of_scans(tmp_path: Path) -> None:
-    """64 x 64 x 32 voxels a scan: 0.7 MB in the store, 42 MB between the least and the most scans."""
+    """64 x 64 x 32 voxels a scan: 0.7 MB in the store, 28 MB between the least and the most scans."""
     draw = np.random.Generator(np.random.PCG64(0))
     image = np.zeros((32, 64, 64), dtype=np.int16)
     image[:, 8:56, 8:56] = draw.integers(80, 200, (32, 48, 48))
     label = np.zeros(image.shape, dtype=np.uint8)
     label[10:20, 20:30, 20:30], label[12:18, 35:45, 35:45] = 1, 4
     (tmp_path / "my.toml").write_text(FACTS.replace("image_size = 48", "image_size = 64"))
-    counts = (20, 40, 80)
+    counts = (20, 30, 60)
     for number in range(1, max(counts) + 1):
-        write_scan(tmp_path / "80", number, np.roll(image, number, axis=2), label)
+        write_scan(tmp_path / "60", number, np.roll(image, number, axis=2), label)
         for count in counts[:-1]:
             (tmp_path / str(count)).mkdir(exist_ok=True)
             for kind in ("image", "label") if number <= count else ():
                 name = f"{kind}_{number}.nii.gz"
-                (tmp_path / str(count) / name).symlink_to(tmp_path / "80" / name)
+                (tmp_path / str(count) / name).symlink_to(tmp_path / "60" / name)
     command = [sys.executable, "-c", MEASURE, str(tmp_path), *map(str, counts)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     costs = json.loads(done.stdout.splitlines()[-1])
     assert [maps for maps, _seconds, _bytes in costs] == [0, 0, 0]
     assert costs[2][1] < 1.4 * 2 * costs[1][1], costs
-    assert costs[2][2] - costs[0][2] < 10 << 20, costs
+    assert costs[2][2] - costs[0][2] < 8 << 20, costs
