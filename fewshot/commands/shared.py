@@ -229,6 +229,7 @@ def request(
         batch=batch,
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
+        grid=args.grid,
         overwrite=args.overwrite,
         eval_precision=args.eval_precision,
         observers=check_observers(args.observer or os.environ.get("FEWSHOT_OBSERVERS", "").split()),

@@ -71,7 +71,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     told = capsys.readouterr().out
     (record,) = read_records(work / "records")
     (folder,) = (work / "predictions").iterdir()
-    run = read_nifti(folder / "scan_0_label_1.nii.gz").array
+    run = read_nifti(folder / "counted" / "scan_0_label_1.nii.gz").array
     mine = read_nifti(work / "out" / "p.nii.gz")
     assert np.array_equal(mine.array[1:5], run[1:5]) and mine.array[1:5].any()
     assert not mine.array[[0, 5, 6, 7]].any() and mine.array.dtype == np.uint8
