@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from fewshot.recipes.named_recipe import recipe_name
 from results.records.record import Record
 from results.records.record_parts import ModelPart
 from results.summary.comparability import prepared_by_text
@@ -33,7 +34,7 @@ def heading(result: ConfigurationResult) -> str:
 def subheading(result: ConfigurationResult) -> str:
     """Return model, seed, checkpoint policy, shots, parts, options and configuration id of a result."""
     record, model = result.record, result.record.model
-    texts = [training_text(model)]
+    texts = [training_text(record)]
     texts += [f"seed {model.seed}", f"checkpoint {model.checkpoint}"]
     texts += [f"{record.shots} shot" + "s" * (record.shots > 1), f"{record.parts} parts"]
     if record.method.options:
@@ -82,7 +83,7 @@ def row_label(result: ConfigurationResult) -> str:
     record, model = result.record, result.record.model
     texts = [record.method.name]
     if model.encoder is not None:
-        texts.append(f"({training_text(model)}, seed {model.seed}, {model.checkpoint})")
+        texts.append(f"({training_text(record)}, seed {model.seed}, {model.checkpoint})")
     texts += [f"[{labels_text(record)}]"] if labels_text(record) else []
     marks = ["!"] if record.audits else []
     return " ".join([*texts, *marks])
@@ -147,14 +148,21 @@ def _partial_note(
     ]
 
 
-def training_text(model: ModelPart) -> str:
-    """Return encoder, initial weights, name and steps of a model, and every precision other than float32."""
+def training_text(record: Record) -> str:
+    """Return recipe, encoder, initial weights, name and steps, and every precision other than float32.
+
+    A recipe of several methods stands by its name; the published one and numbers without a name do not.
+    """
+    model = record.model
     if model.encoder is None:
         return "made elsewhere" if model.checkpoint == "external" else "nothing trained"
     weights = model.initial_weights
     texts = [model.encoder, f"{weights.name} weights" if weights else "given weights"]
+    named = _recipe_of(record)
+    if named is not None:
+        texts.insert(0, f"recipe {named}")
     if model.name is not None:
-        texts[1] += f" {model.name}"
+        texts[-1] += f" {model.name}"
     if model.steps is not None:
         texts.append("untrained" if model.steps == 0 else f"{model.steps} steps")
     if model.precision not in (None, "float32"):
@@ -164,6 +172,13 @@ def training_text(model: ModelPart) -> str:
     if model.answer_precision is not None:
         texts.append(f"evaluated in {model.answer_precision}")
     return ", ".join(texts)
+
+
+def _recipe_of(record: Record) -> str | None:
+    model = record.model
+    weights = None if model.initial_weights is None else model.initial_weights.name
+    numbers = {**record.method.options, **(model.recipe or {}), "encoder": model.encoder, "weights": weights}
+    return recipe_name(record.method.name, numbers)
 
 
 def weights_note(model: ModelPart) -> str:

@@ -22,6 +22,7 @@ BASE = {
     "fewshot.files.seals",
     "fewshot.identity.key_parts",
     "fewshot.learners.paper_layout",
+    "fewshot.recipes.named_recipe",
 }
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
@@ -35,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 # every package of the tree; a package imports those before it
 ORDER = (
-    "fewshot.base", "fewshot.files", "fewshot.identity", "fewshot.encoders", "fewshot.learners",
-    "fewshot.studies", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "fewshot.base", "fewshot.files", "fewshot.recipes", "fewshot.identity", "fewshot.encoders",
+    "fewshot.learners", "fewshot.studies", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
     "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
