@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from episodes.io.geometry import Grid, affine_of, grid_difference, onto_axes
 from episodes.io.nifti import NiftiImage
 from episodes.io.original_grid import is_resampled, mask_to_original_grid, mask_to_store_grid
-from episodes.io.volumes import SUFFIXES, read_label_volume
+from episodes.io.volume_formats import SUFFIXES, read_label_volume
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.scan import StoredScan
 from episodes.store.store import Store
