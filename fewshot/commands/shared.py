@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from protocols.request import Request
     from protocols.training.method import MethodConfig
+    from results.records.record import Record
 
 
 MOST_DIGITS = 18  # of a number in a list
@@ -192,6 +193,15 @@ def choose_batch(batch: int, device: torch.device) -> int:
     if batch < 0:
         raise UserError(f"--batch {batch}: expected 1 or more, or 0 to choose by device")
     return batch or (64 if device.type == "cuda" else 2)
+
+
+def print_predictions(args: argparse.Namespace, records: Sequence[Record]) -> None:
+    """With `--save-predictions`, print where the masks of recorded cells lie and how large they are."""
+    from protocols.saved_masks.saved_files import describe_predictions
+
+    if args.save_predictions:
+        for line in describe_predictions(args.work, records):
+            print(line)
 
 
 def request(
