@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from protocols.request import Request
     from protocols.training.method import MethodConfig
+    from results.records.record import Record
 
 
 MOST_DIGITS = 18  # of a number in a list
@@ -194,6 +195,15 @@ def choose_batch(batch: int, device: torch.device) -> int:
     return batch or (64 if device.type == "cuda" else 2)
 
 
+def print_predictions(args: argparse.Namespace, records: Sequence[Record]) -> None:
+    """With `--save-predictions`, print where the masks of recorded cells lie and how large they are."""
+    from protocols.saved_masks.saved_files import describe_predictions
+
+    if args.save_predictions:
+        for line in describe_predictions(args.work, records):
+            print(line)
+
+
 def request(
     args: argparse.Namespace, dataset: str, setting: int, checkpoint_every: int = 200, name: str | None = None
 ) -> Request:
@@ -229,6 +239,7 @@ def request(
         batch=batch,
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
+        grid=args.grid,
         overwrite=args.overwrite,
         eval_precision=args.eval_precision,
         observers=check_observers(args.observer or os.environ.get("FEWSHOT_OBSERVERS", "").split()),

@@ -81,5 +81,7 @@ def run(args: argparse.Namespace) -> int:
                 print(trained)
             return 0
         paths = run(request, method)
-    print(render([read_record(path) for path in paths]))
+    records = [read_record(path) for path in paths]
+    print(render(records))
+    shared.print_predictions(args, records)
     return 0
