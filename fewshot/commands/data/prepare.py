@@ -3,10 +3,13 @@
 Downloads are prepared by the rules of the published results. The command prints what it found, with warnings;
 an impossible input stops it. The store is WORK/stores/DATASET. Its contact.png shows every scan (the first
 50; contact-2.png and so on show the others). A store made of the same files by the same facts is left as it
-is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE.
+is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE, which --init-spec
+writes as far as it understands the folder (docs/your-data.md). An interrupted command continues when typed
+again.
 
 Examples:
   fewshot prepare chaost2 downloads/CHAOS
+  fewshot prepare my-mri scans --init-spec
   fewshot prepare my-mri scans --spec my-mri.toml
   fewshot prepare phantom-mri --size 64
 """
