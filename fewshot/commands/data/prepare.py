@@ -3,10 +3,13 @@
 Downloads are prepared by the rules of the published results. The command prints what it found, with warnings;
 an impossible input stops it. The store is WORK/stores/DATASET. Its contact.png shows every scan (the first
 50; contact-2.png and so on show the others). A store made of the same files by the same facts is left as it
-is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE.
+is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE, which --init-spec
+writes as far as it understands the folder (docs/your-data.md). An interrupted command continues when typed
+again.
 
 Examples:
   fewshot prepare chaost2 downloads/CHAOS
+  fewshot prepare my-mri scans --init-spec
   fewshot prepare my-mri scans --spec my-mri.toml
   fewshot prepare phantom-mri --size 64
 """
@@ -14,6 +17,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from episodes.prepare.scan import RawScan
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
+
+
+NUMBER = re.compile(r"[0-9][0-9., ]*")  # one number or several in a warning
 
 
 @dataclass(frozen=True)
@@ -229,21 +236,31 @@ def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
         voxels = sum(scan.voxels[name] for scan in facts)
         mark = "  tested" if name in store.spec.tested else ""
         lines.append(f"{name:<22}{value:>6}{sum(map(bool, shown)):>7}{sum(shown):>8}{voxels:>12}{mark}")
-    lines += [f"warning: {text}" for text in _grouped(store.warnings)]
+    lines += [f"warning: {text}" for text in grouped_warnings(store.warnings)]
     return "\n".join(lines)
 
 
-def _grouped(warnings: Sequence[str]) -> list[str]:
-    """Merge equal warnings of several scans: "scan 1: X" and "scan 2: X" become "scans 1, 2: X"."""
-    scans: dict[str, list[str]] = {}
+def grouped_warnings(warnings: Sequence[str]) -> list[str]:
+    """Merge warnings of one kind: "scan 1: X" and "scan 2: X" become "scans 1, 2: X".
+
+    Warnings that differ in numbers alone are of one kind; the line then has the text of the first scan, and
+    says how many scans there are.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}  # text without numbers -> (scan or "", text)
     for text in warnings:
         scan, separator, rest = text.removeprefix("scan ").partition(": ")
         about_scan = bool(separator) and text.startswith("scan ")
-        scans.setdefault(rest if about_scan else text, []).extend([scan] if about_scan else [])
+        kind = NUMBER.sub("#", rest) if about_scan else text
+        kinds.setdefault(kind, []).append((scan, rest) if about_scan else ("", text))
     lines = []
-    for rest, names in scans.items():
+    for entries in kinds.values():
+        names = [scan for scan, _text in entries if scan]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {rest}" if names else rest)
+        first = entries[0][1]
+        alike = "" if len({text for _scan, text in entries}) == 1 else (
+            f" (scan {names[0]}; alike in the others, {len(names)} scans)"
+        )  # fmt: skip
+        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {first}{alike}" if names else first)
     return lines
 
 
