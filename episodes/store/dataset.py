@@ -37,6 +37,7 @@ OPTIONAL: dict[str, Any] = {
     "spacing_known": True,
     "crop_or_pad": False,
     "region": "abdomen",
+    "channels": [],
 }
 
 
@@ -53,7 +54,8 @@ class DatasetSpec:
     `spacing_known`: False if the spacing in the files is a placeholder, which rules out results in mm;
     `crop_or_pad`: whether preparation crops or pads slices to `image_size` about their centre; `region`:
     abdomen or heart, for methods with constants for each; `patients`: patient -> scan ids, for patients with
-    several scans, which folds must not separate.
+    several scans, which folds must not separate; `channels`: names of registered channels, at least two, for
+    methods that need more than the grey image; () for one.
     """
 
     name: str
@@ -72,12 +74,14 @@ class DatasetSpec:
     spacing_known: bool = True
     crop_or_pad: bool = False
     region: str = "abdomen"
+    channels: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values, without defaults; `spec_from_table` parses them."""
         plain = asdict(self)
         for key in ("groups", "patients"):
             plain[key] = {name: list(items) for name, items in getattr(self, key).items()}
+        plain["channels"] = list(self.channels)
         for key, default in OPTIONAL.items():
             if plain[key] == default:
                 del plain[key]
@@ -113,6 +117,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
     _check_list(where, "scans", table["scans"], str)
     _check_list(where, "sources", table["sources"], str)
     _check_list(where, "fold_borders", table["fold_borders"], int)
+    _check_list(where, "channels", table.get("channels", []), str)
     _check_list(where, "classes", list(table["classes"].values()), int)
     spec = DatasetSpec(
         name=checked_name("dataset", table["name"]),
@@ -134,6 +139,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         spacing_known=table.get("spacing_known", True),
         crop_or_pad=table.get("crop_or_pad", False),
         region=table.get("region", "abdomen"),
+        channels=tuple(checked_name("channel", name) for name in table.get("channels", [])),
     )
     _check_sense(where, spec)
     return spec
@@ -208,6 +214,11 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         raise UserError(f"{where}: key tested is {listed(spec.tested)}, expected each class once")
     if len(set(spec.scans)) != len(spec.scans):
         raise UserError(f"{where}: key scans holds an id twice, expected each once")
+    if len(spec.channels) == 1 or len(set(spec.channels)) != len(spec.channels):
+        raise UserError(
+            f"{where}: key channels is [{listed(spec.channels)}], expected at least two different names; "
+            "leave the key out for one channel"
+        )
     for name in spec.tested:
         if name not in spec.classes:
             raise UserError(f"{where}: key tested: {unknown_name('class', name, spec.classes)}")

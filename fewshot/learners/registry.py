@@ -23,6 +23,7 @@ METHODS = {
     "rpt": "baselines.rpt.model:RPT",
     "gmrd": "baselines.gmrd.model:GMRD",
     "universeg": "baselines.universeg:UniverSeg",
+    "tmunet": "baselines.tmunet.model:TMUnet",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }
