@@ -21,6 +21,7 @@ BASE = {
     "fewshot.files.names",
     "fewshot.files.seals",
     "fewshot.identity.key_parts",
+    "fewshot.identity.regimes",
     "fewshot.learners.paper_layout",
 }
 # what a module of a package may import of the project, besides its own package
@@ -36,14 +37,14 @@ ALLOWED: dict[str, set[str]] = {
 # every package of the tree; a package imports those before it
 ORDER = (
     "fewshot.base", "fewshot.files", "fewshot.identity", "fewshot.encoders", "fewshot.learners",
-    "fewshot.studies", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "fewshot.studies", "fewshot.regimes", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
     "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
-    "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
+    "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet", "baselines.tmunet",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
     "results.leaderboard", "results.comparison", "results.figures",
-    "protocols.rules", "protocols", "protocols.training", "protocols.cells", "protocols.runs",
+    "protocols.rules", "protocols", "protocols.regimes", "protocols.training", "protocols.cells", "protocols.runs",
     "protocols.campaign", "protocols.scoring", "protocols.saved_masks", "protocols.own_scan",
     "protocols.studies", "protocols.verification",
     "protocols.conformance",
