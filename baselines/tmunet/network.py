@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.tmunet.context import DependencyMap, PatchTransformer
+from fewshot.base.errors import UserError
 from fewshot.encoders.encoder import Backbone, build_backbone
 
 FEATURES = 512  # of a token at full width
@@ -33,14 +34,21 @@ class Outputs:
 
 
 class Trunk(nn.Module):
-    """A plain ResNet as encoder: pictures (N,3,S,S) -> maps of stride 2, 4, 8, 16 and 32."""
+    """A plain ResNet as encoder: pictures (N,3,S,S) -> maps of stride 2, 4, 8, 16 and 32.
+
+    `name` is a ResNet, or with "-wN" behind it one whose stem has N channels in place of 64, for quick runs.
+    """
 
     def __init__(self, name: str, seed: int) -> None:
         super().__init__()
         self.name = name
-        self.backbone: Backbone = build_backbone(name, seed)
-        wide = self.backbone.channels // 512
-        self.widths = (64, 64 * wide, 128 * wide, 256 * wide, 512 * wide)
+        full, _, width = name.partition("-w")
+        if width and not (width.isdecimal() and 1 <= int(width) <= 64):
+            raise UserError(f"encoder {name!r}: expected a stem of 1 to 64 channels after -w, such as -w16")
+        stem = int(width) if width else 64
+        self.backbone: Backbone = build_backbone(full, seed, stem)
+        last = self.backbone.channels
+        self.widths = (stem, last // 8, last // 4, last // 2, last)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Return the five maps, finest first."""

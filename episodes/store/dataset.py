@@ -14,7 +14,7 @@ from fewshot.files.input_files import read_toml
 from fewshot.files.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
-MODALITIES = ("mr", "ct")
+MODALITIES = ("mr", "ct", "picture")
 REGIONS = ("abdomen", "heart")
 MOST_SIZE = 4096  # pixels a side of a model's input
 TYPES: dict[str, type] = {

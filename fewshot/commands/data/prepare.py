@@ -69,16 +69,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
-    from episodes.phantoms.generate import KINDS
+    from episodes.phantoms.generate import PHANTOMS
     from fewshot.files.locks import locked
 
     if args.workers < 0:
         raise UserError(f"--workers {args.workers}: expected 1 or more, or 0 for one per core")
-    if args.spec is None and args.dataset in KINDS:
+    if args.spec is None and args.dataset in PHANTOMS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:
         raise UserError(
-            f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
+            f"--size and --phantom-slices are of phantoms ({', '.join(PHANTOMS)}), not of {args.dataset}"
         )
     if args.folder is not None:
         _check_apart(args.folder, args.work / "stores" / args.dataset)
