@@ -99,7 +99,7 @@ class ADNet(PrototypeLearner):
         size = (masks.shape[-2], masks.shape[-1])
         return resize_maps(values, size, self.options.align_corners)
 
-    def _episode_loss(
+    def episode_loss(
         self, support: Any, support_masks: Tensor, query: Any, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
         """Return (query loss, alignment loss, t / alpha) as (3,), and whether training uses the episode.

@@ -28,8 +28,8 @@ class Fold:
         self.device = torch.device(device)
         self.method = build_method_config("ssl-alpnet", {}, encoder=sizes.encoder, weights="random", steps=0)
         description = {
-            "key": "bench", "encoder": sizes.encoder, "initial_weights": None, "steps": 0, "seed": 0,
-            "checkpoint": "last", "skipped_episodes": 0,
+            "key": f"external-{0:016x}", "encoder": sizes.encoder, "initial_weights": None, "steps": 0,
+            "seed": 0, "checkpoint": "last", "skipped_episodes": 0,
         }  # fmt: skip
         self.learner = build_learner(self.method).to(self.device).eval()
         self.model = Model(self.learner, description, None)

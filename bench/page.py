@@ -40,7 +40,7 @@ mixes no devices and reads no value. No test here reaches CUDA graphs and the ke
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
     """Write the page; return 0."""
-    parts = [TEXT, *_machines(folder), _growth(folder), _precision(folder), _gpu(folder)]
+    parts = [TEXT, *_demo(folder), *_machines(folder), _growth(folder), _precision(folder), _gpu(folder)]
     with atomic_write(page) as stream:
         stream.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
     return 0
@@ -56,6 +56,16 @@ def _machines(folder: Path) -> list[str]:
             if where.exists():
                 parts.append(f"Where the time goes:\n```\n{where.read_text().rstrip()}\n```")
     return parts
+
+
+def _demo(folder: Path) -> list[str]:
+    """Return the section of the demo, if it was measured."""
+    path = folder / "demo" / "demo.json"
+    if not path.exists():
+        return []
+    title = "## The demo: `python bench/demo/demo_cost.py`"
+    text = "Processor time of one thread, from the command to its end, phantoms included."
+    return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"]
 
 
 def _growth(folder: Path) -> str:

@@ -156,7 +156,7 @@ def beyond_encoder(learner: PrototypeLearner, episode: Episode) -> Callable[[], 
         support, query = (
             as_given([one[part] for one in leaves]) for part in (slice(shots), slice(shots, None))
         )
-        losses, _defined = learner._episode_loss(support, masks, query, truth, {})
+        losses, _defined = learner.episode_loss(support, masks, query, truth, {})
         losses.sum().backward()
 
     return both

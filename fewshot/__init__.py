@@ -25,6 +25,8 @@ Write a learner:
 - `Episode`: support_images (B,S,1,H,W), support_masks (B,S,H,W), query_images (B,Q,1,H,W), query_masks
   (B,Q,H,W).
 - `LossResult`: `total`, `parts`, `defined` and `skipped`, all 0-dim; the result of `loss(episode)`.
+- `call_logits`: a learner's scores (Q,2,h,w) of one episode, for a loss of your own (`episode_loss`).
+- `resize_scores`: scores (Q,2,h,w) and masks (Q,H,W) -> scores (Q,2,H,W).
 - `Recipe`: the published training of a method: steps, learning rate, schedule, encoder.
 - `Explanation`, `PaperLayout`, `PaperTable`: optional offers of a method: see `fewshot.studies`.
 
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
     from fewshot.learners.learner import Learner as Learner
     from fewshot.learners.learner import LossResult as LossResult
     from fewshot.learners.learner import PrototypeLearner as PrototypeLearner
+    from fewshot.learners.logits import call_logits as call_logits
+    from fewshot.learners.logits import resize_scores as resize_scores
     from fewshot.learners.paper_layout import PaperLayout as PaperLayout
     from fewshot.learners.paper_layout import PaperTable as PaperTable
     from fewshot.learners.prototypes import masked_average as masked_average
@@ -67,6 +71,7 @@ _HOMES = {
     "fewshot.base.seeds": ("seed_for",),
     "fewshot.base.types": ("Episode", "Support"),
     "fewshot.learners.learner": ("Learner", "LossResult", "PrototypeLearner"),
+    "fewshot.learners.logits": ("call_logits", "resize_scores"),
     "fewshot.learners.paper_layout": ("PaperLayout", "PaperTable"),
     "fewshot.learners.prototypes": (
         "masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities",

@@ -199,7 +199,7 @@ class GMRD(ThresholdLearner):
             weights |= {"intra": DESCRIPTOR_LOSSES, "inter": DESCRIPTOR_LOSSES}
         return weights
 
-    def _episode_loss(
+    def episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
         """Return the parts of the loss in the order of `loss_parts`, (4,), and whether the episode is used.

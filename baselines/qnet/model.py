@@ -171,7 +171,7 @@ class QNet(PrototypeLearner):
             prototype, query, predict, rate=options.refinement_rate, kind=options.refinement
         )
 
-    def _episode_loss(
+    def episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
         """Return (query loss, alignment loss) as (2,), and whether training uses the episode (QNET-4, 6)."""

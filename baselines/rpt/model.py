@@ -220,7 +220,7 @@ class RPT(ThresholdLearner):
         """Return the weights of the variant's parts at the current step."""
         return self._loss_weights
 
-    def _episode_loss(
+    def episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
         """Return the parts of the loss in the order of `loss_parts`, (7,); every episode is defined.

@@ -6,6 +6,7 @@ import gzip
 import logging
 import math
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from episodes.io.geometry import Grid, affine_of, grid_difference, grid_of_affine
+from episodes.io.original_grid import OriginalGrid, Step
 from fewshot.base.errors import UserError, listed
 from fewshot.files.atomic_io import atomic_write
 from fewshot.files.input_files import check_file, kind_of_bytes
@@ -32,12 +34,13 @@ FORMATS: dict[int, tuple[Any, Any, int]] = {348: (nibabel.Nifti1Image, nibabel.N
 
 @dataclass(frozen=True)
 class NiftiImage:
-    """A volume as stored in its file.
+    """A volume as stored in its file, or after steps of preparation.
 
     `array` (Z,Y,X) in the file's own dtype and array order, not reoriented; `spacing_mm` (z,y,x). `origin`
     (x,y,z) in mm and `direction`, a 3x3 matrix row by row, are in the patient's L-P-S frame, as in SimpleITK
     and DICOM. `affine`: of a file with tilted slices, its own affine (4,4) in mm and R-A-S, which `direction`
-    cannot hold; else None. `warnings`: on the header, one line each, without the file's name.
+    cannot hold; else None. `warnings`: on the header, one line each, without the file's name. `original`: the
+    file's grid and the steps since, None before the first step (`original_of`).
     """
 
     path: Path
@@ -47,13 +50,51 @@ class NiftiImage:
     direction: tuple[float, ...]
     affine: NDArray[np.float64] | None = None
     warnings: tuple[str, ...] = ()
+    original: OriginalGrid | None = None
 
 
-def read_nifti(path: Path) -> NiftiImage:
+def original_of(volume: NiftiImage, label: str = "") -> OriginalGrid:
+    """Return the original grid of a volume; of one as in its file, that grid without steps.
+
+    `label` is the name of the label's file, kept beside that of the image.
+    """
+    if volume.original is not None:
+        return replace(volume.original, label=label or volume.original.label)
+    depth, height, width = volume.array.shape
+    return OriginalGrid(
+        image=volume.path.name,
+        label=label,
+        suffix=suffix_of(volume.path),
+        shape=(depth, height, width),
+        spacing_mm=volume.spacing_mm,
+        origin=volume.origin,
+        direction=volume.direction,
+        affine=None if volume.affine is None else tuple(float(value) for value in volume.affine.ravel()),
+    )
+
+
+def after_step(volume: NiftiImage, step: Step, **changes: Any) -> NiftiImage:
+    """Return the volume with `changes` of its fields and `step` added to the steps of its original grid."""
+    original = original_of(volume)
+    return replace(volume, original=replace(original, steps=(*original.steps, step)), **changes)
+
+
+def suffix_of(path: Path) -> str:
+    """Return the ending of a file's name that gives its format, such as .nii.gz; "" for a folder."""
+    return (
+        "" if path.is_dir() else "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+    )
+
+
+def read_nifti(path: Path, frame: int | None = None) -> NiftiImage:
     """Return the volume in `path`, compressed or not, whatever its name ends in.
 
     Sizes are checked by the header before anything is allocated. Positions in metres or micrometres become
     mm. Four dimensions with a single frame are three.
+
+    Args:
+        path: the file.
+        frame: of several frames or channels, the one to read, from 0; None: the file has one.
 
     Raises:
         UserError: the file is missing, of another kind, truncated, damaged, larger than 2 GiB in memory or
@@ -62,9 +103,23 @@ def read_nifti(path: Path) -> NiftiImage:
     size = check_file(path)
     try:
         with path.open("rb") as file:
-            return _read(path, file, size)
+            return _read(path, file, size, frame)
     except (OSError, MemoryError) as error:
         raise _unreadable(path, error) from error
+
+
+def count_frames(path: Path) -> int:
+    """Return the number of frames or channels of a NIfTI file by its header; errors as `read_nifti`."""
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            start = (gzip.GzipFile(fileobj=file) if compressed else file).read(1024)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    _image_class, header, _offset = _header(path, start)
+    return math.prod(_sizes(path, header)[3:])
 
 
 def read_label(path: Path) -> NiftiImage:
@@ -72,7 +127,11 @@ def read_label(path: Path) -> NiftiImage:
 
     Errors as `read_nifti`. Other values, NaN among them, stay as they are: `check_pair` refuses them.
     """
-    label = read_nifti(path)
+    return with_whole_labels(read_nifti(path))
+
+
+def with_whole_labels(label: NiftiImage) -> NiftiImage:
+    """Return a label map whose values within 0.001 of an integer are that integer; others stay."""
     if label.array.dtype.kind != "f":
         return label
     whole = np.rint(label.array)
@@ -83,7 +142,7 @@ def read_label(path: Path) -> NiftiImage:
     return replace(label, array=whole.astype(np.int32))
 
 
-def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
+def _read(path: Path, file: IO[bytes], size: int, frame: int | None) -> NiftiImage:
     beginning = file.read(1024)
     file.seek(0)
     compressed = beginning.startswith(b"\x1f\x8b")
@@ -94,11 +153,11 @@ def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
     except Exception as error:  # the decompressor's exceptions are not listed anywhere
         raise _unreadable(path, error) from error
     image_class, header, least_offset = _header(path, start)
-    item, shape = _voxel_layout(path, header)
+    item, shape, frames = _voxel_layout(path, header, frame)
     offset = _number(header, "vox_offset") or least_offset
     if not math.isfinite(offset) or offset < least_offset:
         raise UserError(f"{path}: voxels begin at byte {offset:g}, expected {least_offset} or more; mend it")
-    needed = int(offset) + math.prod(shape) * item
+    needed = int(offset) + math.prod(shape) * math.prod(frames) * item
     if needed > (size * GZIP_RATIO if compressed else size):
         raise UserError(
             f"{path}: truncated: its header needs {needed} bytes for {shape} voxels, the file "
@@ -106,7 +165,11 @@ def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
         )
     try:
         image = image_class.from_stream(stream)
-        array = np.asanyarray(image.dataobj).reshape(shape[:3])
+        if math.prod(frames) == 1:
+            array = np.asanyarray(image.dataobj).reshape(shape)
+        else:
+            place = np.unravel_index(frame or 0, frames, order="F")
+            array = np.asanyarray(image.dataobj[(..., *(int(index) for index in place))])
         affine = np.asarray(image.affine, dtype=np.float64)
         slice_bytes = shape[0] * shape[1] * item
         stream.seek(needed)
@@ -153,14 +216,25 @@ def _header(path: Path, start: bytes) -> tuple[Any, Any, int]:
     raise UserError(f"{path} is {found}, expected a NIfTI file; fetch it again")
 
 
-def _voxel_layout(path: Path, header: Any) -> tuple[int, tuple[int, ...]]:
-    """Return bytes per voxel and the sizes (x,y,z) of a header; `UserError` if it is no usable volume."""
+def _sizes(path: Path, header: Any) -> tuple[int, ...]:
+    """Return all sizes of a header, x first; `UserError` if they are no sizes."""
     dimensions = int(header["dim"][0])
     sizes = tuple(int(size) for size in header["dim"][1 : max(0, min(dimensions, 7)) + 1])
     if not 1 <= dimensions <= 7 or min(sizes) < 1:
         raise UserError(f"{path}: header gives the sizes {sizes}, expected three of at least 1; mend it")
-    if len(sizes) < 3 or any(size != 1 for size in sizes[3:]):
+    return sizes
+
+
+def _voxel_layout(path: Path, header: Any, frame: int | None) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Return bytes per voxel, sizes (x,y,z) and frames of a header; `UserError` if it is no usable volume."""
+    sizes = _sizes(path, header)
+    if len(sizes) < 3 or (frame is None and any(size != 1 for size in sizes[3:])):
         raise UserError(f"{path}: holds an array of shape {sizes}, expected three dimensions; split it")
+    if frame is not None and not 0 <= frame < math.prod(sizes[3:]):
+        raise UserError(
+            f"{path}: holds {math.prod(sizes[3:])} frames, so it has no frame {frame}; give one from 0 to "
+            f"{math.prod(sizes[3:]) - 1}"
+        )
     code = int(header["datatype"])
     try:
         dtype = np.dtype(header.get_data_dtype())
@@ -173,13 +247,13 @@ def _voxel_layout(path: Path, header: Any) -> tuple[int, tuple[int, ...]]:
     scaled = _number(header, "scl_slope") not in (0.0, 1.0) or _number(header, "scl_inter") != 0.0
     if not all(math.isfinite(_number(header, name)) for name in ("scl_slope", "scl_inter")):
         raise UserError(f"{path}: header gives an infinite slope or intercept; mend it, or convert it again")
-    in_memory = math.prod(sizes) * (8 if scaled else dtype.itemsize)
+    in_memory = math.prod(sizes[:3]) * (8 if scaled else dtype.itemsize)
     if in_memory > MOST_BYTES:
         raise UserError(
             f"{path}: header gives {sizes} voxels, {in_memory} bytes in memory, expected {MOST_BYTES} or "
             "fewer; mend the header, or crop the volume"
         )
-    return dtype.itemsize, sizes[:3]
+    return dtype.itemsize, sizes[:3], sizes[3:]
 
 
 def _grid(path: Path, header: Any, affine: NDArray[np.float64]) -> Grid:

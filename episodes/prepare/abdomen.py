@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.io.nifti import NiftiImage
+from episodes.io.nifti import NiftiImage, after_step
+from episodes.io.original_grid import CropPad
 from episodes.io.simpleitk_io import resample, resample_onto
 from episodes.prepare.crop_pad import centred
 from fewshot.base.errors import UserError
@@ -87,16 +88,18 @@ def _resample_classes(
     label: NiftiImage, values: Iterable[int], spacing_mm: tuple[float, float, float]
 ) -> NiftiImage:
     """Resample each value as a float32 0/1 map and round half to even."""
-    merged: NDArray[np.uint8] | None = None
+    merged: NiftiImage | None = None
     for value in values:
         share = _resample_by_spacing(
             replace(label, array=(label.array == value).astype(np.float32)), spacing_mm
-        ).array
-        merged = np.zeros(share.shape, dtype=np.uint8) if merged is None else merged
-        merged[np.rint(share) == 1] = value
+        )
+        merged = (
+            replace(share, array=np.zeros(share.array.shape, dtype=np.uint8)) if merged is None else merged
+        )
+        merged.array[np.rint(share.array) == 1] = value
     if merged is None:
         raise ValueError("no label values given")
-    return replace(label, array=merged, spacing_mm=spacing_mm)
+    return merged
 
 
 def _ct_spacing(volume: NiftiImage) -> tuple[float, float, float]:
@@ -110,10 +113,11 @@ def _without_border(volume: NiftiImage) -> NiftiImage:
             f"{volume.path} has slices of {volume.array.shape[1]} x {volume.array.shape[2]} pixels, expected "
             f"more than the border of {CT_BORDER} on each side that is cut; give the CT as downloaded"
         )
-    inner = volume.array[:, CT_BORDER:-CT_BORDER, CT_BORDER:-CT_BORDER]
-    return replace(
-        volume, array=np.ascontiguousarray(inner), origin=_shifted_origin(volume, CT_BORDER, CT_BORDER)
-    )
+    inner = np.ascontiguousarray(volume.array[:, CT_BORDER:-CT_BORDER, CT_BORDER:-CT_BORDER])
+    (depth, height, width), (_, inner_height, inner_width) = volume.array.shape, inner.shape
+    step = CropPad((depth, height, width), (depth, inner_height, inner_width), (0, CT_BORDER, CT_BORDER))
+    origin = _shifted_origin(volume, CT_BORDER, CT_BORDER)
+    return after_step(volume, step, array=inner, origin=origin)
 
 
 def _shifted_origin(volume: NiftiImage, rows: int, columns: int) -> tuple[float, float, float]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from episodes.io.nifti import NiftiImage
+from episodes.io.nifti import NiftiImage, after_step
+from episodes.io.original_grid import CropPad
 from episodes.prepare.scan import PreparedPair
 
 
@@ -37,7 +38,9 @@ def centred(volume: NiftiImage, size: int, fill: Any) -> NiftiImage:
     _, y, x = volume.spacing_mm
     step = np.asarray(volume.direction).reshape(3, 3) @ np.array([left * x, top * y, 0.0])
     origin = np.asarray(volume.origin) + step
-    return replace(volume, array=array, origin=(float(origin[0]), float(origin[1]), float(origin[2])))
+    step = CropPad((depth, height, width), (depth, size, size), (0, top, left))
+    x_mm, y_mm, z_mm = (float(value) for value in origin)
+    return after_step(volume, step, array=array, origin=(x_mm, y_mm, z_mm))
 
 
 def _overlap(length: int, start: int, size: int) -> tuple[slice, slice]:

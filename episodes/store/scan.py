@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.npy import map_npy
+from episodes.io.original_grid import OriginalGrid, original_from_json
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import sha256_of
 from fewshot.files.input_files import check_file
@@ -34,6 +35,8 @@ class StoredScan:
         count: voxels of the uncropped image.
         mean: of the uncropped image, in stored units.
         m2: sum of squared deviations from that mean.
+        original: the grid of the scan's files and the steps from there to this one; None for a scan that the
+            program made, and in stores of older programs.
     """
 
     def __init__(self, folder: Path, entry: Mapping[str, Any]) -> None:
@@ -44,6 +47,9 @@ class StoredScan:
         self.count: int = entry["count"]
         self.mean: float = entry["mean"]
         self.m2: float = entry["m2"]
+        self.original: OriginalGrid | None = (
+            original_from_json(entry["original"]) if "original" in entry else None
+        )
         self._folder = folder
         self._shape: list[int] = entry["shape"]
         self._dtype: str = entry["dtype"]

@@ -13,6 +13,10 @@ when the store is opened, arrays by their sha256 when they are first read.
 phantoms), "published-layout" (released preprocessing of others), or "unknown" (a user's folder, or else). The
 hash does not cover it, because it changes no number. A store without the key is "unknown": older programs did
 not record the origin.
+
+`original` of a scan is the grid of its files and the steps from there to the store's slices
+(`episodes/io/original_grid.py`), so that masks can be put back. The hash does not cover it either: it follows
+from the files and decides no number. Scans of phantoms and of older stores lack it.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.npy import write_npy
+from episodes.io.original_grid import OriginalGrid, original_from_json, prepared_shape
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from episodes.store.scan import CHANNELS, KINDS, REMAKE, StoredScan, array_facts
@@ -50,7 +55,10 @@ NOT_HASHED = ("title", "sources", "region", "patients")  # facts that change no 
 
 @dataclass(frozen=True)
 class SourceScan:
-    """A scan to be written: arrays (Z,H,W), geometry as in `NiftiImage`, and sha256 of its source files."""
+    """A scan to be written: arrays (Z,H,W), geometry as in `NiftiImage`, and sha256 of its source files.
+
+    `original`: the grid of the files and the steps from there; None for a scan that the program made.
+    """
 
     scan_id: str
     image: NDArray[Any]
@@ -62,6 +70,7 @@ class SourceScan:
     image_sha256: str
     label_sha256: str
     channels: NDArray[Any] | None = None  # (C,Z,H,W) of a dataset with several channels
+    original: OriginalGrid | None = None
 
 
 class Store:
@@ -195,6 +204,8 @@ def _check_entry(entry: dict[str, Any]) -> None:
     for name, length in (("shape", 3), ("spacing_mm", 3), ("origin", 3), ("direction", 9)):
         if len(entry[name]) != length:
             raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
+    if "original" in entry and list(prepared_shape(original_from_json(entry["original"]))) != entry["shape"]:
+        raise ValueError(f"steps of the original grid of scan {entry['id']} do not give {entry['shape']}")
 
 
 def _check_index(index: ClassSliceIndex) -> None:
@@ -263,6 +274,7 @@ class StoreWriter:
                 "source_sha256": {"image": source.image_sha256, "label": source.label_sha256},
                 "array_sha256": hashes,
                 **({"channels": len(self.spec.channels)} if channels else {}),
+                **({} if source.original is None else {"original": source.original.to_json()}),
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
         )

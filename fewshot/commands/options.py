@@ -42,10 +42,15 @@ def add_training(parser: argparse.ArgumentParser) -> ArgumentGroup:
     add_encoder(group)
     group.add_argument(
         "--weights", metavar="W",
-        help="random, imagenet, coco, a file or a folder, {fold} filled in (default: the encoder's)",
+        help="random, imagenet, coco, a file or a folder, {fold} filled in (default: the recipe's)",
     )  # fmt: skip
     group.add_argument(
-        "--steps", type=int, metavar="N", help="training steps, 0 for none (default: the method's recipe)"
+        "--recipe", default="published", metavar="NAME",
+        help="the recipe whose numbers hold where no option gives others: published, short "
+        "(fewshot list recipes; default: published)",
+    )  # fmt: skip
+    group.add_argument(
+        "--steps", type=int, metavar="N", help="training steps, 0 for none (default: the recipe's)"
     )
     group.add_argument(
         "--train-dataset", metavar="D", help="train on every scan of D and on no scan of --dataset"

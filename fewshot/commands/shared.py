@@ -107,7 +107,7 @@ def run_request(args: argparse.Namespace) -> tuple[Request, MethodConfig]:
         method_options["stages"] = args.stages
     method = build_method_config(
         args.method, method_options, encoder=args.encoder, weights=args.weights, steps=args.steps,
-        seed=args.seed, precision=args.precision, compiled=args.compile,
+        seed=args.seed, precision=args.precision, compiled=args.compile, recipe=args.recipe,
     )  # fmt: skip
     plain = request(args, args.dataset, args.setting, args.checkpoint_every)
     other = None if args.train_dataset is None else open_store(args.work, args.train_dataset)

@@ -16,10 +16,10 @@ from fewshot.base.errors import UserError
 from fewshot.contract import inference as contract_inference
 from fewshot.contract import training as contract_training
 from fewshot.contract.device import check_device
-from fewshot.contract.subject import ContractError, Encoder, NotApplicableError, Subject
+from fewshot.contract.subject import ContractError, ContractWarning, Encoder, NotApplicableError, Subject
 from fewshot.learners.learner import encoder_for
 
-Status = Literal["ok", "FAIL", "n/a"]
+Status = Literal["ok", "warn", "FAIL", "n/a"]
 
 # Errors in a learner's code that fail a check; any other exception ends the command with its traceback.
 LEARNERS_ERRORS = (
@@ -55,6 +55,7 @@ CHECKS = (
     Check("dtype", contract_inference.dtype, ("build",)),
     Check("finite", contract_inference.finite, ("build",)),
     Check("range", contract_inference.in_range, ("build",)),
+    Check("scores", contract_inference.scores, ("build", "shape", "finite")),
     Check("inputs", contract_inference.unchanged_inputs, ("build",)),
     Check("repeatable prediction", contract_inference.repeatable, ("build", "shape")),
     Check("stateless", contract_inference.stateless, SAME),
@@ -102,6 +103,8 @@ def _result(check: Check, subject: Subject) -> CheckResult:
         check.run(subject)
     except NotApplicableError as reason:
         return CheckResult(check.name, "n/a", str(reason))
+    except ContractWarning as warning:
+        return CheckResult(check.name, "warn", str(warning))
     except ContractError as finding:
         return CheckResult(check.name, "FAIL", str(finding))
     except LEARNERS_ERRORS as error:

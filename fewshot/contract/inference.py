@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fewshot.base.types import Support
 from fewshot.contract.subject import (
     ContractError,
+    ContractWarning,
     NotApplicableError,
     Subject,
     describe,
@@ -83,6 +84,23 @@ def finite(subject: Subject) -> None:
                 f"given {describe(inputs)}; logits gave {count} of {logits.numel()} values NaN or infinite, "
                 "which probabilities hide and evaluation refuses; allowed: finite values"
             )
+
+
+def scores(subject: Subject) -> None:
+    """Given ordinary discs on noise; softmax turns the scores of logits into probabilities."""
+    if not subject.has_logits:
+        raise NotApplicableError("not a PrototypeLearner: it has no logits")
+    logits = subject.logits(segment_inputs("ordinary"))
+    least, most = float(logits.min()), float(logits.max())
+    if least < 0 or most > 1 or least == most:
+        return
+    total = logits.sum(dim=1)
+    summing = " and sum to 1" if bool(((total - 1).abs() < 1e-3).all()) else ""
+    raise ContractWarning(
+        f"logits gave scores from {least:.3g} to {most:.3g}{summing}, which look like probabilities; scores "
+        "go through softmax, so no pixel gets a probability above 0.73: return logarithms of probabilities, "
+        "or scaled similarities"
+    )
 
 
 def in_range(subject: Subject) -> None:

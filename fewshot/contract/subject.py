@@ -31,6 +31,10 @@ class ContractError(Exception):
     """A fault that a check found: the inputs, the result, and what is allowed."""
 
 
+class ContractWarning(Exception):  # noqa: N818
+    """What a check found that is allowed but rarely meant."""
+
+
 class NotApplicableError(Exception):
     """Why a check does not apply to this learner."""
 

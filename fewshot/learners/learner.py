@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fewshot.base.errors import UserError
 from fewshot.base.types import Episode, Support
 from fewshot.encoders.foundation import one_map_encoder
 from fewshot.learners.logits import (
@@ -80,7 +81,7 @@ class PrototypeLearner(nn.Module):
     support_order_matters: ClassVar[bool] = False  # True: the order of shots may change the mask
     transductive: ClassVar[bool] = False  # True: query slices may change each other's scores: query_mode.py
     class_weights: ClassVar[tuple[float, float]] = (0.05, 1.0)  # background, foreground; query branch only
-    loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `_episode_loss` returns, in order
+    loss_parts: ClassVar[tuple[str, ...]] = ("query", "alignment")  # what `episode_loss` returns, in order
     ablations: ClassVar[Ablations] = {}  # rows of `fewshot ablate`: fewshot/studies/offers.py
     paper_layout: ClassVar[PaperLayout | None] = None  # tables of `fewshot paper`: fewshot/studies/offers.py
 
@@ -88,6 +89,10 @@ class PrototypeLearner(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "_episode_loss" in vars(cls):
+            raise UserError(
+                f"{cls.__name__} defines _episode_loss, which training does not call; rename it episode_loss"
+            )
         cls.takes_context = _takes_context(cls.logits)
 
     def __init__(self, encoder: nn.Module, options: Any = None) -> None:
@@ -170,7 +175,7 @@ class PrototypeLearner(nn.Module):
             support = as_given([level[b] for level in supports])
             query = as_given([level[b] for level in queries])
             prepared = {name: value[b] for name, value in episode.prepared.items()}
-            loss, defined = self._episode_loss(
+            loss, defined = self.episode_loss(
                 support, episode.support_masks[b], query, episode.query_masks[b], prepared
             )
             losses.append(torch.where(defined, loss, 0.0))
@@ -184,12 +189,24 @@ class PrototypeLearner(nn.Module):
             skipped=(~defined).sum(),
         )
 
-    def _episode_loss(
+    def episode_loss(
         self, support: Features, support_masks: Tensor, query: Features, query_masks: Tensor, prepared: Any
     ) -> tuple[Tensor, Tensor]:
-        """Return (query loss, alignment loss) of one episode as (2,), and whether both are defined.
+        """Return the parts of the loss of one episode, and whether it has a loss.
 
-        A method with other `loss_parts` overrides this and returns one number for each part.
+        Override it for another loss, with `loss_parts` for its names. `loss` averages every part
+        over the episodes with a loss and adds the parts up.
+
+        Args:
+            support: S maps, as `encode` returns them, in training mode.
+            support_masks: (S,H,W) bool.
+            query: Q maps.
+            query_masks: (Q,H,W) bool.
+            prepared: the tensors of `prepare` for the support masks.
+
+        Returns:
+            The parts (P,) float32 in the order of `loss_parts`, by default the query loss and the alignment
+            loss, and `defined`, 0-dim bool. A part must be finite where `defined` is True.
         """
         scores, query_defined = call_logits(self, support, support_masks, query, prepared, "query")
         weights = torch.stack([scores.new_full((), weight) for weight in self.class_weights])

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 
 if TYPE_CHECKING:
@@ -63,10 +64,13 @@ def call_logits(
     prepared: Mapping[str, Tensor],
     branch: Branch,
 ) -> tuple[Tensor, Tensor]:
-    """Call `learner.logits` in either accepted form; return scores (Q,2,h,w) float32 and 0-dim `defined`.
+    """Call `learner.logits` in either accepted form; return scores (Q,2,h,w) and 0-dim bool `defined`.
 
     The comparison of features runs in float32, whatever the encoder's precision. The arguments are those of
     `PrototypeLearner.logits`.
+
+    Raises:
+        UserError: `logits` returned scores of another shape, or no tensor.
     """
     support = as_given([level.float() for level in as_tuple(support_features)])
     query = as_given([level.float() for level in as_tuple(query_features)])
@@ -75,8 +79,20 @@ def call_logits(
         result: Any = learner.logits(support, support_masks, query, **context)  # type: ignore[arg-type]
     if isinstance(result, tuple):
         scores, defined = result
-        return scores, defined.all()
-    return result, torch.ones((), dtype=torch.bool, device=result.device)
+        return _check_scores(learner, scores, len(as_tuple(query)[0])), defined.all()
+    scores = _check_scores(learner, result, len(as_tuple(query)[0]))
+    return scores, torch.ones((), dtype=torch.bool, device=scores.device)
+
+
+def _check_scores(learner: PrototypeLearner, scores: Any, slices: int) -> Tensor:
+    """Return the scores of `logits`; raise `UserError` if they are not (Q,2,h,w)."""
+    if isinstance(scores, Tensor) and scores.ndim == 4 and scores.shape[:2] == (slices, 2):
+        return scores
+    found = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+    raise UserError(
+        f"{type(learner).__name__}.logits returned {found} for {slices} query slices, expected scores "
+        f"({slices},2,h,w): background first, then foreground"
+    )
 
 
 def resize_scores(scores: Tensor, masks: Tensor) -> Tensor:

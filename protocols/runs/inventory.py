@@ -1,4 +1,4 @@
-"""Lists of stores, models, cells, methods, protocols and datasets, one row each.
+"""Lists of stores, models, cells, methods, recipes, protocols and datasets, one row each.
 
 Rows come from JSON and TOML files alone, so a list of thousands of entries does not import torch.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from episodes.store.dataset import known_datasets, load_dataset_spec
 from episodes.store.store import Store
 from fewshot.learners.registry import METHODS, known_methods
+from fewshot.recipes.named_recipe import PUBLISHED, named_recipes
 from fewshot.training.log import LOSSES, last_step
 from protocols.training.spec_file import read_model_spec
 from results.records.configuration import configuration_id
@@ -80,6 +81,15 @@ def list_methods(_work: Path) -> list[Row]:
     return [{"name": name, "origin": names[name], "built_in": name in METHODS} for name in order]
 
 
+def list_recipes(_work: Path) -> list[Row]:
+    """Return a row per recipe that `--recipe` accepts, with the numbers that every method shares."""
+    rows: list[Row] = [{"name": PUBLISHED, "title": "each method's own", "numbers": "fewshot methods NAME"}]
+    for recipe in named_recipes().values():
+        numbers = " ".join(f"{name}={value}" for name, value in recipe.recipe.items())
+        rows.append({"name": recipe.name, "title": recipe.title, "numbers": numbers})
+    return rows
+
+
 def list_protocols(_work: Path) -> list[Row]:
     """Return a row per shipped protocol."""
     from protocols.rules.spec import known_protocols, load_protocol
@@ -114,6 +124,7 @@ LISTS: dict[str, Callable[[Path], list[Row]]] = {
     "models": list_models,
     "cells": list_cells,
     "methods": list_methods,
+    "recipes": list_recipes,
     "protocols": list_protocols,
     "datasets": list_datasets,
 }

@@ -27,6 +27,7 @@ def build_ablation(
     weights: str | None,
     steps: int | None,
     precision: str,
+    recipe: str,
 ) -> dict[str, list[MethodConfig]]:
     """Return label -> the method under every seed, for the ablation rows that a learner class offers.
 
@@ -50,7 +51,14 @@ def build_ablation(
                 more.pop("steps", None)
         methods[label] = [
             build_method_config(
-                name, more, encoder=encoder, weights=begin, steps=long, seed=seed, precision=precision
+                name,
+                more,
+                encoder=encoder,
+                weights=begin,
+                steps=long,
+                seed=seed,
+                precision=precision,
+                recipe=recipe,
             )
             for seed in seeds
         ]

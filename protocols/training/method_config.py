@@ -12,6 +12,7 @@ from fewshot.encoders.checkpoints import default_weights
 from fewshot.learners.options import options_from
 from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import options_class, resolve_method, trains
+from fewshot.recipes.named_recipe import PUBLISHED, find_recipe
 from protocols.training.method import MethodConfig
 
 LOG = logging.getLogger("fewshot")
@@ -27,39 +28,45 @@ def build_method_config(
     seed: int = 0,
     precision: str = "float32",
     compiled: bool = False,
+    recipe: str = PUBLISHED,
 ) -> MethodConfig:
-    """Return the method with every number fixed: the user's values, else the published ones.
+    """Return the method with every number fixed: the user's values, else those of the recipe.
 
     Args:
         name: of the method, or its file and class.
         settings: from `--option`; the method's options or, if it has no such option, recipe fields.
-        encoder: None: the published one, as for `weights` and `steps`.
+        encoder: None: that of the recipe, as for `weights` and `steps`.
         weights: initial weights, a name or a file.
         steps: training steps.
         seed: of training and initial weights.
         precision: of the training, "float32" or "bf16".
         compiled: whether torch compiles the training step.
+        recipe: name of the recipe that gives the numbers which the user leaves out.
 
     Raises:
         UserError: unknown name, wrong type, or a training option of a method that does not train.
     """
     learner = resolve_method(name)
+    named = find_recipe(recipe)
     options_type = options_class(learner)
     own = {field.name for field in dataclasses.fields(options_type)}
     of_recipe = {field.name for field in dataclasses.fields(Recipe)}
     for key in settings:
         if key not in own and (key not in of_recipe or not trains(learner)):
             raise unknown_name(f"option of {name}", key, own | (of_recipe if trains(learner) else set()))
-    options = options_from(options_type, {k: v for k, v in settings.items() if k in own})
+    base: dict[str, Any] = {} if named is None else named.numbers_of(name)
+    options = options_type(**{k: v for k, v in base.items() if k in own})
+    options = options_from(options_type, {k: v for k, v in settings.items() if k in own}, options)
     if not trains(learner):
         flags = {"--encoder": encoder, "--weights": weights, "--steps": steps, "--compile": compiled or None}
+        flags["--recipe"] = None if named is None else recipe
         given = [flag for flag, value in flags.items() if value is not None]
         if given:
             raise UserError(f"{name} has no encoder and nothing to train: leave out {', '.join(given)}")
         return MethodConfig(name, learner, options, None, seed, precision)
-    published: Recipe = learner.recipe()
+    start: Recipe = dataclasses.replace(learner.recipe(), **{k: v for k, v in base.items() if k not in own})
     rest = {key: value for key, value in settings.items() if key not in own}
-    changes = dataclasses.asdict(options_from(Recipe, rest, published))
+    changes = dataclasses.asdict(options_from(Recipe, rest, start))
     for flag, value in (("encoder", encoder), ("weights", weights), ("steps", steps)):
         if flag in rest and value is not None:
             raise UserError(f"--{flag} and --option {flag}= are the same: give one of them")
@@ -67,17 +74,17 @@ def build_method_config(
     weights = changes["weights"] if "weights" in rest else weights
     if encoder is not None:
         changes["encoder"] = encoder
-        changes["weights"] = default_weights(encoder)
+        changes["weights"] = base.get("weights", default_weights(encoder))
     if weights is not None:
         changes["weights"] = weights
     if steps is not None:
         changes["steps"] = steps
-    recipe = Recipe(**changes)
+    numbers = Recipe(**changes)
     if hasattr(learner, "complete_recipe"):
         values: dict[str, Any] = {"weights": weights, "steps": rest.get("steps", steps)}
         typed = {name: value for name, value in values.items() if value is not None}
-        recipe = learner.complete_recipe(options, recipe, typed)
-    return MethodConfig(name, learner, options, recipe, seed, precision, compiled)
+        numbers = learner.complete_recipe(options, numbers, typed)
+    return MethodConfig(name, learner, options, numbers, seed, precision, compiled)
 
 
 def with_dataset_constants(method: MethodConfig, region: str, setting: int) -> MethodConfig:

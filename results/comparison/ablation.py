@@ -102,8 +102,8 @@ def _title(record: Record) -> str:
 
 def _subtitle(rows: Sequence[AblationRow]) -> str:
     seeds = ", ".join(map(str, rows[0].records))
-    model = next(iter(rows[0].records.values()))[0].model
-    return f"{training_text(model)}; checkpoint {model.checkpoint}; seeds {seeds}"
+    first = next(iter(rows[0].records.values()))[0]
+    return f"{training_text(first)}; checkpoint {first.model.checkpoint}; seeds {seeds}"
 
 
 def _notes(rows: Sequence[AblationRow], first: Sequence[Record]) -> list[str]:
@@ -141,8 +141,8 @@ def _of_rows(rows: Sequence[AblationRow], first: Record) -> list[str]:
     lines = []
     for row in rows:
         record = next(iter(row.records.values()))[0]
-        if training_text(record.model) != training_text(first.model):
-            lines.append(f"{row.label}: {training_text(record.model)}")
+        if training_text(record) != training_text(first):
+            lines.append(f"{row.label}: {training_text(record)}")
         if labels_text(record):
             lines.append(f"{row.label}: {labels_text(record)}")
         cells = (cell for records in row.records.values() for cell in records)

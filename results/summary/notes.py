@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
+from fewshot.recipes.named_recipe import recipe_name
 from results.records.record import Record
 from results.records.record_parts import ModelPart
 from results.summary.comparability import prepared_by_text
 from results.summary.configuration_result import ConfigurationResult
+from results.summary.frame import spread_of_folds
 from results.summary.machines import machine_notes
 from results.summary.support_sensitivity import several_supports
 
@@ -31,7 +34,7 @@ def heading(result: ConfigurationResult) -> str:
 def subheading(result: ConfigurationResult) -> str:
     """Return model, seed, checkpoint policy, shots, parts, options and configuration id of a result."""
     record, model = result.record, result.record.model
-    texts = [training_text(model)]
+    texts = [training_text(record)]
     texts += [f"seed {model.seed}", f"checkpoint {model.checkpoint}"]
     texts += [f"{record.shots} shot" + "s" * (record.shots > 1), f"{record.parts} parts"]
     if record.method.options:
@@ -80,7 +83,7 @@ def row_label(result: ConfigurationResult) -> str:
     record, model = result.record, result.record.model
     texts = [record.method.name]
     if model.encoder is not None:
-        texts.append(f"({training_text(model)}, seed {model.seed}, {model.checkpoint})")
+        texts.append(f"({training_text(record)}, seed {model.seed}, {model.checkpoint})")
     texts += [f"[{labels_text(record)}]"] if labels_text(record) else []
     marks = ["!"] if record.audits else []
     return " ".join([*texts, *marks])
@@ -113,17 +116,53 @@ def notes(result: ConfigurationResult) -> list[str]:
         folds = {group: [str(f) for f, other in result.missing if other == group] for group in result.groups}
         names = "; ".join(f"{group}: fold {', '.join(gone)}" for group, gone in folds.items() if gone)
         lines.append(f"INCOMPLETE: {len(result.missing)} cells are missing: {names}")
+        lines += partial_notes(result)
     return lines
 
 
-def training_text(model: ModelPart) -> str:
-    """Return encoder, initial weights, name and steps of a model, and every precision other than float32."""
+def partial_notes(result: ConfigurationResult) -> list[str]:
+    """Return the mean of a trial over some folds, marked PARTIAL: all classes, else group by group."""
+    if not result.missing:
+        return []
+    whole = [fold for fold in result.folds if result.fold_dice(fold) is not None]
+    if whole:
+        return _partial_note(result, "", whole, result.means.of_all(whole))
+    lines = []
+    for group in result.groups:
+        present = [fold for fold in result.folds if (fold, group) in result.cells]
+        lines += _partial_note(result, f" of {group}", present, result.means.of_group(present, group))
+    return lines
+
+
+def _partial_note(
+    result: ConfigurationResult, group: str, folds: Sequence[int], dices: Sequence[float]
+) -> list[str]:
+    spread = spread_of_folds(dices)
+    if spread is None:
+        return []
+    numbers = ", ".join(map(str, folds))
+    deviation = f" ± {100 * spread.std:.2f}" if spread.std is not None else ""
+    return [
+        f"PARTIAL: mean{group} {100 * spread.mean:.2f}{deviation} over fold {numbers} of {len(result.folds)} "
+        "folds: for a trial; a result needs every fold"
+    ]
+
+
+def training_text(record: Record) -> str:
+    """Return recipe, encoder, initial weights, name and steps, and every precision other than float32.
+
+    A recipe of several methods stands by its name; the published one and numbers without a name do not.
+    """
+    model = record.model
     if model.encoder is None:
         return "made elsewhere" if model.checkpoint == "external" else "nothing trained"
     weights = model.initial_weights
     texts = [model.encoder, f"{weights.name} weights" if weights else "given weights"]
+    named = _recipe_of(record)
+    if named is not None:
+        texts.insert(0, f"recipe {named}")
     if model.name is not None:
-        texts[1] += f" {model.name}"
+        texts[-1] += f" {model.name}"
     if model.steps is not None:
         texts.append("untrained" if model.steps == 0 else f"{model.steps} steps")
     if model.precision not in (None, "float32"):
@@ -133,6 +172,13 @@ def training_text(model: ModelPart) -> str:
     if model.answer_precision is not None:
         texts.append(f"evaluated in {model.answer_precision}")
     return ", ".join(texts)
+
+
+def _recipe_of(record: Record) -> str | None:
+    model = record.model
+    weights = None if model.initial_weights is None else model.initial_weights.name
+    numbers = {**record.method.options, **(model.recipe or {}), "encoder": model.encoder, "weights": weights}
+    return recipe_name(record.method.name, numbers)
 
 
 def weights_note(model: ModelPart) -> str:

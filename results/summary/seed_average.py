@@ -151,7 +151,7 @@ def label(row: SeedAverage) -> str:
     record = row.first.record
     model, trained = record.model, record.train_dataset
     seeds = f"seed {row.seeds[0]}" if len(row.seeds) == 1 else f"{len(row.seeds)} seeds"
-    inner = [training_text(model), model.checkpoint, seeds] if model.encoder is not None else []
+    inner = [training_text(record), model.checkpoint, seeds] if model.encoder is not None else []
     inner += [f"trained on {trained.name}"] if trained else []
     inner += [labels_text(record)] if labels_text(record) else []
     return f"{row.method} ({', '.join(inner)})" if inner else row.method

@@ -12,7 +12,7 @@ from results.records.record import Record
 from results.summary.comparability import prepared_by
 from results.summary.configuration_result import ConfigurationResult, configuration_results
 from results.summary.frame import Spread
-from results.summary.notes import heading, notes, row_label, subheading
+from results.summary.notes import heading, notes, partial_notes, row_label, subheading
 from results.summary.support_sensitivity import (
     COLUMNS,
     over_folds,
@@ -178,7 +178,9 @@ def _by_question(results: Iterable[ConfigurationResult]) -> list[list[Configurat
 def _summary_notes(results: Sequence[ConfigurationResult]) -> list[str]:
     lines = ["Dice in percent, mean over folds; ± is the standard deviation over folds (n-1)."]
     if any(result.missing for result in results):
-        lines.append("incomplete: cells are missing, see the table above; no mean is made of the rest")
+        lines.append("incomplete: cells are missing, see the table above")
+    for result, label in zip(results, _labels(results), strict=True):
+        lines += [f"{label}: {line}" for line in partial_notes(result)]
     return lines
 
 

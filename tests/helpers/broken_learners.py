@@ -240,6 +240,18 @@ class SegmentsPartsTogether(SegmentsByTheQueryBatch):
     transductive: ClassVar[bool] = True
 
 
+class Probabilities(Sound):
+    """Softmax is applied to its scores a second time."""
+
+    def logits(self, support: Tensor, masks: Tensor, query: Tensor, **context: Any) -> Tensor:  # type: ignore[override]
+        return super().logits(support, masks, query).softmax(dim=1)
+
+
+class ForegroundAlone(Sound):
+    def logits(self, support: Tensor, masks: Tensor, query: Tensor, **context: Any) -> Tensor:  # type: ignore[override]
+        return super().logits(support, masks, query)[:, 1:]
+
+
 # learner -> the check that must fail, and words of its message
 FAULTS: dict[type[Any], tuple[str, str]] = {
     WrongShape: ("shape", r"gave shape \(1, 1, 64, 64\); allowed: \(1, 64, 64\)"),

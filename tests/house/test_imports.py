@@ -23,6 +23,7 @@ BASE = {
     "fewshot.identity.key_parts",
     "fewshot.identity.regimes",
     "fewshot.learners.paper_layout",
+    "fewshot.recipes.named_recipe",
 }
 # what a module of a package may import of the project, besides its own package
 ALLOWED: dict[str, set[str]] = {
@@ -36,22 +37,26 @@ ALLOWED: dict[str, set[str]] = {
 }
 # every package of the tree; a package imports those before it
 ORDER = (
-    "fewshot.base", "fewshot.files", "fewshot.identity", "fewshot.encoders", "fewshot.learners",
-    "fewshot.studies", "fewshot.regimes", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "fewshot.base", "fewshot.files", "fewshot.recipes", "fewshot.identity", "fewshot.encoders",
+    "fewshot.learners", "fewshot.studies", "fewshot.regimes",
+    "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
-    "episodes.prepare.downloads", "episodes.figures", "episodes.phantoms",
-    "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet", "baselines.tmunet",
+    "episodes.prepare.own_data", "episodes.prepare.recognition", "episodes.prepare.downloads",
+    "episodes.figures", "episodes.phantoms",
+    "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
+    "baselines.tmunet",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
-    "results.leaderboard", "results.comparison", "results.figures",
-    "protocols.rules", "protocols", "protocols.regimes", "protocols.training", "protocols.cells",
-    "protocols.runs",
-    "protocols.campaign", "protocols.scoring", "protocols.saved_masks", "protocols.own_scan",
+    "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
+    "protocols.rules", "protocols", "protocols.regimes", "protocols.training",
+    "protocols.cells", "protocols.runs",
+    "protocols.campaign", "protocols.scoring", "protocols.submission", "protocols.saved_masks",
+    "protocols.own_scan",
     "protocols.studies", "protocols.verification",
     "protocols.conformance",
     "protocols.conformance.replays", "protocols.conformance.parts", "protocols.conformance.data",
     "fewshot.commands", "fewshot.commands.data", "fewshot.commands.experiment", "fewshot.commands.cluster",
-    "fewshot.commands.tables",
+    "fewshot.commands.tables", "fewshot.commands.publish",
     "fewshot.commands.pictures", "fewshot.commands.own_scans", "fewshot.commands.develop",
     "fewshot.commands.start", "fewshot",
 )  # fmt: skip

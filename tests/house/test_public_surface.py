@@ -14,6 +14,7 @@ import fewshot
 
 SURFACE = {
     "Learner", "PrototypeLearner", "Recipe", "LossResult", "Support", "Episode", "UserError", "seed_for",
+    "call_logits", "resize_scores",
     "masked_average", "pooled_cells", "resize_masks", "set_scores", "similarities",
     "Explanation", "PaperLayout", "PaperTable", "evaluate", "headline",
 }  # fmt: skip

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.dicom import read_series
-from episodes.io.nifti import NiftiImage, check_pair
+from episodes.io.nifti import NiftiImage, after_step, check_pair
+from episodes.io.original_grid import Reorient
 from episodes.io.simpleitk_io import read_picture
 from episodes.prepare.abdomen import prepare_mr, prepare_mr_label
 from episodes.prepare.listing import scan_files
@@ -141,8 +142,9 @@ def _back_to_front(volume: NiftiImage) -> NiftiImage:
     direction = np.reshape(volume.direction, (3, 3)) * [1.0, -1.0, 1.0]
     step = direction[:, 1] * volume.spacing_mm[1] * (volume.array.shape[1] - 1)
     x, y, z = (float(value) for value in np.asarray(volume.origin) - step)
-    return replace(
+    return after_step(
         volume,
+        Reorient((0, 1, 2), (False, True, False)),
         array=np.ascontiguousarray(volume.array[:, ::-1]),
         origin=(x, y, z),
         direction=tuple(direction.ravel().tolist()),

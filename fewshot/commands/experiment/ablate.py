@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     methods = build_ablation(
         args.method, shared.parse_options(args.option), shared.parse_seeds(args.seeds), encoder=args.encoder,
-        weights=args.weights, steps=args.steps, precision=args.precision,
+        weights=args.weights, steps=args.steps, precision=args.precision, recipe=args.recipe,
     )  # fmt: skip
     devices = shared.parse_devices(args)
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)

@@ -1,4 +1,4 @@
-"""List stores, models, cells, methods, protocols or datasets, a line each.
+"""List stores, models, cells, methods, recipes, protocols or datasets, a line each.
 
 Examples:
   fewshot list cells
@@ -11,7 +11,7 @@ import argparse
 
 from fewshot.commands import options
 
-KINDS = ("stores", "models", "cells", "methods", "protocols", "datasets")
+KINDS = ("stores", "models", "cells", "methods", "recipes", "protocols", "datasets")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from results.figures.demo import draw_comparison
 
@@ -34,6 +36,19 @@ def test_the_demo_prints_a_table_and_writes_its_pictures(
     assert {path: path.read_bytes() for path in (work / "records").iterdir()} == records
     assert main(["demo", "--work", str(work), "--size", "72", "--steps", "2"]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_quick_is_fold_0_and_typed_options_win(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = []
+
+    def stop(args: argparse.Namespace) -> None:
+        seen.append((args.folds, args.steps))
+        raise UserError("stopped")
+
+    monkeypatch.setattr("fewshot.commands.start.demo._request", stop)
+    for words in ([], ["--quick"], ["--quick", "--folds", "1,2", "--steps", "7"]):
+        assert main(["demo", "--work", str(tmp_path), *words]) == 2
+    assert seen == [("all", 200), ("0", 100), ("1,2", 7)]
 
 
 @pytest.mark.parametrize("wrong", [["--steps", "0"], ["--size", "50"], ["--folds", "9"]])

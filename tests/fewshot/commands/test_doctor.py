@@ -39,11 +39,20 @@ def work(tmp_path: Path, done: Path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "work"))
 
 
-def test_the_installation_is_described(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_installation_is_described(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["doctor", "--work", str(work)]) == 0
     text = capsys.readouterr().out
-    for word in ("fewshot 0", "torch ", "threads", "GPUs", "GB free", "weights: none", "locks held"):
+    for word in ("fewshot 0", "program: ", "torch ", " threads of ", "GPUs", "GB free", "weights: none",
+                 "locks: flock", "locks held"):  # fmt: skip
         assert word in text
+    nearly_full = shutil.disk_usage(work)._replace(free=10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: nearly_full)
+    monkeypatch.setenv("FEWSHOT_LOCKS", "lease")
+    assert main(["doctor", "--work", str(work)]) == 0
+    text = capsys.readouterr().out
+    assert "warning: less than 5 GB are free" in text and "locks: leases (FEWSHOT_LOCKS=lease)" in text
     assert main(["doctor", "--work", str(work / "none")]) == 0
     assert "does not exist yet" in capsys.readouterr().out
     assert main(["doctor", "--verify", "--work", str(work / "none")]) == 2
@@ -92,7 +101,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "spec": (lambda w: flip(first(w, "models/*/spec.json")), "model "),
     "checkpoint": (lambda w: flip(first(w, "models/*/last.pt")), "last.pt was changed"),
     "snapshot": (lambda w: flip(first(w, "models/*/step_1.pt")), "step_1.pt was changed"),
-    "extras": (lambda w: flip(first(w, "models/*/record_extras.json")), "record_extras.json: not JSON"),
+    "extras": (lambda w: flip(first(w, "models/*/record_extras.json")), "/record_extras.json"),
     "renamed model": (lambda w: first(w, "models/*").rename(w / "models" / ("0" * 16)), "is of key"),
     "record": (lambda w: flip(first(w, "records/*.json")), "record "),
     "copied record": (copy_record, "holds the record"),

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from broken_learners import FAULTS, ComparesPartsTogether, SegmentOnly, SegmentsPartsTogether, Sound
+from broken_learners import (
+    FAULTS,
+    ComparesPartsTogether,
+    ForegroundAlone,
+    Probabilities,
+    SegmentOnly,
+    SegmentsPartsTogether,
+    Sound,
+)
 from places import HELPERS
 from small_encoder import SMALL, SmallEncoder
 
@@ -38,16 +46,36 @@ def test_a_fault_is_found_by_its_own_check_alone(method: type[Any]) -> None:
 
 def test_every_check_is_failed_by_some_learner() -> None:
     like_one_pixel = {"full mask", "no background"}  # the same check with another mask
-    assert {name for name, _ in FAULTS.values()} == {check.name for check in CHECKS} - like_one_pixel
+    warns_only = {"scores"}
+    checks = {check.name for check in CHECKS}
+    assert {name for name, _ in FAULTS.values()} == checks - like_one_pixel - warns_only
 
 
 def test_a_sound_learner_passes_every_check() -> None:
     assert statuses(Sound) == {check.name: "ok" for check in CHECKS}
 
 
+def test_scores_that_look_like_probabilities_are_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = {result.name: result for result in check_method(Probabilities, SmallEncoder)}
+    assert {name for name, result in results.items() if result.status != "ok"} == {"scores"}
+    assert results["scores"].status == "warn"
+    assert re.search(r"to 1 and sum to 1, which look like", results["scores"].message)
+    monkeypatch.setattr("fewshot.contract.checks.check_method", lambda _method: list(results.values()))
+    assert main(["check-method", f"{BROKEN}:Probabilities"]) == 0
+    assert "no check failed, warnings: 1" in capsys.readouterr().out
+
+
+def test_a_wrong_shape_names_logits() -> None:
+    failed = [result for result in check_method(ForegroundAlone, SmallEncoder) if result.status == "FAIL"]
+    said = r"ForegroundAlone.logits returned shape \(1, 1, 8, 8\) for 1 query slices, expected .*\(1,2,h,w\)"
+    assert failed[0].name == "shape" and re.search(said, failed[0].message), failed
+
+
 def test_of_segment_alone_training_is_not_asked() -> None:
     found = statuses(SegmentOnly)
-    training = {"empty prediction", "loss", "training", "repeatable training", "save and load"}
+    training = {"scores", "empty prediction", "loss", "training", "repeatable training", "save and load"}
     assert found == {check.name: "n/a" if check.name in training else "ok" for check in CHECKS}
 
 

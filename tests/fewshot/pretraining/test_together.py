@@ -81,12 +81,13 @@ from pathlib import Path
 import torch.distributed as dist
 from fewshot.pretraining import distributed as module
 from fewshot.pretraining.distributed import init_distributed as joined
+from fewshot.training.loop import TrainingResult
 from protocols.training import pretraining
 from twelve_pictures import STAGE, Twelve
 
 work = Path(sys.argv[1])
 module.PAUSE = 0.2
-pretraining._train = lambda *arguments: None
+pretraining._train = lambda *arguments: TrainingResult(steps=0, skipped=0)
 with joined(torch.device("cpu")) as (together, device):
     path = pretraining.ensure_pretrained(STAGE, Twelve(), None, work, together)
     together.wait()

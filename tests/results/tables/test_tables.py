@@ -90,6 +90,7 @@ def test_a_missing_cell_makes_the_block_incomplete_and_is_named() -> None:
     assert block.group_spread("upper") is not None and block.fold_dice(1) == pytest.approx(0.6)
     text = render(records)
     assert "INCOMPLETE: 1 cells are missing: lower: fold 0" in text
+    assert "PARTIAL: mean 60.00 over fold 1 of 2 folds: for a trial; a result needs every fold" in text
     last = next(line for line in text.splitlines() if line.startswith("mean ±"))
     assert last.endswith("incomplete") and "57.50 ± 3.54" in last
 
@@ -97,6 +98,8 @@ def test_a_missing_cell_makes_the_block_incomplete_and_is_named() -> None:
 def test_a_group_never_run_is_missing_too() -> None:
     text = render(complete()[:2])
     assert "INCOMPLETE: 2 cells are missing: lower: fold 0, 1" in text
+    assert "PARTIAL: mean of upper 57.50 ± 3.54 over fold 0, 1 of 2 folds" in text
+    assert "PARTIAL" not in render(complete())
 
 
 def test_undefined_scores_leave_their_mean_and_are_counted() -> None:

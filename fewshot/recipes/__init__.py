@@ -1,0 +1,1 @@
+"""Recipes by name: training numbers that several methods share, as data."""
