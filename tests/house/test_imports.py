@@ -42,8 +42,8 @@ ORDER = (
     "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
-    "episodes.prepare.own_data", "episodes.prepare.recognition", "episodes.prepare.downloads",
-    "episodes.figures", "episodes.phantoms",
+    "episodes.prepare.own_data", "episodes.prepare.recognition", "episodes.prepare.downloads", "episodes.phantoms", "episodes.prepare.picture_sets",
+    "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
     "baselines.tmunet",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
@@ -60,6 +60,7 @@ ORDER = (
     "fewshot.commands.pictures", "fewshot.commands.own_scans", "fewshot.commands.develop",
     "fewshot.commands.start", "fewshot",
 )  # fmt: skip
+TWO_HOMES = {"PIL": ("episodes.contrastive.images", "episodes.io.pictures")}
 MOST_MODULES = 12  # directly in a package, besides __init__.py
 ONE_HOME = {
     "sacred": "protocols.cells.sacred_run",
@@ -70,7 +71,6 @@ ONE_HOME = {
     "skimage": "episodes.pseudo_labels.superpixels",
     "numba": "episodes.pseudo_labels.felzenszwalb",
     "monai": "results.metrics.distances",
-    "PIL": "episodes.contrastive.images",
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
@@ -137,6 +137,8 @@ def violations(module: str, source: str) -> list[str]:
         root = name.split(".")[0]
         if ONE_HOME.get(root, module) != module:
             found.append(f"{module} imports {name}, which {ONE_HOME[root]} alone may")
+        if module not in TWO_HOMES.get(root, (module,)):
+            found.append(f"{module} imports {name}, which {' and '.join(TWO_HOMES[root])} alone may")
         if root in PACKAGES:
             found += _project_fault(module, home, name)
         if home == "fewshot.commands" and top:
