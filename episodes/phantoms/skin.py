@@ -44,7 +44,8 @@ def skin_picture(size: int, version: int, scan: str) -> tuple[NDArray[np.uint8],
 def grey_of(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the grey picture (Z,H,W) of red, green and blue channels (3,Z,H,W)."""
     grey = sum(share * channel.astype(np.float64) for share, channel in zip(GREY, channels, strict=True))
-    return np.rint(grey).astype(np.uint8)
+    rounded: NDArray[np.uint8] = np.rint(grey).astype(np.uint8)
+    return rounded
 
 
 def _lesion(x: Field, y: Field, draw: np.random.Generator) -> Field:
@@ -74,7 +75,8 @@ def _hair(x: Field, y: Field, draw: np.random.Generator, size: int) -> Field:
 
 
 def _noise(draw: np.random.Generator, size: int, coarse: tuple[int, int]) -> Field:
-    return smooth_noise(draw, (1, size, size), (1, *coarse))[0]
+    noise: Field = smooth_noise(draw, (1, size, size), (1, *coarse))[0]
+    return noise
 
 
 def _unit(draw: np.random.Generator) -> float:

@@ -16,7 +16,6 @@ PARTS = {
     "preparation": 1,  # volumes to stores, normalisation and cropping of slices
     "pseudo_labels": 2,  # superpixels, supervoxels
     "sampling": 2,  # choice of training episodes, and their augmentation
-    "labelled": 1,  # batches of labelled slices for supervised learners
     "encoder": 1,  # architectures, their random weights, loading of files
     "prototypes": 1,  # the base class of prototype learners, pooling, similarity, clustering
     "training": 1,  # the loop, the loss's average, the optimiser step
@@ -26,7 +25,7 @@ PARTS = {
 SEGMENTATION = ("preparation", "evaluation")  # parts behind a learner that only has `segment`
 INFERENCE = (*SEGMENTATION, "encoder", "prototypes")  # parts behind a prototype learner with existing weights
 TRAINING = ("preparation", "pseudo_labels", "sampling", "encoder", "prototypes", "training")
-SUPERVISED_TRAINING = ("preparation", "encoder", "labelled", "training")
+SUPERVISED_TRAINING = ("preparation", "encoder", "sampling", "training")
 PRETRAINING = ("preparation", "encoder", "training", "pretraining")
 
 

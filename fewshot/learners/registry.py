@@ -23,16 +23,20 @@ METHODS = {
     "rpt": "baselines.rpt.model:RPT",
     "gmrd": "baselines.gmrd.model:GMRD",
     "universeg": "baselines.universeg:UniverSeg",
-    "tmunet": "baselines.tmunet.model:TMUnet",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }
+# methods of other regimes: fewshot/identity/regimes.py
+OTHER_REGIMES = {
+    "tmunet": "baselines.tmunet.model:TMUnet",
+}
+BUILT_IN = METHODS | OTHER_REGIMES
 
 
 def known_methods() -> dict[str, str]:
     """Return name -> "module:Class" of the built-in methods and of the `fewshot.methods` entry points."""
     points = importlib.metadata.entry_points(group="fewshot.methods")
-    return {**{point.name: point.value for point in points}, **METHODS}
+    return {**{point.name: point.value for point in points}, **BUILT_IN}
 
 
 def resolve_method(name: str) -> type[Any]:

@@ -31,7 +31,7 @@ class PicturePair:
 class PictureFolder:
     """The pairs of a folder by scan id, in order, and the fold borders.
 
-    With published parts every part is a fold, in the order of `PARTS`, so the last fold tests on the published
+    With published parts every part is a fold, in the order of `PARTS`: the last fold tests on the published
     test part and trains on the others.
     """
 

@@ -224,8 +224,8 @@ def _pictures(args: argparse.Namespace, spec: DatasetSpec, folds: int) -> int:
             store = Store.open(destination)
             if not same_pictures(store, found):
                 raise UserError(
-                    f"{destination} was prepared from other files than {args.folder} holds; use --overwrite to "
-                    "replace it, or another --work folder"
+                    f"{destination} was prepared from other files than {args.folder} holds; use --overwrite "
+                    "to replace it, or another --work folder"
                 )
             print(f"{destination} was already prepared from these files; nothing to do")
         else:
