@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from baselines.tmunet.losses import WEIGHTS, boundary_loss, context_loss, mask_loss
 from baselines.tmunet.network import Outputs, TMUnetNetwork, Trunk
-from baselines.tmunet.published_names import load_published
+from baselines.tmunet.published_names import load_published, published_name
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.types import LabelledBatch
@@ -104,8 +104,12 @@ class TMUnet(SupervisedLearner):
 
     def forward(self, images: Tensor) -> Outputs:
         """Return the network's outputs for images (N,C,H,W), at `side` x `side` pixels."""
-        pictures = to_pictures(images, self.options.side)
-        return self.network(pictures, self.encoder(pictures))  # type: ignore[no-any-return]
+        return self.forward_pictures(to_pictures(images, self.options.side))
+
+    def forward_pictures(self, pictures: Tensor) -> Outputs:
+        """Return the network's outputs for pictures (N,3,S,S) in [0,255]."""
+        outputs: Outputs = self.network(pictures, self.encoder(pictures))
+        return outputs
 
     def loss(self, batch: LabelledBatch) -> LossResult:
         """Return 0.7 masks + 0.1 context + 0.2 boundary, means over the pictures of the batch.
@@ -159,6 +163,11 @@ class TMUnet(SupervisedLearner):
     def load_published(self, path: Path) -> None:
         """Load a checkpoint of the released program, or one of ours; `UserError` unless every name fits."""
         load_published(path, self)
+
+    @staticmethod
+    def published_name(name: str) -> str:
+        """Return the released program's name of a parameter."""
+        return published_name(name)
 
 
 def to_pictures(images: Tensor, side: int) -> Tensor:
