@@ -38,7 +38,7 @@ def load_published(path: Path, learner: nn.Module) -> None:
 
 
 def published_state(learner: nn.Module) -> dict[str, Tensor]:
-    """Return a learner's weights under the released names, as far as they are known, in the released order."""
+    """Return a learner's weights under the released names, where these are known, in their order."""
     return {published_name(name): value for name, value in learner.state_dict().items()}
 
 
@@ -56,8 +56,8 @@ def _own_names(state: Mapping[str, Tensor], learner: nn.Module, path: Path) -> d
     theirs = [name for name in state if name.startswith(BRANCH)]
     if len(ours) != len(theirs):
         raise UserError(
-            f"checkpoint {path} has {len(theirs)} entries under {BRANCH}, expected {len(ours)}; choose the options "
-            "it was made with"
+            f"checkpoint {path} has {len(theirs)} entries under {BRANCH}, expected {len(ours)}; choose the "
+            "options it was made with"
         )
     place = dict(zip(theirs, ours, strict=True))
     known = {name: place.get(name, name) for name in state}

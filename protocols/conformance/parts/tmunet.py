@@ -1,7 +1,7 @@
 """Replay of the reference outputs of the released TMUnet, at full width, on weights made by name.
 
-The names of the patch embedding and of the map are not known, so outputs that depend on them are not replayed:
-`prob`, `beta`, and all of `gamma` and `region` but the class token.
+The names of the patch embedding and of the map are not known, so outputs that depend on them are not
+replayed: `prob`, `beta`, and all of `gamma` and `region` but the class token.
 """
 
 from __future__ import annotations
