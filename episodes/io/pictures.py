@@ -53,7 +53,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
             f"mask {path} holds the values {listed(found.tolist(), most=4)}, expected 0 and 255, or 0 and 1; "
             "save it without grey edges, and not as JPEG"
         )
-    mask: NDArray[np.bool_] = values > 0
+    mask: NDArray[np.bool_] = values.astype(np.uint8) > 0
     return mask
 
 

@@ -58,6 +58,12 @@ def build_picture_store(
         on_progress(1)
     facts = picture_spec(spec, found, kinds)
     side = facts.image_size
+    if isinstance(facts.patient_threshold, str):
+        raise UserError(
+            f"{facts.name}: patient_threshold is {facts.patient_threshold!r}, expected a number for pictures; "
+            "give one below the grey of the skin, such as 0"
+        )
+    threshold = facts.patient_threshold
     with new_store(destination, facts, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
         for scan, pair in found.pairs.items():
             picture, mask = _read_pair(pair)
@@ -66,9 +72,7 @@ def build_picture_store(
                 channels = np.repeat(channels, len(facts.channels), axis=0)
             image = grey_of(channels) if facts.channels else channels[0]
             labels = fit_mask(mask, side)[None] * np.uint8(next(iter(facts.classes.values())))
-            superpixels = volume_superpixels(
-                image, facts.patient_threshold, facts.superpixel_min_size, workers
-            )
+            superpixels = volume_superpixels(image, threshold, facts.superpixel_min_size, workers)
             writer.add(
                 SourceScan(
                     scan, image, labels, superpixels, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), UNIT_DIRECTION,

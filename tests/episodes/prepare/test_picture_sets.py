@@ -44,9 +44,8 @@ def isic(tmp_path: Path) -> Path:
 def test_published_parts_are_folds(isic: Path) -> None:
     found = find_pictures(isic)
     assert found.fold_borders == (0, 4, 6, 9)
-    assert [pair.part for pair in found.pairs.values()] == ["training"] * 4 + ["validation"] * 2 + [
-        "test"
-    ] * 3
+    parts = [pair.part for pair in found.pairs.values()]
+    assert parts == ["training"] * 4 + ["validation"] * 2 + ["test"] * 3
 
 
 def test_ph2_has_folds_of_equal_size(tmp_path: Path) -> None:
