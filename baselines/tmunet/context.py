@@ -59,7 +59,7 @@ class Attention(nn.Module):
         return projected
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """A pre-norm transformer block with a feed-forward layer of four times the width."""
 
     def __init__(self, features: int, after_softmax: bool) -> None:
@@ -86,7 +86,7 @@ class PatchTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.randn(1, 1, features))
         self.positions = nn.Parameter(torch.randn((side // PATCH) ** 2 + 1, features))
         self.embedding = PatchEmbedding(features)
-        self.blocks = nn.Sequential(*(Block(features, after_softmax) for _ in range(DEPTH)))
+        self.blocks = nn.Sequential(*(TransformerBlock(features, after_softmax) for _ in range(DEPTH)))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(N,3,S,S) -> (N,1+G*G,E)."""

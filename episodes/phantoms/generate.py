@@ -84,7 +84,7 @@ def phantom_scan(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    Of skin pictures the image is the grey picture, uint8, with one slice a scan. They depend only on the
+    A skin picture is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
     dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
     of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
     """

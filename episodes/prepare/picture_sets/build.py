@@ -22,14 +22,14 @@ COLOURS = ("red", "green", "blue")
 UNIT_DIRECTION = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
-def picture_spec(spec: DatasetSpec, found: PictureFolder, kinds: set[int]) -> DatasetSpec:
+def picture_spec(spec: DatasetSpec, folder: PictureFolder, kinds: set[int]) -> DatasetSpec:
     """Return a dataset's facts with the folds of its folder, and its channels (3: colours, 1: grey)."""
     channels = COLOURS if 3 in kinds else ()
-    return replace(spec, fold_borders=found.fold_borders, channels=channels)
+    return replace(spec, fold_borders=folder.fold_borders, channels=channels)
 
 
 def build_picture_store(
-    found: PictureFolder,
+    folder: PictureFolder,
     spec: DatasetSpec,
     destination: Path,
     *,
@@ -41,7 +41,7 @@ def build_picture_store(
     """Check every pair, write the store and return it opened; a picture is a scan of one slice.
 
     Args:
-        found: the pictures and their folds.
+        folder: the pictures and their folds.
         spec: facts of the dataset; `image_size` is the side to which pictures are resized.
         destination: folder of the store.
         overwrite: replace an existing store.
@@ -53,19 +53,19 @@ def build_picture_store(
         UserError: a file is no picture, a mask is no mask, or the two differ in size; as `new_store`.
     """
     kinds = set()
-    for pair in found.pairs.values():
+    for pair in folder.pairs.values():
         kinds.add(len(_read_pair(pair)[0]))
         on_progress(1)
-    facts = picture_spec(spec, found, kinds)
+    facts = picture_spec(spec, folder, kinds)
     side = facts.image_size
     if isinstance(facts.patient_threshold, str):
         raise UserError(
-            f"{facts.name}: patient_threshold is {facts.patient_threshold!r}, expected a number for pictures; "
-            "give one below the grey of the skin, such as 0"
+            f"{facts.name}: patient_threshold is {facts.patient_threshold!r}, expected a number for "
+            "pictures; give one below the grey of the skin, such as 0"
         )
     threshold = facts.patient_threshold
     with new_store(destination, facts, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
-        for scan, pair in found.pairs.items():
+        for scan, pair in folder.pairs.items():
             picture, mask = _read_pair(pair)
             channels = fit_picture(picture, side)[:, None]
             if facts.channels and len(channels) == 1:
@@ -83,10 +83,10 @@ def build_picture_store(
     return Store.open(destination)
 
 
-def same_pictures(store: Store, found: PictureFolder) -> bool:
+def same_pictures(store: Store, folder: PictureFolder) -> bool:
     """Return whether a store was prepared from exactly these files."""
-    hashes = {scan: (sha256_of(pair.image), sha256_of(pair.mask)) for scan, pair in found.pairs.items()}
-    return store.sources() == hashes and store.spec.fold_borders == found.fold_borders
+    hashes = {scan: (sha256_of(pair.image), sha256_of(pair.mask)) for scan, pair in folder.pairs.items()}
+    return store.sources() == hashes and store.spec.fold_borders == folder.fold_borders
 
 
 def _read_pair(pair: PicturePair) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
