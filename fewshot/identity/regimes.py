@@ -58,12 +58,14 @@ _LEAST = {
 }
 
 
-def regime_block(text: str) -> str:
+def regime_block(text: str, labels_used: str = "none") -> str:
     """Return the regime of a record's `method.regime`: one of `REGIMES`, or "yardstick".
 
     Few-shot methods name their kind of training there (self-supervised, in-context and so on), so every other
-    text is few-shot.
+    text is few-shot. Masks of another program whose training saw the tested classes are supervised.
     """
+    if text == "external" and labels_used == "target":
+        return SUPERVISED
     return text if text in REGIMES or text == YARDSTICK else FEW_SHOT
 
 
@@ -97,17 +99,16 @@ def trains_on_labels(learner: type[Any]) -> bool:
     return needs_of(learner).labels == "target"
 
 
-def check_one_regime(regimes: Collection[str], purpose: str) -> None:
-    """Raise `UserError` if texts of `method.regime` name several regimes; yardsticks fit every regime.
+def check_one_regime(blocks: Collection[str], purpose: str) -> None:
+    """Raise `UserError` if there are several regimes; yardsticks fit every regime.
 
     Args:
-        regimes: the texts, in the order of the rows.
+        blocks: `regime_block` of each row, in their order.
         purpose: the start of the message, such as "significance".
     """
-    blocks = list(dict.fromkeys(regime_block(text) for text in regimes))
-    blocks = [block for block in blocks if block != YARDSTICK]
-    if len(blocks) > 1:
+    regimes = [block for block in dict.fromkeys(blocks) if block != YARDSTICK]
+    if len(regimes) > 1:
         raise UserError(
-            f"{purpose}: rows of the regimes {' and '.join(blocks)}, expected one regime, since they see "
+            f"{purpose}: rows of the regimes {' and '.join(regimes)}, expected one regime, since they see "
             "other labels; choose rows of one block of the board"
         )

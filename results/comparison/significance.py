@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewshot.base.errors import UserError
-from fewshot.identity.regimes import check_one_regime
+from fewshot.identity.regimes import check_one_regime, regime_block
 from results.inference.components import Components, variance_components
 from results.inference.paired import PairedDifference, PairedRows, compare_values
 from results.inference.row_values import row_values
@@ -81,7 +81,8 @@ def compare(
             raise UserError(
                 f"{names[rows.index(row)]} is incomplete: {len(row.missing)} cells are missing; run them"
             )
-    check_one_regime([row.first.record.method.regime for row in (row_a, row_b)], "significance")
+    methods = [row.first.record.method for row in (row_a, row_b)]
+    check_one_regime([regime_block(m.regime, m.labels_used) for m in methods], "significance")
     made = compare_values(row_values(row_a, measure), row_values(row_b, measure))
     _check_pairs(made)
     return Comparison(

@@ -209,7 +209,8 @@ def _lines(
 
 def board_regime(row: SeedAverage) -> str:
     """Return the regime of a row for boards, one of `REGIMES`."""
-    regime = regime_block(row.first.record.method.regime)
+    method = row.first.record.method
+    regime = regime_block(method.regime, method.labels_used)
     return FEW_SHOT if regime == YARDSTICK else regime
 
 

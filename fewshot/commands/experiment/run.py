@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
     from fewshot.training.stop_signal import stop_at_signal
     from protocols.runs.runner import run, train_until
+    from results.metrics.pixel_measures import pixel_lines
     from results.records.files import read_record
     from results.tables.fold_tables import render
 
@@ -81,5 +82,9 @@ def run(args: argparse.Namespace) -> int:
                 print(trained)
             return 0
         paths = run(request, method)
-    print(render([read_record(path) for path in paths]))
+    records = [read_record(path) for path in paths]
+    print(render(records))
+    if request.store.spec.modality == "picture":
+        for line in pixel_lines(records, request.store.spec.image_size):
+            print(f"  {line}")
     return 0

@@ -90,7 +90,7 @@ def test_regimes_do_not_mix() -> None:
     assert regime_block("in-context") == regime_block("self-supervised") == "few-shot"
     check_one_regime(["supervised", "yardstick"], "compare")
     with pytest.raises(UserError, match="few-shot and supervised"):
-        check_one_regime(["in-context", "supervised"], "compare")
+        check_one_regime([regime_block("in-context"), "supervised"], "compare")
 
 
 def test_a_second_run_reads_the_record(done: Path, record: Record) -> None:
