@@ -1,4 +1,4 @@
-"""nnU-Net beside the learners: export a fold in its raw layout, run its commands, write its masks for `score`.
+"""nnU-Net beside the learners: export a fold in its raw layout, run its commands, write masks for `score`.
 
 nnU-Net v2 (Isensee et al., Nature Methods 2021) is a program of its own: install it apart. It trains on the
 labels of the tested classes in the fold's training scans, so its rows are supervised.
@@ -28,7 +28,7 @@ MASKS = "masks"
 
 @dataclass(frozen=True)
 class NnUNetRun:
-    """How nnU-Net runs: `folder` receives a folder a cell; `configuration` and `trainer` are its own names."""
+    """How nnU-Net runs: `folder` receives a folder a cell; `configuration` and `trainer` are its names."""
 
     folder: Path
     configuration: str = "2d"

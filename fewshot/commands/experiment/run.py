@@ -65,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the cells and print their table."""
     from fewshot.training.stop_signal import stop_at_signal
     from protocols.runs.runner import run, train_until
-    from results.metrics.pixel_measures import pixel_lines
     from results.records.files import read_record
     from results.tables.fold_tables import render
+    from results.tables.pixel_measures import pixel_lines
 
     values = config_values(args)
     devices = shared.parse_devices(args)

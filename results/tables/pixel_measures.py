@@ -1,4 +1,4 @@
-"""Measures of picture sets over pixels: Dice, sensitivity, specificity, accuracy; pooled and per picture."""
+"""Measures of pictures over pixels: Dice, sensitivity, specificity, accuracy; pooled and per picture."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from results.metrics.pixel_measures import pixel_measures
 from results.records.record_parts import Score
+from results.tables.pixel_measures import pixel_measures
 
 
 def score(scan: str, tp: int, fp: int, fn: int) -> Score:
