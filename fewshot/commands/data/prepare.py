@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
-    from episodes.phantoms.generate import KINDS
+    from episodes.phantoms.generate import PHANTOMS
     from fewshot.files.locks import locked
 
     if args.workers < 0:
@@ -98,14 +98,17 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--channel is of your own dataset: give its facts with --spec FILE")
     if args.in_plane_mm is not None and not args.in_plane_mm > 0:
         raise UserError(f"--in-plane-mm {args.in_plane_mm:g}: expected a size in mm above 0")
-    if args.spec is None and args.dataset in KINDS:
+    if args.spec is None and args.dataset in PHANTOMS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:
         raise UserError(
-            f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
+            f"--size and --phantom-slices are of phantoms ({', '.join(PHANTOMS)}), not of {args.dataset}"
         )
     if args.folder is not None:
         _check_apart(args.folder, args.work / "stores" / args.dataset)
+    picture_set = _picture_spec(args)
+    if picture_set is not None:
+        return _pictures(args, *picture_set)
     spec, scans, layout = _layout_of(args)
     if args.in_plane_mm is not None:
         from episodes.prepare.grid_rules import smaller_slices
@@ -192,6 +195,57 @@ def _init_spec(args: argparse.Namespace) -> int:
     for note in draft.notes:
         print(f"note: {note}")
     print(f"{path}: read it, mend it, then: fewshot prepare {name} {args.folder} --spec {path}")
+    return 0
+
+
+def _picture_spec(args: argparse.Namespace) -> tuple[DatasetSpec, int] | None:
+    """Return the facts of a set of pictures and its number of folds; None for volumes."""
+    from episodes.prepare.own_data.facts import read_own_facts
+    from episodes.store.dataset import known_datasets, load_dataset_spec
+
+    folds = 5
+    if args.spec is not None:
+        own = read_own_facts(args.spec, args.dataset)
+        spec, folds = own.spec, own.folds or folds
+    elif args.dataset in known_datasets():
+        spec = load_dataset_spec(args.dataset)
+    else:
+        return None
+    return (spec, folds) if spec.modality == "picture" else None
+
+
+def _pictures(args: argparse.Namespace, spec: DatasetSpec, folds: int) -> int:
+    """Prepare a folder of pictures and masks; `spec` and `folds` as `_picture_spec` gives them."""
+    from episodes.figures.contact_sheet import write_contact_sheet
+    from episodes.prepare.picture_sets.build import build_picture_store, same_pictures
+    from episodes.prepare.picture_sets.layouts import find_pictures
+    from episodes.store.store import Store
+    from fewshot.base.progress import progress
+    from fewshot.files.locks import locked
+
+    if args.folder is None:
+        raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its pictures")
+    found = find_pictures(args.folder, folds)
+    destination: Path = args.work / "stores" / spec.name
+    with locked(args.work / "locks" / f"store-{spec.name}.lock"):
+        if destination.exists() and not args.overwrite:
+            store = Store.open(destination)
+            if not same_pictures(store, found):
+                raise UserError(
+                    f"{destination} was prepared from other files than {args.folder} holds; use --overwrite "
+                    "to replace it, or another --work folder"
+                )
+            print(f"{destination} was already prepared from these files; nothing to do")
+        else:
+            with progress(2 * len(found.pairs), f"{spec.name}: pictures", "picture") as bar:
+                store = build_picture_store(
+                    found, spec, destination, overwrite=args.overwrite, workers=args.workers,
+                    on_progress=bar.update,
+                    finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
+                )  # fmt: skip
+    print(f"{args.folder}: {found.name}")
+    print(summary(store, _facts(store)))
+    print(f"look at {destination / 'contact.png'}: the lesions must lie within their outlines")
     return 0
 
 
