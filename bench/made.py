@@ -73,7 +73,7 @@ def written_store(
         for number, (depth, ranges) in enumerate(shapes):
             image, labels = _scan(number, depth, ranges, spec)
             if felzenszwalb:
-                found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size)
+                found = volume_superpixels(image, 50.0, spec.superpixel_min_size)
             else:
                 found = _squares(image.shape)
             sha256 = f"{number:064x}"

@@ -18,13 +18,13 @@ AXIAL = 0.7  # cosine of the largest tilt, about 45 degrees
 MOST_JITTER_MM = 1.0  # of a slice's position against a straight line through all slices
 
 
-def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
-    """Return the volume (Z,Y,X) of axial DICOM slices, sorted upwards, and the files in that order.
+def read_series(files: Sequence[Path], *, axial: bool = True) -> tuple[NiftiImage, list[Path]]:
+    """Return the volume (Z,Y,X) of DICOM slices, sorted along their normal, and the files in that order.
 
     A series with gantry tilt has a warning: each slice is shifted against the next, which is not undone.
     Slices may differ in slope, intercept and pixel type. Raises `UserError` for fewer than two slices, slices
     of several series, a missing slice, two slices at one position, slices that lie on no straight line, and
-    a series that is not axial.
+    with `axial` a series that is not axial.
     """
     folder = files[0].parent
     if len(files) < 2:
@@ -39,7 +39,7 @@ def read_series(files: Sequence[Path]) -> tuple[NiftiImage, list[Path]]:
             f"{slices[0].path}: orientation {_numbers(slices[0].orientation)}, expected two orthogonal unit "
             "vectors; fetch the slice again"
         )
-    if row[0] < AXIAL or column[1] < AXIAL or normal[2] < AXIAL:
+    if axial and (row[0] < AXIAL or column[1] < AXIAL or normal[2] < AXIAL):
         raise UserError(
             f"{folder}: slices have orientation {_numbers(slices[0].orientation)}, expected an axial series "
             "with rows to the left and columns to the back; choose another series"

@@ -6,6 +6,7 @@ import gzip
 import logging
 import math
 import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,11 +86,15 @@ def suffix_of(path: Path) -> str:
     )
 
 
-def read_nifti(path: Path) -> NiftiImage:
+def read_nifti(path: Path, frame: int | None = None) -> NiftiImage:
     """Return the volume in `path`, compressed or not, whatever its name ends in.
 
     Sizes are checked by the header before anything is allocated. Positions in metres or micrometres become
     mm. Four dimensions with a single frame are three.
+
+    Args:
+        path: the file.
+        frame: of several frames or channels, the one to read, from 0; None: the file has one.
 
     Raises:
         UserError: the file is missing, of another kind, truncated, damaged, larger than 2 GiB in memory or
@@ -98,9 +103,23 @@ def read_nifti(path: Path) -> NiftiImage:
     size = check_file(path)
     try:
         with path.open("rb") as file:
-            return _read(path, file, size)
+            return _read(path, file, size, frame)
     except (OSError, MemoryError) as error:
         raise _unreadable(path, error) from error
+
+
+def count_frames(path: Path) -> int:
+    """Return the number of frames or channels of a NIfTI file by its header; errors as `read_nifti`."""
+    check_file(path)
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            start = (gzip.GzipFile(fileobj=file) if compressed else file).read(1024)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    _image_class, header, _offset = _header(path, start)
+    return math.prod(_sizes(path, header)[3:])
 
 
 def read_label(path: Path) -> NiftiImage:
@@ -108,7 +127,11 @@ def read_label(path: Path) -> NiftiImage:
 
     Errors as `read_nifti`. Other values, NaN among them, stay as they are: `check_pair` refuses them.
     """
-    label = read_nifti(path)
+    return with_whole_labels(read_nifti(path))
+
+
+def with_whole_labels(label: NiftiImage) -> NiftiImage:
+    """Return a label map whose values within 0.001 of an integer are that integer; others stay."""
     if label.array.dtype.kind != "f":
         return label
     whole = np.rint(label.array)
@@ -119,7 +142,7 @@ def read_label(path: Path) -> NiftiImage:
     return replace(label, array=whole.astype(np.int32))
 
 
-def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
+def _read(path: Path, file: IO[bytes], size: int, frame: int | None) -> NiftiImage:
     beginning = file.read(1024)
     file.seek(0)
     compressed = beginning.startswith(b"\x1f\x8b")
@@ -130,11 +153,11 @@ def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
     except Exception as error:  # the decompressor's exceptions are not listed anywhere
         raise _unreadable(path, error) from error
     image_class, header, least_offset = _header(path, start)
-    item, shape = _voxel_layout(path, header)
+    item, shape, frames = _voxel_layout(path, header, frame)
     offset = _number(header, "vox_offset") or least_offset
     if not math.isfinite(offset) or offset < least_offset:
         raise UserError(f"{path}: voxels begin at byte {offset:g}, expected {least_offset} or more; mend it")
-    needed = int(offset) + math.prod(shape) * item
+    needed = int(offset) + math.prod(shape) * math.prod(frames) * item
     if needed > (size * GZIP_RATIO if compressed else size):
         raise UserError(
             f"{path}: truncated: its header needs {needed} bytes for {shape} voxels, the file "
@@ -142,7 +165,11 @@ def _read(path: Path, file: IO[bytes], size: int) -> NiftiImage:
         )
     try:
         image = image_class.from_stream(stream)
-        array = np.asanyarray(image.dataobj).reshape(shape[:3])
+        if math.prod(frames) == 1:
+            array = np.asanyarray(image.dataobj).reshape(shape)
+        else:
+            place = np.unravel_index(frame or 0, frames, order="F")
+            array = np.asanyarray(image.dataobj[(..., *(int(index) for index in place))])
         affine = np.asarray(image.affine, dtype=np.float64)
         slice_bytes = shape[0] * shape[1] * item
         stream.seek(needed)
@@ -189,14 +216,25 @@ def _header(path: Path, start: bytes) -> tuple[Any, Any, int]:
     raise UserError(f"{path} is {found}, expected a NIfTI file; fetch it again")
 
 
-def _voxel_layout(path: Path, header: Any) -> tuple[int, tuple[int, ...]]:
-    """Return bytes per voxel and the sizes (x,y,z) of a header; `UserError` if it is no usable volume."""
+def _sizes(path: Path, header: Any) -> tuple[int, ...]:
+    """Return all sizes of a header, x first; `UserError` if they are no sizes."""
     dimensions = int(header["dim"][0])
     sizes = tuple(int(size) for size in header["dim"][1 : max(0, min(dimensions, 7)) + 1])
     if not 1 <= dimensions <= 7 or min(sizes) < 1:
         raise UserError(f"{path}: header gives the sizes {sizes}, expected three of at least 1; mend it")
-    if len(sizes) < 3 or any(size != 1 for size in sizes[3:]):
+    return sizes
+
+
+def _voxel_layout(path: Path, header: Any, frame: int | None) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Return bytes per voxel, sizes (x,y,z) and frames of a header; `UserError` if it is no usable volume."""
+    sizes = _sizes(path, header)
+    if len(sizes) < 3 or (frame is None and any(size != 1 for size in sizes[3:])):
         raise UserError(f"{path}: holds an array of shape {sizes}, expected three dimensions; split it")
+    if frame is not None and not 0 <= frame < math.prod(sizes[3:]):
+        raise UserError(
+            f"{path}: holds {math.prod(sizes[3:])} frames, so it has no frame {frame}; give one from 0 to "
+            f"{math.prod(sizes[3:]) - 1}"
+        )
     code = int(header["datatype"])
     try:
         dtype = np.dtype(header.get_data_dtype())
@@ -209,13 +247,13 @@ def _voxel_layout(path: Path, header: Any) -> tuple[int, tuple[int, ...]]:
     scaled = _number(header, "scl_slope") not in (0.0, 1.0) or _number(header, "scl_inter") != 0.0
     if not all(math.isfinite(_number(header, name)) for name in ("scl_slope", "scl_inter")):
         raise UserError(f"{path}: header gives an infinite slope or intercept; mend it, or convert it again")
-    in_memory = math.prod(sizes) * (8 if scaled else dtype.itemsize)
+    in_memory = math.prod(sizes[:3]) * (8 if scaled else dtype.itemsize)
     if in_memory > MOST_BYTES:
         raise UserError(
             f"{path}: header gives {sizes} voxels, {in_memory} bytes in memory, expected {MOST_BYTES} or "
             "fewer; mend the header, or crop the volume"
         )
-    return dtype.itemsize, sizes[:3]
+    return dtype.itemsize, sizes[:3], sizes[3:]
 
 
 def _grid(path: Path, header: Any, affine: NDArray[np.float64]) -> Grid:

@@ -1,4 +1,4 @@
-"""Functions of SimpleITK: resampling to another voxel grid, reading DICOM slices and PNG masks."""
+"""Functions of SimpleITK: resampling, and reading DICOM slices, PNG masks, NRRD and MetaImage volumes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from episodes.io.geometry import Grid, affine_of, grid_of_affine
 from episodes.io.nifti import NiftiImage, after_step
 from episodes.io.original_grid import Resample
 from fewshot.base.errors import UserError
 from fewshot.files.input_files import check_file, file_kind
 
 MOST_PIXELS = 1 << 26  # of a slice or picture: 8,192 x 8,192
+MOST_VOXELS = 1 << 28  # of a volume, 2 GiB of 64 bits each
+ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
+EXPECTED = {  # reader -> what `file_kind` calls its files
+    "GDCMImageIO": "a DICOM file",
+    "PNGImageIO": "a PNG picture",
+    "NrrdImageIO": "an NRRD file",
+}
 sitk.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]  # messages are one line, and are ours
 
 
@@ -110,8 +118,49 @@ def read_picture(path: Path) -> NDArray[Any]:
     return _one_channel(path, _read(path, "PNGImageIO", "PNG picture"))
 
 
-def _read(path: Path, reader: str, what: str) -> Any:
-    """Return the image in a file; its size is checked by the header before anything is allocated."""
+def read_itk(path: Path, channel: int | None = None) -> NiftiImage:
+    """Return the volume of an NRRD or MetaImage file (.nrrd, .nhdr, .mha, .mhd), its grid checked.
+
+    Args:
+        path: the file.
+        channel: of several channels or frames, the one to read, from 0; None: the file has one.
+
+    Raises:
+        UserError: the file is missing, damaged, of another kind or too large, is not three-dimensional, has
+            no such channel, or no usable geometry (`grid_of_affine`).
+    """
+    image = _read(path, ITK_READERS[path.suffix.lower()], "volume", MOST_VOXELS)
+    array: NDArray[Any] = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = np.moveaxis(array, -1, 0)
+    frames = math.prod(array.shape[:-3])
+    if array.ndim < 3 or (channel is None and frames != 1):
+        raise UserError(f"{path} holds an array of shape {array.shape}, expected three dimensions; split it")
+    if channel is not None and not 0 <= channel < frames:
+        raise UserError(
+            f"{path} holds {frames} channels, so it has no channel {channel}; give one from 0 to {frames - 1}"
+        )
+    array = array.reshape(-1, *array.shape[-3:])[channel or 0]
+    size = image.GetDimension()
+    direction = np.reshape(image.GetDirection(), (size, size))[:3, :3]
+    x, y, z = (float(value) for value in image.GetSpacing()[:3])
+    first, second, third = (float(value) for value in image.GetOrigin()[:3])
+    placed = Grid((z, y, x), (first, second, third), tuple(direction.ravel().tolist()))
+    grid = grid_of_affine(path, affine_of(placed), (x, y, z))
+    return NiftiImage(
+        path, np.ascontiguousarray(array), grid.spacing_mm, grid.origin, grid.direction,
+        affine_of(placed) if grid.tilted else None, grid.warnings,
+    )  # fmt: skip
+
+
+def count_channels(path: Path) -> int:
+    """Return the number of channels or frames of an NRRD or MetaImage file, by its header."""
+    file = _header(path, ITK_READERS[path.suffix.lower()], "volume")
+    return int(file.GetNumberOfComponents() * math.prod(file.GetSize()[3:]))
+
+
+def _header(path: Path, reader: str, what: str) -> Any:
+    """Return a reader that has read the header of a file."""
     if check_file(path) == 0:
         raise UserError(f"{path} is an empty file, expected a {what}; fetch it again")
     file: Any = sitk.ImageFileReader()  # type: ignore[no-untyped-call]
@@ -119,16 +168,28 @@ def _read(path: Path, reader: str, what: str) -> Any:
     file.SetImageIO(reader)
     try:
         file.ReadImageInformation()
-        size = file.GetSize()
-        if math.prod(size) <= MOST_PIXELS:
-            image: Any = file.Execute()
-            return image
     except Exception as error:  # SimpleITK's exceptions are not listed anywhere
-        kind = file_kind(path)
-        expected = {"GDCMImageIO": "a DICOM file", "PNGImageIO": "a PNG picture"}[reader]
-        found = "damaged" if kind == expected else kind
-        raise UserError(f"{path} cannot be read as a {what}: it is {found}; fetch it again") from error
-    raise UserError(f"{path} has {size} pixels, expected {MOST_PIXELS} or fewer in all; crop it")
+        raise _unreadable(path, reader, what) from error
+    return file
+
+
+def _unreadable(path: Path, reader: str, what: str) -> UserError:
+    kind = file_kind(path)
+    found = "damaged" if kind == EXPECTED.get(reader) else kind
+    return UserError(f"{path} cannot be read as a {what}: it is {found}; fetch it again")
+
+
+def _read(path: Path, reader: str, what: str, most: int = MOST_PIXELS) -> Any:
+    """Return the image in a file; its size is checked by the header before anything is allocated."""
+    file = _header(path, reader, what)
+    size = file.GetSize()
+    if math.prod(size) * file.GetNumberOfComponents() > most:
+        raise UserError(f"{path} has {size} pixels, expected {most} or fewer in all; crop it")
+    try:
+        image: Any = file.Execute()
+    except Exception as error:  # SimpleITK's exceptions are not listed anywhere
+        raise _unreadable(path, reader, what) from error
+    return image
 
 
 def _one_channel(path: Path, image: Any) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from episodes.phantoms.shapes import (
     thick_slices,
 )
 from episodes.phantoms.tissues import CONTRASTS, TissueContrast
+from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from episodes.store.store import SourceScan, Store, new_store
@@ -135,7 +136,8 @@ def prepare_phantom(
     with new_store(destination, spec, overwrite=overwrite, prepared_by="fewshot", finish=finish) as writer:
         for scan in spec.scans:
             image, labels = phantom_scan(spec, scan, slices)
-            found = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size, workers)
+            threshold = threshold_of(image, spec.patient_threshold, spec.modality)
+            found = volume_superpixels(image, threshold, spec.superpixel_min_size, workers)
             writer.add(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from episodes.plan.rules import SUPPORT_SCANS, EvaluationRules, Fold, ScanRoles, named_rule
+from episodes.plan.rules import SUPPORT_SCANS, EvaluationRules, Fold, ScanRoles, entry_of, named_rule
 from fewshot.base.errors import UserError
 
 
@@ -48,7 +48,7 @@ def scan_roles(scans: Sequence[str], facts: DatasetFacts, rules: EvaluationRules
             f"dataset {facts.name}: fold {fold} holds {stop - start} of {len(scans)} scans; expected at "
             f"least {rules.shots} more for support and one for training; give more scans or fewer shots"
         )
-    listed = dict(rules.listed_supports).get(facts.name, ())
+    listed = entry_of(rules.listed_supports, facts) or ()
     if rules.support_scan == "listed" and fold >= len(listed):
         raise UserError(
             f"the protocol lists support scans for {len(listed)} folds of dataset {facts.name}, expected "

@@ -9,11 +9,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from fewshot.base.errors import UserError, unknown_name
 
 Rule = TypeVar("Rule")
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,22 @@ class EvaluationRules:
     shots: int = 1
     fold_borders: tuple[tuple[str, tuple[int, ...]], ...] = ()
     listed_supports: tuple[tuple[str, tuple[tuple[int, ...], ...]], ...] = ()
+
+
+class Named(Protocol):
+    """A dataset by its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def entry_of(entries: Iterable[tuple[str, Entry]], dataset: Named) -> Entry | None:
+    """Return the entry of a protocol for a dataset; None without one.
+
+    A dataset with smaller slices (`DatasetSpec.base_name`) has the entry of the dataset that it was made of.
+    """
+    table = dict(entries)
+    return table.get(dataset.name, table.get(getattr(dataset, "base_name", dataset.name)))
 
 
 def named_rule(kind: str, rules: Mapping[str, Rule], name: str) -> Rule:

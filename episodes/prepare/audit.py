@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
 from episodes.prepare.scan import PreparedPair
+from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import patient_mask
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
@@ -57,10 +58,11 @@ def scan_facts(
         raw: pair with the grid of the files; None: the prepared grid.
     """
     labelled = inside = 0
+    threshold = threshold_of(image, spec.patient_threshold, spec.modality)
     for pixels, mask in zip(image, labels > 0, strict=True):
         if mask.any():
             labelled += int(mask.sum())
-            inside += int((mask & patient_mask(pixels, spec.patient_threshold)).sum())
+            inside += int((mask & patient_mask(pixels, threshold)).sum())
     return ScanFacts(
         scan=scan,
         shape=image.shape,
@@ -79,12 +81,13 @@ def check_threshold(image: NiftiImage, labels: NDArray[Any], spec: DatasetSpec) 
     Such a scan would have no patient, no superpixel and so no training episode.
     """
     low, high = float(image.array.min()), float(image.array.max())
-    if high > spec.patient_threshold:
+    threshold = threshold_of(image.array, spec.patient_threshold, spec.modality)
+    if high > threshold:
         return
     labelled = image.array[labels > 0]
     median = f", those of labelled voxels have the median {np.median(labelled):.6g}" if labelled.size else ""
     raise UserError(
-        f"{image.path}: patient_threshold {spec.patient_threshold:g} leaves nothing: grey values are "
+        f"{image.path}: patient_threshold {threshold:g} leaves nothing: grey values are "
         f"{low:.6g} to {high:.6g}{median}; expected a threshold a little above the grey of the air, "
         f"below {high:.6g}: lower it in the facts of {spec.name}"
     )

@@ -19,6 +19,7 @@ from episodes.prepare.audit import (
 )
 from episodes.prepare.orientation import check_orientation
 from episodes.prepare.scan import RawScan
+from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
 from episodes.store.store import SourceScan, Store, new_store
@@ -88,7 +89,11 @@ def build_store(
         for scan, raw in scans.items():
             pair = raw.read()
             superpixels = volume_superpixels(
-                pair.image.array, spec.patient_threshold, spec.superpixel_min_size, workers, on_progress
+                pair.image.array,
+                threshold_of(pair.image.array, spec.patient_threshold, spec.modality),
+                spec.superpixel_min_size,
+                workers,
+                on_progress,
             )
             writer.add(
                 SourceScan(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from episodes.io.nifti import NiftiImage, original_of
 from episodes.io.original_grid import OriginalGrid
@@ -32,15 +33,25 @@ class PreparedPair:
 
 @dataclass(frozen=True)
 class RawScan:
-    """The files of one scan; `read` prepares them and raises `UserError` for a fault."""
+    """The files of one scan; `read` prepares them and raises `UserError` for a fault.
+
+    `reading`: how the files are read, such as a channel, where equal files give other scans; JSON values.
+    """
 
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     read: Callable[[], PreparedPair]
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def hashes(self) -> tuple[str, str]:
-        """Return the sha256 of the image and of the label; of several files, the hash of their hashes."""
-        return _hash(self.images), _hash(self.labels)
+        """Return the sha256 of the image and of the label.
+
+        Several files have the hash of their hashes. If the scan has a `reading`, the hash covers it as well.
+        """
+        image, label = _hash(self.images), _hash(self.labels)
+        if self.reading:
+            image, label = hash_of([image, self.reading]), hash_of([label, self.reading])
+        return image, label
 
 
 def pair_of(image: NiftiImage, label: NiftiImage, raw: NiftiImage) -> PreparedPair:

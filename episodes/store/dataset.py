@@ -16,6 +16,10 @@ from fewshot.files.names import checked_name
 HOME = Path(__file__).resolve().parent.parent / "datasets"
 MODALITIES = ("mr", "ct")
 REGIONS = ("abdomen", "heart")
+ORIENTATIONS = ("as-is", "axial")
+SLICE_AXES = ("z", "y", "x")
+AUTO = "auto"  # a patient_threshold relative to the grey values of each scan
+MOST_SPACING_MM = 100.0
 MOST_SIZE = 4096  # pixels a side of a model's input
 TYPES: dict[str, type] = {
     "name": str,
@@ -37,6 +41,10 @@ OPTIONAL: dict[str, Any] = {
     "spacing_known": True,
     "crop_or_pad": False,
     "region": "abdomen",
+    "orientation": "as-is",
+    "slice_axis": "z",
+    "resample_mm": [],
+    "in_plane_mm": 0.0,
 }
 
 
@@ -47,13 +55,20 @@ class DatasetSpec:
     `classes`: class name -> stored value, ascending, all values of a label file; `tested`: classes that
     protocols may test; `scans`: ids of the complete set, () for any; `fold_borders`: positions in the
     integer-sorted ids; `image_size`: a model sees volume[:, :image_size, :image_size]; `patient_threshold`: a
-    pixel above it may be patient; `superpixel_min_size`: smallest superpixel in pixels.
+    pixel above it may be patient, "auto" for one relative to each scan (`episodes/pseudo_labels/
+    patient_threshold.py`); `superpixel_min_size`: smallest superpixel in pixels.
 
     Optional: `groups`: group name -> tested classes, in addition to the groups of a protocol;
     `spacing_known`: False if the spacing in the files is a placeholder, which rules out results in mm;
     `crop_or_pad`: whether preparation crops or pads slices to `image_size` about their centre; `region`:
     abdomen or heart, for methods with constants for each; `patients`: patient -> scan ids, for patients with
     several scans, which folds must not separate.
+
+    Optional, on the grid, for a user's own dataset (`episodes/prepare/grid_rules.py`): `orientation`: "axial"
+    turns the axes of every scan to left, back and up, "as-is" keeps those of the file; `slice_axis`: the axis
+    of the array along which slices lie; `resample_mm`: spacing (z,y,x) of the slices, 0 for an axis that
+    stays, () for no resampling; `in_plane_mm`: pixel size to which the prepared slices of any dataset are
+    resampled, 0 for none, in which case the name ends in it.
     """
 
     name: str
@@ -64,7 +79,7 @@ class DatasetSpec:
     scans: tuple[str, ...]
     fold_borders: tuple[int, ...]
     image_size: int
-    patient_threshold: float
+    patient_threshold: float | str
     superpixel_min_size: int
     sources: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -72,16 +87,31 @@ class DatasetSpec:
     spacing_known: bool = True
     crop_or_pad: bool = False
     region: str = "abdomen"
+    orientation: str = "as-is"
+    slice_axis: str = "z"
+    resample_mm: tuple[float, ...] = ()
+    in_plane_mm: float = 0.0
+
+    @property
+    def base_name(self) -> str:
+        """The name without the pixel size of `in_plane_mm`: rules that name a dataset hold for both."""
+        return self.name.removesuffix(in_plane_ending(self.in_plane_mm)) if self.in_plane_mm else self.name
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values, without defaults; `spec_from_table` parses them."""
         plain = asdict(self)
         for key in ("groups", "patients"):
             plain[key] = {name: list(items) for name, items in getattr(self, key).items()}
+        plain["resample_mm"] = list(self.resample_mm)
         for key, default in OPTIONAL.items():
             if plain[key] == default:
                 del plain[key]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
+
+
+def in_plane_ending(in_plane_mm: float) -> str:
+    """Return the ending of the name of a dataset whose slices are resampled to `in_plane_mm`, as -2.5mm."""
+    return f"-{in_plane_mm:g}mm"
 
 
 def known_datasets() -> tuple[str, ...]:
@@ -108,7 +138,8 @@ def read_table(path: Path) -> dict[str, Any]:
 
 def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
     """Return the checked facts of a parsed TOML table; `where` names its source in errors."""
-    check_keys(where, table, TYPES, {key: type(default) for key, default in OPTIONAL.items()})
+    numbers = {**table, "patient_threshold": 0.0} if table.get("patient_threshold") == AUTO else table
+    check_keys(where, numbers, TYPES, {key: type(default) for key, default in OPTIONAL.items()})
     _check_list(where, "tested", table["tested"], str)
     _check_list(where, "scans", table["scans"], str)
     _check_list(where, "sources", table["sources"], str)
@@ -126,7 +157,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         scans=tuple(checked_name("scan", scan) for scan in table["scans"]),
         fold_borders=tuple(table["fold_borders"]),
         image_size=table["image_size"],
-        patient_threshold=float(table["patient_threshold"]),
+        patient_threshold=AUTO if numbers is not table else float(table["patient_threshold"]),
         superpixel_min_size=table["superpixel_min_size"],
         sources=tuple(table["sources"]),
         groups=_named_lists(where, "group", table.get("groups", {})),
@@ -134,6 +165,10 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         spacing_known=table.get("spacing_known", True),
         crop_or_pad=table.get("crop_or_pad", False),
         region=table.get("region", "abdomen"),
+        orientation=table.get("orientation", "as-is"),
+        slice_axis=table.get("slice_axis", "z"),
+        resample_mm=_spacing_mm(where, table.get("resample_mm", [])),
+        in_plane_mm=float(table.get("in_plane_mm", 0.0)),
     )
     _check_sense(where, spec)
     return spec
@@ -183,6 +218,17 @@ def _named_lists(where: str, kind: str, table: Mapping[str, Any]) -> dict[str, t
     return {name: tuple(items) for name, items in table.items()}
 
 
+def _spacing_mm(where: str, values: list[Any]) -> tuple[float, ...]:
+    numbers = [value for value in values if type(value) in (int, float) and 0 <= value <= MOST_SPACING_MM]
+    if len(numbers) != len(values) or len(values) not in (0, 3):
+        raise UserError(
+            f"{where}: key resample_mm is {short(repr(values))}, expected three numbers [z, y, x] in mm up "
+            "to "
+            f"{MOST_SPACING_MM:g}, 0 for an axis that stays"
+        )
+    return tuple(float(value) for value in numbers)
+
+
 def _check_list(where: str, key: str, values: list[Any], kind: type) -> None:
     for value in values:
         if type(value) is not kind:
@@ -199,6 +245,16 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         )
     if spec.region not in REGIONS:
         raise UserError(f"{where}: key region is {spec.region!r}, expected one of {', '.join(REGIONS)}")
+    for key, choice, known in (
+        ("orientation", spec.orientation, ORIENTATIONS),
+        ("slice_axis", spec.slice_axis, SLICE_AXES),
+    ):
+        if choice not in known:
+            raise UserError(f"{where}: key {key} is {choice!r}, expected one of {', '.join(known)}")
+    if not 0 <= spec.in_plane_mm <= MOST_SPACING_MM:
+        raise UserError(
+            f"{where}: key in_plane_mm is {spec.in_plane_mm:g}, expected 0 to {MOST_SPACING_MM:g}"
+        )
     values = list(spec.classes.values())
     if not values or len(set(values)) != len(values) or min(values) < 1 or max(values) > 255:
         raise UserError(

@@ -48,6 +48,11 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "published": "list and check the Dice that papers report",
         "distances": "measure surface distances in mm from saved predictions",
     }),
+    "Publish": ("publish", {
+        "submit-result": "pack the records and the method card of a configuration into one file",
+        "leaderboard-page": "write the leaderboard of all records as one HTML page",
+        "check-submission": "check such a file: seals, completeness, plans, audits, versions, card",
+    }),
     "Pictures": ("pictures", {
         "figures": "draw a board: by class, by organ size, along the organ, best to worst scan",
         "report": "write board, figures, protocol, audits and commands as one HTML file",
@@ -139,7 +144,7 @@ def command_list() -> str:
     """Return the commands under their headings, a line each."""
     lines = []
     for heading, (_package, commands) in GROUPS.items():
-        lines += [f"{heading}:", *(f"  {name:<13} {text}" for name, text in commands.items()), ""]
+        lines += [f"{heading}:", *(f"  {name:<16} {text}" for name, text in commands.items()), ""]
     return "\n".join(lines[:-1])
 
 

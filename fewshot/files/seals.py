@@ -98,6 +98,15 @@ def check_hash(path: Path, remedy: str) -> None:
         )
 
 
+def drop_old_hashes(path: Path) -> None:
+    """Leave one hash beside `path`, that of its bytes; a process killed after a write leaves the old one too.
+
+    Only the process that may write `path` may call this, after `check_hash`.
+    """
+    if len(_digests(hash_file(path))) > 1:
+        _write_digests(path, [sha256_of(path)])
+
+
 def _write_digests(path: Path, digests: list[str]) -> None:
     with atomic_write(hash_file(path)) as stream:
         stream.write("".join(f"{digest}  {path.name}\n" for digest in digests))

@@ -26,7 +26,7 @@ from fewshot.base.seeds import seed_for
 from fewshot.encoders.checkpoints import check_finite, read_checkpoint
 from fewshot.files.atomic_io import canonical_json
 from fewshot.files.input_files import parse_json
-from fewshot.files.seals import check_hash, write_hashed
+from fewshot.files.seals import check_hash, drop_old_hashes, write_hashed
 from fewshot.training.log import TrainingLog
 from fewshot.training.optimizer_step import Example, Schedule, Stepper, StepResult
 from fewshot.training.stop_signal import stop_is_due
@@ -247,6 +247,8 @@ class _Run:
         if not path.exists():
             return None
         state = _checkpoint(path)
+        if self._writes:
+            drop_old_hashes(path)
         if state["identity"] != self._identity:
             theirs, ours = _differing(state["identity"], self._identity)
             raise UserError(

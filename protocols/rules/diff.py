@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from episodes.plan.roles import integer_sorted, scan_roles
-from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, ScanRoles
+from episodes.plan.rules import EXCLUSIONS, PART_RULES, SCORED, ScanRoles, entry_of
 from episodes.store.index import ClassSliceIndex
 from episodes.store.store import Store
 from protocols.rules.spec import Protocol
@@ -106,7 +106,7 @@ def _rules(pair: PlanPair) -> Mapping[str, tuple[Any, Any]]:
             rules.scored,
             rules.shots,
             list(protocol.fold_borders_for(spec)),
-            [list(fold) for fold in dict(rules.listed_supports).get(spec.name, ())],
+            [list(fold) for fold in entry_of(rules.listed_supports, spec) or ()],
             training.exclusion,
             training.normalisation[spec.modality],
             training.pseudo_labels,

@@ -14,6 +14,7 @@ from episodes.plan.rules import (
     SCORED,
     SUPPORT_SCANS,
     EvaluationRules,
+    entry_of,
     middles,
     parts_fault,
 )
@@ -113,8 +114,8 @@ class Protocol:
 
         Raises `UserError` if the protocol lists a support scan inside its own fold.
         """
-        borders = dict(self.evaluation.fold_borders).get(dataset.name, dataset.fold_borders)
-        listed = dict(self.evaluation.listed_supports).get(dataset.name, ())
+        borders = entry_of(self.evaluation.fold_borders, dataset) or dataset.fold_borders
+        listed = entry_of(self.evaluation.listed_supports, dataset) or ()
         for fold, ((start, stop), positions) in enumerate(zip(pairwise(borders), listed, strict=False)):
             for position in positions:
                 if start <= position < stop or position >= borders[-1]:

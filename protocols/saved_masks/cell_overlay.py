@@ -14,7 +14,7 @@ from fewshot.base.errors import UserError
 from fewshot.files.names import path_in
 from protocols.cells.predictions import support_suffix
 from protocols.cells.recorded_plan import recorded_plan
-from results.figures.overlay import Panel, draw_overlay
+from results.figures.overlay import DPI, Panel, draw_overlay
 from results.records.files import read_record
 from results.records.record import Record
 from results.records.record_parts import Score
@@ -39,7 +39,22 @@ def draw_cell(
         UserError: predictions are missing, no Dice is defined, or the store is another one.
     """
     record = read_record(record_file)
-    key = record.key or record_file.stem
+    return draw_record(work, record, record.key or record_file.stem, open_store, out)
+
+
+def draw_record(
+    work: Path,
+    record: Record,
+    key: str,
+    open_store: Callable[[str], Store],
+    out: Path | None = None,
+    *,
+    dpi: int = DPI,
+) -> Path:
+    """Draw a record whose predictions lie in `work`/predictions/`key`, with `dpi` pixels an inch.
+
+    The other arguments, the result and the errors are those of `draw_cell`.
+    """
     folder = path_in(work / "predictions", "cell", key)
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
@@ -57,7 +72,7 @@ def draw_cell(
         f"{record.method.name} on {record.dataset.name}, setting {record.setting}, "
         f"fold {record.fold}, group {record.group} ({record.protocol.name})"
     )
-    draw_overlay(heading, panels, path)
+    draw_overlay(heading, panels, path, dpi)
     return path
 
 

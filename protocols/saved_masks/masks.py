@@ -142,7 +142,7 @@ def _slice_of(title: str, name: str, scan: str, cells: Mapping[str, Cell], store
     tasks = [
         (int(true[ref.z].sum()), -ref.z, task)
         for task in recorded_plan(record, store).tasks
-        if task.class_name == name and task.queries[0].scan == scan
+        if task.class_name == name and task.queries and task.queries[0].scan == scan
         for ref, counts in zip(task.queries, task.scored, strict=True)
         if counts
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.store.store import Store
@@ -19,7 +20,8 @@ from protocols.rules.spec import Protocol
 class PlanFile:
     """The content of a plan file: one setting of one dataset and protocol.
 
-    `cells`: (fold, group) -> plan hash, in the file's order.
+    `cells`: (fold, group) -> plan hash, in the file's order. `evaluations`: (fold, group) -> plan as JSON.
+    `exclusion`: the rule by which setting 2 excludes training slices.
     """
 
     path: Path
@@ -31,6 +33,8 @@ class PlanFile:
     cells: Mapping[tuple[int, str], str]
     shots: int
     parts: int
+    evaluations: Mapping[tuple[int, str], Mapping[str, Any]]
+    exclusion: str
 
 
 def read_plan_file(path: Path) -> PlanFile:
@@ -48,7 +52,7 @@ def read_plan_file(path: Path) -> PlanFile:
         about = {
             (
                 one["name"], one["hash"], plan["setting"], int(plan["rules"]["shots"]),
-                len(plan["rules"]["support_fractions"]),
+                len(plan["rules"]["support_fractions"]), str(plan["rules"]["exclusion"]),
             )
             for one, plan in zip(data, plans, strict=True)
         }  # fmt: skip
@@ -56,6 +60,7 @@ def read_plan_file(path: Path) -> PlanFile:
             (int(plan["evaluation"]["fold"]), str(plan["evaluation"]["group"])): str(plan["plan_hash"])
             for plan in plans
         }
+        evaluations = {cell: plan["evaluation"] for cell, plan in zip(cells, plans, strict=True)}
         protocol, protocol_hash = str(content["protocol"]["name"]), str(content["protocol"]["hash"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise UserError(
@@ -66,9 +71,12 @@ def read_plan_file(path: Path) -> PlanFile:
             f"{path} holds plans of {len(about)} datasets and settings, expected exactly one; write it again "
             "with fewshot plan --out"
         )
-    ((dataset, dataset_hash, setting, shots, parts),) = about
+    ((dataset, dataset_hash, setting, shots, parts, exclusion),) = about
     checked_name(f"{path}: dataset", dataset)
-    return PlanFile(path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts)
+    return PlanFile(
+        path, protocol, protocol_hash, dataset, dataset_hash, setting, cells, shots, parts, evaluations,
+        exclusion,
+    )  # fmt: skip
 
 
 def rebuild_plans(file: PlanFile, store: Store, protocol: Protocol) -> list[CellPlan]:

@@ -16,6 +16,7 @@ from results.figures.grey import draw_grey
 
 TRUTH = "#ffb000"  # amber and blue differ in grey and for colour-blind people
 PREDICTION = "#4d9dff"
+DPI = 110  # pixels an inch
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,17 @@ class Panel:
     query_name: str
 
 
-def draw_overlay(heading: str, panels: Sequence[Panel], path: Path) -> None:
-    """Write a PNG with one row per panel: support, query, truth, prediction, both outlines."""
+def draw_overlay(heading: str, panels: Sequence[Panel], path: Path, dpi: int = DPI) -> None:
+    """Write a PNG with one row per panel: support, query, truth, prediction, both outlines.
+
+    Args:
+        heading: over the picture.
+        panels: the rows.
+        path: the PNG.
+        dpi: pixels an inch; the picture is 10.4 inches wide.
+    """
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
-        figure = Figure(figsize=(10.4, 2.35 * len(panels) + 0.7), dpi=110, layout="constrained")
+        figure = Figure(figsize=(10.4, 2.35 * len(panels) + 0.7), dpi=dpi, layout="constrained")
         axes = np.atleast_2d(figure.subplots(len(panels), 5))
         for row, panel in zip(axes, panels, strict=True):
             _row(row, panel)

@@ -51,7 +51,7 @@ def picture(title: str, caption: str, png: Path) -> Picture:
 def commands(board: Board) -> Prose:
     """Return the commands that produce the board's rows and the board."""
     record = board.record
-    lines = [_command(line, seed) for line in board.lines for seed in line.row.seeds]
+    lines = [run_command(line, seed) for line in board.lines for seed in line.row.seeds]
     lines.append(
         f"fewshot leaderboard --dataset {record.dataset.name} --setting {record.setting} "
         f"--protocol {record.protocol.name} --measure {board.measure}"
@@ -59,7 +59,7 @@ def commands(board: Board) -> Prose:
     return Prose("Commands", tuple(lines), code=True)
 
 
-def _command(line: LeaderboardRow, seed: int) -> str:
+def run_command(line: LeaderboardRow, seed: int) -> str:
     """Return the `run` command of a row and seed, or the `evaluate` command of its checkpoint files.
 
     The command is quoted for a shell.

@@ -57,7 +57,7 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
             except UserError as error:
                 faults.append(str(error))
                 continue
-            where = next(_marked_up(record.to_json()), None)
+            where = next(places_of_markup(record.to_json()), None)
             if where is not None:
                 faults.append(f"{source}: {where} holds markup or control characters, expected plain text")
                 continue
@@ -71,17 +71,17 @@ def screen_records(folders: Sequence[Path]) -> ScreenedRecords:
     return ScreenedRecords(tuple(kept), (*faults, *doubles), paths)
 
 
-def _marked_up(value: Any, where: str = "") -> Iterator[str]:
+def places_of_markup(value: Any, where: str = "") -> Iterator[str]:
     """Yield the path of every text with markup in a JSON value, keys included."""
     if isinstance(value, dict):
         for key, item in value.items():
             name = f"{where}.{key}" if where else key
             if MARKUP.search(key):
                 yield f"a key of {where or 'the record'}"
-            yield from _marked_up(item, name)
+            yield from places_of_markup(item, name)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            yield from _marked_up(item, f"{where}[{number}]")
+            yield from places_of_markup(item, f"{where}[{number}]")
     elif isinstance(value, str) and MARKUP.search(value):
         yield where
 

@@ -28,7 +28,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "episodes.prepare.build",
         "episodes.prepare.downloads.chaos",
         "episodes.prepare.downloads.cmr",
-        "episodes.prepare.folder",
+        "episodes.prepare.own_data.folder",
         "episodes.prepare.paired_nifti",
         "episodes.prepare.downloads.synapse",
         "episodes.store.slices",

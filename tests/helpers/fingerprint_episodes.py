@@ -26,7 +26,7 @@ from torch import Tensor
 from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec
 from episodes.prepare.build import build_store
 from episodes.prepare.downloads import acdc, chaos, cmr, synapse
-from episodes.prepare.folder import own_scans, read_own_facts
+from episodes.prepare.own_data.folder import own_scans, read_own_facts
 from episodes.pseudo_labels.superpixels import patient_mask, volume_superpixels
 from episodes.pseudo_labels.supervoxels import min_size_of, volume_supervoxels
 from episodes.sampling.annotated import AnnotatedEpisodes, MixedEpisodes, annotated_pairs

@@ -24,7 +24,7 @@ from making import record, score
 from episodes.io.nifti import read_nifti, write_nifti
 from episodes.io.npy import map_npy
 from episodes.io.simpleitk_io import read_dicom_slice
-from episodes.prepare.folder import read_own_facts
+from episodes.prepare.own_data.folder import read_own_facts
 from fewshot.base.errors import UserError
 from fewshot.encoders.checkpoints import read_checkpoint
 from fewshot.files.atomic_io import hash_of

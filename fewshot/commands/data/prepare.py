@@ -54,6 +54,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--spec", type=Path, metavar="FILE", help="TOML file of your own dataset's facts: docs/your-data.md"
     )
+    group.add_argument(
+        "--channel", metavar="C", help="with --spec: name or number of the channel of images with several"
+    )
+    group.add_argument(
+        "--in-plane-mm", type=float, metavar="MM",
+        help="resample the prepared slices to pixels of MM; the dataset is then called DATASET-MMmm",
+    )  # fmt: skip
+    group.add_argument(
+        "--init-spec", action="store_true",
+        help="write what the program understands of FOLDER to DATASET.toml, or to --spec FILE, and stop",
+    )  # fmt: skip
     group = parser.add_argument_group("phantoms")
     group.add_argument("--size", type=int, metavar="N", help="pixels a side of a phantom (default: 96)")
     group.add_argument(
@@ -74,6 +85,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.workers < 0:
         raise UserError(f"--workers {args.workers}: expected 1 or more, or 0 for one per core")
+    if args.init_spec:
+        return _init_spec(args)
+    if args.channel is not None and args.spec is None:
+        raise UserError("--channel is of your own dataset: give its facts with --spec FILE")
+    if args.in_plane_mm is not None and not args.in_plane_mm > 0:
+        raise UserError(f"--in-plane-mm {args.in_plane_mm:g}: expected a size in mm above 0")
     if args.spec is None and args.dataset in KINDS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:
@@ -83,6 +100,11 @@ def run(args: argparse.Namespace) -> int:
     if args.folder is not None:
         _check_apart(args.folder, args.work / "stores" / args.dataset)
     spec, scans, layout = _layout_of(args)
+    if args.in_plane_mm is not None:
+        from episodes.prepare.grid_rules import smaller_slices
+
+        spec, scans = smaller_slices(spec, scans, args.in_plane_mm)
+        _check_apart(args.folder, args.work / "stores" / spec.name)
     destination: Path = args.work / "stores" / spec.name
     picture = destination / "contact.png"
     with locked(args.work / "locks" / f"store-{spec.name}.lock"):
@@ -118,14 +140,14 @@ def _check_apart(folder: Path, destination: Path) -> None:
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
     """Return the dataset's facts, its raw scans and the layout of its folder."""
     from episodes.prepare.downloads.layouts import detect
-    from episodes.prepare.folder import own_scans, read_own_facts
+    from episodes.prepare.own_data.folder import own_scans, read_own_facts
     from episodes.prepare.spacing import mark_unknown_spacing
     from episodes.store.dataset import known_datasets, load_dataset_spec
 
     if args.spec is None and args.dataset not in known_datasets():
         error = unknown_name("dataset", args.dataset, known_datasets())
         raise UserError(f"{error}; give the facts of your own dataset with --spec FILE (docs/your-data.md)")
-    own = None if args.spec is None else read_own_facts(args.spec, args.dataset)
+    own = None if args.spec is None else read_own_facts(args.spec, args.dataset, args.channel)
     spec = load_dataset_spec(args.dataset) if own is None else own.spec
     if args.folder is None:
         raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its volumes")
@@ -136,6 +158,33 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
     scans = layout.scans(args.folder, spec)
     facts = mark_unknown_spacing(spec, scans) if name == "published" else spec
     return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
+
+
+def _init_spec(args: argparse.Namespace) -> int:
+    """Write the facts that the program understands of a folder as a TOML file to mend."""
+    from episodes.prepare.recognition.detection import recognise_folder
+    from episodes.prepare.recognition.toml_draft import draft_text
+    from episodes.store.dataset import known_datasets
+    from fewshot.files.atomic_io import atomic_write
+    from fewshot.files.names import checked_name
+
+    name = checked_name("dataset", args.dataset)
+    if name in known_datasets():
+        raise UserError(f"{name!r} is a shipped dataset, whose facts need no file; give yours another name")
+    if args.folder is None:
+        raise UserError("--init-spec needs the FOLDER that holds the volumes")
+    path = args.spec or Path(f"{name}.toml")
+    if path.exists() and not args.overwrite:
+        raise UserError(f"{path} exists already; use --overwrite to replace it, or give another --spec FILE")
+    draft = recognise_folder(args.folder)
+    text = draft_text(draft, name, args.folder, args.channel)
+    with atomic_write(path) as stream:
+        stream.write(text)
+    print(f"{args.folder}: {draft.layout}, {draft.count} scans")
+    for note in draft.notes:
+        print(f"note: {note}")
+    print(f"{path}: read it, mend it, then: fewshot prepare {name} {args.folder} --spec {path}")
+    return 0
 
 
 def _phantoms(args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ not fit, the command stops and writes nothing.
 
 Examples:
   fewshot score masks --plan plan.json --name their-net --labels-used none
+  fewshot score masks/{fold} --plan phantom-mri-setting1-alpnet-ep1 --name their-net --labels-used none
   fewshot score masks/{fold} --plan plan.json --name their-net --labels-used training-group
 """
 
@@ -33,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "predictions", metavar="PREDICTIONS", help="folder of masks; {fold} and {group} are filled in"
     )
     group = parser.add_argument_group("evaluation")
-    group.add_argument("--plan", type=Path, required=True, metavar="FILE", help="file of fewshot plan --out")
+    group.add_argument(
+        "--plan", type=Path, required=True, metavar="FILE",
+        help="file of fewshot plan --out, or a shipped plan's name, e.g. phantom-mri-setting1-alpnet-ep1",
+    )  # fmt: skip
     group.add_argument(
         "--protocol",
         metavar="P",
@@ -61,10 +65,11 @@ def run(args: argparse.Namespace) -> int:
     from protocols.rules.spec import load_protocol
     from protocols.scoring.plan_file import read_plan_file
     from protocols.scoring.score_masks import score_files
+    from protocols.submission.published_plans import plan_path
     from results.records.files import read_record
     from results.tables.fold_tables import render
 
-    file = read_plan_file(args.plan)
+    file = read_plan_file(plan_path(str(args.plan)))
     paths = score_files(
         file,
         shared.open_store(args.work, file.dataset),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.nifti import read_nifti
+from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import load_dataset_spec
 from protocols.conformance.quantity import Quantity
@@ -29,7 +30,9 @@ def check(folder: Path) -> Iterator[Quantity]:
         scan = _scan_number(expected)
         image = read_nifti(folder / f"image_{scan}.nii.gz").array
         released = read_nifti(expected).array
-        ours = volume_superpixels(image, spec.patient_threshold, spec.superpixel_min_size)
+        ours = volume_superpixels(
+            image, threshold_of(image, spec.patient_threshold, spec.modality), spec.superpixel_min_size
+        )
         yield Quantity(f"{folder.name}/{scan}/superpixels", _differing_slices(ours, released), 0.0)
 
 

@@ -26,7 +26,7 @@ from episodes.prepare.abdomen import prepare_ct, prepare_mr
 from episodes.prepare.build import build_store
 from episodes.prepare.crop_pad import centred
 from episodes.prepare.downloads.chaos import _back_to_front
-from episodes.prepare.folder import own_scans, read_own_facts
+from episodes.prepare.own_data.folder import own_scans, read_own_facts
 from episodes.store.store import Store, store_hash
 from fewshot.base.errors import UserError
 

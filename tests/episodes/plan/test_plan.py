@@ -12,8 +12,9 @@ import pytest
 from episodes.plan.describe import plans_text
 from episodes.plan.plan import CellPlan, EvaluationPlan, make_plan
 from episodes.plan.roles import integer_sorted
-from episodes.plan.rules import EvaluationRules, class_range, intersection, range_thirds, union
+from episodes.plan.rules import EvaluationRules, class_range, entry_of, intersection, range_thirds, union
 from episodes.plan.training_split import with_superpixel
+from episodes.store.dataset import load_dataset_spec
 from episodes.store.index import ClassSliceIndex
 from fewshot.base.errors import UserError
 from fewshot.base.types import SliceRef
@@ -187,3 +188,11 @@ def test_a_plan_needs_no_model() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_smaller_slices_have_the_protocol_s_entries_of_their_dataset() -> None:
+    spec = load_dataset_spec("chaost2")
+    smaller = replace(spec, name="chaost2-2.5mm", in_plane_mm=2.5)
+    entries = (("chaost2", (0, 3, 20)), ("sabs", (0, 2, 30)))
+    assert entry_of(entries, smaller) == entry_of(entries, spec) == (0, 3, 20)
+    assert entry_of(entries, replace(spec, name="chaost2-2.5mm")) is None  # a name alone makes no relation

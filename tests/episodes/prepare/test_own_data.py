@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layout_folders import write_nnunet
 from places import ROOT
 from small_volumes import DIRECTION, FACTS, ORIGIN, SPACING, names_in, small_scan, write_scan, write_scans
 
 from episodes.io.nifti import write_nifti
-from episodes.prepare.folder import own_scans, paired_files, read_own_facts
+from episodes.prepare.own_data.folder import own_scans, paired_files, read_own_facts
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -55,7 +56,7 @@ def test_the_documented_example_works_as_typed(
     write_pelvis(tmp_path / "scans")
     (facts,) = blocks("toml")
     (tmp_path / "my.toml").write_text(facts)
-    commands = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line) for line in blocks("sh")[1].splitlines()]
     assert [command[:2] for command in commands] == [["fewshot", name] for name in ("prepare", "plan", "run")]
     printed = []
     for command in commands:
@@ -78,6 +79,24 @@ def test_the_documented_example_works_as_typed(
     }
     areas = {(score.class_name, score.tp) for record in records for score in record.scores}
     assert areas == {("prostate", 2 * 29 * 39), ("bladder", 2 * 29 * 39)}  # none of the labels was cut off
+
+
+def test_five_documented_commands_lead_from_an_nnunet_folder_to_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FEWSHOT_WORK", raising=False)
+    write_nnunet(tmp_path / "Dataset004_Hippocampus")
+    commands = [shlex.split(line) for line in blocks("sh")[0].splitlines()]
+    assert len(commands) == 5
+    printed = []
+    for command in commands:
+        assert main(command[1:]) == 0
+        printed.append(capsys.readouterr().out)
+    assert "Dataset004_Hippocampus: nnU-Net raw data, 3 scans" in printed[0]
+    assert "hippocampus: 3 scans, 15 slices" in printed[1] and "liver" in printed[1]
+    assert len([line for line in printed[1].splitlines() if "slices of one value" in line]) == 1
+    assert all("incomplete" not in text.lower() and "undefined scores: 0" in text for text in printed[3:])
 
 
 @pytest.mark.parametrize(

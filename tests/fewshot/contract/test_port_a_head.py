@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from broken_learners import Sound
 from places import ROOT
 from small_encoder import SmallEncoder
 from torch import nn
 
 import fewshot
 from fewshot.base.types import Episode
-from fewshot.commands.main import main
 from fewshot.contract import check_method
 from fewshot.registry import resolve_method
 
@@ -70,21 +67,16 @@ def test_the_head_keeps_the_contract() -> None:
     assert {result.status for result in results} == {"ok"}
 
 
-@pytest.mark.slow
-def test_the_commands_of_the_page_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FEWSHOT_WORK", raising=False)
-    shutil.copy(HEAD, tmp_path)
-    assert main(["prepare", "phantom-mri", "--size", "64", "--phantom-slices", "8"]) == 0
-    check, run = (shlex.split(line) for line in quoted("sh"))
-    capsys.readouterr()
-    assert main(check[1:]) == 0 and "no check failed\n" in capsys.readouterr().out
-    assert main([*run[1:], "--steps", "2"]) == 0
-    table = capsys.readouterr().out
-    assert re.search(r"PARTIAL: mean \d+\.\d\d over fold 0 of 5 folds", table)
-    assert next(iter((tmp_path / "work").glob("models/*/losses.csv"))).read_text().count("relation") == 1
+def test_the_loss_of_the_guide_keeps_the_contract() -> None:
+    """The example of docs/add-a-method.md, with the scores of a sound method."""
+    text = (ROOT / "docs" / "add-a-method.md").read_text(encoding="utf-8")
+    (snippet,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "episode_loss" in one]
+    names = {"PrototypeLearner": Sound, "torch": torch, "F": torch.nn.functional}
+    names |= {name: getattr(fewshot, name) for name in ("call_logits", "resize_scores")}
+    exec(snippet, names)
+    method: Any = names["MyMethod"]
+    assert {result.status for result in check_method(method, SmallEncoder)} == {"ok"}
+    assert method.loss_parts == ("query", "compactness")
 
 
 def test_a_loss_under_the_old_name_is_refused() -> None:

@@ -275,6 +275,16 @@ def test_a_kill_between_two_files_of_a_step_loses_no_snapshot(
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
+def test_a_kill_after_the_last_checkpoint_leaves_one_hash_beside_it(tmp_path: Path) -> None:
+    """While last.pt changes, its hashes are the old and the new one; the next call keeps that of the file."""
+    toy_train(tmp_path)
+    beside = tmp_path / "last.pt.sha256"
+    alone = beside.read_text()
+    beside.write_text(f"{'0' * 64}  last.pt\n{alone}")
+    toy_train(tmp_path)
+    assert beside.read_text() == alone
+
+
 def test_a_full_disk_stops_with_one_line_and_leaves_the_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         toy_train(tmp_path, ToyEpisodes(stop_at=5))

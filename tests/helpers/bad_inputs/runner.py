@@ -115,7 +115,7 @@ def preload() -> None:
     """Import what the commands import late, once for all workers."""
     for name in (
         "episodes.figures.contact_sheet", "episodes.prepare.build", "episodes.prepare.downloads.layouts",
-        "episodes.prepare.folder", "fewshot.contract.checks", "protocols.own_scan.segment",
+        "episodes.prepare.own_data.folder", "fewshot.contract.checks", "protocols.own_scan.segment",
         "protocols.runs.evaluate_existing", "protocols.runs.runner", "protocols.scoring.score_masks",
         "protocols.studies.probe", "results.leaderboard.board", "results.tables.fold_tables",
     ):  # fmt: skip

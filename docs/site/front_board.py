@@ -1,0 +1,104 @@
+"""The board of README.md, made from committed records; `front_board.py --write` puts it there anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fewshot.files.atomic_io import atomic_write
+from results.records.files import read_records
+from results.records.record import Record
+from results.summary.comparability import prepared_by_text
+from results.summary.configuration_result import ConfigurationResult, configuration_results
+from results.summary.notes import labels_text, training_text
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+README = ROOT / "README.md"
+FOLDERS = ("real", "h200")  # of results/data
+DATASET, SETTING, PROTOCOL = "chaost2", 1, "alpnet-ep1"
+BEGIN, END = "<!-- board: python docs/site/front_board.py --write -->\n", "<!-- end of board -->\n"
+
+
+def main(words: list[str]) -> int:
+    """Write the board into README.md if the word --write is given, else to standard output."""
+    text = README.read_text(encoding="utf-8")
+    if words == ["--write"]:
+        with atomic_write(README) as stream:
+            stream.write(with_board(text))
+    else:
+        sys.stdout.write(front_board())
+    return 0
+
+
+def with_board(text: str) -> str:
+    """Return the text of README.md with the board of the records between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _old, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{front_board()}{END}{after}"
+
+
+def front_board() -> str:
+    """Return the board as markdown: every complete configuration, best first, and its caption."""
+    records = [
+        record
+        for folder in FOLDERS
+        for record in read_records(ROOT / "results" / "data" / folder)
+        if (record.dataset.name, record.setting, record.protocol.name) == (DATASET, SETTING, PROTOCOL)
+    ]
+    results = [result for result in configuration_results(records) if not result.missing]
+    ranked = sorted(results, key=lambda result: -_mean(result)[0])
+    lines = ["| method | trained | from | labels in training | Dice |", "|---|---|---|---|---:|"]
+    for result in ranked:
+        mean, deviation = _mean(result)
+        lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
+    lines = list(dict.fromkeys(lines))  # yardsticks were evaluated beside every campaign, with equal results
+    return "\n".join([*lines, "", *_caption(ranked)]) + "\n"
+
+
+def _mean(result: ConfigurationResult) -> tuple[float, float]:
+    spread = result.spread()
+    assert spread is not None and spread.std is not None
+    return spread.mean, spread.std
+
+
+def _training(result: ConfigurationResult) -> tuple[str, str, str, str]:
+    """Return method, length of the training, encoder with its first weights, and labels."""
+    record, model = result.record, result.record.model
+    labels = labels_text(record).removeprefix("uses labels of ").removeprefix("uses ") or "none"
+    if model.encoder is None:
+        return record.method.name, "nothing", "", labels
+    texts = training_text(record).split(", ")
+    recipe = f", {texts.pop(0)}" if texts[0].startswith("recipe ") else ""
+    length = f"{model.steps:,} steps a fold{recipe}" if model.steps else "untrained"
+    return record.method.name, length, f"{texts[0]}, {texts[1]}", labels
+
+
+def _caption(results: list[ConfigurationResult]) -> list[str]:
+    """Return the caption: unit, data, seeds, and how far the trainings are from the published ones."""
+    trained = [result.record for result in results if result.record.model.encoder is not None]
+    seeds = sorted({record.model.seed for record in trained})
+    prepared = sorted({prepared_by_text(result.cells.values()) for result in results})
+    return [
+        f"Dice in percent on `{DATASET}` (abdominal MR), setting {SETTING}, protocol `{PROTOCOL}`: mean over "
+        f"{results[0].record.grid.folds} folds of the mean over classes of the mean over scans; ± is the "
+        f"standard deviation over folds. Seed{'s' * (len(seeds) > 1)} of the trained rows: "
+        f"{', '.join(map(str, seeds))}. {'; '.join(prepared).capitalize()}.",
+        f"**{_distance_from_published(trained)}**",
+    ]
+
+
+def _distance_from_published(trained: list[Record]) -> str:
+    """Return how many trained rows have another recipe than the published one, and what follows."""
+    marked = [record for record in trained if record.audits]
+    if not marked:
+        return "Every trained row has the published recipe."
+    number = "No trained row has" if len(marked) == len(trained) else f"{len(marked)} trained rows lack"
+    longest = max(record.model.steps or 0 for record in marked)
+    return (
+        f"{number} the published recipe: the longest of these trainings has {longest:,} steps a fold. They "
+        "compare methods under short trainings and stand beside no published number."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""Pages of results made from committed records: a board for each question, Dice against steps."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save, style
+from results.figures.box_figures import draw_boxes
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_formats import render_board
+from results.records.files import read_records
+from results.records.record import Record
+from results.summary.configuration_result import ConfigurationResult, configuration_results
+from results.tables.published import read_published
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
+BOARDS = """# Boards
+A board for each dataset and setting of the committed records, with intervals over folds and published
+numbers. Every note stands under its table.
+"""
+WIDE = "---\nhide: [navigation]\n---\n\n"  # a board takes the place of the navigation
+CURVES = """# Curves
+Dice against training steps, made from the committed records: the mean over folds of every complete
+configuration. Bars are the standard deviation over folds.
+"""
+Curve = tuple[str, list[int], list[float], list[float]]  # label, steps, Dice in percent, deviations
+
+
+def pages(source: Path) -> dict[str, str]:
+    """Return name -> text of the pages; draw their figures below the folder `source`."""
+    made: dict[str, str] = {}
+    listed, curves = [BOARDS], [CURVES]
+    for folder, title in FOLDERS.items():
+        records = read_records(ROOT / "results" / "data" / folder)
+        for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
+            name = f"{folder}-{dataset}-setting-{setting}"
+            of_question = [r for r in records if (r.dataset.name, r.setting) == (dataset, setting)]
+            made[f"results/boards/{name}.md"] = board_page(records, dataset, setting, source, name)
+            listed.append(f"- [{dataset}, setting {setting}](boards/{name}.md): {title}")
+            curves += _curve_section(of_question, f"{dataset}, setting {setting}: {title}", name, source)
+    made["results/boards.md"] = "\n".join(listed) + "\n"
+    made["results/curves.md"] = "\n".join(curves) + "\n"
+    return made
+
+
+def board_page(records: Sequence[Record], dataset: str, setting: int, source: Path, name: str) -> str:
+    """Return the page of one board with its figures."""
+    board = leaderboard(records, dataset, setting, published=read_published())
+    drawn = any(number.mean is not None for line in board.lines for number in line.numbers)
+    pictures = [] if drawn else ["No row has every fold, so nothing is drawn."]
+    for kind, draw in (("by-class", draw_by_class), ("boxes", draw_boxes)) if drawn else ():
+        stem = source / "results" / "boards" / f"{name}-{kind}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        svg, *_others = draw(board, stem)
+        pictures.append(f"![{kind} of {dataset}, setting {setting}]({svg.name})")
+    table = f'<div class="board" markdown>\n\n{render_board(board, "md")}\n\n</div>'
+    return "\n\n".join([f"{WIDE}# {dataset}, setting {setting}", table, *pictures]) + "\n"
+
+
+def curves_of(records: Iterable[Record]) -> list[Curve]:
+    """Return Dice against steps: configurations that differ in their steps alone, and chosen checkpoints.
+
+    A curve over configurations has a point for each length of training. A curve over checkpoints has the mean
+    over folds of the Dice of every candidate, on the scans that chose among them.
+    """
+    points: dict[str, dict[int, tuple[float, float]]] = {}
+    candidates: list[Curve] = []
+    for result in configuration_results(records):
+        model, spread = result.record.model, result.spread()
+        if result.missing or spread is None or model.encoder is None or model.steps is None:
+            continue
+        weights = model.initial_weights.name if model.initial_weights else "given"
+        label = f"{result.record.method.name}, {model.encoder}, {weights} weights, seed {model.seed}"
+        points.setdefault(label, {})[model.steps] = (100 * spread.mean, 100 * (spread.std or 0.0))
+        candidates += _candidate_curve(label, result)
+    lines = [
+        (label, sorted(by_step), *map(list, zip(*(by_step[step] for step in sorted(by_step)), strict=True)))
+        for label, by_step in points.items()
+        if len(by_step) > 1
+    ]
+    return [*lines, *candidates]  # type: ignore[list-item]
+
+
+def _candidate_curve(label: str, result: ConfigurationResult) -> list[Curve]:
+    """Return the curve over the checkpoints of one training, if every cell recorded the same ones."""
+    chosen = [record.model.selected for record in result.cells.values()]
+    steps = {part.candidates for part in chosen if part is not None}
+    if len(steps) != 1 or any(part is None or not part.dices for part in chosen):
+        return []
+    (candidates,) = steps
+    columns = list(zip(*(part.dices for part in chosen if part is not None), strict=True))
+    means = [100 * statistics.fmean(column) for column in columns]
+    return [(f"{label}: checkpoints, on {chosen[0].on if chosen[0] else ''}", list(candidates), means, [])]
+
+
+def _curve_section(records: Sequence[Record], title: str, name: str, source: Path) -> list[str]:
+    """Return the section of one question: a figure and its numbers; nothing without a curve."""
+    curves = curves_of(records)
+    if not curves:
+        return []
+    stem = source / "results" / "curves" / name
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    draw_curves(title, curves, stem)
+    rows = ["| training | steps | Dice | ± folds |", "|---|---:|---:|---:|"]
+    for label, steps, means, deviations in curves:
+        for number, (step, mean) in enumerate(zip(steps, means, strict=True)):
+            deviation = f"{deviations[number]:.2f}" if deviations else ""
+            rows.append(f"| {label} | {step:,} | {mean:.2f} | {deviation} |")
+    return [
+        f"## {title}",
+        "",
+        f"![Dice against training steps]({Path('curves') / stem.name}.svg)",
+        "",
+        *rows,
+        "",
+    ]
+
+
+def draw_curves(title: str, curves: Sequence[Curve], stem: Path) -> None:
+    """Draw curves as SVG and PNG; colour, marker and stroke distinguish them."""
+    with style():
+        figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for number, (label, steps, means, deviations) in enumerate(curves):
+            look = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            axes.errorbar(
+                steps, means, yerr=deviations or None, label=label, capsize=3, linewidth=1.2, **look
+            )
+        axes.set(title=title, xlabel="training steps of a fold", ylabel="Dice, percent", ylim=(0, 100))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7.5)
+        save(figure, stem)

@@ -1,0 +1,1 @@
+"""Commands that publish results: submissions, the leaderboard's page, citations."""
