@@ -131,4 +131,4 @@ def _row(entry: PageBoard, name: str, line: LeaderboardRow, *, is_first: bool) -
 
 
 def _model(line: LeaderboardRow) -> str:
-    return escaped(training_text(line.row.first.record.model))
+    return escaped(training_text(line.row.first.record))

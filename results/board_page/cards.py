@@ -26,7 +26,7 @@ def method_card(line: LeaderboardRow, submitted: Mapping[str, str]) -> Terms:
         ("version", f"{method.version}" if method.version else f"source {method.source}"),
         ("regime", method.regime),
         ("labels in training", labels_text(record) or "none"),
-        ("model", training_text(model)),
+        ("model", training_text(record)),
         ("weights", weights_note(model).removeprefix("initial weights: ")),
         ("checkpoint", model.checkpoint),
         ("seeds", ", ".join(map(str, line.row.seeds))),
