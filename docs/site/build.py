@@ -14,8 +14,10 @@ from pathlib import Path
 
 import front_board
 import gathered_pages
+import navigation
 import reference_pages
 import result_pages
+import yaml
 
 from fewshot.files.atomic_io import atomic_write
 
@@ -37,7 +39,9 @@ def main(words: list[str]) -> int:
     if words == ["--gather"]:
         return 0
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "DISABLE_MKDOCS_2_WARNING": "true"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "mkdocs.yml"]
+    with atomic_write(ROOT / "build" / "mkdocs.yml") as stream:
+        yaml.safe_dump(navigation.configuration(ROOT), stream, sort_keys=False)
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "build/mkdocs.yml"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 

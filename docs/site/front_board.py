@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fewshot.files.atomic_io import atomic_write
+from fewshot.files.atomic_io import atomic_write, canonical_json
+from results.records.configuration import question
 from results.records.files import read_records
 from results.records.record import Record
 from results.summary.comparability import prepared_by_text
@@ -38,21 +39,31 @@ def with_board(text: str) -> str:
 
 
 def front_board() -> str:
-    """Return the board as markdown: every complete configuration, best first, and its caption."""
+    """Return the board as markdown: its caption, then every complete configuration, best first."""
+    ranked = sorted(_results(), key=lambda result: -_mean(result)[0])
+    lines = ["| method | trained | from | labels in training | Dice |", "|---|---|---|---|---:|"]
+    for result in ranked:
+        mean, deviation = _mean(result)
+        lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
+    return "\n".join([*_caption(ranked), "", *lines]) + "\n"
+
+
+def _results() -> list[ConfigurationResult]:
+    """Return the complete configurations of one question: that with the most of them.
+
+    Another preparation of the same scans has another hash, so its records belong to another question.
+    """
     records = [
         record
         for folder in FOLDERS
         for record in read_records(ROOT / "results" / "data" / folder)
         if (record.dataset.name, record.setting, record.protocol.name) == (DATASET, SETTING, PROTOCOL)
     ]
-    results = [result for result in configuration_results(records) if not result.missing]
-    ranked = sorted(results, key=lambda result: -_mean(result)[0])
-    lines = ["| method | trained | from | labels in training | Dice |", "|---|---|---|---|---:|"]
-    for result in ranked:
-        mean, deviation = _mean(result)
-        lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
-    lines = list(dict.fromkeys(lines))  # yardsticks were evaluated beside every campaign, with equal results
-    return "\n".join([*lines, "", *_caption(ranked)]) + "\n"
+    questions: dict[str, list[ConfigurationResult]] = {}
+    for result in configuration_results(records):
+        if not result.missing:
+            questions.setdefault(canonical_json(question(result.record)), []).append(result)
+    return max(questions.values(), key=len)
 
 
 def _mean(result: ConfigurationResult) -> tuple[float, float]:
@@ -83,6 +94,7 @@ def _caption(results: list[ConfigurationResult]) -> list[str]:
         f"{results[0].record.grid.folds} folds of the mean over classes of the mean over scans; ± is the "
         f"standard deviation over folds. Seed{'s' * (len(seeds) > 1)} of the trained rows: "
         f"{', '.join(map(str, seeds))}. {'; '.join(prepared).capitalize()}.",
+        "",
         f"**{_distance_from_published(trained)}**",
     ]
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from fewshot.base.errors import UserError
+from fewshot.commands.main import main
+from fewshot.files.atomic_io import canonical_json
 from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save, style
 from results.figures.box_figures import draw_boxes
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
+from results.records.configuration import configuration
 from results.records.files import read_records
 from results.records.record import Record
-from results.summary.configuration_result import ConfigurationResult, configuration_results
+from results.summary.configuration_result import configuration_results
 from results.tables.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
 BOARDS = """# Boards
 A board for each dataset and setting of the committed records, with intervals over folds and published
-numbers. Every note stands under its table.
+numbers. Every note stands under its table. [The leaderboard](leaderboard.html) sorts and filters all of them.
 """
 WIDE = "---\nhide: [navigation]\n---\n\n"  # a board takes the place of the navigation
 CURVES = """# Curves
@@ -35,6 +38,7 @@ def pages(source: Path) -> dict[str, str]:
     """Return name -> text of the pages; draw their figures below the folder `source`."""
     made: dict[str, str] = {}
     listed, curves = [BOARDS], [CURVES]
+    write_leaderboard(source / "results" / "leaderboard.html")
     for folder, title in FOLDERS.items():
         records = read_records(ROOT / "results" / "data" / folder)
         for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
@@ -46,6 +50,13 @@ def pages(source: Path) -> dict[str, str]:
     made["results/boards.md"] = "\n".join(listed) + "\n"
     made["results/curves.md"] = "\n".join(curves) + "\n"
     return made
+
+
+def write_leaderboard(path: Path) -> None:
+    """Write the page of all committed records, as `fewshot leaderboard-page` does."""
+    folders = [str(ROOT / "results" / "data" / folder) for folder in FOLDERS]
+    if main(["leaderboard-page", "--records", *folders, "--out", str(path)]):
+        raise UserError("fewshot leaderboard-page refused the committed records; its message says why")
 
 
 def board_page(records: Sequence[Record], dataset: str, setting: int, source: Path, name: str) -> str:
@@ -63,39 +74,31 @@ def board_page(records: Sequence[Record], dataset: str, setting: int, source: Pa
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return Dice against steps: configurations that differ in their steps alone, and chosen checkpoints.
-
-    A curve over configurations has a point for each length of training. A curve over checkpoints has the mean
-    over folds of the Dice of every candidate, on the scans that chose among them.
-    """
-    points: dict[str, dict[int, tuple[float, float]]] = {}
-    candidates: list[Curve] = []
+    """Return Dice against steps: a curve for configurations that differ in their steps alone."""
+    points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}  # by configuration and label
     for result in configuration_results(records):
         model, spread = result.record.model, result.spread()
         if result.missing or spread is None or model.encoder is None or model.steps is None:
             continue
         weights = model.initial_weights.name if model.initial_weights else "given"
         label = f"{result.record.method.name}, {model.encoder}, {weights} weights, seed {model.seed}"
-        points.setdefault(label, {})[model.steps] = (100 * spread.mean, 100 * (spread.std or 0.0))
-        candidates += _candidate_curve(label, result)
-    lines = [
+        points.setdefault((_without_steps(result.record), label), {})[model.steps] = (
+            100 * spread.mean,
+            100 * (spread.std or 0.0),
+        )
+    return [  # type: ignore[return-value]
         (label, sorted(by_step), *map(list, zip(*(by_step[step] for step in sorted(by_step)), strict=True)))
-        for label, by_step in points.items()
+        for (_configuration, label), by_step in points.items()
         if len(by_step) > 1
     ]
-    return [*lines, *candidates]  # type: ignore[list-item]
 
 
-def _candidate_curve(label: str, result: ConfigurationResult) -> list[Curve]:
-    """Return the curve over the checkpoints of one training, if every cell recorded the same ones."""
-    chosen = [record.model.selected for record in result.cells.values()]
-    steps = {part.candidates for part in chosen if part is not None}
-    if len(steps) != 1 or any(part is None or not part.dices for part in chosen):
-        return []
-    (candidates,) = steps
-    columns = list(zip(*(part.dices for part in chosen if part is not None), strict=True))
-    means = [100 * statistics.fmean(column) for column in columns]
-    return [(f"{label}: checkpoints, on {chosen[0].on if chosen[0] else ''}", list(candidates), means, [])]
+def _without_steps(record: Record) -> str:
+    """Return a configuration as text without its steps, and without the marks that follow from them."""
+    parts = configuration(record)
+    del parts["audits"], parts["model"]["steps"]
+    parts["model"]["recipe"] = {**(parts["model"]["recipe"] or {}), "steps": None}
+    return canonical_json(parts)
 
 
 def _curve_section(records: Sequence[Record], title: str, name: str, source: Path) -> list[str]:

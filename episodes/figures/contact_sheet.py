@@ -89,11 +89,11 @@ def _write_sheet(store: Store, scans: Sequence[str], path: Path) -> None:
 
 
 def _draw_scan(panel: Any, store: Store, scan: str, colours: dict[str, Any]) -> None:
-    spec, stored = store.spec, store.scan(scan)
+    spec, stored = store.spec, store.scan_once(scan)
     z = middle_class_slice(stored.labels, [spec.classes[name] for name in spec.tested])
     size = spec.image_size
     image = np.asarray(stored.image[z, :size, :size], dtype=np.float64)
-    labels = np.asarray(stored.labels[z, :size, :size])
+    labels = np.array(stored.labels[z, :size, :size])  # a copy, so that the memory map closes
     low, high = np.percentile(image, (1, 99))
     panel.imshow(
         image, cmap="gray", vmin=low, vmax=max(high, low + 1), origin="lower", interpolation="bilinear"

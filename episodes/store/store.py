@@ -20,6 +20,7 @@ from the files and decides no number. Scans of phantoms and of older stores lack
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
 from episodes.store.scan import KINDS, REMAKE, StoredScan, array_facts
 from fewshot.base.errors import UserError, listed, short
-from fewshot.files.atomic_io import atomic_folder, hash_of
+from fewshot.files.atomic_io import atomic_folder, hash_of, replace_folder
 from fewshot.files.input_files import read_json
 from fewshot.files.names import checked_name
 from fewshot.files.seals import check_seal, write_sealed
@@ -125,7 +126,7 @@ class Store:
     def check_arrays(self) -> None:
         """Read every array once; `UserError` for the first that is not as prepared."""
         for scan in self.index.scans:
-            self.scan(scan).check_arrays()
+            self.scan_once(scan).check_arrays()
 
     @cached_property
     def index(self) -> ClassSliceIndex:
@@ -152,12 +153,19 @@ class Store:
         return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
 
     def scan(self, scan_id: str) -> StoredScan:
-        """Return a scan, whose arrays are read when they are used; `UserError` for an unknown id."""
+        """Return a scan, whose arrays are read when they are used; `UserError` for an unknown id.
+
+        The store keeps it and its memory maps. A single pass over all scans uses `scan_once`.
+        """
         if scan_id not in self._open:
-            if scan_id not in self._scans:
-                raise UserError(f"scan {scan_id!r} is not in {self.path}; it holds {', '.join(self._scans)}")
-            self._open[scan_id] = StoredScan(self.path, self._scans[scan_id])
+            self._open[scan_id] = self.scan_once(scan_id)
         return self._open[scan_id]
+
+    def scan_once(self, scan_id: str) -> StoredScan:
+        """Return a scan that the store does not keep, so its memory maps close with the last reference."""
+        if scan_id not in self._scans:
+            raise UserError(f"scan {scan_id!r} is not in {self.path}; it holds {', '.join(self._scans)}")
+        return StoredScan(self.path, self._scans[scan_id])
 
 
 def read_index(path: Path, *, has_seal: bool = True) -> dict[str, Any]:
@@ -222,17 +230,27 @@ def new_store(
     overwrite: bool = False,
     prepared_by: str = "unknown",
     finish: Callable[[Store], object] | None = None,
+    unfinished: Path | None = None,
 ) -> Iterator[StoreWriter]:
     """Yield a writer; if the block succeeds the store appears at `path`, else nothing is left.
 
-    With `overwrite`, a finished new store replaces an existing one. `prepared_by` is one of `PREPARED_BY`.
-    `finish` is called with the whole store in its temporary folder: what it writes there appears with the
-    store. Raises `UserError` if `path` exists without `overwrite`, and if the disk is full or not writable.
+    Args:
+        path: folder of the store.
+        spec: facts of the dataset.
+        overwrite: a finished new store replaces an existing one.
+        prepared_by: one of `PREPARED_BY`.
+        finish: called with the whole store in its temporary folder: what it writes there appears with the
+            store.
+        unfinished: folder to write in, which stays if the block is interrupted (Ctrl-C, SIGTERM, a kill); its
+            subfolder `finished` is removed at the end. None: a temporary folder, which never stays.
+
+    Raises:
+        UserError: `path` exists without `overwrite`; the disk is full or not writable.
     """
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists already; use --overwrite to replace it, or another --work folder")
     try:
-        with atomic_folder(path) as temporary:
+        with atomic_folder(path) if unfinished is None else _kept_folder(unfinished, path) as temporary:
             writer = StoreWriter(temporary, spec, prepared_by)
             yield writer
             writer.finish()
@@ -244,6 +262,20 @@ def new_store(
         ) from error
 
 
+@contextmanager
+def _kept_folder(folder: Path, path: Path) -> Iterator[Path]:
+    """Yield `folder`; on success it becomes `path`, an error removes it, an interruption leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+        shutil.rmtree(folder / "finished", ignore_errors=True)
+        replace_folder(folder, path)
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 class StoreWriter:
     """Writes scans one by one, so that only one is in memory, and the index last."""
 
@@ -252,15 +284,15 @@ class StoreWriter:
         self.warnings: list[str] = []
         self._entries: list[dict[str, Any]] = []
 
-    def add(self, source: SourceScan) -> None:
-        """Write the arrays of one scan and keep its entry for the index."""
+    def add(self, source: SourceScan) -> dict[str, Any]:
+        """Write the arrays of one scan, keep its entry for the index and return it."""
         checked_name("scan", source.scan_id)
         scan_arrays: tuple[NDArray[Any], ...] = (source.image, source.labels, source.superpixels)
         arrays = dict(zip(KINDS, scan_arrays, strict=True))
         hashes = {}
         for kind, array in arrays.items():
             hashes[kind] = _write_array(self.folder / kind / f"{source.scan_id}.npy", array)
-        self._entries.append(
+        self.add_entry(
             {
                 "id": source.scan_id,
                 "spacing_mm": list(source.spacing_mm),
@@ -272,6 +304,12 @@ class StoreWriter:
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
         )
+
+        return self._entries[-1]
+
+    def add_entry(self, entry: dict[str, Any]) -> None:
+        """Keep the entry of a scan whose arrays lie in the folder already."""
+        self._entries.append(entry)
 
     def finish(self) -> None:
         """Write index.json, sealed, with the store's hash."""

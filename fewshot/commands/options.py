@@ -150,6 +150,29 @@ def add_output(parser: argparse.ArgumentParser, formats: Sequence[str]) -> Argum
     return group
 
 
+def add_names(group: ArgumentGroup) -> None:
+    """Add `--names`; `parse_names` reads it."""
+    group.add_argument(
+        "--names", nargs="+", default=[], metavar="OLD=NEW",
+        help="other names of methods in the output; OLD is a method or, in boards, an id",
+    )  # fmt: skip
+
+
+def parse_names(texts: Sequence[str]) -> dict[str, str]:
+    """Return OLD -> NEW of `--names`; `UserError` for a text of another form or a repeated OLD."""
+    from fewshot.base.errors import UserError
+
+    names: dict[str, str] = {}
+    for text in texts:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new.strip()):
+            raise UserError(f"--names {text!r}: expected OLD=NEW, such as ssl-alpnet=SSL-ALPNet")
+        if old in names:
+            raise UserError(f"--names {text!r}: {old} has the name {names[old]!r} already; give it once")
+        names[old] = new
+    return names
+
+
 def write_output(text: str, out: Path | None) -> None:
     """Print `text`, or write it to `out` and print that path."""
     from fewshot.files.atomic_io import atomic_write

@@ -51,6 +51,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
     }),
     "Publish": ("publish", {
         "submit-result": "pack the records and the method card of a configuration into one file",
+        "cite": "print BibTeX of methods and datasets, by name or by what records use",
         "leaderboard-page": "write the leaderboard of all records as one HTML page",
         "check-submission": "check such a file: seals, completeness, plans, audits, versions, card",
     }),

@@ -68,13 +68,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary, descriptor = new_folder(path)
     try:
         yield temporary
-        _exchange(temporary, path)
+        replace_folder(temporary, path)
     finally:
         os.close(descriptor)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _exchange(temporary: Path, path: Path) -> None:
+def replace_folder(temporary: Path, path: Path) -> None:
     """Rename a folder to `path`; move an older one aside first and remove it after the rename."""
     aside: list[tuple[Path, int]] = []
     try:

@@ -25,6 +25,7 @@ METHODS = {
     "universeg": "baselines.universeg:UniverSeg",
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
+    "register-support": "baselines.register_support:RegisterSupport",
 }
 
 

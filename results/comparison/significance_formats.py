@@ -16,7 +16,7 @@ from results.inference.paired import PairedDifference
 from results.leaderboard.board_tables import signed
 from results.metrics.measures import MEASURES
 from results.summary.select_records import question_text
-from results.tables.text_table import FORMATS as LAYOUTS
+from results.tables.table_formats import FORMATS as LAYOUTS
 from results.tables.text_table import Grid
 
 HEADER = (
@@ -148,7 +148,7 @@ def _json_difference(difference: PairedDifference) -> dict[str, Any]:
 
 
 COMPARISON_FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "text": _laid_out("text"), "md": _laid_out("md"), "json": _json,
+    "text": _laid_out("text"), "md": _laid_out("md"), "tex": _laid_out("tex"), "json": _json,
 }  # fmt: skip
 
 

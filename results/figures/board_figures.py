@@ -32,6 +32,13 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STROKES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
 MOST = len(COLOURS)
 
+# ending of a file -> metadata without date and version, so that equal figures are equal files
+UNDATED: dict[str, dict[str, None]] = {
+    ".svg": {"Date": None},
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
 
 @contextmanager
 def style() -> Iterator[None]:
@@ -52,10 +59,10 @@ def wrapped(text: str, width: int = 44) -> str:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.svg and `stem`.png; return both."""
-    paths = [stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")]
+    """Write `stem`.svg, `stem`.png and `stem`.pdf; return all three."""
+    paths = [stem.with_name(f"{stem.name}{suffix}") for suffix in UNDATED]
     for path in paths:
-        empty = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        empty = UNDATED[path.suffix]
         with atomic_write(path, "wb") as stream:
             figure.savefig(stream, format=path.suffix[1:], metadata=empty, dpi=130)
     return paths

@@ -6,8 +6,8 @@ of another question never enter a board; `Board.left_out` names them and the rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError, unknown_name
@@ -119,6 +119,7 @@ class Board:
     audits: tuple[str, ...]
     left_out: tuple[str, ...]
     distances: BoardDistances | None = None  # where predictions are saved
+    names: Mapping[str, str] = field(default_factory=dict)  # method or configuration id -> shown name
 
     @property
     def title(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fewshot.base.errors import unknown_name
@@ -13,21 +13,17 @@ from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_distances import distances_json
 from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
 from results.leaderboard.html import Sheet, page
+from results.leaderboard.paper_board import paper_caption, paper_grid
 from results.records.configuration import question
 from results.summary.comparability import prepared_by
 from results.tables.spreadsheet import SheetWriter
-from results.tables.text_table import FORMATS as LAYOUTS
+from results.tables.table_formats import FORMATS as LAYOUTS
 
 CSV_KEYS = (
     "what", "method", "configuration", "seeds", "marks", "rank", "rank_low", "rank_high", "kind", "column",
     "percent", "std_folds", "low", "high", "interval_over", "std_scans", "state", "source", "note",
     "mm", "cells", "undefined",
 )  # fmt: skip
-TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}  # fmt: skip
 
 
 def render_board(board: Board, format: str) -> str:
@@ -59,20 +55,18 @@ def _html(board: Board) -> str:
 
 
 def _tex(board: Board) -> str:
-    """Return one booktabs table per sheet; title and notes become comments."""
-    parts = []
-    for sheet in board_sheets(board):
-        grid = sheet.grid
-        columns = "l" * 3 + "r" * (len(grid.header) - 3)
-        lines = [f"% {line}" for line in (sheet.title, *sheet.notes)]
-        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _tex_row(grid.header), r"\midrule"]
-        lines += [_tex_row(row) for row in grid.rows]
-        parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
+    """Return the board in the layout of a paper, then the published rows, each as a LaTeX table."""
+    return render_paper_board(board, "tex")
+
+
+def render_paper_board(board: Board, format: str) -> str:
+    """Return the board in the layout of a paper and the published rows, as "text", "md" or "tex"."""
+    if format not in LAYOUTS:
+        raise unknown_name("format of a paper's layout", format, LAYOUTS)
+    measured, *published = board_sheets(board)
+    parts = [LAYOUTS[format](board.title, paper_caption(board), paper_grid(board), measured.notes)]
+    parts += [LAYOUTS[format](sheet.title, "", sheet.grid, sheet.notes) for sheet in published]
     return "\n\n".join(parts)
-
-
-def _tex_row(texts: Sequence[str]) -> str:
-    return " & ".join("".join(TEX.get(letter, letter) for letter in text) for text in texts) + r" \\"
 
 
 def _csv(board: Board) -> str:

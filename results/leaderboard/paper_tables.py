@@ -11,7 +11,8 @@ from results.leaderboard.board_tables import percent, signed
 from results.records.record import Record
 from results.summary.comparability import reason_of_cells
 from results.tables.published import PublishedRow
-from results.tables.text_table import FORMATS, Grid
+from results.tables.table_formats import FORMATS
+from results.tables.text_table import Grid
 
 NOT_MEASURED = "not measured"
 NOT_PRINTED = "not printed"
@@ -76,32 +77,48 @@ def title_of(dataset: str) -> str:
     return TITLES.get(dataset, dataset)
 
 
-def render_paper(layout: PaperLayout, cells: Cells, missing: str, notes: Sequence[str], format: str) -> str:
-    """Return the tables of a paper as "text" or "md"; an empty cell prints `missing`.
+def render_paper(
+    layout: PaperLayout, cells: Cells, missing: str, notes: Sequence[str], format: str,
+    names: Mapping[str, str] | None = None,
+) -> str:  # fmt: skip
+    """Return the tables of a paper as "text", "md" or "tex"; an empty cell prints `missing`.
+
+    The highest number of a column is bold in markdown and LaTeX.
 
     Args:
         layout: the paper's tables and methods.
         cells: the numbers, from `measured_cells` or `published_cells`.
         missing: text of a cell without a number.
         notes: lines under the last table.
-        format: a key of `FORMATS`; another one raises `UserError`.
+        format: a key of `FORMATS`.
+        names: a printed name of a method -> the name to print in its place.
+
+    Raises:
+        UserError: another format, or a name that the layout does not print.
     """
+    for old in names or {}:
+        if old not in layout.methods:
+            raise unknown_name(f"method of the layout of {layout.paper}", old, layout.methods)
     if format not in FORMATS:
         raise unknown_name("table format", format, FORMATS)
     parts = []
     for number, table in enumerate(layout.tables):
-        names = " and ".join(title_of(dataset) for dataset in table.datasets)
+        datasets = " and ".join(title_of(dataset) for dataset in table.datasets)
         last = [*notes] if number == len(layout.tables) - 1 else []
         unit = "Dice in percent, mean over folds"
         against = f"; in brackets the difference to {layout.baseline}" if layout.baseline else ""
-        title = f"{names}, setting {table.setting}, in the layout of {layout.paper}"
+        title = f"{datasets}, setting {table.setting}, in the layout of {layout.paper}"
         parts.append(
-            FORMATS[format](title, "", _grid(layout, table, cells, missing), [unit + against, *last])
+            FORMATS[format](
+                title, "", _grid(layout, table, cells, missing, names or {}), [unit + against, *last]
+            )
         )
     return "\n\n".join(parts)
 
 
-def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) -> Grid:
+def _grid(
+    layout: PaperLayout, table: PaperTable, cells: Cells, missing: str, names: Mapping[str, str]
+) -> Grid:
     columns = [(dataset, name) for dataset in table.datasets for name in (*table.classes, "mean")]
     header = ("method", *(f"{title_of(dataset)} {SHORT.get(name, name)}" for dataset, name in columns))
     rows = []
@@ -114,8 +131,17 @@ def _grid(layout: PaperLayout, table: PaperTable, cells: Cells, missing: str) ->
             if method != layout.baseline and isinstance(value, float) and isinstance(base, float):
                 text += f" ({signed(value - base)})"
             texts.append(text)
-        rows.append((method, *texts))
-    return Grid(header, tuple(rows), None)
+        rows.append((names.get(method, method), *texts))
+    best = set()
+    for place, (dataset, name) in enumerate(columns, start=1):
+        values = [cells.get((method, dataset, table.setting), {}).get(name) for method in layout.methods]
+        known = [round(value, 2) for value in values if isinstance(value, float)]
+        best |= {
+            (number, place)
+            for number, value in enumerate(values)
+            if isinstance(value, float) and len(known) > 1 and round(value, 2) == max(known)
+        }
+    return Grid(header, tuple(rows), None, frozenset(best))
 
 
 def _line(board: Board, name: str | None) -> LeaderboardRow | None:

@@ -12,7 +12,8 @@ from results.records.record_parts import Score
 from results.summary.frame import spread_of_folds
 from results.summary.seed_average import SeedAverage, Values, values_read
 from results.summary.select_records import question_text
-from results.tables.text_table import FORMATS, Grid
+from results.tables.table_formats import FORMATS
+from results.tables.text_table import Grid
 
 # (fold, class, scan, supports, seed) -> distance score
 DistanceScores = Mapping[tuple[int, str, str, tuple[str, ...], int], Mapping[str, Any]]
@@ -32,7 +33,7 @@ def render_distances(
         rows: (label, row, distance score by fold, class, scan, supports and seed).
         tolerance_mm: tolerance of the normalised surface Dice.
         notes: further lines under each table.
-        format: "text" or "md".
+        format: "text", "md" or "tex".
     """
     layout = FORMATS[format]
     parts = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fewshot.base.errors import unknown_name
@@ -21,8 +22,10 @@ from results.summary.support_sensitivity import (
     worst_support,
 )
 from results.tables.cross_protocol import across_protocols, protocols_notes, protocols_table, protocols_title
+from results.tables.scan_sheet import scan_sheet
 from results.tables.spreadsheet import SheetWriter
-from results.tables.text_table import FORMATS, Grid
+from results.tables.table_formats import FORMATS
+from results.tables.text_table import Grid
 
 UNDEFINED = "undefined"
 MISSING = "missing"
@@ -30,25 +33,29 @@ INCOMPLETE = "incomplete"
 MEASURES = (worst_support, spread_of_supports)  # in the order of COLUMNS
 
 
-def render(records: Iterable[Record], format: str = "text") -> str:
+def render(records: Iterable[Record], format: str = "text", names: Mapping[str, str] | None = None) -> str:
     """Return one fold table per configuration, a comparison per question, and a table across protocols.
 
     Args:
-        records: records of any question; without any, text and markdown are "no records".
-        format: "text", "md" or "csv" (one line per number).
+        records: records of any question; without any, text, markdown and LaTeX are "no records".
+        format: "text", "md", "tex", "csv" (one line per number) or "scans" (CSV with one line per score).
+        names: a method -> the name that headings and labels show.
     """
-    if format not in (*FORMATS, "csv"):
-        raise unknown_name("table format", format, (*FORMATS, "csv"))
+    if format not in (*FORMATS, *SHEETS):
+        raise unknown_name("table format", format, (*FORMATS, *SHEETS))
     results = configuration_results(records)
-    if format == "csv":
-        return _csv(results)
+    if format in SHEETS:
+        return SHEETS[format](results, names or {})
     if not results:
         return "no records"
     layout = FORMATS[format]
     parts = [
-        layout(heading(result), subheading(result), fold_table(result), notes(result)) for result in results
+        layout(
+            _renamed(heading(result), result, names), subheading(result), fold_table(result), notes(result)
+        )
+        for result in results
     ]
-    parts += _comparisons(results, layout)
+    parts += _comparisons(results, layout, names)
     for group in across_protocols(results):
         title, lines = protocols_title(group), protocols_notes(group)
         parts.append(layout(title, subheading(group[0]), protocols_table(group), lines))
@@ -60,13 +67,26 @@ def render_comparison(records: Iterable[Record]) -> str:
     return "\n\n".join(_comparisons(configuration_results(records), FORMATS["text"]))
 
 
-def _comparisons(results: Sequence[ConfigurationResult], layout: Callable[..., str]) -> list[str]:
+def _renamed(text: str, result: ConfigurationResult, names: Mapping[str, str] | None) -> str:
+    """Return a text that begins with the method, with the method's other name."""
+    method = result.record.method.name
+    return (names or {}).get(method, method) + text.removeprefix(method)
+
+
+def _comparisons(
+    results: Sequence[ConfigurationResult], layout: Callable[..., str], names: Mapping[str, str] | None = None
+) -> list[str]:
     parts = []
     for group in _by_question(results):
         if len(group) > 1:
             first = group[0].record
             title = f"comparison on {first.dataset.name}, setting {first.setting}, " + _protocol(first)
-            parts.append(layout(title, "", summary_table(group), _summary_notes(group)))
+            grid = summary_table(group)
+            rows = tuple(
+                (_renamed(row[0], result, names), *row[1:])
+                for row, result in zip(grid.rows, group, strict=True)
+            )
+            parts.append(layout(title, "", replace(grid, rows=rows), _summary_notes(group)))
     return parts
 
 
@@ -188,7 +208,7 @@ def _protocol(record: Record) -> str:
     return f"{record.protocol.name} version {record.protocol.version}"
 
 
-def _csv(results: Sequence[ConfigurationResult]) -> str:
+def _csv(results: Sequence[ConfigurationResult], names: Mapping[str, str]) -> str:
     """Return one line per number: configuration, fold (or mean, std), kind and name of column, percent."""
     stream = io.StringIO()
     writer = SheetWriter(stream)
@@ -217,7 +237,13 @@ def _csv(results: Sequence[ConfigurationResult]) -> str:
             record.dataset.name,
         ]
         head += [record.dataset.hash, record.setting, record.shots, record.parts]
-        head += [record.method.name, model.encoder, weights, model.steps, model.seed]
+        head += [
+            names.get(record.method.name, record.method.name),
+            model.encoder,
+            weights,
+            model.steps,
+            model.seed,
+        ]
         head += [model.checkpoint, result.configuration_id, record.method.labels_used, prepared_by(record)]
         for row in _csv_rows(result):
             writer.writerow([*head, *row])
@@ -254,3 +280,8 @@ def _number(
     if not state and dice is None:
         state = UNDEFINED
     return [fold, kind, name, "" if dice is None else 100 * dice, state]
+
+
+SHEETS: dict[str, Callable[[Sequence[ConfigurationResult], Mapping[str, str]], str]] = {
+    "csv": _csv, "scans": scan_sheet,
+}  # fmt: skip

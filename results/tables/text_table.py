@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The texts of a table: header, rows, and a summary row (or None)."""
+    """The texts of a table: header, rows, and a summary row (or None).
+
+    `best`: (row, column) of the cells that markdown and LaTeX print in bold.
+    """
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     last: tuple[str, ...] | None
+    best: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def widths(self) -> list[int]:
@@ -37,7 +41,10 @@ def render_markdown(title: str, subtitle: str, grid: Grid, notes: Sequence[str])
     """Return a heading, a pipe table whose summary row is bold, and the notes as a list."""
     lines = [f"### {title}", "", *([subtitle, ""] if subtitle else []), _pipes(grid.header)]
     lines.append("|" + "|".join([" --- ", *[" ---: "] * (len(grid.header) - 1)]) + "|")
-    lines += [_pipes(row) for row in grid.rows]
+    lines += [
+        _pipes([f"**{text}**" if (number, place) in grid.best else text for place, text in enumerate(row)])
+        for number, row in enumerate(grid.rows)
+    ]
     if grid.last is not None:
         lines.append(_pipes([f"**{text}**" if text else "" for text in grid.last]))
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
@@ -65,12 +72,6 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-FORMATS: dict[str, Callable[[str, str, Grid, Sequence[str]], str]] = {
-    "text": render_text,
-    "md": render_markdown,
-}
 
 
 def _line(texts: Sequence[str], widths: Sequence[int]) -> str:

@@ -11,7 +11,10 @@ import pytest
 from places import ROOT
 
 PACKAGES = ("episodes", "fewshot", "baselines", "protocols", "results")
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    *(path.name for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 BANNED = re.compile(
     r"\btold\b|\btells of\b|\btell of\b"
     r"|\basks?\b|\basked\b|\basking\b|\banswers?\b|\banswered\b|\banswering\b"

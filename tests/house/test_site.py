@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -37,20 +37,20 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
-def entries(nav: object) -> Iterator[str]:
-    """Yield every page of a navigation."""
-    if isinstance(nav, str):
-        yield nav
-    for one in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
-        yield from entries(one)
-
-
-def test_every_page_is_in_the_navigation() -> None:
-    """A new page in docs/ needs a line in the `nav` of mkdocs.yml."""
-    listed = list(entries(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    pages = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")}
-    pages |= {path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("results/*.md"))}
+def test_every_page_is_in_the_navigation_once(part: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    navigation = part("navigation")
+    listed = list(navigation.listed_pages(navigation.configuration(ROOT)["nav"]))
+    pages = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*.md", "docs/*.md", "results/*.md")
+        for path in ROOT.glob(pattern)
+    }
     assert sorted(listed) == sorted({*pages, *GENERATED} - {"README.md"})
+    (tmp_path / "docs").mkdir()
+    new = Path("docs") / "new.md"
+    (tmp_path / new).write_text("# A new page\n")
+    (tmp_path / "mkdocs.yml").write_text("nav:\n  - How to:\n      - Old: old\n")
+    assert navigation.configuration(tmp_path)["nav"][0]["How to"][1:] == [{"A new page": str(new)}]
 
 
 def test_the_board_of_the_readme_is_that_of_the_records(part: Callable[[str], ModuleType]) -> None:
@@ -59,7 +59,7 @@ def test_the_board_of_the_readme_is_that_of_the_records(part: Callable[[str], Mo
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count(front_board.BEGIN) == text.count(front_board.END) == 1
     assert front_board.with_board(text) == text
-    caption = front_board.front_board().split("\n\n")[1]
+    caption = front_board.front_board().split("| method |")[0]
     assert "setting 1" in caption and "the published recipe" in caption and "Seed" in caption
 
 
@@ -110,6 +110,8 @@ def test_a_curve_has_a_point_for_each_length_of_training(part: Callable[[str], M
     assert steps == [0, 300] and means == pytest.approx([25, 55])
     assert deviations == pytest.approx([7.0711, 7.0711], abs=1e-3) and "seed" in label
     assert curves_of(trained(300, 50)) == []
+    other = [changed(one, method={"options": {"window": 4}}) for one in trained(0, 20)]
+    assert curves_of([*other, *trained(300, 50)]) == []  # another option is another configuration
 
 
 def test_a_link_to_nothing_is_refused(part: Callable[[str], ModuleType], tmp_path: Path) -> None:

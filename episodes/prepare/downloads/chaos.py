@@ -1,7 +1,9 @@
-"""The CHAOS download of abdominal MR: T2-SPIR images as DICOM slices, organs as PNG masks.
+"""The CHAOS download of abdominal MR: T2-SPIR and T1-DUAL images as DICOM slices, organs as PNG masks.
 
-`MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`. DICOM rows run from front to back. The rows
-of the published volumes, on which all results were computed, run from back to front; this module flips them.
+`MR/ID/T2SPIR/DICOM_anon/*.dcm` and `MR/ID/T2SPIR/Ground/*.png`; for T1
+`MR/ID/T1DUAL/DICOM_anon/InPhase/*.dcm`, `OutPhase` beside it, and one `Ground/*.png` for both phases. DICOM
+rows run from front to back. The rows of the published volumes, on which all results were computed, run from
+back to front; this module flips them.
 """
 
 from __future__ import annotations
@@ -28,13 +30,25 @@ from fewshot.files.names import checked_name
 
 PLACES = (".", "MR", "Train_Sets/MR", "CHAOS_Train_Sets/Train_Sets/MR")
 SERIES = "T2SPIR"
+T1_SERIES = "T1DUAL"
+# dataset -> series, and the folder of its slices in the series
+IMAGES = {
+    "chaost2": (SERIES, "DICOM_anon"),
+    "chaost1-in": (T1_SERIES, "DICOM_anon/InPhase"),
+    "chaost1-out": (T1_SERIES, "DICOM_anon/OutPhase"),
+}
 PNG_VALUES = {"liver": 63, "right-kidney": 126, "left-kidney": 189, "spleen": 252}
 LAST_NUMBER = re.compile(r"(\d+)\D*")
 
 
 def detect(folder: Path) -> bool:
     """Return whether the folder is the download, its folder Train_Sets or its folder MR."""
-    return _home(folder) is not None
+    return _home(folder, SERIES) is not None
+
+
+def detect_t1(folder: Path) -> bool:
+    """Return whether the folder is the download with T1-DUAL series, as `detect`."""
+    return _home(folder, T1_SERIES) is not None
 
 
 def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
@@ -42,11 +56,12 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
     Raises `UserError` for ids that are not the dataset's, for missing ones, and for folders without files.
     """
-    home = _home(folder)
+    series, images_folder = IMAGES.get(spec.name, IMAGES["chaost2"])
+    home = _home(folder, series)
     if home is None:
-        raise UserError(f"{folder} holds no MR/ID/{SERIES}; give the folder of the CHAOS download")
+        raise UserError(f"{folder} holds no MR/ID/{series}; give the folder of the CHAOS download")
     folders = {
-        checked_name("scan", path.name): path / SERIES for path in home.iterdir() if (path / SERIES).is_dir()
+        checked_name("scan", path.name): path / series for path in home.iterdir() if (path / series).is_dir()
     }
     scans = sorted(folders, key=id_order)
     check_ids(home, scans, spec)
@@ -54,16 +69,16 @@ def raw_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
     for scan in scans:
         images, labels = (
             _files(folders[scan] / kind, suffixes)
-            for kind, suffixes in (("DICOM_anon", (".dcm", ".ima")), ("Ground", (".png",)))
+            for kind, suffixes in ((images_folder, (".dcm", ".ima")), ("Ground", (".png",)))
         )
         found[scan] = _raw_scan(scan, images, labels, spec)
     return found
 
 
-def _home(folder: Path) -> Path | None:
+def _home(folder: Path, series: str) -> Path | None:
     for place in PLACES:
         home = folder / place
-        if home.is_dir() and any((path / SERIES).is_dir() for path in home.iterdir()):
+        if home.is_dir() and any((path / series).is_dir() for path in home.iterdir()):
             return home
     return None
 
@@ -101,7 +116,7 @@ def read_pair(
             that is not an organ's.
     """
     series, order = read_series(images)
-    masks = {_number(path): path for path in labels}
+    masks = _masks_of(images, labels)
     if len(labels) != len(images):
         raise UserError(
             f"scan {scan}: {labels[0].parent} holds {len(labels)} masks, expected {len(images)} as there are "
@@ -118,6 +133,20 @@ def read_pair(
         slices.append(_mask(masks[_number(file)], series.array.shape[1:], values))
     label = replace(series, path=labels[0].parent, array=np.stack(slices))
     return _back_to_front(series), _back_to_front(label)
+
+
+def _masks_of(images: Sequence[Path], labels: Sequence[Path]) -> dict[int, Path]:
+    """Return the mask of each slice number.
+
+    Both phases of T1-DUAL share their masks, and their files have alternating numbers. Masks whose numbers
+    are not those of the phase belong to its slices in their order.
+    """
+    masks = {_number(path): path for path in labels}
+    numbers = sorted(_number(path) for path in images)
+    is_phase = any(path.parent.name in ("InPhase", "OutPhase") for path in images)
+    if is_phase and sorted(masks) != numbers and len(masks) == len(numbers):
+        return {number: masks[other] for number, other in zip(numbers, sorted(masks), strict=True)}
+    return masks
 
 
 def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.prepare import paired_nifti as published
-from episodes.prepare.downloads import acdc, chaos, cmr, synapse
+from episodes.prepare.downloads import acdc, amos, chaos, cmr, male_pelvis, myops, synapse
 from episodes.prepare.scan import RawScan
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
@@ -44,6 +44,18 @@ LAYOUTS: dict[str, DownloadLayout] = {
         prepared_by="published-layout",
     ),
     "CHAOS download": DownloadLayout("MR/ID/T2SPIR", ("chaost2",), chaos.detect, chaos.raw_scans),
+    "CHAOS download, T1-DUAL": DownloadLayout(
+        "MR/ID/T1DUAL", ("chaost1-in", "chaost1-out"), chaos.detect_t1, chaos.raw_scans
+    ),
+    "AMOS22 download": DownloadLayout(
+        "imagesTr/amos_NNNN.nii.gz", ("amos-ct", "amos-mr"), amos.detect, amos.raw_scans
+    ),
+    "MyoPS download": DownloadLayout(
+        "CASE_gd.nii.gz", ("myops-lge", "myops-bssfp"), myops.detect, myops.raw_scans, strict=False
+    ),
+    "male pelvis download": DownloadLayout(
+        "data/NNNNNN_img.nii", ("male-pelvis",), male_pelvis.detect, male_pelvis.raw_scans, strict=False
+    ),
     "Synapse download": DownloadLayout("img/imgNNNN.nii.gz", ("sabs",), synapse.detect, synapse.raw_scans),
     "MS-CMRSeg download": DownloadLayout(
         "patientN_C0.nii.gz", ("cmr",), cmr.detect, cmr.raw_scans, strict=False

@@ -85,6 +85,22 @@ def _borders(scans: Sequence[str], folds: int, patients: Mapping[str, tuple[str,
     return (*borders, len(scans))
 
 
+def with_even_folds(spec: DatasetSpec, count: int) -> DatasetSpec:
+    """Return the facts with as many folds, cut evenly among `count` scans, if the dataset lists no scans.
+
+    A dataset whose number of scans depends on its release has such facts. Raises `UserError` for fewer scans
+    than folds.
+    """
+    folds = len(spec.fold_borders) - 1
+    if spec.scans or spec.fold_borders[-1] == count:
+        return spec
+    if count < folds:
+        raise UserError(
+            f"{spec.name}: {count} scans are too few for its {folds} folds; complete the download"
+        )
+    return replace(spec, fold_borders=tuple(fold * count // folds for fold in range(folds + 1)))
+
+
 def paired_files(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:
     """Return scan id -> (image file, label file) of the files below `folder` that match the patterns.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ HEART = re.compile(
     r"(?i)(^|[^a-z])(lv|rv|la|ra|myo|myocardium|lvm|lvbp)($|[^a-z])|ventric|atri|heart|myocard"
 )
 AIR = -500  # an image with lower values is a CT
-DIGITS = re.compile(r"[^A-Za-z0-9._-]+")
+NUMBERED = re.compile(r"(.*?)([0-9]+)")
+NOT_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def draft_of(names: NamedFiles) -> FolderDraft:
 
     Raises `UserError` for a volume that cannot be read.
     """
+    names = with_numbers(names)
     scans = list(names.scans.values())
     channels = dict(names.channels)
     first = scans[0][0]
@@ -123,6 +125,26 @@ def draft_of(names: NamedFiles) -> FolderDraft:
     )
 
 
+def with_numbers(names: NamedFiles) -> NamedFiles:
+    """Return the names with numbers as ids, if every id is one common text and a number.
+
+    Numbers are ordered by value, so case_2 comes before case_10. The text then stands in the patterns.
+    """
+    parts = [NUMBERED.fullmatch(scan) for scan in names.scans]
+    prefixes = {match[1] for match in parts if match is not None}
+    if "{id}" not in names.images or None in parts or len(prefixes) != 1:
+        return names
+    prefix = prefixes.pop()
+    numbered = {scan.removeprefix(prefix): files for scan, files in names.scans.items()}
+    return replace(
+        names,
+        images=names.images.replace("{id}", prefix + "{id}"),
+        labels=names.labels.replace("{id}", prefix + "{id}"),
+        masks={name: pattern.replace("{id}", prefix + "{id}") for name, pattern in names.masks.items()},
+        scans=dict(sorted(numbered.items(), key=lambda item: int(item[0]))),
+    )
+
+
 def spread(items: Sequence[tuple[Path, tuple[Path, ...]]], most: int) -> list[tuple[Path, tuple[Path, ...]]]:
     """Return up to `most` items, evenly spread from the first to the last."""
     if len(items) <= most:
@@ -132,7 +154,7 @@ def spread(items: Sequence[tuple[Path, tuple[Path, ...]]], most: int) -> list[tu
 
 def class_name(text: str) -> str:
     """Return a text as a class's name: letters, digits, dots, dashes and underscores."""
-    name = DIGITS.sub("-", text).strip("-._")
+    name = NOT_NAME.sub("-", text).strip("-._")
     return name[:64] or "class"
 
 

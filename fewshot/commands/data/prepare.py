@@ -140,7 +140,7 @@ def _check_apart(folder: Path, destination: Path) -> None:
 def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan], FolderLayout]:
     """Return the dataset's facts, its raw scans and the layout of its folder."""
     from episodes.prepare.downloads.layouts import detect
-    from episodes.prepare.own_data.folder import own_scans, read_own_facts
+    from episodes.prepare.own_data.folder import own_scans, read_own_facts, with_even_folds
     from episodes.prepare.spacing import mark_unknown_spacing
     from episodes.store.dataset import known_datasets, load_dataset_spec
 
@@ -156,6 +156,7 @@ def _layout_of(args: argparse.Namespace) -> tuple[DatasetSpec, dict[str, RawScan
         return *own_scans(args.folder, own), FolderLayout(name, strict=False, prepared_by="unknown")
     name, layout = detect(args.folder, spec)
     scans = layout.scans(args.folder, spec)
+    spec = with_even_folds(spec, len(scans))
     facts = mark_unknown_spacing(spec, scans) if name == "published" else spec
     return facts, scans, FolderLayout(name, layout.strict, layout.prepared_by)
 
@@ -265,8 +266,11 @@ def _range(values: Sequence[str]) -> str:
 def _facts(store: Store) -> list[ScanFacts]:
     from episodes.prepare.audit import scan_facts
 
-    scans = [store.scan(scan) for scan in store.index.scans]
-    return [scan_facts(scan.scan_id, scan.image, scan.labels, store.spec, scan.spacing_mm) for scan in scans]
+    facts = []
+    for name in store.index.scans:
+        scan = store.scan_once(name)
+        facts.append(scan_facts(name, scan.image, scan.labels, store.spec, scan.spacing_mm))
+    return facts
 
 
 def _already_prepared(
@@ -300,8 +304,12 @@ def _prepare(
 
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.prepare.build import build_store
+    from episodes.prepare.unfinished import UnfinishedStore
     from fewshot.base.progress import progress
+    from fewshot.identity.versions import PARTS
 
+    versions = {part: PARTS[part] for part in ("preparation", "pseudo_labels")}
+    unfinished = UnfinishedStore(destination.with_name(f".{destination.name}.unfinished"), versions)
     facts: list[ScanFacts] = []
     with ExitStack() as stack:
         bars = [stack.enter_context(progress(len(scans), f"{spec.name}: checking pairs", "scan"))]
@@ -325,5 +333,6 @@ def _prepare(
             on_scan=add_facts,
             on_progress=lambda count: bars[-1].update(count),
             finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
+            unfinished=unfinished,
         )
     return store, facts

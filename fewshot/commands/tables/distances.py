@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     board_distances.add_tolerance(shared_board.add_board(parser, measures=False))
     shared_board.add_records(parser)
-    options.add_output(parser, ("text", "md"))
+    options.add_output(parser, ("text", "md", "tex"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--published", action="store_true", help="print the paper's numbers in place of the measured ones"
     )
-    options.add_output(parser, ("text", "md"))
+    options.add_names(group)
+    options.add_output(parser, ("text", "md", "tex"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,13 +43,14 @@ def run(args: argparse.Namespace) -> int:
     from results.tables.published import read_published
 
     layout = paper_layout_of(args.paper)
+    names = options.parse_names(args.names)
     if args.published:
         notes = ["as printed there; fewshot published lists caveats and marks"]
         cells = published_cells(layout, read_published())
-        text = render_paper(layout, cells, NOT_PRINTED, notes, args.format)
+        text = render_paper(layout, cells, NOT_PRINTED, notes, args.format, names)
         options.write_output(text, args.out)
         return 0
     records, status = board.read(args)
     cells, notes = measured_cells(layout, records, args.protocol)
-    options.write_output(render_paper(layout, cells, NOT_MEASURED, notes, args.format), args.out)
+    options.write_output(render_paper(layout, cells, NOT_MEASURED, notes, args.format, names), args.out)
     return status

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("b", metavar="B", help="the other one")
     board.add_board(parser)
     board.add_records(parser)
-    options.add_output(parser, ("text", "md", "json"))
+    options.add_output(parser, ("text", "md", "tex", "json"))
 
 
 def run(args: argparse.Namespace) -> int:

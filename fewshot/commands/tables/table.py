@@ -1,8 +1,12 @@
 """Rebuild fold tables and their comparison from records alone.
 
+Format scans is CSV with a line per class, query scan and support set: counts, and Dice from 0 to 1. Format
+tex is LaTeX that fits a column.
+
 Examples:
   fewshot table --dataset chaost2 --setting 2
   fewshot table --method panet --format csv --out panet.csv
+  fewshot table --dataset chaost2 --format scans --out scans.csv
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--setting", type=int, choices=(1, 2), help="only records of this setting")
     group.add_argument("--seed", type=int, metavar="N", help="only records of this training seed")
     group.add_argument("--steps", type=int, metavar="N", help="only records of models trained for N steps")
-    options.add_output(parser, ("text", "md", "csv"))
+    options.add_names(group)
+    options.add_output(parser, ("text", "md", "csv", "tex", "scans"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
     kept = [record for record in records if _fits(record, args)]
     if not kept:
         raise UserError(f"none of {len(records)} records fits all filters; leave one out")
-    options.write_output(render(kept, args.format), args.out)
+    names = options.parse_names(args.names)
+    for old in names:
+        if old not in {record.method.name for record in kept}:
+            raise unknown_name("method of the records", old, {record.method.name for record in kept})
+    options.write_output(render(kept, args.format, names), args.out)
     return 0
 
 

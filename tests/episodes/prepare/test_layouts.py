@@ -52,15 +52,15 @@ def check_voxels(spec: DatasetSpec, found: dict[str, RawScan], plus: int = 0) ->
 
 VALUES, ORGAN_NAMES = ["class-1", "class-4"], ["liver", "spleen"]
 LAYOUTS: list[tuple[str, Callable[[Path], None], str, list[str], list[str]]] = [
-    ("nnunet", write_nnunet, "nnU-Net raw data", ["case_001", "case_002", "case_003"], ORGAN_NAMES),
-    ("nrrd", lambda f: write_nnunet(f, ".nrrd"), "nnU-Net raw data", ["case_001"], ORGAN_NAMES),
-    ("decathlon", write_decathlon, "Medical Segmentation Decathlon", ["liver_1"], ORGAN_NAMES),
+    ("nnunet", write_nnunet, "nnU-Net raw data", ["001", "002", "003"], ORGAN_NAMES),
+    ("nrrd", lambda f: write_nnunet(f, ".nrrd"), "nnU-Net raw data", ["001"], ORGAN_NAMES),
+    ("decathlon", write_decathlon, "Medical Segmentation Decathlon", ["1"], ORGAN_NAMES),
     ("bids", write_bids, "BIDS-like", ["01", "02", "03"], VALUES),
-    ("subjects", write_subjects, "one folder a subject", ["patient1"], VALUES),
-    ("mha", lambda f: write_subjects(f, ".mha"), "one folder a subject", ["patient1"], VALUES),
-    ("mhd", lambda f: write_beside(f, ".mhd"), "files beside one another", ["a1"], VALUES),
-    ("organs", write_organ_masks, "one folder a subject, one mask file an organ", ["s0001"], ORGAN_NAMES),
-    ("beside", write_beside, "files beside one another", ["a1", "a2", "a3"], VALUES),
+    ("subjects", write_subjects, "one folder a subject", ["1"], VALUES),
+    ("mha", lambda f: write_subjects(f, ".mha"), "one folder a subject", ["1"], VALUES),
+    ("mhd", lambda f: write_beside(f, ".mhd"), "files beside one another", ["1"], VALUES),
+    ("organs", write_organ_masks, "one folder a subject, one mask file an organ", ["0001"], ORGAN_NAMES),
+    ("beside", write_beside, "files beside one another", ["1", "2", "3"], VALUES),
 ]  # fmt: skip
 
 
@@ -123,6 +123,15 @@ def test_sessions_are_scans_of_one_patient_and_stay_in_one_fold(tmp_path: Path) 
         own_scans(tmp_path / "data", read_own_facts(facts, "mine"))
 
 
+def test_numbers_in_names_are_ids_in_their_order(tmp_path: Path) -> None:
+    for number in (2, 10, 1):
+        write_volume(tmp_path / "data" / f"case_{number}_image.nii.gz", scans()[0][1])
+        write_volume(tmp_path / "data" / f"case_{number}_label.nii.gz", scans()[0][2])
+    _layout, _spec, raw = drafted(tmp_path / "data")
+    assert list(raw) == ["1", "2", "10"]
+    assert raw["10"].images[0].name == "case_10_image.nii.gz"
+
+
 def test_weightings_are_channels_by_name(tmp_path: Path) -> None:
     write_bids(tmp_path / "data", weightings=("T1w", "T2w"))
     assert 'channel = "T1w"  # one of T1w, T2w' in draft_text(
@@ -143,7 +152,7 @@ def test_folders_of_dicom_slices_are_read_and_a_turned_label_is_turned_back(tmp_
     layout, spec, raw = drafted(tmp_path / "data")
     assert layout == "one folder a subject"
     check_voxels(spec, raw)
-    original = raw["p1"].read().original
+    original = raw["1"].read().original
     assert (original.image, original.label, original.suffix) == ("dicom", "seg.nii.gz", "")
 
 
@@ -182,13 +191,13 @@ def test_masks_that_overlap_are_refused_and_a_missing_one_is_an_absent_organ(tmp
     write_organ_masks(tmp_path / "data")
     (tmp_path / "data" / "s0002" / "segmentations" / "spleen.nii.gz").unlink()
     raw = drafted(tmp_path / "data")[2]
-    assert set(np.unique(raw["s0002"].read().label.array)) == {0, 1}
+    assert set(np.unique(raw["0002"].read().label.array)) == {0, 1}
     shutil.copy(
         tmp_path / "data/s0001/segmentations/liver.nii.gz",
         tmp_path / "data/s0001/segmentations/spleen.nii.gz",
     )
     with pytest.raises(UserError, match=r"voxels are liver and spleen .*, expected one class a voxel"):
-        raw["s0001"].read()
+        raw["0001"].read()
 
 
 def test_overlapping_regions_of_nnunet_are_named(tmp_path: Path) -> None:

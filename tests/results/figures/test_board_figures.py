@@ -59,7 +59,7 @@ def test_every_picture_is_drawn_twice_the_same(
     assert "not drawn" not in told.err
     names = {path.name for path in (tmp_path / "one").iterdir()}
     stems = (*PLAIN, "along-organ", "answers-upper", "answers-lower")
-    assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png")}
+    assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png", "pdf")}
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     assert str(tmp_path / "one" / "by-class.svg") in told.out

@@ -99,7 +99,7 @@ def test_dice_by_support_worked_by_hand(tmp_path: Path) -> None:
     # deviation (n-1) of 0.6 and 0.4; the worst support has 0.4
     assert apple.spread == pytest.approx(0.02**0.5) and apple.worst == pytest.approx(0.4)
     paths = draw_supports(board, tmp_path / "supports")
-    assert [path.suffix for path in paths] == [".svg", ".png"] and is_drawn(paths[1])
+    assert [path.suffix for path in paths] == [".svg", ".png", ".pdf"] and is_drawn(paths[1])
 
 
 def test_seeds_are_averaged_by_support() -> None:
