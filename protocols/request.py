@@ -28,6 +28,7 @@ class Request:
     batch: int
     checkpoint_every: int = 200
     save_predictions: bool = False
+    grid: str = "original"  # of saved label maps, or "store": protocols/cells/predictions.py
     overwrite: bool = False
     train_store: Store | None = None  # another dataset to train on: protocols/runs/cross_dataset.py
     eval_precision: str = "float32"  # of the encoder during evaluation

@@ -139,6 +139,58 @@ def to_original_grid(mask: NDArray[Voxel], original: OriginalGrid) -> NDArray[Vo
     return np.ascontiguousarray(mask)
 
 
+def mask_to_store_grid(mask: NDArray[np.bool_], original: OriginalGrid) -> NDArray[np.bool_]:
+    """Return the mask of one class on the prepared grid, resampled as labels are prepared.
+
+    Resampling interpolates the 0/1 map linearly; a voxel belongs to the class if its share exceeds one half.
+    Without resampling the result is that of `to_store_grid`.
+
+    Args:
+        mask: (Z,Y,X) bool on the grid of the file.
+        original: the scan's original grid.
+
+    Raises:
+        UserError: the mask has another shape than the file.
+    """
+    _check_shape(mask.shape, original.shape, original, "the original grid")
+    for step in original.steps:
+        if isinstance(step, Resample):
+            mask = _majority(mask, [
+                np.arange(size) * scale + offset
+                for size, scale, offset in zip(step.after, step.scale, step.offset, strict=True)
+            ])  # fmt: skip
+        else:
+            mask = _forward(mask, step)
+    return np.ascontiguousarray(mask)
+
+
+def mask_to_original_grid(mask: NDArray[np.bool_], original: OriginalGrid) -> NDArray[np.bool_]:
+    """Return the mask of one class on the voxels of the scan's file, resampled as in `mask_to_store_grid`.
+
+    Args:
+        mask: (Z,Y,X) bool on the prepared grid.
+        original: the scan's original grid.
+
+    Raises:
+        UserError: the mask has another shape than the prepared grid.
+    """
+    _check_shape(mask.shape, prepared_shape(original), original, "the store's grid")
+    for step in reversed(original.steps):
+        if isinstance(step, Resample):
+            mask = _majority(mask, [
+                (np.arange(size) - offset) / scale
+                for size, scale, offset in zip(step.before, step.scale, step.offset, strict=True)
+            ])  # fmt: skip
+        else:
+            mask = _backward(mask, step)
+    return np.ascontiguousarray(mask)
+
+
+def is_resampled(original: OriginalGrid) -> bool:
+    """Return whether a step resamples, so that a mask changes on its way between the grids."""
+    return any(isinstance(step, Resample) for step in original.steps)
+
+
 def prepared_shape(original: OriginalGrid) -> Shape:
     """Return the shape (z,y,x) after all steps."""
     z, y, x = original.shape
@@ -198,6 +250,24 @@ def _nearest(mask: NDArray[Voxel], places: list[NDArray[Any]]) -> NDArray[Voxel]
             taken = np.where(inside.reshape(shape), taken, np.zeros((), dtype=mask.dtype))
         mask = taken
     return mask
+
+
+def _majority(mask: NDArray[np.bool_], places: list[NDArray[Any]]) -> NDArray[np.bool_]:
+    """Return where the 0/1 map, interpolated linearly at `places`, exceeds one half.
+
+    Up to half a voxel beyond the border the outermost voxel holds, and 0 further out, as in ITK.
+    """
+    share = mask.astype(np.float32)
+    for axis, (place, size) in enumerate(zip(places, mask.shape, strict=True)):
+        lower = np.floor(place)
+        below, above = (np.clip(lower + more, 0, size - 1).astype(np.int64) for more in (0, 1))
+        weight = (place - lower).astype(np.float32)
+        weight[(place < -0.5) | (place >= size - 0.5)] = np.nan  # outside: no share exceeds one half
+        weight = weight.reshape([-1 if each == axis else 1 for each in range(3)])
+        first = np.take(share, below, axis=axis)
+        share = first + weight * (np.take(share, above, axis=axis) - first)
+    inside: NDArray[np.bool_] = share > 0.5
+    return inside
 
 
 def _lists(table: Mapping[str, Any]) -> dict[str, Any]:

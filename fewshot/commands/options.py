@@ -106,8 +106,10 @@ def add_machine(parser: argparse.ArgumentParser, several: bool = False) -> Argum
     )  # fmt: skip
     group = parser.add_argument_group("records")
     group.add_argument(
-        "--save-predictions", action="store_true", help="write NIfTI masks of every query slice"
-    )
+        "--save-predictions", action="store_true",
+        help="write a NIfTI label map of every query scan to WORK/predictions (docs/predictions.md)",
+    )  # fmt: skip
+    add_grid(group, "of saved label maps")
     group.add_argument("--overwrite", action="store_true", help="evaluate recorded cells again")
     group.add_argument(
         "--observer", action="append", default=[], metavar="URL",
@@ -129,6 +131,15 @@ def add_batch(group: ArgumentGroup) -> None:
     group.add_argument(
         "--batch", type=int, default=0, metavar="N",
         help="slices encoded at once (default: 64 on a GPU, 2 on a CPU)",
+    )  # fmt: skip
+
+
+def add_grid(group: ArgumentGroup, text: str) -> None:
+    """Add `--grid`; `text` says of what."""
+    group.add_argument(
+        "--grid", default="original", choices=("original", "store"),
+        help=f"voxels {text}; original: those of the scan's file, with its header; store: the prepared "
+        "slices",
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
     from protocols.request import Request
     from protocols.training.method import MethodConfig
+    from results.records.record import Record
 
 
 MOST_DIGITS = 18  # of a number in a list
@@ -125,10 +126,10 @@ def open_store(work: Path, dataset: str) -> Store:
 
     folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
-        from episodes.phantoms.generate import KINDS
+        from episodes.phantoms.generate import PHANTOMS
         from fewshot.commands.phantoms import ensure_phantoms
 
-        if dataset in KINDS:
+        if dataset in PHANTOMS:
             return ensure_phantoms(work, dataset)[0]
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
@@ -145,9 +146,9 @@ def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
 
     Commands check folds and groups with them before `open_store` makes phantoms.
     """
-    from episodes.phantoms.generate import KINDS, phantom_spec
+    from episodes.phantoms.generate import PHANTOMS, phantom_spec
 
-    if dataset in KINDS and not (work / "stores" / dataset).is_dir():
+    if dataset in PHANTOMS and not (work / "stores" / dataset).is_dir():
         return phantom_spec(dataset)
     return open_store(work, dataset).spec
 
@@ -194,6 +195,15 @@ def choose_batch(batch: int, device: torch.device) -> int:
     return batch or (64 if device.type == "cuda" else 2)
 
 
+def print_predictions(args: argparse.Namespace, records: Sequence[Record]) -> None:
+    """With `--save-predictions`, print where the masks of recorded cells lie and how large they are."""
+    from protocols.saved_masks.saved_files import describe_predictions
+
+    if args.save_predictions:
+        for line in describe_predictions(args.work, records):
+            print(line)
+
+
 def request(
     args: argparse.Namespace, dataset: str, setting: int, checkpoint_every: int = 200, name: str | None = None
 ) -> Request:
@@ -229,6 +239,7 @@ def request(
         batch=batch,
         checkpoint_every=checkpoint_every,
         save_predictions=args.save_predictions,
+        grid=args.grid,
         overwrite=args.overwrite,
         eval_precision=args.eval_precision,
         observers=check_observers(args.observer or os.environ.get("FEWSHOT_OBSERVERS", "").split()),

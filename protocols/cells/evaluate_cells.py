@@ -17,7 +17,7 @@ from fewshot.files.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate
-from protocols.cells.predictions import PredictionWriter
+from protocols.cells.predictions import PredictionWriter, saved_grid
 from protocols.cells.recipe_marks import recipe_mark
 from protocols.cells.spot_check import CHECK, spot_check
 from protocols.request import Request
@@ -52,8 +52,8 @@ def evaluate_cells(
     """Evaluate one model on cells of one fold and store, each slice encoded once, and write their records.
 
     Returns the records' paths, in order. An existing record stays, unless the request has `overwrite`, or
-    has `save_predictions` and the predictions are missing. A lock on each missing cell lets only one process
-    write it; the others wait and find it.
+    has `save_predictions` and the predictions are missing or on another grid. A lock on each missing cell
+    lets only one process write it; the others wait and find it.
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
     work = cells[0].request.work
@@ -86,7 +86,7 @@ def _missing(request: Request, keys: Sequence[str]) -> list[int]:
         for number, key in enumerate(keys)
         if request.overwrite
         or cell_file(records, key) is None
-        or (request.save_predictions and not path_in(predictions, "cell", key).exists())
+        or (request.save_predictions and saved_grid(path_in(predictions, "cell", key)) != request.grid)
     ]
 
 
@@ -97,7 +97,7 @@ def _evaluate_missing(
     """Evaluate the cells at the positions `missing`; write predictions, then the record, then the log."""
     first = cells[0].request
     todo = [cells[n].plan.evaluation for n in missing]
-    writer = PredictionWriter(first.store) if first.save_predictions else None
+    writer = PredictionWriter(first.store, first.grid) if first.save_predictions else None
     started = time.perf_counter()
     scans = {scan for plan in todo for scan in plan.query_scans}
     reader = SliceReader(first.store, intensities)

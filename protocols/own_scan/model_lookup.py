@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from episodes.store.dataset import known_datasets, load_dataset_spec
+from episodes.store.dataset import DatasetSpec, known_datasets, load_dataset_spec
 from episodes.store.slices import normalisation
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
@@ -27,7 +27,9 @@ class FoundModel:
 
     `dataset` and `modality` of the training, None if unknown; `image_size` of its input in pixels; `rule` of
     its normalisation, None if unknown; `mean_std` of the intensities of its training scans, None if the rule
-    does not use them or they are unknown (`reason` then says why).
+    does not use them or they are unknown (`reason` then says why); `spec`: facts of the dataset, by which its
+    scans were prepared, None if unknown; `store_differs`: whether they are of another store than that of the
+    training.
     """
 
     learner: Any
@@ -38,6 +40,8 @@ class FoundModel:
     rule: str | None
     mean_std: tuple[float, float] | None
     reason: str
+    spec: DatasetSpec | None = None
+    store_differs: bool = False
 
 
 def find_model(
@@ -100,9 +104,9 @@ def _folder(path: Path, name: str, work: Path) -> Path:
 def _with_facts(model: Model, spec: Mapping[str, Any], folder: Path, work: Path) -> FoundModel:
     """Return the model with modality and intensities, from the store of its training if it still exists."""
     store = _store(spec, work)
-    modality = store.spec.modality if store is not None else None
-    if modality is None and spec["dataset"] in known_datasets():
-        modality = load_dataset_spec(spec["dataset"]).modality
+    facts = store.spec if store is not None else None
+    if facts is None and spec["dataset"] in known_datasets():
+        facts = load_dataset_spec(spec["dataset"])
     mean_std, reason = None, ""
     if spec["normalisation"] == "training-scans":
         if store is None:
@@ -116,11 +120,13 @@ def _with_facts(model: Model, spec: Mapping[str, Any], folder: Path, work: Path)
         model.learner,
         folder.name,
         spec["dataset"],
-        modality,
+        None if facts is None else facts.modality,
         spec["image_size"],
         spec["normalisation"],
         mean_std,
-        reason,
+        reason or (f"no store {spec['dataset']} under {work / 'stores'}" if store is None else ""),
+        facts,
+        store is not None and store.hash != spec["store"],
     )
 
 

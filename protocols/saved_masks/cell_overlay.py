@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.io.nifti import read_nifti
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.files.names import path_in
-from protocols.cells.predictions import support_suffix
+from protocols.cells.predictions import read_prediction, support_suffix
 from protocols.cells.recorded_plan import recorded_plan
 from results.figures.overlay import DPI, Panel, draw_overlay
 from results.records.files import read_record
@@ -108,16 +107,14 @@ def _panel(title: str, plan: EvaluationPlan, store: Store, folder: Path, score: 
     )
     support = store.scan(task.support[0].scan)
     z = task.support[0].z
-    prediction = read_nifti(
-        folder / f"scan_{ref.scan}_label_{value}{support_suffix(plan, task)}.nii.gz"
-    ).array
+    prediction = read_prediction(folder, store, score.class_name, ref.scan, support_suffix(plan, task))
     return Panel(
         title=title,
         support_image=np.asarray(support.image[z], dtype=np.float32),
         support_mask=np.asarray(support.labels[z] == value),
         query_image=np.asarray(query.image[ref.z], dtype=np.float32),
         truth=np.asarray(query.labels[ref.z] == value),
-        prediction=np.asarray(prediction[ref.z] > 0),
+        prediction=prediction[ref.z],
         support_name=f"scan {task.support[0].scan}, slice {z}",
         query_name=f"scan {ref.scan}, slice {ref.z}",
     )

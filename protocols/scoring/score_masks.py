@@ -12,31 +12,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from episodes.io.geometry import Grid, affine_of, grid_difference, onto_axes
-from episodes.io.nifti import read_label
 from episodes.plan.plan import EvaluationPlan
-from episodes.store.scan import StoredScan
 from episodes.store.store import Store
-from fewshot.base.errors import UserError
 from fewshot.base.types import ScanScore, Task
-from fewshot.files.atomic_io import hash_of, sha256_of
-from fewshot.files.names import checked_name
+from fewshot.files.names import checked_name, path_in
 from protocols.cells.cell_record import cell_record, key_of_cell, log_cell
 from protocols.cells.evaluate import Evaluation
 from protocols.cells.evaluate_cells import cells_locked
-from protocols.file_pattern import fill_fold_and_group
+from protocols.cells.predictions import PredictionWriter, saved_grid
 from protocols.request import Request
 from protocols.rules.audits import audit_evaluation
 from protocols.rules.spec import Protocol
+from protocols.scoring.mask_files import (
+    FileKey,
+    ScanMasks,
+    grid_note,
+    hash_of_files,
+    prediction_files,
+    read_masks,
+)
 from protocols.scoring.plan_file import PlanFile, rebuild_plans
 from protocols.training.method import MethodConfig
 from protocols.training.models import Model
 from results.metrics.counts import count
 from results.records.files import cell_file, save_record
+from results.records.record import Record
 
 AUDIT = "scored from files"
-FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
-
 
 EXTERNAL = Model(  # the model behind the masks is unknown
     None,
@@ -75,6 +77,22 @@ class ExternalMethod(MethodConfig):
         }
 
 
+@dataclass(frozen=True)
+class ScoredFiles:
+    """Paths of the records of scored masks, one per cell, and `notes` for the user, one line each."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ScoredPlan:
+    """Scores of a plan's files; `from_original`: scans whose masks were on the original voxels."""
+
+    evaluation: Evaluation
+    from_original: tuple[str, ...]
+
+
 def score_files(
     file: PlanFile,
     store: Store,
@@ -85,10 +103,12 @@ def score_files(
     *,
     labels_used: str,
     overwrite: bool = False,
-) -> list[Path]:
-    """Score every cell of a plan file and return the records' paths.
+    grid: str = "original",
+) -> ScoredFiles:
+    """Score every cell of a plan file.
 
-    Records are written after all cells are scored.
+    Records and masks are written after all cells are scored. WORK/predictions keeps the masks as those of a
+    run, for distances and pictures.
 
     Args:
         file: the plan file.
@@ -96,137 +116,111 @@ def score_files(
         protocol: the rules of the plan.
         pattern: folder of the masks, as in `prediction_files`.
         name: of the method in tables.
-        work: holds the folder `records`.
+        work: holds the folders `records` and `predictions`.
         labels_used: the labels that the method's training saw, a key of `results.summary.notes.LABELS`.
         overwrite: whether existing records are replaced.
+        grid: "original" or "store", as in `read_masks`.
 
     Raises:
         UserError: plan, store, protocol and files do not belong together.
     """
     started = time.perf_counter()
     plans = rebuild_plans(file, store, protocol)
-    files = prediction_files(pattern, [plan.evaluation for plan in plans])
+    files = prediction_files(pattern, [plan.evaluation for plan in plans], grid)
     method = ExternalMethod(
         checked_name("method", name), object, None, None, 0,
         files_hash=hash_of_files(list(files.values())), labels_used=labels_used,
     )  # fmt: skip
     folds, groups = (tuple(dict.fromkeys(names)) for names in zip(*file.cells, strict=True))
-    request = Request(store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1)
-    made = []
+    request = Request(
+        store, protocol, file.setting, folds, groups, work, torch.device("cpu"), 1, grid=grid,
+        overwrite=overwrite,
+    )  # fmt: skip
+    made: list[_ScoredCell] = []
+    brought: dict[str, None] = {}
     for plan in plans:
         checks = audit_evaluation(plan.evaluation, store, protocol)
-        scores = score_plan(plan.evaluation, store, files)
-        record = cell_record(request, method, EXTERNAL, plan, scores, (AUDIT,), checks)
-        made.append((key_of_cell(request, method, EXTERNAL, plan.evaluation), record))
+        writer = PredictionWriter(store, grid)
+        scored = score_plan(plan.evaluation, store, files, writer, grid)
+        brought |= dict.fromkeys(scored.from_original)
+        record = cell_record(request, method, EXTERNAL, plan, scored.evaluation, (AUDIT,), checks)
+        key = key_of_cell(request, method, EXTERNAL, plan.evaluation)
+        made.append(_ScoredCell(key, plan.evaluation, record, writer))
     seconds = time.perf_counter() - started
-    paths: list[Path] = []
-    for key, record in made:
-        path = None if overwrite else cell_file(work / "records", key)
+    paths = tuple(_save(request, cell, seconds) for cell in made)
+    classes = {task.class_value for plan in plans for task in plan.evaluation.tasks}
+    note = grid_note(store, brought, sorted(classes))
+    return ScoredFiles(paths, () if note is None else (note,))
+
+
+@dataclass(frozen=True)
+class _ScoredCell:
+    key: str
+    plan: EvaluationPlan
+    record: Record
+    writer: PredictionWriter
+
+
+def _save(request: Request, cell: _ScoredCell, seconds: float) -> Path:
+    """Write the masks and the record of a cell if one of them is missing; return the record's path."""
+    records = request.work / "records"
+    folder = path_in(request.work / "predictions", "cell", cell.key)
+    path = None if request.overwrite else cell_file(records, cell.key)
+    if path is not None and saved_grid(folder) is not None:
+        return path
+    with cells_locked(request.work, [cell.key]):
+        path = None if request.overwrite else cell_file(records, cell.key)
+        if path is None or saved_grid(folder) is None:
+            cell.writer.write(cell.plan, folder)
         if path is None:
-            with cells_locked(work, [key]):
-                path = None if overwrite else cell_file(work / "records", key)
-                if path is None:
-                    path = save_record(work / "records", record)
-                    log_cell(request, key, EXTERNAL, record, seconds, 0, path)
-        paths.append(path)
-    return paths
+            path = save_record(records, cell.record)
+            log_cell(request, cell.key, EXTERNAL, cell.record, seconds, 0, path)
+    return path
 
 
-def prediction_files(pattern: str, plans: Sequence[EvaluationPlan]) -> dict[FileKey, Path]:
-    """Return (fold, group, class, scan) -> `scan_ID_label_K.nii.gz` for every mask that the plans need.
-
-    `pattern` is a folder; `{fold}` and `{group}` in it are replaced. Raises `UserError` for missing files
-    (with the first file and their number), and for one file that would serve two folds.
-    """
-    files: dict[FileKey, Path] = {}
-    for plan in plans:
-        folder = fill_fold_and_group(pattern, plan.fold, plan.group, "predictions")
-        for task in plan.tasks:
-            if task.queries:
-                scan = task.queries[0].scan
-                path = folder / f"scan_{scan}_label_{task.class_value}.nii.gz"
-                files[plan.fold, plan.group, task.class_name, scan] = path
-    missing = [path for path in dict.fromkeys(files.values()) if not path.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more are missing" if len(missing) > 1 else " is missing"
-        raise UserError(
-            f"predictions: {missing[0]}{more} of {len(set(files.values()))} files that the plan needs; "
-            "write one for every query scan and class, also if its mask is empty"
-        )
-    fold_of: dict[Path, int] = {}
-    for (fold, _group, _class, _scan), path in files.items():
-        if fold_of.setdefault(path, fold) != fold:
-            raise UserError(
-                f"predictions: {path} would serve folds {fold_of[path]} and {fold}, which differ in their "
-                "support; give a folder per fold, with {fold} in its name"
-            )
-    return files
-
-
-def hash_of_files(paths: Sequence[Path]) -> str:
-    """Return 16 hex digits of a hash over the names and bytes of prediction files."""
-    return hash_of(sorted([path.name, sha256_of(path)] for path in paths))[:16]
-
-
-def score_plan(plan: EvaluationPlan, store: Store, files: Mapping[FileKey, Path]) -> Evaluation:
+def score_plan(
+    plan: EvaluationPlan,
+    store: Store,
+    files: Mapping[FileKey, Path],
+    writer: PredictionWriter,
+    grid: str = "original",
+) -> ScoredPlan:
     """Return the scores of a plan's files, with the order and the counts of a run.
 
     Only scored slices count, cropped to volume[:, :size, :size], the input of a model.
+
+    Args:
+        plan: the plan.
+        store: the dataset.
+        files: as `prediction_files` returns them.
+        writer: gets the masks on the prepared slices.
+        grid: as in `read_masks`.
     """
     undefined = {(class_name, scan): reason for class_name, scan, reason in plan.undefined}
-    scores = []
-    for class_name in plan.classes:
-        for scan in plan.query_scans:
+    scores: dict[tuple[str, str], ScanScore] = {}
+    brought = []
+    for scan in plan.query_scans:  # the files of a scan are read once
+        masks: dict[Path, ScanMasks] = {}
+        for class_name in plan.classes:
             if (class_name, scan) in undefined:
                 reason = undefined[class_name, scan]
-                scores.append(ScanScore(class_name, scan, plan.support_scans, 0, 0, 0, 0, reason))
+                scores[class_name, scan] = ScanScore(class_name, scan, plan.support_scans, 0, 0, 0, 0, reason)
                 continue
             tasks = [
                 task
                 for task in plan.tasks
                 if task.class_name == class_name and task.queries and task.queries[0].scan == scan
             ]
-            mask = read_mask(files[plan.fold, plan.group, class_name, scan], store, scan)
-            scores.append(_score(tasks, mask, store))
-    return Evaluation(tuple(scores), 0)
-
-
-def read_mask(path: Path, store: Store, scan: str) -> NDArray[np.bool_]:
-    """Return a predicted mask (Z,Y,X) bool of `scan` in the axes of the store.
-
-    A mask whose file orders or turns the same axes otherwise is turned. Raises `UserError` for another shape,
-    another grid than that of the scan, and a value other than 0 and 1.
-    """
-    mask = read_label(path)
-    stored = store.scan(scan)
-    array, grid = onto_axes(mask.array, mask, stored)
-    wanted = stored.image.shape
-    if array.shape != wanted:
-        raise UserError(
-            f"{path} has shape {array.shape} (z,y,x), expected {wanted}, that of scan {scan} in "
-            f"{store.path}; predict on the prepared volumes, uncut"
-        )
-    difference = grid_difference(grid, stored)
-    if difference is not None:
-        raise UserError(
-            f"{path} has {difference} as scan {scan} in {store.path}; write the mask with the scan's "
-            f"affine {_affine_text(stored)}"
-        )
-    strange = np.setdiff1d(np.unique(array), (0, 1))
-    if strange.size:
-        raise UserError(
-            f"{path} holds the value {float(strange[0]):.17g}, expected only 0 and 1; write one mask per "
-            "class and cut probabilities at 0.5"
-        )
-    inside: NDArray[np.bool_] = array == 1
-    return inside
-
-
-def _affine_text(stored: StoredScan) -> str:
-    """Return the rows of a scan's NIfTI affine, from voxel (x,y,z) to mm, as a user's program needs them."""
-    grid = Grid(stored.spacing_mm, stored.origin, stored.direction)
-    rows = affine_of(grid)[:3].tolist()
-    return str([[float(f"{value:.7g}") for value in row] for row in rows])
+            path, value = files[plan.fold, plan.group, class_name, scan], tasks[0].class_value
+            if path not in masks:
+                masks[path] = read_masks(path, store, scan, value, grid)
+            mask = masks[path].classes[value]
+            writer.add_volume(plan, tasks[0], mask)
+            scores[class_name, scan] = _score(tasks, mask, store)
+        if any(each.from_original for each in masks.values()):
+            brought.append(scan)
+    ordered = tuple(scores[class_name, scan] for class_name in plan.classes for scan in plan.query_scans)
+    return ScoredPlan(Evaluation(ordered, 0), tuple(brought))
 
 
 def _score(tasks: Sequence[Task], mask: NDArray[np.bool_], store: Store) -> ScanScore:

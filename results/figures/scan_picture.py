@@ -1,4 +1,4 @@
-"""Figure of one segmented scan: the annotated support slice, then the query slices with their prediction."""
+"""Figure of one segmented scan: an annotated support slice, then the query slices with their prediction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,34 +22,36 @@ COLUMNS = 4
 
 @dataclass(frozen=True)
 class OutlinedSlice:
-    """One slice: image (H,W), mask (H,W) bool, aspect (pixel height over width), and caption."""
+    """One slice: image (H,W), label map (H,W), aspect (pixel height over width), and caption."""
 
     image: NDArray[np.float32]
-    mask: NDArray[np.bool_]
+    label_map: NDArray[Any]
     aspect: float
     name: str
 
 
 def draw_segmentation(
-    heading: str, support: OutlinedSlice, queries: Sequence[OutlinedSlice], path: Path
+    heading: str, supports: Sequence[OutlinedSlice], queries: Sequence[OutlinedSlice], path: Path
 ) -> None:
-    """Write a PNG: the support with its annotation, then the query slices with the predicted outline.
+    """Write a PNG: support slices with their annotation, then query slices with an outline of each class.
 
     The first row of an array is at the bottom, as in the contact sheet of a store.
     """
-    rows = math.ceil((len(queries) + 1) / COLUMNS)
+    rows = math.ceil((len(queries) + len(supports)) / COLUMNS)
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(COLUMNS * 2.6, rows * 2.8 + 0.5), dpi=100, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, COLUMNS)).ravel()
         for axis in axes:
             axis.set_axis_off()
-        for number, (axis, one) in enumerate(zip(axes, (support, *queries), strict=False)):
-            colour = PREDICTION if number else TRUTH
+        for number, (axis, one) in enumerate(zip(axes, (*supports, *queries), strict=False)):
+            is_support = number < len(supports)
+            colour = TRUTH if is_support else PREDICTION
             draw_grey(axis, one.image, aspect=one.aspect, interpolation="nearest")
-            if one.mask.any():
-                axis.contourf(one.mask, levels=[0.5, 1.5], colors=[colour], alpha=0.3)
-                axis.contour(one.mask, levels=[0.5], colors=[colour], linewidths=1.0)
-            axis.set_title(one.name, color="#996600" if number == 0 else "black", fontsize=8)
+            for value in np.unique(one.label_map[one.label_map > 0]):
+                mask = one.label_map == value
+                axis.contourf(mask, levels=[0.5, 1.5], colors=[colour], alpha=0.3)
+                axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)
+            axis.set_title(one.name, color="#996600" if is_support else "black", fontsize=8)
         figure.suptitle(heading, fontsize=10)
         with atomic_write(path, "wb") as stream:
             figure.savefig(stream, format="png", metadata={"Software": None})

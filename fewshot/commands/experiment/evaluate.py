@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
             "expected a model key or --checkpoint PATTERN, one of the two; see fewshot evaluate --help"
         )
     paths, refused = _trained(args) if args.model is not None else (_external(args), {})
-    print(render([read_record(path) for path in paths]))
+    records = [read_record(path) for path in paths]
+    print(render(records))
+    shared.print_predictions(args, records)
     for reason in refused.values():
         print(f"refused: {reason}")
     return 1 if refused else 0

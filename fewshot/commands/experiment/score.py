@@ -1,15 +1,18 @@
 """Score another program's masks under a plan that `fewshot plan --out` wrote, and record them as external.
 
-PREDICTIONS holds scan_ID_label_K.nii.gz for every query scan ID and tested class of the plan. K is the
-class's stored value; in the mask the class is 1 and the rest 0. Masks have the prepared geometry of the store
-(WORK/stores/DATASET), like those of `fewshot run --save-predictions`: the same voxels, with the spacing and
-origin of the scan in their affine. Their axes may have another order or sense. If a file is missing or does
-not fit, the command stops and writes nothing.
+PREDICTIONS holds a label map scan_ID.nii.gz (or .nii, .nrrd, .nhdr, .mha, .mhd) for every query scan ID of
+the plan, with the stored value of each class, or a mask scan_ID_label_K.nii.gz for every scan and tested
+class of value K, in which the class is 1 and the rest 0. The voxels are those of the scan's own image, or
+those of the prepared slices (WORK/stores/DATASET); size, spacing, origin and axes in the header say which,
+and axes may have another order or sense. Masks on the original voxels are brought to the prepared slices,
+where every method is scored; a note says by how much that may change a score. If a file is missing or does
+not fit, the command stops and writes nothing. WORK/predictions keeps the masks, for distances and pictures.
 
 Examples:
   fewshot score masks --plan plan.json --name their-net --labels-used none
   fewshot score masks/{fold} --plan phantom-mri-setting1-alpnet-ep1 --name their-net --labels-used none
   fewshot score masks/{fold} --plan plan.json --name their-net --labels-used training-group
+  fewshot score work/predictions/CELL --grid store --plan plan.json --name again --labels-used none
 """
 
 from __future__ import annotations
@@ -43,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="file of the plan's protocol if it is not a shipped one (default: shipped)",
     )
+    group.add_argument(
+        "--grid", default="original", choices=("original", "store"),
+        help="original: masks on the voxels of the scans' files or on the prepared slices; store: only on "
+        "the prepared slices, of a folder of run --save-predictions the masks as its record counts them",
+    )  # fmt: skip
     group = parser.add_argument_group("method")
     group.add_argument("--name", required=True, metavar="NAME", help="name of the method in tables")
     group.add_argument(
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from results.tables.fold_tables import render
 
     file = read_plan_file(plan_path(str(args.plan)))
-    paths = score_files(
+    scored = score_files(
         file,
         shared.open_store(args.work, file.dataset),
         load_protocol(args.protocol or file.protocol).with_shots_and_parts(file.shots, file.parts),
@@ -79,6 +87,9 @@ def run(args: argparse.Namespace) -> int:
         args.work,
         labels_used=args.labels_used,
         overwrite=args.overwrite,
+        grid=args.grid,
     )
-    print(render([read_record(path) for path in paths]))
+    print(render([read_record(path) for path in scored.paths]))
+    for note in scored.notes:
+        print(f"note: {note}")
     return 0

@@ -74,8 +74,8 @@ def first(work: Path, pattern: str) -> Path:
     return sorted(work.glob(pattern))[0]
 
 
-def other_mask(work: Path) -> None:
-    path = first(work, "predictions/*/*.nii.gz")
+def other_mask(work: Path, pattern: str = "predictions/*/counted/*.nii.gz") -> None:
+    path = first(work, pattern)
     old = read_nifti(path)
     write_nifti(path, np.ones_like(old.array), old.spacing_mm, old.origin, old.direction)
 
@@ -106,8 +106,9 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "record": (lambda w: flip(first(w, "records/*.json")), "record "),
     "copied record": (copy_record, "holds the record"),
     "prediction": (other_mask, "counts "),
-    "damaged prediction": (lambda w: flip(first(w, "predictions/*/*.nii.gz")), "predictions "),
-    "missing prediction": (lambda w: first(w, "predictions/*/*.nii.gz").unlink(), "is missing"),
+    "label map": (lambda w: other_mask(w, "predictions/*/*.nii.gz"), "is not the label map of the masks"),
+    "damaged prediction": (lambda w: flip(first(w, "predictions/*/counted/*.nii.gz")), "predictions "),
+    "missing prediction": (lambda w: first(w, "predictions/*/counted/*.nii.gz").unlink(), "is missing"),
     "prediction without record": (lambda w: first(w, "records/*.json").unlink(), "has no record in"),
     "distances": (
         lambda w: edit_text(first(w, "distances/*.json"), '"tolerance_mm": 2.0', '"tolerance_mm": 3.0'),
@@ -137,7 +138,11 @@ def test_every_kind_of_fault_is_one_line_and_status_2(
 
 
 def make_older(work: Path) -> None:
-    """Take away what an earlier version did not write: seals, hashes, trainings in checkpoints."""
+    """Take away what earlier versions did not write: seals, hashes, trainings in checkpoints, label maps."""
+    for folder in (work / "predictions").iterdir():
+        counted = shutil.move(folder / "counted", folder.with_name("counted"))
+        shutil.rmtree(folder)
+        shutil.move(counted, folder)
     for path in work.rglob("*.sha256"):
         path.unlink()
     for path in [*work.rglob("*.json")]:

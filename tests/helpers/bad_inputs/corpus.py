@@ -73,7 +73,7 @@ def make_base(folder: Path) -> Base:
     assert main(["plan", *cells, "--out", str(folder / "plan.json")]) == 0
     masks = folder / "masks"
     masks.mkdir()
-    for path in (work / "predictions").glob("*/*.nii.gz"):
+    for path in (work / "predictions").glob("*/counted/*.nii.gz"):
         shutil.copy(path, masks)
     (model,) = (path.name for path in (work / "models").iterdir())
     state = torch.load(work / "models" / model / "last.pt")["model"]

@@ -22,8 +22,12 @@ from fewshot.base.types import Support
 from fewshot.commands.main import main
 from fewshot.encoders.encoder import build_encoder
 from protocols.own_scan.model_lookup import FoundModel, find_model
-from protocols.own_scan.scan_pair import SegmentationInput, read_segmentation_input
 from protocols.own_scan.segment import SegmentedScan, segment_scan
+from protocols.own_scan.segmentation_input import (
+    AnnotatedScan,
+    SegmentationInput,
+    read_segmentation_input,
+)
 from results.records.files import read_records
 
 CPU = torch.device("cpu")
@@ -48,7 +52,13 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(work: Path, *more: str, key: str = "") -> list[str]:
     support = ["--support", str(work / "image_2.nii.gz"), str(work / "label_2.nii.gz")]
-    files = [*support, "--query", str(work / "image_0.nii.gz"), "--out", str(work / "out" / "p.nii.gz")]
+    files = [
+        *(support if "--support" not in more else ()),
+        "--query",
+        str(work / "image_0.nii.gz"),
+        "--out",
+        str(work / "out" / "p.nii.gz"),
+    ]
     return ["segment", "--work", str(work), *files, "--checkpoint", key or model_key(work), *more]
 
 
@@ -71,7 +81,7 @@ def test_with_a_range_the_answer_is_that_of_a_run_under_alpnet_ep1(
     told = capsys.readouterr().out
     (record,) = read_records(work / "records")
     (folder,) = (work / "predictions").iterdir()
-    run = read_nifti(folder / "scan_0_label_1.nii.gz").array
+    run = read_nifti(folder / "counted" / "scan_0_label_1.nii.gz").array
     mine = read_nifti(work / "out" / "p.nii.gz")
     assert np.array_equal(mine.array[1:5], run[1:5]) and mine.array[1:5].any()
     assert not mine.array[[0, 5, 6, 7]].any() and mine.array.dtype == np.uint8
@@ -112,7 +122,7 @@ def made(slices: tuple[int, int] | None = None, depth: int = 10) -> Segmentation
         mask[z, : z + 1, :4] = 3
     mask[:, 40:50, 40:50] = 1  # another class
     images = [volume(draw.normal(100, 10, (depth, 64, 64)).astype(np.float32)) for _ in range(2)]
-    return SegmentationInput(images[0], volume(mask), images[1], 3, slices)
+    return SegmentationInput((AnnotatedScan(images[0], volume(mask)),), images[1], (3,), slices)
 
 
 def ask(question: SegmentationInput, model: FoundModel, **more: object) -> SegmentedScan:
@@ -122,20 +132,20 @@ def ask(question: SegmentationInput, model: FoundModel, **more: object) -> Segme
 
 def test_without_a_range_the_middle_class_slice_serves_every_slice() -> None:
     answer = ask(made(), marker()[1])
-    assert answer.supports == (5,)  # class slices 2..7, index int(6 / 2) = 3
-    assert answer.predicted_slices == tuple(range(10)) == answer.shown
-    assert answer.mask[:, :6, :4].all() and answer.voxels == 10 * 6 * 4
-    assert answer.volume_ml == pytest.approx(240 * 7.7 * 1.25 * 1.25 / 1000)
+    assert answer.supports == {3: (((0, 5),),)}  # class slices 2..7, index int(6 / 2) = 3
+    assert answer.predicted_slices == tuple(range(10)) == answer.shown(3)
+    assert (answer.label_map[:, :6, :4] == 3).all() and answer.voxels(3) == 10 * 6 * 4
+    assert answer.volume_ml(3) == pytest.approx(240 * 7.7 * 1.25 * 1.25 / 1000)
 
 
 def test_with_a_range_thirds_are_served_by_thirds_and_the_rest_is_empty() -> None:
     answer = ask(made((1, 6)), marker()[1])
-    assert answer.supports == (3, 5, 7)  # indices 1, 3, 5 of 2..7
-    rows = answer.mask[:, :, 0].sum(axis=1).tolist()
+    assert answer.supports == {3: (((0, 3),), ((0, 5),), ((0, 7),))}  # indices 1, 3, 5 of 2..7
+    rows = (answer.label_map[:, :, 0] == 3).sum(axis=1).tolist()
     # int((z - 1) // (5 / 3)): 0 0 1 1 2 2 for z = 1..6; the support on slice z is z + 1 rows long
     assert rows == [0, 4, 4, 6, 6, 8, 8, 0, 0, 0]
     one = ask(made((4, 4)), marker()[1])
-    assert one.supports == (3,) and one.shown == one.predicted_slices == (4,)
+    assert one.supports == {3: (((0, 3),),)} and one.shown() == one.predicted_slices == (4,)
 
 
 def test_each_mr_volume_is_normalised_by_its_own_voxels() -> None:
@@ -143,9 +153,10 @@ def test_each_mr_volume_is_normalised_by_its_own_voxels() -> None:
     question = made()
     question = replace(question, query=volume(question.query.array * 7 + 11))
     ask(question, model)
+    shown = question.supports[0].image.array
     support, query = learner.asked[0][0].images, torch.cat([asked for _support, asked in learner.asked])
-    for image, array in ((support[0, 0], question.support.array[5]), (query[:, 0], question.query.array)):
-        whole = question.support.array if array.ndim == 2 else array
+    for image, array in ((support[0, 0], shown[5]), (query[:, 0], question.query.array)):
+        whole = shown if array.ndim == 2 else array
         wanted = (array.astype(np.float64) - whole.mean(dtype=np.float64)) / whole.std(dtype=np.float64)
         assert np.allclose(image.numpy(), wanted, rtol=0, atol=1e-5)
 
@@ -204,10 +215,11 @@ def test_the_answer_comes_back_to_the_grid_of_the_query(
     draw = np.random.Generator(np.random.PCG64(1))
     image = volume(draw.integers(-120, 270, shape).astype(np.int16), spacing)
     model = marker(256, modality=modality)[1]
-    question = SegmentationInput(image, volume(mask, spacing), image, 1, (1, shape[0] - 2))
+    annotated = AnnotatedScan(image, volume(mask, spacing))
+    question = SegmentationInput((annotated,), image, (1,), (1, shape[0] - 2))
     answer = ask(question, model, prepared=False)
-    assert answer.mask.shape == shape and not answer.mask[[0, -1]].any()
-    inner, truth = answer.mask[1:-1], mask[1:-1].astype(bool)
+    assert answer.label_map.shape == shape and not answer.label_map[[0, -1]].any()
+    inner, truth = answer.label_map[1:-1] == 1, mask[1:-1].astype(bool)
     assert 2 * (inner & truth).sum() / (inner.sum() + truth.sum()) > 0.98
     if modality == "mr":  # slices 1..22 at 5.5 mm lie at 0.71..15.71 of 7.7 mm, widened to 0..16
         assert answer.predicted_slices == tuple(range(17)) and answer.depth == math.floor(24 * 5.5 / 7.7 + 1)
@@ -243,9 +255,8 @@ def replaced(work: Path, place: str, array: np.ndarray, dtype: type = np.int16) 
 ONES, P = np.ones((8, 65, 65)), ["--prepared", "--label", "1"]
 SMALL = np.arange(8.0 * 60 * 60).reshape(8, 60, 60)
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
-    "several values": (lambda w: ["--prepared"], "holds the values 1, 2, 3, 4; say with --label"),
     "absent value": (lambda w: ["--prepared", "--label", "9"], "no voxel of value 9, only 1, 2, 3, 4"),
-    "empty mask": (lambda w: [*P, *replaced(w, "mask", 0 * ONES)], "holds only 0"),
+    "empty mask": (lambda w: [*P, *replaced(w, "mask", 0 * ONES)], "only 0, expected voxels of a class"),
     "not whole": (
         lambda w: ["--prepared", *replaced(w, "mask", ONES / 2, np.float32)],
         "the value 0.5, expected whole numbers",
@@ -262,7 +273,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "slices beyond": (lambda w: [*P, "--slices", "2:8"], "it has slices 0 to 7"),
     "slices turned": (lambda w: [*P, "--slices", "5:2"], "slices 5:2"),
     "slices wrong": (lambda w: [*P, "--slices", "5"], "expected A:B"),
-    "not prepared": (lambda w: ["--label", "1"], "add --prepared"),
+    "no support slices": (lambda w: [*P, "--support-slices", "0"], "expected 1 to 99"),
     "no model": (lambda w: [*P, "--checkpoint", "0000"], "no such file, and none under"),
     "no model folder": (lambda w: [*P, "--checkpoint", str(w)], "a folder without spec.json"),
     "no checkpoint": (
@@ -292,13 +303,16 @@ def test_a_mask_whose_header_tells_another_place_is_refused(work: Path, tmp_path
     label = read_nifti(work / "label_2.nii.gz")
     write_nifti(tmp_path / "mask.nii.gz", label.array, (5.0, 1.25, 1.25), label.origin, label.direction)
     with pytest.raises(UserError, match="spacing"):
-        read_segmentation_input(work / "image_2.nii.gz", tmp_path / "mask.nii.gz", work / "image_0.nii.gz", 1)
+        read_segmentation_input(
+            [(work / "image_2.nii.gz", tmp_path / "mask.nii.gz")], work / "image_0.nii.gz", [1]
+        )
 
 
 def test_a_model_of_a_set_that_is_prepared_otherwise_wants_prepared_scans() -> None:
-    _learner, model = marker(64, dataset="acdc")
-    with pytest.raises(UserError, match=r"trained on acdc.*--prepared"):
-        ask(made(), model, prepared=False)
+    for dataset in ("prostate", "amos-mr"):
+        _learner, model = marker(64, dataset=dataset, reason=f"no store {dataset}")
+        with pytest.raises(UserError, match=rf"trained on {dataset}.*no store {dataset}.*--prepared"):
+            ask(made(), model, prepared=False)
 
 
 def test_turned_axes_are_told(work: Path) -> None:

@@ -142,11 +142,11 @@ def test_every_cell_has_its_log_and_its_sacred_run(done: Path) -> None:
 def test_predictions_cover_the_whole_prepared_volume(done: Path) -> None:
     path = next(p for p in (done / "records").glob("*.json") if read_record(p).group == "upper")
     record = read_record(path)
-    files = sorted((done / "predictions" / str(record.key)).iterdir())
-    assert len(files) == len(record.scores) == 4
+    folder = done / "predictions" / str(record.key) / "counted"
+    assert len(list(folder.iterdir())) == len(record.scores) == 4
     for score in record.scores:
         value = {"liver": 1, "spleen": 4}[score.class_name]
-        image = read_nifti(done / "predictions" / str(record.key) / f"scan_{score.scan}_label_{value}.nii.gz")
+        image = read_nifti(folder / f"scan_{score.scan}_label_{value}.nii.gz")
         assert image.array.shape == (8, 65, 65) and image.spacing_mm == pytest.approx((7.7, 1.25, 1.25))
         assert image.array[1:-1].sum() >= score.tp + score.fp > 0
         assert not image.array[:, 64:].any() and not image.array[:, :, 64:].any()

@@ -163,7 +163,9 @@ def test_open_ep_writes_a_file_for_every_support(tmp_path: Path, capsys: pytest.
     arguments = ["--dataset", "tiny", "--folds", "0", "--groups", "upper", "--method", "copy-support"]
     assert run(["run", "--work", str(work), *arguments, "--protocol", "open-ep", "--save-predictions"]) == 0
     (folder,) = (work / "predictions").iterdir()
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in (folder / "counted").iterdir()}
     assert len(names) == 32 and "scan_0_label_1_support_2.nii.gz" in names
+    maps = {path.name for path in folder.glob("*.nii.gz")}
+    assert len(maps) == 16 and "scan_0_support_2.nii.gz" in maps
     capsys.readouterr()
     assert main(["overlay", "--work", str(work), folder.name]) == 0

@@ -23,8 +23,8 @@ from fewshot.base.types import SliceRef
 from fewshot.commands.experiment.score import LABELS_USED
 from fewshot.commands.main import main
 from protocols.rules.spec import load_protocol
+from protocols.scoring.mask_files import prediction_files
 from protocols.scoring.plan_file import check_one_support
-from protocols.scoring.score_masks import prediction_files
 from results.records.files import read_record, read_records
 from results.records.record import Record
 from results.records.record_parts import MethodPart
@@ -44,7 +44,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = ["run", "--work", str(work), *ASKED, "--method", "copy-support", "--save-predictions"]
     assert main(run) == 0
     (work / "theirs").mkdir()
-    for path in (work / "predictions").glob("*/*.nii.gz"):
+    for path in (work / "predictions").glob("*/counted/*.nii.gz"):
         shutil.copy(path, work / "theirs")
     assert main(["plan", "--work", str(work), *ASKED, "--out", str(work / "plan.json")]) == 0
     return work
@@ -198,7 +198,9 @@ def test_counts_of_a_hand_made_mask(work: Path) -> None:
 def test_a_pattern_fills_in_fold_and_group(done: Path, work: Path) -> None:
     for path in (done / "records").glob("*.json"):
         record = read_record(path)
-        shutil.copytree(done / "predictions" / str(record.key), work / f"f{record.fold}" / record.group)
+        shutil.copytree(
+            done / "predictions" / str(record.key) / "counted", work / f"f{record.fold}" / record.group
+        )
     shutil.rmtree(work / "theirs")
     plan = ["--plan", str(work / "plan.json"), "--name", "theirs"]
     labels = ["--labels-used", "none"]

@@ -128,9 +128,9 @@ def test_boards_measure_what_is_saved_and_name_what_is_not(
     assert all(row["distances"] is None for row in json.loads(capsys.readouterr().out)["rows"])
     assert main(["distances", *at, *ASK, "--format", "md"]) == 0  # the same mean in the command's own table
     assert f"| {own['hd95_mm']:.2f} |" in capsys.readouterr().out
-    mask = min((work / "predictions").rglob("*.nii.gz"))
+    mask = min((work / "predictions").glob("*/counted/*.nii.gz"))
     mask.unlink()
-    (work / "distances" / f"{mask.parent.name}.json").unlink()
+    (work / "distances" / f"{mask.parent.parent.name}.json").unlink()
     lost = rows()["copy-support"]["distances"]
     assert lost["cells"] == 9 and lost["hd95_mm"] is None and lost["state"] == "incomplete"
     assert main([*board[:-2], "--format", "md"]) == 0

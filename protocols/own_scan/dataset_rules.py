@@ -1,0 +1,135 @@
+"""The rules by which a model's dataset was prepared, applied to a user's scans.
+
+Every step stands in the volume's original grid, so that a mask can be put back on the voxels of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from episodes.io.nifti import NiftiImage
+from episodes.prepare.abdomen import prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
+from episodes.prepare.crop_pad import centred
+from episodes.prepare.downloads.acdc import rescaled
+from episodes.prepare.grid_rules import image_on_grid, label_on_grid
+from episodes.store.dataset import DatasetSpec, known_datasets
+from fewshot.base.errors import UserError
+from protocols.own_scan.model_lookup import RELEASED_SIZE, FoundModel
+
+ImageRule = Callable[[NiftiImage], NiftiImage]
+LabelRule = Callable[[NiftiImage, Sequence[int]], NiftiImage]
+ABDOMINAL = ("chaost2", "sabs")
+ABDOMINAL_RULES: dict[str, tuple[ImageRule, LabelRule]] = {
+    "mr": (prepare_mr, prepare_mr_label),
+    "ct": (prepare_ct, prepare_ct_label),
+}
+
+
+@dataclass(frozen=True)
+class DatasetRules:
+    """How files become prepared volumes.
+
+    `image`: prepares an image; `label`: prepares a label map (its values), on the grid of `image`; `text`:
+    the rules in words, for the user.
+    """
+
+    image: ImageRule
+    label: LabelRule
+    text: str
+
+
+def rules_of(model: FoundModel, modality: str, *, prepared: bool) -> DatasetRules:
+    """Return the rules by which the training scans of a model were prepared.
+
+    Args:
+        model: the model.
+        modality: "mr" or "ct", which chooses the rules of the abdominal sets.
+        prepared: the scans are prepared already, so the rules change nothing.
+
+    Raises:
+        UserError: the rules are not known here, or give slices of another size than the model's input.
+    """
+    if prepared:
+        return DatasetRules(lambda image: image, lambda label, _values: label, "as in the files")
+    spec = model.spec
+    base = model.dataset if spec is None else spec.base_name
+    if base is None or base in ABDOMINAL:
+        if spec is not None and spec.in_plane_mm:
+            return _smaller(DatasetRules(*ABDOMINAL_RULES[modality], _abdominal(modality)), spec)
+        if model.image_size != RELEASED_SIZE:
+            raise UserError(
+                f"model {model.name} takes {model.image_size} x {model.image_size} pixels, preparation gives "
+                f"{RELEASED_SIZE} x {RELEASED_SIZE}; prepare the scans as its dataset was and add --prepared"
+            )
+        return DatasetRules(*ABDOMINAL_RULES[modality], _abdominal(modality))
+    if spec is None:
+        raise UserError(
+            f"model {model.name} was trained on {base}, whose rules of preparation are not known here "
+            f"({model.reason or 'its store is missing'}); prepare {base} again with fewshot prepare, or "
+            "prepare the scans as it was and add --prepared"
+        )
+    if base in ("acdc", "cmr"):
+        rules = _cardiac(base, spec)
+    elif base in known_datasets() and not base.startswith("phantom-"):
+        raise UserError(
+            f"model {model.name} was trained on {base}, whose preparation of single scans is not known here; "
+            "prepare the scans as it was and add --prepared"
+        )
+    else:
+        rules = _own(spec)
+    return _smaller(rules, spec) if spec.in_plane_mm else rules
+
+
+def _abdominal(modality: str) -> str:
+    return f"as the abdominal {modality.upper()} of SSL-ALPNet"
+
+
+def _cardiac(name: str, spec: DatasetSpec) -> DatasetRules:
+    size = spec.image_size
+
+    def image(volume: NiftiImage) -> NiftiImage:
+        scaled = rescaled(volume) if name == "acdc" else volume
+        return centred(scaled, size, scaled.array.min())
+
+    return DatasetRules(image, lambda label, _values: centred(label, size, 0), f"as {name}")
+
+
+def _own(spec: DatasetSpec) -> DatasetRules:
+    """Return the rules of a user's dataset: turned, resampled, cropped or padded, as its facts say."""
+    size = spec.image_size
+
+    def image(volume: NiftiImage) -> NiftiImage:
+        placed = image_on_grid(volume, spec)
+        return centred(placed, size, placed.array.min()) if spec.crop_or_pad else placed
+
+    def label(volume: NiftiImage, values: Sequence[int]) -> NiftiImage:
+        placed = label_on_grid(volume, replace(spec, classes={str(value): value for value in values}))
+        return centred(placed, size, 0) if spec.crop_or_pad else placed
+
+    steps = [
+        f"turned to {spec.orientation} axes" if spec.orientation != "as-is" else "",
+        f"sliced along {spec.slice_axis}" if spec.slice_axis != "z" else "",
+        f"resampled to {' x '.join(f'{mm:g}' for mm in spec.resample_mm)} mm (z, y, x)"
+        if any(spec.resample_mm)
+        else "",
+        f"cropped or padded to {size} x {size}" if spec.crop_or_pad else "",
+    ]
+    return DatasetRules(image, label, ", ".join(filter(None, steps)) or "as in the files")
+
+
+def _smaller(rules: DatasetRules, spec: DatasetSpec) -> DatasetRules:
+    """Return the rules followed by the resampling of slices to `in_plane_mm`."""
+    size = spec.image_size
+    pixels = (0.0, spec.in_plane_mm, spec.in_plane_mm)
+    after = replace(spec, orientation="as-is", slice_axis="z", resample_mm=pixels)
+
+    def image(volume: NiftiImage) -> NiftiImage:
+        small = image_on_grid(rules.image(volume), after)
+        return centred(small, size, small.array.min())
+
+    def label(volume: NiftiImage, values: Sequence[int]) -> NiftiImage:
+        facts = replace(after, classes={str(value): value for value in values})
+        return centred(label_on_grid(rules.label(volume, values), facts), size, 0)
+
+    return DatasetRules(image, label, f"{rules.text}, then {spec.in_plane_mm:g} mm in plane")
