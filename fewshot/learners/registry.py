@@ -26,9 +26,10 @@ METHODS = {
     "all-foreground": "baselines.yardsticks:AllForeground",
     "copy-support": "baselines.yardsticks:CopySupport",
 }
-# methods of other regimes: fewshot/identity/regimes.py
+# methods of other regimes (fewshot/identity/regimes.py), and their forms that fit a support
 OTHER_REGIMES = {
     "tmunet": "baselines.tmunet.model:TMUnet",
+    "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
 }
 BUILT_IN = METHODS | OTHER_REGIMES
 
