@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "ablate": "train a method without each of its modules and compare the rows",
         "probe": "measure dense features by nearest neighbours, before and after pre-training",
         "score": "score another program's masks under a plan",
+        "nnunet": "train nnU-Net on a plan and score its masks",
     }),
     "Cluster": ("cluster", {
         "jobs": "list the missing cells of a campaign, one command a line with its cost",
