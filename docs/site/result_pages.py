@@ -23,7 +23,8 @@ from results.summary.configuration_result import configuration_results
 from results.tables.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDERS = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
+DATA = ROOT / "results" / "data"
+TITLES = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
 BOARDS = """# Boards
 A board for each dataset and setting of the committed records, with intervals over folds and published
 numbers. Every note stands under its table. [The leaderboard](leaderboard.html) sorts and filters all of them.
@@ -41,8 +42,8 @@ def pages(source: Path) -> dict[str, str]:
     made: dict[str, str] = {}
     listed, curves = [BOARDS], [CURVES]
     write_leaderboard(source / "results" / "leaderboard.html")
-    for folder, title in FOLDERS.items():
-        records = read_records(ROOT / "results" / "data" / folder)
+    for folder in record_folders():
+        title, records = TITLES.get(folder, folder), read_records(DATA / folder)
         for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
             name = f"{folder}-{dataset}-setting-{setting}"
             of_question = [r for r in records if (r.dataset.name, r.setting) == (dataset, setting)]
@@ -59,9 +60,15 @@ def pages(source: Path) -> dict[str, str]:
     return made
 
 
+def record_folders() -> list[str]:
+    """Return the folders of results/data that hold records: the known ones first."""
+    found = {path.parent.name for path in DATA.glob("*/*.jsonl")}
+    return [*(name for name in TITLES if name in found), *sorted(found - set(TITLES))]
+
+
 def write_leaderboard(path: Path) -> None:
     """Write the page of all committed records, as `fewshot leaderboard-page` does."""
-    folders = [str(ROOT / "results" / "data" / folder) for folder in FOLDERS]
+    folders = [str(DATA / folder) for folder in record_folders()]
     if main(["leaderboard-page", "--records", *folders, "--out", str(path)]):
         raise UserError("fewshot leaderboard-page refused the committed records; its message says why")
 
