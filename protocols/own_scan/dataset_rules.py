@@ -12,6 +12,7 @@ from episodes.io.nifti import NiftiImage
 from episodes.prepare.abdomen import prepare_ct, prepare_ct_label, prepare_mr, prepare_mr_label
 from episodes.prepare.crop_pad import centred
 from episodes.prepare.downloads.acdc import rescaled
+from episodes.prepare.downloads.amos import clipped, windowed
 from episodes.prepare.grid_rules import image_on_grid, label_on_grid
 from episodes.store.dataset import DatasetSpec, known_datasets
 from fewshot.base.errors import UserError
@@ -19,10 +20,26 @@ from protocols.own_scan.model_lookup import RELEASED_SIZE, FoundModel
 
 ImageRule = Callable[[NiftiImage], NiftiImage]
 LabelRule = Callable[[NiftiImage, Sequence[int]], NiftiImage]
-ABDOMINAL = ("chaost2", "sabs")
+ABDOMINAL = ("chaost2", "chaost1-in", "chaost1-out", "sabs")
 ABDOMINAL_RULES: dict[str, tuple[ImageRule, LabelRule]] = {
     "mr": (prepare_mr, prepare_mr_label),
     "ct": (prepare_ct, prepare_ct_label),
+}
+
+
+def _as_in_file(image: NiftiImage) -> NiftiImage:
+    return image
+
+
+# sets that crop or pad: what is done to the intensities first; the facts say the rest
+INTENSITIES: dict[str, ImageRule] = {
+    "acdc": rescaled,
+    "cmr": _as_in_file,
+    "myops-lge": _as_in_file,
+    "myops-bssfp": _as_in_file,
+    "amos-ct": windowed,
+    "amos-mr": clipped,
+    "male-pelvis": clipped,
 }
 
 
@@ -69,15 +86,15 @@ def rules_of(model: FoundModel, modality: str, *, prepared: bool) -> DatasetRule
             f"({model.reason or 'its store is missing'}); prepare {base} again with fewshot prepare, or "
             "prepare the scans as it was and add --prepared"
         )
-    if base in ("acdc", "cmr"):
-        rules = _cardiac(base, spec)
+    if base in INTENSITIES:
+        rules = _by_facts(replace(spec, crop_or_pad=True), INTENSITIES[base], f"as {base}")
     elif base in known_datasets() and not base.startswith("phantom-"):
         raise UserError(
             f"model {model.name} was trained on {base}, whose preparation of single scans is not known here; "
             "prepare the scans as it was and add --prepared"
         )
     else:
-        rules = _own(spec)
+        rules = _by_facts(spec, _as_in_file, _steps(spec))
     return _smaller(rules, spec) if spec.in_plane_mm else rules
 
 
@@ -85,37 +102,32 @@ def _abdominal(modality: str) -> str:
     return f"as the abdominal {modality.upper()} of SSL-ALPNet"
 
 
-def _cardiac(name: str, spec: DatasetSpec) -> DatasetRules:
+def _by_facts(spec: DatasetSpec, intensities: ImageRule, text: str) -> DatasetRules:
+    """Return the rules of a dataset whose facts say how scans are turned, resampled, cropped or padded."""
     size = spec.image_size
 
     def image(volume: NiftiImage) -> NiftiImage:
-        scaled = rescaled(volume) if name == "acdc" else volume
-        return centred(scaled, size, scaled.array.min())
-
-    return DatasetRules(image, lambda label, _values: centred(label, size, 0), f"as {name}")
-
-
-def _own(spec: DatasetSpec) -> DatasetRules:
-    """Return the rules of a user's dataset: turned, resampled, cropped or padded, as its facts say."""
-    size = spec.image_size
-
-    def image(volume: NiftiImage) -> NiftiImage:
-        placed = image_on_grid(volume, spec)
+        placed = image_on_grid(intensities(volume), spec)
         return centred(placed, size, placed.array.min()) if spec.crop_or_pad else placed
 
     def label(volume: NiftiImage, values: Sequence[int]) -> NiftiImage:
         placed = label_on_grid(volume, replace(spec, classes={str(value): value for value in values}))
         return centred(placed, size, 0) if spec.crop_or_pad else placed
 
+    return DatasetRules(image, label, text)
+
+
+def _steps(spec: DatasetSpec) -> str:
+    """Return the facts of a user's dataset on the grid, in words."""
     steps = [
         f"turned to {spec.orientation} axes" if spec.orientation != "as-is" else "",
         f"sliced along {spec.slice_axis}" if spec.slice_axis != "z" else "",
         f"resampled to {' x '.join(f'{mm:g}' for mm in spec.resample_mm)} mm (z, y, x)"
         if any(spec.resample_mm)
         else "",
-        f"cropped or padded to {size} x {size}" if spec.crop_or_pad else "",
+        f"cropped or padded to {spec.image_size} x {spec.image_size}" if spec.crop_or_pad else "",
     ]
-    return DatasetRules(image, label, ", ".join(filter(None, steps)) or "as in the files")
+    return ", ".join(filter(None, steps)) or "as in the files"
 
 
 def _smaller(rules: DatasetRules, spec: DatasetSpec) -> DatasetRules:

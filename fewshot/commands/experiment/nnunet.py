@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
     settings = NnUNetRun(args.out, args.configuration, args.trainer)
     for plan in rebuild_plans(file, store, protocol):
         run_cell(settings, plan, store)
-    paths = score_files(
+    scored = score_files(
         file, store, protocol, mask_pattern(settings), args.name, args.work, labels_used="target",
-        overwrite=args.overwrite,
+        overwrite=args.overwrite, grid="store",
     )  # fmt: skip
-    print(render([read_record(path) for path in paths]))
+    print(render([read_record(path) for path in scored.paths]))
     return 0

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from episodes.io.nifti import NiftiImage
-from episodes.store.dataset import DatasetSpec, load_dataset_spec
+from episodes.io.nifti import NiftiImage, original_of
+from episodes.io.original_grid import mask_to_original_grid
+from episodes.store.dataset import DatasetSpec, known_datasets, load_dataset_spec
 from fewshot.base.errors import UserError
 from fewshot.base.types import Support
 from protocols.own_scan.dataset_rules import rules_of
@@ -132,6 +133,24 @@ def test_cardiac_scans_are_padded_and_acdc_rescaled(name: str) -> None:
     assert segmented.voxels(900) == 10 * 100
     image = rules_of(model, "mr", prepared=False).image(inputs.query)
     assert image.array.shape == (10, 256, 256) and (image.array.max() == 4095) == (name == "acdc")
+
+
+DOWNLOADS = [name for name in known_datasets() if not name.startswith("phantom-")]
+
+
+@pytest.mark.parametrize("name", DOWNLOADS)
+def test_every_shipped_dataset_has_rules_that_give_its_slices(name: str) -> None:
+    spec = load_dataset_spec(name)
+    image = volume(noise(1, (12, 340, 340)).round(), AXES, (5.0, 1.1, 1.1))
+    rules = rules_of(marker(spec, modality=spec.modality), spec.modality, prepared=False)
+    prepared = rules.image(image)
+    mask = np.zeros(image.array.shape, dtype=np.uint8)
+    mask[3:9, 120:220, 120:220] = 2
+    label = rules.label(volume(mask, AXES, (5.0, 1.1, 1.1)), (1, 2))
+    assert label.array.shape == prepared.array.shape and min(prepared.array.shape[1:]) >= 150
+    assert np.array_equal(np.unique(label.array), [0, 2])
+    back = mask_to_original_grid(label.array == 2, original_of(prepared))
+    assert 2 * (back & (mask == 2)).sum() / (back.sum() + (mask == 2).sum()) > 0.95
 
 
 def test_smaller_slices_follow_the_rules_of_their_dataset() -> None:
