@@ -241,8 +241,8 @@ def overlap_note(paths: Collection[Path]) -> str | None:
     if not several:
         return None
     return (
-        f"{several} voxels lie in the masks of several classes; a label map gives each to one class, so scores "
-        "differ from those of the run; --grid store counts every mask as it was predicted"
+        f"{several} voxels lie in the masks of several classes; a label map gives each to one class, so "
+        "scores differ from those of the run; --grid store counts every mask as it was predicted"
     )
 
 
