@@ -48,7 +48,8 @@ def _moved_links(root: Path, page: Path, source: Path, text: str) -> str:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(target, source / name)
         here = page.relative_to(root).parent
-        moved = os.path.relpath(MOVED[name], here) if name in MOVED else link
+        place = MOVED.get(name, MOVED.get(Path(name).parent.as_posix()))  # a page moves with its folder
+        moved = link if place is None else os.path.relpath(place, here)
         return f"{before}{moved}{anchor}{after}"
 
     parts = re.split(r"(```.*?```)", text, flags=re.DOTALL)  # code holds no links

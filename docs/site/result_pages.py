@@ -12,8 +12,10 @@ from fewshot.commands.main import main
 from fewshot.files.atomic_io import canonical_json
 from results.figures.board_figures import COLOURS, MARKERS, draw_by_class, save, style
 from results.figures.box_figures import draw_boxes
+from results.figures.curve_figure import caption, draw_curves
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
+from results.leaderboard.learning_curve import LearningCurves, learning_curves
 from results.records.configuration import configuration
 from results.records.files import read_records
 from results.records.record import Record
@@ -21,7 +23,8 @@ from results.summary.configuration_result import configuration_results
 from results.tables.published import read_published
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FOLDERS = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
+DATA = ROOT / "results" / "data"
+TITLES = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
 BOARDS = """# Boards
 A board for each dataset and setting of the committed records, with intervals over folds and published
 numbers. Every note stands under its table. [The leaderboard](leaderboard.html) sorts and filters all of them.
@@ -39,22 +42,33 @@ def pages(source: Path) -> dict[str, str]:
     made: dict[str, str] = {}
     listed, curves = [BOARDS], [CURVES]
     write_leaderboard(source / "results" / "leaderboard.html")
-    for folder, title in FOLDERS.items():
-        records = read_records(ROOT / "results" / "data" / folder)
+    for folder in record_folders():
+        title, records = TITLES.get(folder, folder), read_records(DATA / folder)
         for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
             name = f"{folder}-{dataset}-setting-{setting}"
             of_question = [r for r in records if (r.dataset.name, r.setting) == (dataset, setting)]
             made[f"results/boards/{name}.md"] = board_page(records, dataset, setting, source, name)
             listed.append(f"- [{dataset}, setting {setting}](boards/{name}.md): {title}")
-            curves += _curve_section(of_question, f"{dataset}, setting {setting}: {title}", name, source)
+            heading = f"{dataset}, setting {setting}: {title}"
+            curves += _curve_section(of_question, heading, name, source)
+            if has_curves(of_question):
+                curves += checkpoint_section(
+                    learning_curves(records, dataset, setting), heading, name, source
+                )
     made["results/boards.md"] = "\n".join(listed) + "\n"
     made["results/curves.md"] = "\n".join(curves) + "\n"
     return made
 
 
+def record_folders() -> list[str]:
+    """Return the folders of results/data that hold records: the known ones first."""
+    found = {path.parent.name for path in DATA.glob("*/*.jsonl")}
+    return [*(name for name in TITLES if name in found), *sorted(found - set(TITLES))]
+
+
 def write_leaderboard(path: Path) -> None:
     """Write the page of all committed records, as `fewshot leaderboard-page` does."""
-    folders = [str(ROOT / "results" / "data" / folder) for folder in FOLDERS]
+    folders = [str(DATA / folder) for folder in record_folders()]
     if main(["leaderboard-page", "--records", *folders, "--out", str(path)]):
         raise UserError("fewshot leaderboard-page refused the committed records; its message says why")
 
@@ -93,6 +107,24 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
     ]
 
 
+def has_curves(records: Iterable[Record]) -> bool:
+    """Say whether a configuration recorded the Dice of every checkpoint on its validation scans."""
+    chosen = [
+        [cell.model.selected for cell in result.cells.values() if cell.model.checkpoint == "validation"]
+        for result in configuration_results(records)
+    ]
+    return any(parts and all(part is not None and part.dices for part in parts) for parts in chosen)
+
+
+def checkpoint_section(made: LearningCurves, title: str, name: str, source: Path) -> list[str]:
+    """Return the section of learning curves over the checkpoints of trainings, on validation scans."""
+    stem = source / "results" / "curves" / f"{name}-checkpoints"
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    draw_curves(made, stem)
+    picture = f"![Dice of checkpoints on validation scans]({Path('curves') / stem.name}.svg)"
+    return [f"## {title}, by checkpoint", "", picture, "", caption(made), ""]
+
+
 def _without_steps(record: Record) -> str:
     """Return a configuration as text without its steps, and without the marks that follow from them."""
     parts = configuration(record)
@@ -108,7 +140,7 @@ def _curve_section(records: Sequence[Record], title: str, name: str, source: Pat
         return []
     stem = source / "results" / "curves" / name
     stem.parent.mkdir(parents=True, exist_ok=True)
-    draw_curves(title, curves, stem)
+    draw_steps(title, curves, stem)
     rows = ["| training | steps | Dice | ± folds |", "|---|---:|---:|---:|"]
     for label, steps, means, deviations in curves:
         for number, (step, mean) in enumerate(zip(steps, means, strict=True)):
@@ -124,7 +156,7 @@ def _curve_section(records: Sequence[Record], title: str, name: str, source: Pat
     ]
 
 
-def draw_curves(title: str, curves: Sequence[Curve], stem: Path) -> None:
+def draw_steps(title: str, curves: Sequence[Curve], stem: Path) -> None:
     """Draw curves as SVG and PNG; colour, marker and stroke distinguish them."""
     with style():
         figure = Figure(figsize=(7.5, 4.2), layout="constrained")

@@ -24,6 +24,7 @@ from episodes.phantoms.shapes import (
     smooth_noise,
     thick_slices,
 )
+from episodes.phantoms.skin import SKIN, grey_of, skin_picture
 from episodes.phantoms.tissues import CONTRASTS, TissueContrast
 from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
@@ -56,14 +57,17 @@ KINDS = {
 }
 
 
+PHANTOMS = (*KINDS, SKIN)
+
+
 def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
     """Return the facts of a phantom dataset with slices of `size` x `size` pixels (None: as shipped).
 
     `superpixel_min_size` is proportional to the area, 400 pixels at 256 x 256. Raises `UserError` for an
     unknown name, and for a size that is not a multiple of 8 from 48 to 1,024.
     """
-    if name not in KINDS:
-        raise unknown_name("phantom", name, KINDS)
+    if name not in PHANTOMS:
+        raise unknown_name("phantom", name, PHANTOMS)
     spec = load_dataset_spec(name)
     if size is None or size == spec.image_size:
         return spec
@@ -80,9 +84,15 @@ def phantom_scan(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    They depend only on the dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
+    A skin picture is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
+    dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
     of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
     """
+    if spec.name == SKIN:
+        if slices is not None:
+            raise UserError(f"{SKIN} has one slice a picture: leave out the number of slices")
+        channels, mask = skin_picture(spec.image_size, VERSION, scan)
+        return grey_of(channels), mask
     kind, size = KINDS[spec.name], spec.image_size
     mean_depth = kind.slices if slices is None else slices
     if mean_depth < 8:
@@ -141,7 +151,7 @@ def prepare_phantom(
             writer.add(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
-                    UNIT_DIRECTION, _sha256(image), _sha256(labels),
+                    UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -184,7 +194,14 @@ def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) 
     return scanned
 
 
+def _channels(spec: DatasetSpec, scan: str) -> NDArray[np.uint8] | None:
+    """Return the channels (3,1,size,size) of a skin picture; None for another phantom."""
+    return skin_picture(spec.image_size, VERSION, scan)[0] if spec.name == SKIN else None
+
+
 def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
+    if spec.name == SKIN:
+        return (1.0, 1.0, 1.0)
     pixel = FIELD_OF_VIEW_MM / spec.image_size
     return (KINDS[spec.name].covered_mm / depth, pixel, pixel)
 

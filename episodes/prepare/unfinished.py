@@ -14,7 +14,7 @@ from typing import Any
 
 from episodes.prepare.audit import ScanFacts
 from episodes.prepare.scan import RawScan
-from episodes.store.scan import KINDS, REMAKE
+from episodes.store.scan import REMAKE
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import hash_of, sha256_of
 from fewshot.files.input_files import read_json
@@ -57,10 +57,9 @@ class UnfinishedStore:
             return None  # cut short when the process died: the scan is prepared again
         if content["key"] != self._key(raw):
             return None
-        hashes = content["entry"]["array_sha256"]
-        for kind in KINDS:
+        for kind, digest in content["entry"]["array_sha256"].items():
             array = path_in(self.folder / kind, "scan", scan, ".npy")
-            if not array.is_file() or sha256_of(array) != hashes[kind]:
+            if not array.is_file() or sha256_of(array) != digest:
                 return None
         return CheckedScan(
             facts=_facts(content["facts"]),

@@ -14,7 +14,7 @@ from fewshot.files.input_files import read_toml
 from fewshot.files.names import checked_name
 
 HOME = Path(__file__).resolve().parent.parent / "datasets"
-MODALITIES = ("mr", "ct")
+MODALITIES = ("mr", "ct", "picture")
 REGIONS = ("abdomen", "heart")
 ORIENTATIONS = ("as-is", "axial")
 SLICE_AXES = ("z", "y", "x")
@@ -41,6 +41,7 @@ OPTIONAL: dict[str, Any] = {
     "spacing_known": True,
     "crop_or_pad": False,
     "region": "abdomen",
+    "channels": [],
     "orientation": "as-is",
     "slice_axis": "z",
     "resample_mm": [],
@@ -62,7 +63,8 @@ class DatasetSpec:
     `spacing_known`: False if the spacing in the files is a placeholder, which rules out results in mm;
     `crop_or_pad`: whether preparation crops or pads slices to `image_size` about their centre; `region`:
     abdomen or heart, for methods with constants for each; `patients`: patient -> scan ids, for patients with
-    several scans, which folds must not separate.
+    several scans, which folds must not separate; `channels`: names of registered channels, at least two, for
+    methods that need more than the grey image; () for one.
 
     Optional, on the grid, for a user's own dataset (`episodes/prepare/grid_rules.py`): `orientation`: "axial"
     turns the axes of every scan to left, back and up, "as-is" keeps those of the file; `slice_axis`: the axis
@@ -87,6 +89,7 @@ class DatasetSpec:
     spacing_known: bool = True
     crop_or_pad: bool = False
     region: str = "abdomen"
+    channels: tuple[str, ...] = ()
     orientation: str = "as-is"
     slice_axis: str = "z"
     resample_mm: tuple[float, ...] = ()
@@ -102,6 +105,7 @@ class DatasetSpec:
         plain = asdict(self)
         for key in ("groups", "patients"):
             plain[key] = {name: list(items) for name, items in getattr(self, key).items()}
+        plain["channels"] = list(self.channels)
         plain["resample_mm"] = list(self.resample_mm)
         for key, default in OPTIONAL.items():
             if plain[key] == default:
@@ -144,6 +148,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
     _check_list(where, "scans", table["scans"], str)
     _check_list(where, "sources", table["sources"], str)
     _check_list(where, "fold_borders", table["fold_borders"], int)
+    _check_list(where, "channels", table.get("channels", []), str)
     _check_list(where, "classes", list(table["classes"].values()), int)
     spec = DatasetSpec(
         name=checked_name("dataset", table["name"]),
@@ -165,6 +170,7 @@ def spec_from_table(table: Mapping[str, Any], where: str) -> DatasetSpec:
         spacing_known=table.get("spacing_known", True),
         crop_or_pad=table.get("crop_or_pad", False),
         region=table.get("region", "abdomen"),
+        channels=tuple(checked_name("channel", name) for name in table.get("channels", [])),
         orientation=table.get("orientation", "as-is"),
         slice_axis=table.get("slice_axis", "z"),
         resample_mm=_spacing_mm(where, table.get("resample_mm", [])),
@@ -264,6 +270,11 @@ def _check_sense(where: str, spec: DatasetSpec) -> None:
         raise UserError(f"{where}: key tested is {listed(spec.tested)}, expected each class once")
     if len(set(spec.scans)) != len(spec.scans):
         raise UserError(f"{where}: key scans holds an id twice, expected each once")
+    if len(spec.channels) == 1 or len(set(spec.channels)) != len(spec.channels):
+        raise UserError(
+            f"{where}: key channels is [{listed(spec.channels)}], expected at least two different names; "
+            "leave the key out for one channel"
+        )
     for name in spec.tested:
         if name not in spec.classes:
             raise UserError(f"{where}: key tested: {unknown_name('class', name, spec.classes)}")

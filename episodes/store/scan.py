@@ -19,6 +19,7 @@ from fewshot.files.input_files import check_file
 from fewshot.files.names import path_in
 
 KINDS = ("images", "labels", "superpixels")
+CHANNELS = "channels"  # folder of the arrays (C,Z,H,W) of a store with several channels
 REMAKE = "prepare it again with --overwrite"
 
 
@@ -53,6 +54,7 @@ class StoredScan:
         self._shape: list[int] = entry["shape"]
         self._dtype: str = entry["dtype"]
         self._sha256: Mapping[str, str] = entry["array_sha256"]
+        self._channels: int = entry.get("channels", 1)
 
     @cached_property
     def image(self) -> NDArray[Any]:
@@ -69,10 +71,20 @@ class StoredScan:
         """The superpixel numbers (Z,H,W) uint16; `UserError` if their file is not as prepared."""
         return self._array("superpixels")
 
+    @cached_property
+    def channels(self) -> NDArray[Any]:
+        """The registered channels (C,Z,H,W) in their own dtype; of a store without channels, the image."""
+        if self._channels == 1:
+            return self.image[None]
+        path = path_in(self._folder / CHANNELS, "scan", self.scan_id, ".npy")
+        check_array(path, self._sha256[CHANNELS], REMAKE)
+        return map_npy(path, [self._channels, *self._shape], self._dtype, REMAKE)
+
     def check_arrays(self) -> None:
         """Check the hash and shape of every array; `UserError` for the first that is not as prepared."""
         for kind in KINDS:
             self._array(kind)
+        _ = self.channels
 
     def _array(self, kind: str) -> NDArray[Any]:
         path = path_in(self._folder / kind, "scan", self.scan_id, ".npy")

@@ -33,6 +33,8 @@ class ScanArrays(Protocol):
     @property
     def superpixels(self) -> NDArray[Any]: ...
     @property
+    def channels(self) -> NDArray[Any]: ...
+    @property
     def count(self) -> int: ...
     @property
     def mean(self) -> float: ...
@@ -138,6 +140,18 @@ class SliceReader:
         for place, ref in zip(stack, refs, strict=True):
             place[0] = torch.from_numpy(self.image(ref))
         return stack
+
+    def channels(self, refs: Sequence[SliceRef]) -> Tensor:
+        """Return all registered channels of slices in stored units, (N,C,H,W) float32, cropped as images are.
+
+        A store without channels gives the one stored image.
+        """
+        stored = []
+        for ref in refs:
+            volumes = self._store.scan(ref.scan).channels
+            pixels = np.stack([self.crop_slice(volume, ref) for volume in volumes])
+            stored.append(torch.from_numpy(pixels.astype(np.float32)))
+        return torch.stack(stored)
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
         """Return the mask (H,W), bool, of the class with the stored value `class_value`."""

@@ -1,7 +1,9 @@
 """A store, which is a prepared dataset: uncropped, memory-mapped arrays of each scan and an index.json.
 
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
-(uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). The store's hash covers everything that determines a
+(uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
+`channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone.
+ The store's hash covers everything that determines a
 result, including the superpixels, which may differ between CPUs.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
@@ -35,7 +37,7 @@ from episodes.io.npy import write_npy
 from episodes.io.original_grid import OriginalGrid, original_from_json, prepared_shape
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from episodes.store.scan import KINDS, REMAKE, StoredScan, array_facts
+from episodes.store.scan import CHANNELS, KINDS, REMAKE, StoredScan, array_facts
 from fewshot.base.errors import UserError, listed, short
 from fewshot.files.atomic_io import atomic_folder, hash_of, replace_folder
 from fewshot.files.input_files import read_json
@@ -68,6 +70,7 @@ class SourceScan:
     direction: tuple[float, ...]
     image_sha256: str
     label_sha256: str
+    channels: NDArray[Any] | None = None  # (C,Z,H,W) of a dataset with several channels
     original: OriginalGrid | None = None
 
 
@@ -292,6 +295,8 @@ class StoreWriter:
         hashes = {}
         for kind, array in arrays.items():
             hashes[kind] = _write_array(self.folder / kind / f"{source.scan_id}.npy", array)
+        channels = self._write_channels(source)
+        hashes |= channels
         self.add_entry(
             {
                 "id": source.scan_id,
@@ -300,6 +305,7 @@ class StoreWriter:
                 "direction": list(source.direction),
                 "source_sha256": {"image": source.image_sha256, "label": source.label_sha256},
                 "array_sha256": hashes,
+                **({"channels": len(self.spec.channels)} if channels else {}),
                 **({} if source.original is None else {"original": source.original.to_json()}),
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
@@ -310,6 +316,20 @@ class StoreWriter:
     def add_entry(self, entry: dict[str, Any]) -> None:
         """Keep the entry of a scan whose arrays lie in the folder already."""
         self._entries.append(entry)
+
+    def _write_channels(self, source: SourceScan) -> dict[str, str]:
+        """Write the channels of a scan; return the kind and sha256 of the array, empty for one channel."""
+        shape = None if source.channels is None else source.channels.shape
+        expected = (len(self.spec.channels), *source.image.shape) if self.spec.channels else None
+        if shape != expected:
+            raise UserError(
+                f"scan {source.scan_id} has channels of shape {shape}, expected {expected} for "
+                f"{', '.join(self.spec.channels) or 'one channel'}; give every channel on the image's grid"
+            )
+        if source.channels is None:
+            return {}
+        path = self.folder / CHANNELS / f"{source.scan_id}.npy"
+        return {CHANNELS: _write_array(path, source.channels)}
 
     def finish(self) -> None:
         """Write index.json, sealed, with the store's hash."""

@@ -75,6 +75,24 @@ class Episode:
 
 
 @dataclass(frozen=True)
+class LabelledBatch:
+    """Labelled training slices of a supervised learner.
+
+    images (N,C,H,W) float32; masks (N,K,H,W) bool, one for each tested class; `label`: one line for the log.
+    """
+
+    images: Tensor
+    masks: Tensor
+    label: str = ""
+
+    def to(self, device: torch.device) -> LabelledBatch:
+        """Return the batch with every tensor on `device`; copies to a GPU do not block the host."""
+        from fewshot.base.memory import to_device
+
+        return LabelledBatch(to_device(self.images, device), to_device(self.masks, device), self.label)
+
+
+@dataclass(frozen=True)
 class Task:
     """One evaluation task: segment a class in the slices of one query scan, from one set of support slices.
 

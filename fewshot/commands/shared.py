@@ -126,10 +126,10 @@ def open_store(work: Path, dataset: str) -> Store:
 
     folder = path_in(work / "stores", "dataset", dataset)
     if not folder.is_dir():
-        from episodes.phantoms.generate import KINDS
+        from episodes.phantoms.generate import PHANTOMS
         from fewshot.commands.phantoms import ensure_phantoms
 
-        if dataset in KINDS:
+        if dataset in PHANTOMS:
             return ensure_phantoms(work, dataset)[0]
         prepared = {path.name for path in (work / "stores").glob("*") if (path / "index.json").exists()}
         if dataset not in prepared | set(known_datasets()):
@@ -146,9 +146,9 @@ def dataset_spec(work: Path, dataset: str) -> DatasetSpec:
 
     Commands check folds and groups with them before `open_store` makes phantoms.
     """
-    from episodes.phantoms.generate import KINDS, phantom_spec
+    from episodes.phantoms.generate import PHANTOMS, phantom_spec
 
-    if dataset in KINDS and not (work / "stores" / dataset).is_dir():
+    if dataset in PHANTOMS and not (work / "stores" / dataset).is_dir():
         return phantom_spec(dataset)
     return open_store(work, dataset).spec
 

@@ -68,10 +68,12 @@ def default_weights(encoder: str) -> str:
     """Return the default initial weights of an encoder.
 
     For a ResNet they are coco if torchvision has them, else imagenet; for a DINOv2 the name of its network,
-    which is a snapshot's folder beside torchvision's files.
+    which is a snapshot's folder beside torchvision's files; for a narrow ResNet such as resnet18-w16 random.
     """
     if is_foundation(encoder):
         return base_name(encoder)
+    if encoder.partition("-w")[0] in FILES and "-w" in encoder:  # a narrow ResNet of a quick run
+        return "random"
     if encoder not in FILES:
         raise unknown_name("encoder", encoder, encoder_names())
     return "coco" if "coco" in FILES[encoder] else "imagenet"

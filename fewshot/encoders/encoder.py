@@ -96,27 +96,36 @@ class Backbone(nn.Module):
 
     Only `TwoScaleEncoder` sets `fc`, which Q-Net uses. `dilated` says for layer2, layer3 and layer4 whether
     dilation replaces stride, as in torchvision's `replace_stride_with_dilation`; a layer that keeps its
-    stride of 2 halves the map.
+    stride of 2 halves the map. `width`: channels of the stem; 64 is torchvision's.
     """
 
     fc: nn.Linear
 
-    def __init__(self, architecture: Architecture, dilated: tuple[bool, bool, bool] = DILATED) -> None:
+    def __init__(
+        self, architecture: Architecture, dilated: tuple[bool, bool, bool] = DILATED, width: int = 64
+    ) -> None:
         super().__init__()
         block, blocks = architecture.block, architecture.blocks
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         stride = [1 if swapped else 2 for swapped in dilated]
         rate = list(accumulate((1, *(2 if swapped else 1 for swapped in dilated)), mul))
         wide = block.expansion
         # The first block of a layer keeps the dilation of the layer before it.
-        self.layer1 = _layer(block, 64, 64, blocks[0], stride=1, first=1, rest=1)
-        self.layer2 = _layer(block, 64 * wide, 128, blocks[1], stride=stride[0], first=rate[0], rest=rate[1])
-        self.layer3 = _layer(block, 128 * wide, 256, blocks[2], stride=stride[1], first=rate[1], rest=rate[2])
-        self.layer4 = _layer(block, 256 * wide, 512, blocks[3], stride=stride[2], first=rate[2], rest=rate[3])
-        self.channels = 512 * wide
+        self.layer1 = _layer(block, width, width, blocks[0], stride=1, first=1, rest=1)
+        two, four, eight = 2 * width, 4 * width, 8 * width
+        self.layer2 = _layer(
+            block, width * wide, two, blocks[1], stride=stride[0], first=rate[0], rest=rate[1]
+        )
+        self.layer3 = _layer(
+            block, two * wide, four, blocks[2], stride=stride[1], first=rate[1], rest=rate[2]
+        )
+        self.layer4 = _layer(
+            block, four * wide, eight, blocks[3], stride=stride[2], first=rate[2], rest=rate[3]
+        )
+        self.channels = 8 * width * wide
 
     def forward(self, x: Tensor) -> Tensor:
         """(N,3,H,W) -> (N,channels,H/8,W/8)."""
@@ -232,14 +241,15 @@ class _Bare(nn.Module):
         self.backbone = backbone
 
 
-def build_backbone(name: str, seed: int = 0) -> Backbone:
+def build_backbone(name: str, seed: int = 0, width: int = 64) -> Backbone:
     """Return the plain backbone, stride 32: (N,3,H,W) -> (N,channels,H/32,W/32).
 
-    Its random weights equal those of `build_encoder(name, seed)`. Raises `UserError` for an unknown name.
+    `width`: channels of the stem. With 64 the random weights equal those of `build_encoder(name, seed)`.
+    Raises `UserError` for an unknown name.
     """
     architecture = _architecture(name)
     with torch.device("meta"):
-        bare = _Bare(Backbone(architecture, PLAIN))
+        bare = _Bare(Backbone(architecture, PLAIN, width))
     bare.to_empty(device="cpu")
     _initialise(bare, name, seed)
     return bare.backbone

@@ -25,6 +25,7 @@ PARTS = {
 SEGMENTATION = ("preparation", "evaluation")  # parts behind a learner that only has `segment`
 INFERENCE = (*SEGMENTATION, "encoder", "prototypes")  # parts behind a prototype learner with existing weights
 TRAINING = ("preparation", "pseudo_labels", "sampling", "encoder", "prototypes", "training")
+SUPERVISED_TRAINING = ("preparation", "encoder", "sampling", "training")
 PRETRAINING = ("preparation", "encoder", "training", "pretraining")
 
 

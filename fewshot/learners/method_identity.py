@@ -20,7 +20,7 @@ from typing import Any, Literal, cast, get_origin, get_type_hints
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import sha256_of
 from fewshot.identity.source_digest import combined_digest, file_digest, imported_files, is_installed
-from fewshot.learners.registry import METHODS, resolve_method
+from fewshot.learners.registry import BUILT_IN, resolve_method
 
 HOME = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("baselines", "episodes", "fewshot", "protocols", "results")
@@ -30,7 +30,7 @@ MOST_FILES = 2000  # files in a folder that an option names
 def built_in_name(learner: type[Any]) -> str | None:
     """Return the registry's name of one of the project's own methods, else None."""
     target = f"{learner.__module__}:{learner.__qualname__}"
-    return next((name for name, value in METHODS.items() if value == target), None)
+    return next((name for name, value in BUILT_IN.items() if value == target), None)
 
 
 def method_name(typed: str, learner: type[Any]) -> str:
@@ -90,7 +90,7 @@ def _user_source(learner: Any) -> str:
     files = imported_files(path, learner.__module__, follows)
     versions = [
         hashlib.sha256(f"{name} {method_version(resolve_method(name))}".encode()).hexdigest()
-        for name, target in METHODS.items()
+        for name, target in BUILT_IN.items()
         if any(_is_in(target.partition(":")[0], module) for module in project_modules)
     ]
     return combined_digest([*(file_digest(file) for file in files.values()), *versions])

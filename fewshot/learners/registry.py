@@ -27,12 +27,18 @@ METHODS = {
     "copy-support": "baselines.yardsticks:CopySupport",
     "register-support": "baselines.register_support:RegisterSupport",
 }
+# methods of other regimes (fewshot/identity/regimes.py), and their forms that fit a support
+OTHER_REGIMES = {
+    "tmunet": "baselines.tmunet.model:TMUnet",
+    "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
+}
+BUILT_IN = METHODS | OTHER_REGIMES
 
 
 def known_methods() -> dict[str, str]:
     """Return name -> "module:Class" of the built-in methods and of the `fewshot.methods` entry points."""
     points = importlib.metadata.entry_points(group="fewshot.methods")
-    return {**{point.name: point.value for point in points}, **METHODS}
+    return {**{point.name: point.value for point in points}, **BUILT_IN}
 
 
 def resolve_method(name: str) -> type[Any]:

@@ -116,13 +116,7 @@ class Stepper:
         self._precision = precision
         self._async_readback = async_readback
         self._queue: deque[_Queued] = deque()
-        self.optimiser = torch.optim.SGD(
-            self._trainable.parameter_groups(),
-            lr=recipe.rate_after(0),
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            fused=True,  # one pass over weight, gradient and momentum; it reads the flag `found_inf`
-        )
+        self.optimiser = _optimizer(self._trainable, recipe)
 
     @property
     def unread(self) -> int:
@@ -133,7 +127,8 @@ class Stepper:
         """Prepare the optimiser after a load of its state, which may be of another kind of device."""
         for group in self.optimiser.param_groups:
             group["fused"] = True
-            for parameter in group["params"] if self._async_readback else ():
+            is_sgd = isinstance(self.optimiser, torch.optim.SGD)
+            for parameter in group["params"] if self._async_readback and is_sgd else ():
                 # SGD makes this buffer at its first step; it must exist if the flag holds that step back
                 self.optimiser.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
@@ -180,6 +175,18 @@ class Stepper:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)  # now: the next compiled loss overwrites their memory
+
+
+def _optimizer(trainable: Trainable, recipe: Schedule) -> torch.optim.Optimizer:
+    """Return SGD, or Adam for a learner with `optimizer = "adam"`; Adam's first beta is the momentum.
+
+    Fused: one pass over weight, gradient and moments; it reads the flag `found_inf`.
+    """
+    groups, rate, decay = trainable.parameter_groups(), recipe.rate_after(0), recipe.weight_decay
+    if getattr(trainable, "optimizer", "sgd") == "adam":
+        betas = (recipe.momentum, 0.999)
+        return torch.optim.Adam(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
+    return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
 
 
 def _stack_scalars(result: LossResult) -> Tensor:

@@ -19,12 +19,13 @@ from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import weights_file
 from fewshot.encoders.foundation import is_foundation
 from fewshot.files.atomic_io import hash_of, sha256_of
+from fewshot.identity.regimes import trains_on_labels
 from fewshot.training.log import LOSSES, last_step
 from protocols.request import Request
 from protocols.runs.external_checkpoint import with_labels_of_start
 from protocols.training.fold_weights import fill_fold, has_fold_placeholder, weights_label
 from protocols.training.method import MethodConfig
-from protocols.training.model_spec import model_spec
+from protocols.training.model_spec import model_spec, supervised_spec
 from protocols.training.models import LAST, Model, build_yardstick, cost_factors, find_pretraining
 from protocols.training.pseudo_labels import known_description
 from protocols.training.spec_file import backbone_key, model_key
@@ -92,8 +93,12 @@ def stage_keys(
         initial = later_initial = _initial(weights, method.recipe.encoder, request.work / "weights")
     first, *later = plan_training(method).episode_stages
     own, rule = first_method(method, weights), intensities.rule
+    start = initial or {"name": weights, "sha256": None}
+    if trains_on_labels(own.learner):
+        spec = supervised_spec(own, start, plan, store, rule)
+        return [*stages, _stage(request.work, first.name, spec, initial is not None, stages)]
     labels = _labels(own, store)
-    spec = model_spec(own, initial or {"name": weights, "sha256": None}, plan.training, store, rule, labels)
+    spec = model_spec(own, start, plan.training, store, rule, labels)
     is_known = initial is not None and labels is not NOT_COMPUTED
     stages.append(_stage(request.work, first.name, spec, is_known, stages))
     for stage in later:

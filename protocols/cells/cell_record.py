@@ -20,7 +20,15 @@ from fewshot.base.types import ScanScore
 from fewshot.encoders.checkpoints import weights_are_finite
 from fewshot.files.atomic_io import canonical_json, write_json
 from fewshot.identity.key_parts import method_key_part
-from fewshot.identity.versions import INFERENCE, PRETRAINING, SEGMENTATION, TRAINING, versions_of
+from fewshot.identity.regimes import trains_on_labels
+from fewshot.identity.versions import (
+    INFERENCE,
+    PRETRAINING,
+    SEGMENTATION,
+    SUPERVISED_TRAINING,
+    TRAINING,
+    versions_of,
+)
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.query_mode import query_mode
 from protocols.cells.evaluate import Evaluation
@@ -79,6 +87,8 @@ def cell_identity(
 
 def shared_versions(method: MethodConfig, model: Model) -> dict[str, int]:
     """Return the versions of the shared parts that a cell's numbers depend on."""
+    if isinstance(method.learner, type) and trains_on_labels(method.learner):
+        return versions_of(SEGMENTATION, SUPERVISED_TRAINING)
     if not (isinstance(method.learner, type) and issubclass(method.learner, PrototypeLearner)):
         return versions_of(SEGMENTATION)
     if model.description["checkpoint"] == "external":

@@ -23,6 +23,7 @@ from fewshot.encoders.checkpoints import check_finite
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.logits import call_logits, logit_difference
 from fewshot.learners.query_mode import query_mode
+from fewshot.regimes.supervised import SupervisedLearner
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
 
@@ -172,6 +173,41 @@ class PrototypePredictor(Predictor):
         return dict(zip(refs, features, strict=True))
 
 
+class SupervisedPredictor(Predictor):
+    """For supervised learners: query slices alone, no support; one pass gives the scores of all classes."""
+
+    learner: SupervisedLearner
+
+    def load_scan(self, refs: Sequence[SliceRef]) -> None:
+        """Forget the scores of the scan before."""
+        self._scores: dict[SliceRef, Tensor] = {}
+
+    def predict(self, task: Task, refs: Sequence[SliceRef]) -> Prediction:
+        """Return probabilities minus 0.5 of one class; a slice goes through the network once."""
+        new = [ref for ref in refs if ref not in self._scores]
+        scores = (one for batch in self.batches.over(new, self._class_scores) for one in batch)
+        self._scores |= dict(zip(new, scores, strict=True))
+        return self._prediction(task, [self._scores[ref] for ref in refs])
+
+    def predict_in_one_call(self, task: Task, refs: Sequence[SliceRef]) -> Prediction:
+        """Return probabilities minus 0.5 of one class, from one call of the network."""
+        return self._prediction(task, self._class_scores(refs))
+
+    def _class_scores(self, refs: Sequence[SliceRef]) -> list[Tensor]:
+        read = self.reader.images if self.learner.needs.channels == 1 else self.reader.channels
+        images = to_device(read(refs), self.device)
+        with autocast_to(self.precision, self.device):
+            probabilities = self.learner.class_probabilities(images)
+        return list(probabilities.float() - 0.5)
+
+    def _prediction(self, task: Task, scores: Sequence[Tensor]) -> Prediction:
+        output = self.learner.classes.index(task.class_name)
+        chosen = torch.stack([each[output] for each in scores])
+        return Prediction(
+            chosen, chosen.new_ones(len(chosen)), torch.ones((), dtype=torch.bool, device=self.device)
+        )
+
+
 def predictor_for(
     learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
 ) -> Predictor:
@@ -184,6 +220,8 @@ def predictor_for(
         check_finite(learner.state_dict(), "the model", "train again, or give another checkpoint")
     if isinstance(learner, PrototypeLearner):
         return PrototypePredictor(learner, reader, device, batch, precision)
+    if isinstance(learner, SupervisedLearner):
+        return SupervisedPredictor(learner, reader, device, batch, precision)
     return SegmentPredictor(learner, reader, device, precision)
 
 

@@ -21,6 +21,10 @@ class MemoryScan:
     labels: NDArray[np.uint8]
 
     @property
+    def channels(self) -> NDArray[Any]:
+        return self.image[None]
+
+    @property
     def superpixels(self) -> NDArray[np.uint16]:
         return np.zeros(self.image.shape, dtype=np.uint16)
 

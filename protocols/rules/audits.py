@@ -24,6 +24,7 @@ IMAGES = "no image under two ids"
 SCANS = "no training scan in the fold"
 SLICES = "setting 2: no training slice shows a tested class"
 INTENSITIES = "CT intensities from training scans only"
+LABELS = "no label of a query scan in training"
 BACKBONE = "pre-training saw no query slice"
 TOLERANCE = 1e-9  # relative; the two ways of pooling differ by rounding alone
 
@@ -83,6 +84,18 @@ def audit_training(
         )
     of_intensities = check_intensities(plan.evaluation, store, training_scans, intensities)
     return (SCANS, *check_slices(plan, store), *of_intensities)
+
+
+def audit_labels(plan: CellPlan) -> tuple[str, ...]:
+    """Return the passed audit of a training on labels; raise `AuditError` if it reads a query's label."""
+    queries = set(plan.evaluation.query_scans)
+    read = sorted({ref.scan for ref in plan.training.slices} & queries)
+    if read:
+        raise _audit_error(
+            LABELS, plan.evaluation, f"training reads labels of {_names(read)}, which are queries",
+            "mend the protocol's folds",
+        )  # fmt: skip
+    return (LABELS,)
 
 
 def check_slices(plan: CellPlan, store: Store) -> tuple[str, ...]:

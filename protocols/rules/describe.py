@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from protocols.rules.spec import Protocol, known_classes
+from protocols.rules.toml_reader import PICTURE
 
 # (rule's key, rule's name) -> one sentence
 MEANINGS = {
@@ -78,6 +79,7 @@ def protocol_text(protocol: Protocol) -> str:
         *(
             f"  intensities of {modality.upper()}, {rule}: {MEANINGS['normalisation', rule]}"
             for modality, rule in training.normalisation.items()
+            if modality != PICTURE
         ),
         *_lines("pseudo_labels", training.pseudo_labels),
         f"  steps: the family publishes {training.steps:,}",

@@ -13,6 +13,7 @@ from fewshot.base.errors import UserError, short, unknown_name
 from fewshot.files.names import checked_name
 
 MODALITIES = ("ct", "mr")
+PICTURE = "picture"  # the modality of picture sets, which no protocol file names
 FRACTION = re.compile(r"\d{1,9}([./]\d{1,9})?")  # Fraction computes 10**N of "1eN"
 MOST = 1_000_000_000  # of an integer in a protocol file
 NORMALISATIONS = ("per-scan", "training-scans")
@@ -114,9 +115,10 @@ def read_fractions(table: RuleTable) -> tuple[float, ...]:
 
 
 def read_normalisation(table: RuleTable) -> dict[str, str]:
-    """Return modality -> the rule of its intensities."""
+    """Return modality -> the rule of its intensities; grey pictures are normalised each by their own."""
     table.only(*MODALITIES)
-    return {modality: table.choice(modality, NORMALISATIONS) for modality in MODALITIES}
+    rules = {modality: table.choice(modality, NORMALISATIONS) for modality in MODALITIES}
+    return rules | {PICTURE: "per-scan"}
 
 
 def read_groups(table: RuleTable) -> dict[str, tuple[str, ...]]:

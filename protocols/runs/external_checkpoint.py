@@ -100,14 +100,23 @@ class ExternalCells:
 
 
 def external_model(
-    method: MethodConfig, path: Path, device: torch.device, description: dict[str, Any] | None = None
+    method: MethodConfig,
+    path: Path,
+    device: torch.device,
+    description: dict[str, Any] | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Model:
     """Return the method with the weights of a checkpoint file, in evaluation mode.
 
     `description`: the `model` part of its records (default: `external_description` without a name).
+    `classes`: as in `build_learner`. A class may read its published files by a `load_published` of its own.
     """
-    learner = build_learner(method)
-    load_released(path, learner)
+    learner = build_learner(method, classes)
+    load = getattr(learner, "load_published", None)
+    if load is None:
+        load_released(path, learner)
+    else:
+        load(path)
     learner.to(device).eval()
     return Model(learner, description or external_description(method, path), None)
 

@@ -17,9 +17,11 @@ from fewshot.encoders.checkpoints import weights_file
 from fewshot.files.atomic_io import hash_of
 from fewshot.files.locks import if_free, locked
 from fewshot.files.names import checked_name
+from fewshot.identity.regimes import trains_on_labels
 from protocols.cells.evaluate_cells import EvaluationCell, evaluate_cells
+from protocols.regimes.labelled import check_needs
 from protocols.request import Request
-from protocols.rules.audits import audit_evaluation, audit_training
+from protocols.rules.audits import audit_evaluation, audit_labels, audit_training
 from protocols.runs.backbone_audit import with_backbone_audit
 from protocols.runs.cross_dataset import (
     audit_cross_dataset,
@@ -205,6 +207,8 @@ def run_external(
             pairs_of.setdefault((fold, path, rule, scans), []).append((request, plan))
     if name is not None:
         checked_name("--name", name)
+    for pairs in pairs_of.values():
+        _check_one_group(method, [plan for _request, plan in pairs])
     work = []
     for (_fold, path, _rule, _scans), pairs in sorted(pairs_of.items(), key=lambda item: item[0][0]):
         marks = (LEAKAGE,) if len(folds_of[path.resolve()]) > 1 else ()
@@ -219,9 +223,20 @@ def run_external(
     check_other_files(work, method)
     paths = []
     for unit in work:
-        model = external_model(method, unit.path, unit.cells[0].request.device, unit.description)
+        device, classes = unit.cells[0].request.device, unit.cells[0].plan.evaluation.classes
+        model = external_model(method, unit.path, device, unit.description, classes)
         paths += evaluate_cells(unit.cells, method, model, unit.intensities)
     return paths
+
+
+def _check_one_group(method: MethodConfig, plans: Sequence[CellPlan]) -> None:
+    """Raise `UserError` if one checkpoint of a supervised method would serve several groups of classes."""
+    groups = dict.fromkeys(plan.evaluation.group for plan in plans)
+    if trains_on_labels(method.learner) and len(groups) > 1:
+        raise UserError(
+            f"one checkpoint would serve groups {' and '.join(groups)}, but {method.name} has one output for "
+            "each class of a group; put {group} into --checkpoint, or name one --groups"
+        )
 
 
 def _audit_cell(
@@ -235,6 +250,8 @@ def _audit_cell(
     if request.checkpoint_policy == "validation":
         plan, held_out = without_validation(request, plan), (HELD_OUT,)
     check_labels(method, plan, request.store)
+    if trains_on_labels(method.learner):
+        held_out += audit_labels(plan)
     if about is not None:
         audit_unseen(request, plan.evaluation, about)
     checks = (*audit_evaluation(plan.evaluation, request.store, request.protocol), *held_out)
@@ -251,6 +268,7 @@ def _audit_cell(
 
 def _check_request(request: Request, method: MethodConfig) -> None:
     """Raise `UserError` for options that contradict each other or the method, before planning."""
+    check_needs(method.name, method.learner, request.store, request.setting)
     if request.checkpoint_policy not in POLICIES:
         raise unknown_name("checkpoint policy", request.checkpoint_policy, POLICIES)
     if method.recipe is None:

@@ -106,7 +106,8 @@ def _by_size(made: Board, out: Path) -> list[DrawnFigure]:
 
 
 def _all_pairs(made: Board, out: Path) -> list[DrawnFigure]:
-    rows = [line.row for line in made.lines]
+    first = made.regimes[0]  # pairs of two regimes are not compared
+    rows = [line.row for line in made.lines if line.regime == first]
     names = short_names(rows)
     frame, group = fold_means(rows, names, made.measure)
     if len(frame) < 2:

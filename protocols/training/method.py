@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from fewshot.identity.regimes import needs_of
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.method_identity import method_name, method_source, method_version, option_files
 from fewshot.learners.recipe import Recipe
@@ -44,4 +45,4 @@ class MethodConfig:
             "files": {name: digest for name, digest in option_files(self.options).items() if name in options},
             "regime": getattr(self.learner, "regime", "few-shot"),
             "labels_used": labels,
-        }
+        } | ({"needs": list(needs)} if (needs := needs_of(self.learner).texts()) else {})

@@ -16,7 +16,8 @@ from episodes.plan.training_split import TrainingSplit
 from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.files.atomic_io import hash_of
-from fewshot.identity.versions import TRAINING, versions_of
+from fewshot.identity.versions import SUPERVISED_TRAINING, TRAINING, versions_of
+from protocols.regimes.labelled import DESCRIPTION, labels_part
 from protocols.training.method import MethodConfig
 from protocols.training.spec_file import METHOD
 
@@ -67,6 +68,15 @@ def model_spec(
     } | ({"compiled": True} if method.compiled else {})
 
 
+def supervised_spec(
+    method: MethodConfig, initial: dict[str, Any], plan: CellPlan, store: Store, rule: str
+) -> dict[str, Any]:
+    """Return the spec of a training on labels of the tested classes; arguments as `model_spec`."""
+    spec = model_spec(method, initial, plan.training, store, rule, DESCRIPTION)
+    regime = {"regime": method.description["regime"], "labels": labels_part(plan)}
+    return spec | {"versions": versions_of(SUPERVISED_TRAINING)} | regime
+
+
 @lru_cache(maxsize=1024)
 def _slices_hash(slices: tuple[SliceRef, ...]) -> str:
     return hash_of([list(ref) for ref in slices])[:16]
@@ -81,6 +91,7 @@ def training_differences(spec: Mapping[str, Any], plan: CellPlan, store: Store, 
     )
     drops = f"training slices ({dropped})"
     labelled = labels_seen(spec, evaluated)
+    classes = ", ".join(spec["labels"]["classes"]) if spec.get("regime") else ""
     supported = sorted(set(evaluated.query_scans) & set(spec.get("labels", {}).get("support_scans", ())))
     return [
         text
@@ -90,6 +101,7 @@ def training_differences(spec: Mapping[str, Any], plan: CellPlan, store: Store, 
             (drops, spec["training_slices_hash"] == slices),
             ("normalisation", spec["normalisation"] == rule),
             (f"labels (training saw those of {', '.join(labelled)})", not labelled),
+            (f"tested classes (trained on {classes})", classes in ("", ", ".join(evaluated.classes))),
             (f"queries (training saw labels of scan {', '.join(supported)})", not supported),
         )
         if not same
@@ -97,7 +109,9 @@ def training_differences(spec: Mapping[str, Any], plan: CellPlan, store: Store, 
 
 
 def labels_seen(spec: Mapping[str, Any], plan: EvaluationPlan) -> list[str]:
-    """Return the tested classes of `plan` whose labels a training saw."""
+    """Return the tested classes of `plan` whose labels a few-shot training saw."""
+    if spec.get("regime"):  # a training on labels of the tested classes
+        return []
     return sorted(set(plan.classes) & set(spec.get("labels", {}).get("classes", ())))
 
 

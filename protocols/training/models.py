@@ -25,12 +25,14 @@ from fewshot.files.locks import locked
 from fewshot.files.seals import check_hash, write_sealed
 from fewshot.files.temporaries import clear_dead
 from fewshot.identity.key_parts import method_key_part
+from fewshot.identity.regimes import trains_on_labels
 from fewshot.learners.learner import PrototypeLearner, encoder_for
 from fewshot.learners.recipe import Recipe
 from fewshot.learners.registry import known_methods, resolve_method
 from fewshot.training.loop import train, training_of
+from protocols.regimes.labelled import labelled_slices
 from protocols.training.method import MethodConfig
-from protocols.training.model_spec import model_spec
+from protocols.training.model_spec import model_spec, supervised_spec
 from protocols.training.pseudo_labels import KINDS
 from protocols.training.record_extras import add_machine, read_record_extras, save_record_extras
 from protocols.training.spec_file import FILE, REMEDY, damaged_spec, model_key, read_model_spec, write_spec
@@ -64,21 +66,30 @@ def build_yardstick(method: MethodConfig) -> Model:
     return Model(method.learner(method.options), description, None)
 
 
-def new_learner(method: MethodConfig, weights_folder: Path) -> tuple[PrototypeLearner, dict[str, Any]]:
-    """Return the method on its encoder with its initial weights, and the weights' {"name", "sha256"}."""
+def new_learner(
+    method: MethodConfig, weights_folder: Path, classes: tuple[str, ...]
+) -> tuple[PrototypeLearner, dict[str, Any]]:
+    """Return the method on its encoder with its initial weights, and the weights' {"name", "sha256"}.
+
+    `classes` as in `build_learner`.
+    """
     assert method.recipe is not None
-    learner = build_learner(method)
+    learner = build_learner(method, classes)
     initial = load_weights(method.recipe.weights, learner.encoder, weights_folder)
     return learner, {"name": initial.name, "sha256": initial.sha256}
 
 
-def build_learner(method: MethodConfig) -> PrototypeLearner:
-    """Return the method on its encoder with random weights by the seed, in channels-last layout."""
+def build_learner(method: MethodConfig, classes: tuple[str, ...] = ()) -> PrototypeLearner:
+    """Return the method on its encoder with random weights by the seed, in channels-last layout.
+
+    `classes`: the tested classes, for a method that trains on their labels; the others have no use for them.
+    """
     assert method.recipe is not None
     encoder = encoder_for(method.learner, method.recipe.encoder, method.seed)
     with torch.random.fork_rng(devices=[]):  # a method's own layers draw their first weights here
         torch.manual_seed(seed_for("learner", method.seed))
-        learner: PrototypeLearner = method.learner(encoder, method.options)
+        outputs = (classes,) if trains_on_labels(method.learner) else ()
+        learner: PrototypeLearner = method.learner(encoder, method.options, *outputs)
     cast(Any, learner).to(memory_format=torch.channels_last)
     return learner
 
@@ -98,8 +109,12 @@ def ensure_model(
     process train a model.
     """
     assert method.recipe is not None
-    learner, initial = new_learner(method, work / "weights")
+    learner, initial = new_learner(method, work / "weights", plan.evaluation.classes)
     check_trainable(method, learner)
+    if trains_on_labels(method.learner):
+        return _supervised_model(
+            method, learner, initial, plan, store, normalisation, work, device, checkpoint_every
+        )
     labels = KINDS[method.recipe.episode](store)
     spec = model_spec(method, initial, plan.training, store, normalisation.rule, labels.description)
     reader = SliceReader(store, normalisation)
@@ -107,6 +122,21 @@ def ensure_model(
     about = find_pretraining(method.recipe.weights)
     title = f"fold {plan.evaluation.fold}"
     return train_model(method, learner, spec, source, about, work, device, checkpoint_every, title)
+
+
+def _supervised_model(
+    method: MethodConfig, learner: PrototypeLearner, initial: dict[str, Any], plan: CellPlan, store: Store,
+    normalisation: Normalisation, work: Path, device: torch.device, checkpoint_every: int,
+) -> Model:  # fmt: skip
+    """Return the model of a method that trains on labels of tested classes; arguments as `ensure_model`."""
+    assert method.recipe is not None
+    spec = supervised_spec(method, initial, plan, store, normalisation.rule)
+    source = labelled_slices(
+        SliceReader(store, normalisation), plan, store, method.learner, method.recipe, method.seed
+    )
+    about = find_pretraining(method.recipe.weights)
+    title = f"fold {plan.evaluation.fold} {plan.evaluation.group}"
+    return train_model(method, learner, spec, cast(Any, source), about, work, device, checkpoint_every, title)
 
 
 def check_trainable(method: MethodConfig, learner: PrototypeLearner) -> None:
@@ -233,7 +263,7 @@ def open_model(
         _compiled(spec),
     )  # fmt: skip
     _check_same_method(folder, method, spec)
-    learner = build_learner(method)
+    learner = build_learner(method, tuple(spec.get("labels", {}).get("classes", ())))
     path = folder / LAST
     state = read_model_checkpoint(folder)
     step = checkpoint_entry(state, "step", int, path)
@@ -297,6 +327,7 @@ def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]
         "recipe": spec["recipe"],
         "precision": spec["precision"],
         **({"compiled": True} if _compiled(spec) else {}),
+        **({"labels": spec["labels"]} if spec.get("regime") else {}),
         **spec.get("told", {}),  # earlier stages: protocols/training/stages.py
     }
 

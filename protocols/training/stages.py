@@ -22,9 +22,11 @@ from fewshot.base.seeds import seed_for
 from fewshot.encoders.backbone_file import Pretraining
 from fewshot.encoders.checkpoints import NAMED
 from fewshot.files.atomic_io import hash_of
+from fewshot.identity.regimes import trains_on_labels
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.registry import resolve_method
 from fewshot.learners.training_plan import EpisodeStage, TrainingPlan, single_stage
+from protocols.regimes.labelled import check_target_labels
 from protocols.request import Request
 from protocols.rules.audits import audit_backbone
 from protocols.training.fold_weights import fill_fold, has_fold_placeholder, weights_label
@@ -61,7 +63,9 @@ def has_stages(method: MethodConfig) -> bool:
 
 def reads_labels(method: MethodConfig) -> bool:
     """Return whether a training reads labels of the training group."""
-    return method.recipe is not None and plan_training(method).reads_labels
+    if method.recipe is None:
+        return False
+    return trains_on_labels(method.learner) or plan_training(method).reads_labels
 
 
 def makes_backbone(method: MethodConfig) -> bool:
@@ -76,6 +80,11 @@ def check_stages(request: Request, method: MethodConfig) -> None:
     """Raise `UserError`, before any training, for a plan that cannot be trained."""
     assert method.recipe is not None
     plan, weights = plan_training(method), method.recipe.weights
+    if request.train_store is not None and trains_on_labels(method.learner):
+        raise UserError(
+            f"--train-dataset: {method.name} trains on labels of the tested classes of the tested dataset; "
+            "leave the option out"
+        )
     if request.train_store is not None and plan.reads_labels:
         labelled = next(stage.name for stage in plan.episode_stages if stage.annotated)
         raise UserError(
@@ -101,7 +110,9 @@ def check_stages(request: Request, method: MethodConfig) -> None:
 
 def check_labels(method: MethodConfig, plan: CellPlan, store: Store) -> None:
     """Raise `UserError`, before any training, if a stage would find no label of the training group."""
-    if reads_labels(method):
+    if trains_on_labels(method.learner):
+        check_target_labels(plan, store)
+    elif reads_labels(method):
         annotated_pairs(store.index, store.spec, plan)
 
 

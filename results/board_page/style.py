@@ -25,7 +25,8 @@ caption { text-align: left; color: var(--faint); font-size: 13px; padding: .4rem
 th, td { padding: .38rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
   overflow-wrap: normal; }
 th { background: var(--soft); vertical-align: bottom; } .text { text-align: left; }
-tbody th { background: none; font-weight: 400; text-align: left; }
+tbody th { background: none; font-weight: 400; text-align: left; vertical-align: middle; }
+article td { white-space: nowrap; } article td.text { white-space: normal; min-width: 11rem; }
 tbody tr:last-child > * { border-bottom: 0; } tbody tr:hover { background: var(--row); }
 th button { border: 0; background: none; padding: 0; min-height: 0; font-weight: 600; cursor: pointer; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }

@@ -13,6 +13,7 @@ from typing import Any
 
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import canonical_json
+from fewshot.identity.regimes import check_one_regime, regime_block
 from results.inference.interval import t_interval
 from results.inference.row_values import align_scans, row_values, sample_of_difference
 from results.records.configuration import configuration_without_seed, is_configuration_named, question
@@ -55,8 +56,10 @@ def compare(a: SeedAverage, b: SeedAverage, rows: Sequence[SeedAverage]) -> Json
         the 95 % t interval of B - A over folds; its level is None with one seed.
 
     Raises:
-        UserError: A and B differ in dataset, setting or classes, or a row is incomplete.
+        UserError: A and B differ in dataset, setting, classes or regime, or a row is incomplete.
     """
+    methods = [row.first.record.method for row in (a, b)]
+    check_one_regime([regime_block(m.regime, m.labels_used) for m in methods], "compare")
     for key in SHARED:
         mine, its = (question(row.first.record)[key] for row in (a, b))
         if mine != its:

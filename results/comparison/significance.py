@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewshot.base.errors import UserError
+from fewshot.identity.regimes import check_one_regime, regime_block
 from results.inference.components import Components, variance_components
 from results.inference.paired import PairedDifference, PairedRows, compare_values
 from results.inference.row_values import row_values
@@ -66,7 +67,8 @@ def compare(
         measure: a key of `MEASURES`.
 
     Raises:
-        UserError: a name fits no row or several rows, a row is incomplete, or no scan can be paired.
+        UserError: a name fits no row or several rows, a row is incomplete, the rows are of two
+            regimes, or no scan can be paired.
     """
     chosen, left_out = select_question(records, dataset, setting, protocol)
     rows, more = average_seeds(configuration_results(chosen))
@@ -79,6 +81,8 @@ def compare(
             raise UserError(
                 f"{names[rows.index(row)]} is incomplete: {len(row.missing)} cells are missing; run them"
             )
+    methods = [row.first.record.method for row in (row_a, row_b)]
+    check_one_regime([regime_block(m.regime, m.labels_used) for m in methods], "significance")
     made = compare_values(row_values(row_a, measure), row_values(row_b, measure))
     _check_pairs(made)
     return Comparison(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.identity.regimes import FEW_SHOT, REGIMES, YARDSTICK, regime_block
 from results.inference.interval import Interval, t_interval
 from results.inference.ranks import rank_intervals
 from results.inference.row_values import RowValues, depends_on_seed, frame_values, sample_of
@@ -89,6 +90,11 @@ class LeaderboardRow:
         """Return the mean over all classes."""
         return self.numbers[-1]
 
+    @property
+    def regime(self) -> str:
+        """Return the block of the row, one of `REGIMES`; yardsticks stand in the few-shot block."""
+        return board_regime(self.row)
+
 
 @dataclass(frozen=True)
 class PublishedComparison:
@@ -120,6 +126,11 @@ class Board:
     left_out: tuple[str, ...]
     distances: BoardDistances | None = None  # where predictions are saved
     names: Mapping[str, str] = field(default_factory=dict)  # method or configuration id -> shown name
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Return the blocks of the board, in order."""
+        return tuple(dict.fromkeys(line.regime for line in self.lines))
 
     @property
     def title(self) -> str:
@@ -190,7 +201,18 @@ def _lines(
         lines.append(
             LeaderboardRow(row, label, _marks(row), numbers, None, None, len(values.undefined), values.scores)
         )
-    return _ranked(lines, samples)
+    made: list[LeaderboardRow] = []
+    for regime in REGIMES:  # a rank counts the rows of one regime
+        places = [place for place, line in enumerate(lines) if line.regime == regime]
+        made += _ranked([lines[place] for place in places], [samples[place] for place in places])
+    return made
+
+
+def board_regime(row: SeedAverage) -> str:
+    """Return the regime of a row for boards, one of `REGIMES`."""
+    method = row.first.record.method
+    regime = regime_block(method.regime, method.labels_used)
+    return FEW_SHOT if regime == YARDSTICK else regime
 
 
 def _numbers(

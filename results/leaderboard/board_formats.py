@@ -11,7 +11,13 @@ from fewshot.base.errors import unknown_name
 from results.inference.interval import Interval
 from results.leaderboard.board import Board, LeaderboardRow
 from results.leaderboard.board_distances import distances_json
-from results.leaderboard.board_tables import board_grid, board_notes, published_grid, published_notes
+from results.leaderboard.board_tables import (
+    board_grid,
+    board_notes,
+    published_grid,
+    published_notes,
+    regime_title,
+)
 from results.leaderboard.html import Sheet, page
 from results.leaderboard.paper_board import paper_caption, paper_grid
 from results.records.configuration import question
@@ -34,8 +40,18 @@ def render_board(board: Board, format: str) -> str:
 
 
 def board_sheets(board: Board) -> list[Sheet]:
-    """Return the sheet of measured rows and, if there are any, the sheet of published rows."""
-    sheets = [Sheet(board.title, board_grid(board), tuple(board_notes(board)))]
+    """Return a sheet of measured rows for each regime and, if there are any, the sheet of published rows.
+
+    The notes of all measured rows stand under the last of their sheets.
+    """
+    sheets = [
+        Sheet(
+            regime_title(board, regime),
+            board_grid(board, regime),
+            tuple(board_notes(board)) if regime == board.regimes[-1] else (),
+        )
+        for regime in board.regimes
+    ]
     if board.published:
         title = f"published Dice on {board.record.dataset.name}, setting {board.record.setting}"
         sheets.append(Sheet(title, published_grid(board), tuple(published_notes(board))))
@@ -151,6 +167,7 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "method": line.row.method, "label": line.label, "configuration": line.row.configuration_id,
+        "regime": line.regime,
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
         "undefined": line.undefined, "scores": line.scores, "distances": distances_json(board, line),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fewshot.identity.regimes import FEW_SHOT, REGIMES
 from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number, PublishedComparison
 from results.leaderboard.board_distances import distance_header, distance_notes, distance_texts
 from results.metrics.measures import MEASURES
@@ -12,11 +13,18 @@ from results.tables.published import KINDS
 from results.tables.text_table import Grid
 
 
-def board_grid(board: Board) -> Grid:
-    """Return one row per configuration: rank, label, marks, means, deviations, interval, configuration id."""
+def board_grid(board: Board, regime: str) -> Grid:
+    """Return one row per configuration of a regime: rank, label, marks, means, deviations, interval, id."""
     header = ("rank", "method", "marks", *(name for _kind, name in board.columns))
     header += ("± folds", "interval", "± scans", "undefined", *distance_header(board), "configuration")
-    return Grid(header, tuple(_line(board, line) for line in board.lines), None)
+    return Grid(header, tuple(_line(board, line) for line in board.lines if line.regime == regime), None)
+
+
+def regime_title(board: Board, regime: str) -> str:
+    """Return the title of a regime's block, with what its methods see; the board's own with one regime."""
+    if board.regimes == (FEW_SHOT,):
+        return board.title
+    return f"{board.title}: {regime} methods, which see {REGIMES[regime]}"
 
 
 def published_grid(board: Board) -> Grid:

@@ -97,6 +97,7 @@ class MethodPart:
         version: number of a built-in method; None for a user's own method.
         source: digest of a user's own file or of masks from another program; None for a built-in method.
         files: option -> sha256 of the file that it names.
+        needs: what the harness gave besides grey slices (`fewshot/identity/regimes.py`); None: nothing.
     """
 
     name: MethodName
@@ -106,6 +107,7 @@ class MethodPart:
     files: Mapping[str, Hex]
     regime: Text
     labels_used: Literal["none", "training-group", "target", "external"]
+    needs: tuple[Text, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "episodes.sampling.annotated",
         "episodes.sampling.augment",
         "episodes.sampling.device_sampler",
+        "episodes.sampling.labelled",
         "episodes.sampling.superpixel",
         "episodes.sampling.supervoxel",
     ),

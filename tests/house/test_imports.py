@@ -21,6 +21,7 @@ BASE = {
     "fewshot.files.names",
     "fewshot.files.seals",
     "fewshot.identity.key_parts",
+    "fewshot.identity.regimes",
     "fewshot.learners.paper_layout",
     "fewshot.recipes.named_recipe",
 }
@@ -37,15 +38,19 @@ ALLOWED: dict[str, set[str]] = {
 # every package of the tree; a package imports those before it
 ORDER = (
     "fewshot.base", "fewshot.files", "fewshot.recipes", "fewshot.identity", "fewshot.encoders",
-    "fewshot.learners", "fewshot.studies", "fewshot.training", "fewshot.pretraining", "fewshot.contract",
+    "fewshot.learners", "fewshot.studies", "fewshot.regimes",
+    "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
     "episodes.prepare.own_data", "episodes.prepare.recognition", "episodes.prepare.downloads",
-    "episodes.figures", "episodes.phantoms",
+    "episodes.phantoms", "episodes.prepare.picture_sets",
+    "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
+    "baselines.tmunet",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
     "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
-    "protocols.rules", "protocols", "protocols.training", "protocols.cells", "protocols.runs",
+    "protocols.rules", "protocols", "protocols.regimes", "protocols.training",
+    "protocols.cells", "protocols.runs",
     "protocols.campaign", "protocols.scoring", "protocols.submission", "protocols.saved_masks",
     "protocols.own_scan",
     "protocols.studies", "protocols.verification",
@@ -56,6 +61,7 @@ ORDER = (
     "fewshot.commands.pictures", "fewshot.commands.own_scans", "fewshot.commands.develop",
     "fewshot.commands.start", "fewshot",
 )  # fmt: skip
+TWO_HOMES = {"PIL": ("episodes.contrastive.images", "episodes.io.pictures")}
 MOST_MODULES = 12  # directly in a package, besides __init__.py
 ONE_HOME = {
     "sacred": "protocols.cells.sacred_run",
@@ -66,7 +72,6 @@ ONE_HOME = {
     "skimage": "episodes.pseudo_labels.superpixels",
     "numba": "episodes.pseudo_labels.felzenszwalb",
     "monai": "results.metrics.distances",
-    "PIL": "episodes.contrastive.images",
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
@@ -134,6 +139,8 @@ def violations(module: str, source: str) -> list[str]:
         root = name.split(".")[0]
         if module not in (ONE_HOME.get(root, module), SECOND_HOME.get(root)):
             found.append(f"{module} imports {name}, which {ONE_HOME[root]} alone may")
+        if module not in TWO_HOMES.get(root, (module,)):
+            found.append(f"{module} imports {name}, which {' and '.join(TWO_HOMES[root])} alone may")
         if root in PACKAGES:
             found += _project_fault(module, home, name)
         if home == "fewshot.commands" and top:

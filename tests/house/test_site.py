@@ -20,6 +20,7 @@ import yaml
 from making import changed, record, score
 from places import ROOT
 
+from results.records.files import read_records
 from results.records.record import Record
 
 SITE = ROOT / "docs" / "site"
@@ -112,6 +113,27 @@ def test_a_curve_has_a_point_for_each_length_of_training(part: Callable[[str], M
     assert curves_of(trained(300, 50)) == []
     other = [changed(one, method={"options": {"window": 4}}) for one in trained(0, 20)]
     assert curves_of([*other, *trained(300, 50)]) == []  # another option is another configuration
+
+
+def test_learning_curves_of_checkpoints_have_a_section(
+    part: Callable[[str], ModuleType], tmp_path: Path, unrendered: None
+) -> None:
+    pages = part("result_pages")
+    records = [one for one in read_records(ROOT / "results/data/phantoms") if one.method.name == "adnet"]
+    chosen = {"step": 20, "candidates": [10, 20], "on": "scan 19", "dice": 0.5, "dices": [0.25, 0.5]}
+    scans = [scan for scan in records[0].training.scans if scan != "19"]
+    of_fold = [
+        changed(
+            one, key=None, model={"checkpoint": "validation", "selected": chosen}, training={"scans": scans}
+        )
+        for one in records
+        if one.fold == 0
+    ]
+    assert pages.has_curves(of_fold) and not pages.has_curves(records)
+    made = pages.learning_curves(of_fold, "phantom-mri", 1)
+    lines = pages.checkpoint_section(made, "phantoms", "name", tmp_path)
+    assert lines[0] == "## phantoms, by checkpoint" and "never of a test fold: scan 19 (fold 0)" in lines[4]
+    assert (tmp_path / "results" / "curves" / "name-checkpoints.svg").is_file()
 
 
 def test_a_link_to_nothing_is_refused(part: Callable[[str], ModuleType], tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 Downloads are prepared by the rules of the published results. The command prints what it found, with warnings;
 an impossible input stops it. The store is WORK/stores/DATASET. Its contact.png shows every scan (the first
 50; contact-2.png and so on show the others). A store made of the same files by the same facts is left as it
-is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE.
+is; --overwrite replaces a store of other files. A dataset of your own needs a --spec FILE, which --init-spec
+writes as far as it understands the folder (docs/your-data.md). An interrupted command continues when typed
+again.
 
 Examples:
   fewshot prepare chaost2 downloads/CHAOS
+  fewshot prepare my-mri scans --init-spec
   fewshot prepare my-mri scans --spec my-mri.toml
   fewshot prepare phantom-mri --size 64
 """
@@ -14,6 +17,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from episodes.prepare.scan import RawScan
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
+
+
+NUMBER = re.compile(r"[0-9][0-9., ]*")  # one number or several in a warning
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare the dataset, print its facts and warnings, and return 0."""
     from episodes.figures.contact_sheet import MOST, write_contact_sheet
-    from episodes.phantoms.generate import KINDS
+    from episodes.phantoms.generate import PHANTOMS
     from fewshot.files.locks import locked
 
     if args.workers < 0:
@@ -91,14 +98,17 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--channel is of your own dataset: give its facts with --spec FILE")
     if args.in_plane_mm is not None and not args.in_plane_mm > 0:
         raise UserError(f"--in-plane-mm {args.in_plane_mm:g}: expected a size in mm above 0")
-    if args.spec is None and args.dataset in KINDS:
+    if args.spec is None and args.dataset in PHANTOMS:
         return _phantoms(args)
     if args.size is not None or args.phantom_slices is not None:
         raise UserError(
-            f"--size and --phantom-slices are of phantoms ({', '.join(KINDS)}), not of {args.dataset}"
+            f"--size and --phantom-slices are of phantoms ({', '.join(PHANTOMS)}), not of {args.dataset}"
         )
     if args.folder is not None:
         _check_apart(args.folder, args.work / "stores" / args.dataset)
+    picture_set = _picture_spec(args)
+    if picture_set is not None:
+        return _pictures(args, *picture_set)
     spec, scans, layout = _layout_of(args)
     if args.in_plane_mm is not None:
         from episodes.prepare.grid_rules import smaller_slices
@@ -188,6 +198,57 @@ def _init_spec(args: argparse.Namespace) -> int:
     return 0
 
 
+def _picture_spec(args: argparse.Namespace) -> tuple[DatasetSpec, int] | None:
+    """Return the facts of a set of pictures and its number of folds; None for volumes."""
+    from episodes.prepare.own_data.facts import read_own_facts
+    from episodes.store.dataset import known_datasets, load_dataset_spec
+
+    folds = 5
+    if args.spec is not None:
+        own = read_own_facts(args.spec, args.dataset)
+        spec, folds = own.spec, own.folds or folds
+    elif args.dataset in known_datasets():
+        spec = load_dataset_spec(args.dataset)
+    else:
+        return None
+    return (spec, folds) if spec.modality == "picture" else None
+
+
+def _pictures(args: argparse.Namespace, spec: DatasetSpec, folds: int) -> int:
+    """Prepare a folder of pictures and masks; `spec` and `folds` as `_picture_spec` gives them."""
+    from episodes.figures.contact_sheet import write_contact_sheet
+    from episodes.prepare.picture_sets.build import build_picture_store, same_pictures
+    from episodes.prepare.picture_sets.layouts import find_pictures
+    from episodes.store.store import Store
+    from fewshot.base.progress import progress
+    from fewshot.files.locks import locked
+
+    if args.folder is None:
+        raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its pictures")
+    found = find_pictures(args.folder, folds)
+    destination: Path = args.work / "stores" / spec.name
+    with locked(args.work / "locks" / f"store-{spec.name}.lock"):
+        if destination.exists() and not args.overwrite:
+            store = Store.open(destination)
+            if not same_pictures(store, found):
+                raise UserError(
+                    f"{destination} was prepared from other files than {args.folder} holds; use --overwrite "
+                    "to replace it, or another --work folder"
+                )
+            print(f"{destination} was already prepared from these files; nothing to do")
+        else:
+            with progress(2 * len(found.pairs), f"{spec.name}: pictures", "picture") as bar:
+                store = build_picture_store(
+                    found, spec, destination, overwrite=args.overwrite, workers=args.workers,
+                    on_progress=bar.update,
+                    finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
+                )  # fmt: skip
+    print(f"{args.folder}: {found.name}")
+    print(summary(store, _facts(store)))
+    print(f"look at {destination / 'contact.png'}: the lesions must lie within their outlines")
+    return 0
+
+
 def _phantoms(args: argparse.Namespace) -> int:
     from fewshot.commands.phantoms import ensure_phantoms
 
@@ -229,21 +290,31 @@ def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
         voxels = sum(scan.voxels[name] for scan in facts)
         mark = "  tested" if name in store.spec.tested else ""
         lines.append(f"{name:<22}{value:>6}{sum(map(bool, shown)):>7}{sum(shown):>8}{voxels:>12}{mark}")
-    lines += [f"warning: {text}" for text in _grouped(store.warnings)]
+    lines += [f"warning: {text}" for text in grouped_warnings(store.warnings)]
     return "\n".join(lines)
 
 
-def _grouped(warnings: Sequence[str]) -> list[str]:
-    """Merge equal warnings of several scans: "scan 1: X" and "scan 2: X" become "scans 1, 2: X"."""
-    scans: dict[str, list[str]] = {}
+def grouped_warnings(warnings: Sequence[str]) -> list[str]:
+    """Merge warnings of one kind: "scan 1: X" and "scan 2: X" become "scans 1, 2: X".
+
+    Warnings that differ in numbers alone are of one kind; the line then has the text of the first scan, and
+    says how many scans there are.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}  # text without numbers -> (scan or "", text)
     for text in warnings:
         scan, separator, rest = text.removeprefix("scan ").partition(": ")
         about_scan = bool(separator) and text.startswith("scan ")
-        scans.setdefault(rest if about_scan else text, []).extend([scan] if about_scan else [])
+        kind = NUMBER.sub("#", rest) if about_scan else text
+        kinds.setdefault(kind, []).append((scan, rest) if about_scan else ("", text))
     lines = []
-    for rest, names in scans.items():
+    for entries in kinds.values():
+        names = [scan for scan, _text in entries if scan]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {rest}" if names else rest)
+        first = entries[0][1]
+        alike = "" if len({text for _scan, text in entries}) == 1 else (
+            f" (scan {names[0]}; alike in the others, {len(names)} scans)"
+        )  # fmt: skip
+        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {first}{alike}" if names else first)
     return lines
 
 

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.runs.runner import run, train_until
     from results.records.files import read_record
     from results.tables.fold_tables import render
+    from results.tables.pixel_measures import pixel_lines
 
     values = config_values(args)
     devices = shared.parse_devices(args)
@@ -84,4 +85,7 @@ def run(args: argparse.Namespace) -> int:
     records = [read_record(path) for path in paths]
     print(render(records))
     shared.print_predictions(args, records)
+    if request.store.spec.modality == "picture":
+        for line in pixel_lines(records, request.store.spec.image_size):
+            print(f"  {line}")
     return 0

@@ -137,6 +137,10 @@ class _Scan:
     mean: float
     m2: float
 
+    @property
+    def channels(self) -> NDArray[Any]:
+        return self.image[None]
+
 
 @dataclass(frozen=True)
 class _Volumes:

@@ -32,6 +32,7 @@ from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store import dataset
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
+from fewshot.commands.data.prepare import grouped_warnings
 from fewshot.commands.main import main
 
 
@@ -323,3 +324,16 @@ def test_real_pairs_pass_the_checks(shared: Path) -> None:
         assert (
             "left-kidney has a gap at slices 16" if name == "chaost2" else "gallbladder is absent"
         ) in text
+
+
+def test_warnings_of_one_kind_are_one_line() -> None:
+    warnings = [f"scan {n}: liver has a gap at slices {n}, {n + 2}" for n in range(1, 11)]
+    lines = grouped_warnings(
+        [*warnings, "scan 3: spleen is absent", "scan 4: spleen is absent", "a.nii: tilt"]
+    )
+    assert lines == [
+        "scans 1, 2, 3, 4, 5, 6, 7, 8 and 2 more: liver has a gap at slices 1, 3 (scan 1; alike in the "
+        "others, 10 scans)",
+        "scans 3, 4: spleen is absent",
+        "a.nii: tilt",
+    ]

@@ -121,7 +121,7 @@ def test_the_picture_says_what_it_is_of_and_repeats(
     assert "never of a test fold: scan 19 (fold 0), 3 (fold 1)" in caption(made)
     assert "from the supports of the folds that test them" in caption(made)
     first, again = (draw_curves(made, tmp_path / name / "curve") for name in ("a", "b"))
-    assert [path.suffix for path in first] == [".svg", ".png"]
+    assert [path.suffix for path in first] == [".svg", ".png", ".pdf"]
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in again]
 
 
@@ -132,10 +132,8 @@ def test_the_command_draws_the_curves_alone(
         write_record(tmp_path / "records" / f"r{number}.json", record)
     ask = ["figures", "--work", str(tmp_path), "--dataset", "phantom-mri", "--curve"]
     assert main([*ask, "--out", str(tmp_path / "out")]) == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "learning-curve.svg",
-        "learning-curve.png",
-    }
+    kinds = {path.name for path in (tmp_path / "out").iterdir()}
+    assert kinds == {f"learning-curve.{kind}" for kind in ("svg", "png", "pdf")}
     assert str(tmp_path / "out" / "learning-curve.png") in capsys.readouterr().out
     assert main([*ask, "--measure", "iou"]) == 2
     assert "--curve --measure iou: records hold the Dice alone" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from places import ROOT
 
 from fewshot.commands.main import main
 from fewshot.learners.registry import METHODS
-from results.records.files import read_records
+from results.records.files import parse_record, read_records, record_texts, write_record
 from results.summary.configuration_result import configuration_results
 
 RESULTS = ROOT / "results"
@@ -20,8 +22,9 @@ REWRITTEN: dict[str, set[str]] = {
     "real": {"8e23d4b971ea5bbb7c358f84f03b84e415b1959a"},
     "phantoms": set(),
     "h200": set(),
+    "supervised": set(),
 }
-TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
+TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md", "supervised": "supervised.md"}
 
 
 @pytest.mark.parametrize("folder", TABLES)
@@ -80,17 +83,36 @@ def test_records_were_made_by_a_committed_program(folder: str) -> None:
     assert not is_committed("0" * 40)
 
 
-@pytest.mark.parametrize("path", sorted((DATA / "leaderboards").glob("*.md")), ids=lambda path: path.stem)
-def test_the_committed_boards_are_those_of_the_records(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """After new records: fewshot leaderboard --records results/data/real ... --format md --out the file."""
-    dataset, setting = path.stem.split("-setting-")
-    ask = ["--dataset", dataset, "--setting", setting, "--records", str(DATA / "real")]
-    assert main(["leaderboard", *ask, "--format", "md"]) == 0
-    assert capsys.readouterr().out == path.read_text(encoding="utf-8")
+def test_the_committed_pages_are_those_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After new records: python docs/site/record_pages.py. Each question has its board."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    record_pages = importlib.import_module("record_pages")
+    made = record_pages.pages()
+    assert {path: path.read_text(encoding="utf-8") for path in made} == made
+    boards = {path for path in made if path.parent == DATA / "leaderboards"}
+    assert boards == set((DATA / "leaderboards").glob("*.md"))
+    records = read_records(DATA / "real")
+    for question in record_pages.questions(records):
+        own = [r for r in records if (r.dataset.name, r.setting, r.protocol.name) == question]
+        curve = DATA / "curves" / f"{record_pages.stem_of(question)}.svg"
+        assert curve.is_file() == record_pages.has_curve(own)
 
 
-def test_every_question_of_the_records_has_its_board() -> None:
-    asked = {f"{record.dataset.name}-setting-{record.setting}" for record in read_records(DATA / "real")}
-    assert asked == {path.stem for path in (DATA / "leaderboards").glob("*.md")}
+def test_records_of_a_work_folder_become_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new record replaces that of its cell and configuration, and the others of the file stay."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "site"))
+    record_lines = importlib.import_module("record_lines")
+    name = "phantom-mri-setting1-copy-support"
+    old = read_records(DATA / "phantoms")
+    old = [record for record in old if record.method.name == "copy-support"]
+    (tmp_path / f"{name}.jsonl").write_text("".join(record_lines.lines_of(old)))
+    new = dataclasses.replace(old[3], fallback_slices=5, key=None)
+    other = dataclasses.replace(old[0], shots=2, key=None)
+    for number, record in enumerate((new, other)):
+        write_record(tmp_path / "records" / f"r{number}.json", record)
+    assert record_lines.add_records(tmp_path / "records", tmp_path) == [tmp_path / f"{name}.jsonl"]
+    found = [parse_record(text) for text in record_texts(tmp_path / f"{name}.jsonl")]
+    assert len(found) == len(old) + 1 and new in found and other in found and old[3] not in found
+    before = (tmp_path / f"{name}.jsonl").read_bytes()
+    record_lines.add_records(tmp_path / "records", tmp_path)
+    assert (tmp_path / f"{name}.jsonl").read_bytes() == before

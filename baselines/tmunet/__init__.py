@@ -1,0 +1,1 @@
+"""TMUnet: contextual attention with boundary supervision."""

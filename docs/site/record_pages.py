@@ -1,0 +1,205 @@
+"""Pages and figures that the repository keeps, made from its records: `record_pages.py` writes them all.
+
+After a new file in results/data: python docs/site/record_pages.py. It writes the fold tables, a board for
+each question, the learning curves, the board of README.md and results/README.md, whose numbers it computes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import front_board
+import record_lines
+
+from fewshot.base.errors import UserError
+from fewshot.files.atomic_io import atomic_write
+from results.figures.curve_figure import draw_curves
+from results.inference.paired import PairedDifference, compare_values
+from results.inference.row_values import row_values
+from results.leaderboard.board import leaderboard
+from results.leaderboard.board_formats import render_board
+from results.leaderboard.learning_curve import learning_curves
+from results.records.files import read_records
+from results.records.record import Record
+from results.summary.comparability import recipe_marks
+from results.summary.configuration_result import configuration_results
+from results.summary.frame import spread_of_folds
+from results.summary.seed_average import SeedAverage, average_seeds, labels
+from results.summary.select_records import DEFAULT_PROTOCOL, select_question
+from results.tables.fold_tables import render
+from results.tables.published import read_published
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "results"
+DATA = RESULTS / "data"
+TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
+TITLES = {"real": "real volumes", "phantoms": "phantoms", "h200": "real volumes, ResNet-101 on a GPU"}
+TEMPLATE = Path(__file__).resolve().parent / "results_template.md"  # the prose of results/README.md
+Question = tuple[str, int, str]  # dataset, setting, protocol
+
+
+def questions(records: Iterable[Record]) -> list[Question]:
+    """Return every (dataset, setting, protocol) of records, sorted."""
+    return sorted({(record.dataset.name, record.setting, record.protocol.name) for record in records})
+
+
+def stem_of(question: Question) -> str:
+    """Return the name of a question's files; that of the default protocol has no protocol in it."""
+    dataset, setting, protocol = question
+    return f"{dataset}-setting-{setting}" + ("" if protocol == DEFAULT_PROTOCOL else f"-{protocol}")
+
+
+def pages() -> dict[Path, str]:
+    """Return path -> text of every kept page but README.md, from the records of the repository."""
+    records = {folder: read_records(DATA / folder) for folder in TABLES}
+    made = {RESULTS / name: render(records[folder], "md") for folder, name in TABLES.items()}
+    for dataset, setting, protocol in questions(records["real"]):
+        board = leaderboard(records["real"], dataset, setting, protocol, published=read_published())
+        made[DATA / "leaderboards" / f"{stem_of((dataset, setting, protocol))}.md"] = render_board(
+            board, "md"
+        )
+    made[RESULTS / "README.md"] = overview(records)
+    return {path: text if text.endswith("\n") else f"{text}\n" for path, text in made.items()}
+
+
+def overview(records: Mapping[str, Sequence[Record]]) -> str:
+    """Return the page of all results; `records` by folder of results/data."""
+    real = records["real"]
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        measured=measured(records),
+        comparisons="\n".join(comparison(real, question) for question in questions(real)),
+        recipes=recipes(real),
+    )
+
+
+def measured(records: Mapping[str, Sequence[Record]]) -> str:
+    """Return the table of questions: their records, methods, board and curve."""
+    lines = ["| data | dataset | setting | protocol | cells | methods | board | learning curve |"]
+    lines.append("|---|---|---|---|---:|---|---|---|")
+    for folder, every in records.items():
+        for question in questions(every):
+            dataset, setting, protocol = question
+            own = [r for r in every if (r.dataset.name, r.setting, r.protocol.name) == question]
+            names = ", ".join(sorted({record.method.name for record in own}))
+            board, stem = "", stem_of(question)
+            if folder == "real":
+                board = f"[board](data/leaderboards/{stem}.md)"
+            curve = f"[curve](data/curves/{stem}.svg)" if folder == "real" and has_curve(own) else ""
+            lines.append(
+                f"| {TITLES[folder]} | {dataset} | {setting} | {protocol} | {len(own)} | {names} | {board} | "
+                f"{curve} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def has_curve(records: Iterable[Record]) -> bool:
+    """Say whether some record holds the Dice of its candidate checkpoints on a validation scan."""
+    selected = [record.model.selected for record in records if record.model.checkpoint == "validation"]
+    return any(part is not None and part.dices for part in selected)
+
+
+def comparison(records: Sequence[Record], question: Question) -> str:
+    """Return the section of one question: every complete row against copy-support and its untrained self."""
+    dataset, setting, protocol = question
+    chosen, _left_out = select_question(records, *question)
+    rows = [row for row in average_seeds(configuration_results(chosen))[0] if not row.missing]
+    title = f"### {dataset}, setting {setting}, {protocol}"
+    if not rows:
+        return f"{title}\nNo row has every cell, so no mean is made.\n"
+    copied = next((row for row in rows if row.method == "copy-support"), None)
+    lines = ["| row | Dice | minus copy-support | minus untrained |", "|---|---:|---:|---:|"]
+    ranked = sorted(zip(labels(rows), rows, strict=True), key=lambda pair: (-mean_of_row(pair[1]), pair[0]))
+    for label, row in ranked:
+        against = "" if copied is None or row is copied else difference(row, copied)
+        plain = untrained(row, rows)
+        lines.append(
+            f"| {label} | {100 * mean_of_row(row):.2f} | {against} | "
+            f"{'' if plain is None else difference(row, plain)} |"
+        )
+    return "\n".join([title, *lines]) + "\n"
+
+
+def mean_of_row(row: SeedAverage) -> float:
+    """Return the mean Dice of a complete row: over folds, then seeds; all seeds have all folds."""
+    spreads = [result.spread() for result in row.results]
+    mean = spread_of_folds(spread.mean for spread in spreads if spread is not None)
+    assert mean is not None
+    return mean.mean
+
+
+def untrained(row: SeedAverage, rows: Sequence[SeedAverage]) -> SeedAverage | None:
+    """Return the row of the same method and encoder with 0 steps; None for a row that is not trained."""
+    model = row.first.record.model
+    if not model.steps:
+        return None
+    same = [
+        other
+        for other in rows
+        if other.method == row.method
+        and other.first.record.model.encoder == model.encoder
+        and other.first.record.model.steps == 0
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def difference(a: SeedAverage, b: SeedAverage) -> str:
+    """Return the difference of two rows in percentage points, with its interval."""
+    found: PairedDifference = compare_values(row_values(a, "dice"), row_values(b, "dice")).overall
+    text = f"{100 * found.estimate:+.2f}"
+    if found.interval is None:
+        return text
+    return f"{text} [{100 * found.interval.low:+.2f}, {100 * found.interval.high:+.2f}]"
+
+
+def recipes(records: Sequence[Record]) -> str:
+    """Return how many trained configurations have another recipe than the published one, and the longest."""
+    trained = [result.record for result in configuration_results(records) if result.record.model.encoder]
+    other = [record for record in trained if recipe_marks(record)]
+    longest = max((record.model.steps or 0 for record in trained), default=0)
+    return (
+        f"{len(other)} of {len(trained)} configurations of networks on real volumes lack the published "
+        f"recipe; the longest of their trainings has {longest:,} steps a fold."
+    )
+
+
+def draw_learning_curves(records: Sequence[Record]) -> list[Path]:
+    """Draw the learning curves of every question that has some; return the files."""
+    drawn = []
+    for question in questions(records):
+        own = [r for r in records if (r.dataset.name, r.setting, r.protocol.name) == question]
+        if has_curve(own):
+            made = learning_curves(records, *question)
+            drawn += draw_curves(made, DATA / "curves" / stem_of(question))
+    return drawn
+
+
+def write_pages() -> list[Path]:
+    """Write every page and figure; return the paths."""
+    text = front_board.README.read_text(encoding="utf-8")
+    made = {**pages(), front_board.README: front_board.with_board(text)}
+    for path, content in made.items():
+        with atomic_write(path) as stream:
+            stream.write(content)
+    return [*made, *draw_learning_curves(read_records(DATA / "real"))]
+
+
+def main(words: list[str]) -> int:
+    """Write the pages; with `--add RECORDS FOLDER`, first add records to results/data/FOLDER."""
+    try:
+        if len(words) == 3 and words[0] == "--add" and words[2] in TABLES:
+            paths = record_lines.add_records(Path(words[1]), DATA / words[2])
+            sys.stdout.write("".join(f"{path.relative_to(ROOT)}\n" for path in paths))
+        elif words:
+            raise UserError(f"expected no word, or --add RECORDS and one of {', '.join(TABLES)}")
+        for path in write_pages():
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    except UserError as error:
+        sys.stderr.write(f"record_pages.py: error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

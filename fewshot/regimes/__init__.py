@@ -1,0 +1,1 @@
+"""Bases of learners outside the few-shot regime."""

@@ -1,0 +1,1 @@
+"""What the harness gives to learners outside the few-shot regime."""
