@@ -19,7 +19,8 @@ from episodes.store.scan import StoredScan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError, listed
 from fewshot.files.atomic_io import hash_of, sha256_of
-from protocols.cells.predictions import COUNTED
+from fewshot.files.seals import read_sealed
+from protocols.cells.predictions import COUNTED, FACTS, REMEDY
 from protocols.file_pattern import fill_fold_and_group
 
 FileKey = tuple[int, str, str, str]  # fold, group, class, query scan
@@ -228,6 +229,20 @@ def grid_note(store: Store, scans: Collection[str], values: Collection[int]) -> 
         f"{beginning}, which resamples them: the annotations, taken there and back, keep a Dice of "
         f"{100 * mean:.2f} % on average and {100 * min(dices):.2f} % at least, so scores may differ by as "
         "much; masks on the store's grid are counted exactly"
+    )
+
+
+def overlap_note(paths: Collection[Path]) -> str | None:
+    """Return a line if label maps of a run, among the scored files, have voxels that lie in several masks."""
+    folders = {path.parent for path in paths if (path.parent / FACTS).is_file()}
+    several = sum(
+        sum(read_sealed(folder / FACTS, REMEDY)["in_several"].values()) for folder in sorted(folders)
+    )
+    if not several:
+        return None
+    return (
+        f"{several} voxels lie in the masks of several classes; a label map gives each to one class, so "
+        "scores differ from those of the run; --grid store counts every mask as it was predicted"
     )
 
 

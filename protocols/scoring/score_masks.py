@@ -28,6 +28,7 @@ from protocols.scoring.mask_files import (
     ScanMasks,
     grid_note,
     hash_of_files,
+    overlap_note,
     prediction_files,
     read_masks,
 )
@@ -149,8 +150,8 @@ def score_files(
     seconds = time.perf_counter() - started
     paths = tuple(_save(request, cell, seconds) for cell in made)
     classes = {task.class_value for plan in plans for task in plan.evaluation.tasks}
-    note = grid_note(store, brought, sorted(classes))
-    return ScoredFiles(paths, () if note is None else (note,))
+    notes = (grid_note(store, brought, sorted(classes)), overlap_note(files.values()))
+    return ScoredFiles(paths, tuple(note for note in notes if note is not None))
 
 
 @dataclass(frozen=True)
