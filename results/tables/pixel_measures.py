@@ -76,5 +76,5 @@ def _ratios(tp: int, fp: int, fn: int, tn: int) -> tuple[float, float, float, fl
     )
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _ratio(part: int, total: int) -> float:
+    return part / total if total else math.nan
