@@ -27,9 +27,10 @@ METHODS = {
     "copy-support": "baselines.yardsticks:CopySupport",
     "register-support": "baselines.register_support:RegisterSupport",
 }
-# methods of other regimes: fewshot/identity/regimes.py
+# methods of other regimes (fewshot/identity/regimes.py), and their forms that fit a support
 OTHER_REGIMES = {
     "tmunet": "baselines.tmunet.model:TMUnet",
+    "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
 }
 BUILT_IN = METHODS | OTHER_REGIMES
 

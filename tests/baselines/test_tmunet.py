@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from baselines.tmunet.context import Attention, DependencyMap, PatchTransformer
 from baselines.tmunet.losses import boundary_loss, boundary_of, context_loss, mask_loss, weak_annotation
 from baselines.tmunet.model import TMUnet, TMUnetOptions, clean_mask, to_pictures
 from baselines.tmunet.network import Trunk
+from baselines.tmunet.on_support import TMUnetOnSupport, TMUnetOnSupportOptions
 from baselines.tmunet.published_names import published_state
 from fewshot.base.errors import UserError
-from fewshot.base.types import LabelledBatch
+from fewshot.base.types import LabelledBatch, Support
 
 SQUARE = torch.zeros(1, 1, 256, 256)
 SQUARE[:, :, 64:128, 64:128] = 1
@@ -143,3 +145,20 @@ def test_golden_outputs_at_full_width(shared: Path) -> None:
 
     found = list(tmunet.check(shared / "other_systems"))
     assert len(found) >= 4 and all(quantity.ok for quantity in found), found
+
+
+def test_a_network_fitted_to_its_support_is_stateless() -> None:
+    options = TMUnetOnSupportOptions(
+        side=32, width=0.02, encoder="resnet18-w4", steps=12, learning_rate=1e-2, opening=0
+    )
+    masks = torch.zeros(1, 32, 32, dtype=torch.bool)
+    masks[0, 8:24, 8:24] = True
+    images = masks.float()[:, None] + 0.1
+    first, second = Support(images, masks), Support(images * 0.5, ~masks)
+    learner = TMUnetOnSupport(options)
+    before = learner.segment(first, images)
+    learner.segment(second, images)
+    assert torch.equal(learner.segment(first, images), before)
+    assert torch.equal(TMUnetOnSupport(options).segment(first, images), before)
+    untrained = TMUnetOnSupport(dataclasses.replace(options, steps=0)).segment(first, images)
+    assert not torch.equal(untrained, before)

@@ -22,8 +22,9 @@ REWRITTEN: dict[str, set[str]] = {
     "real": {"8e23d4b971ea5bbb7c358f84f03b84e415b1959a"},
     "phantoms": set(),
     "h200": set(),
+    "supervised": set(),
 }
-TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
+TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md", "supervised": "supervised.md"}
 
 
 @pytest.mark.parametrize("folder", TABLES)
