@@ -158,6 +158,13 @@ def test_a_trained_few_shot_method_keeps_its_second_run(
 
 
 @pytest.mark.slow
+def test_a_supervised_method(module_work: Path, run_one: Callable[..., Path]) -> None:
+    sizes = ["--encoder", "resnet18-w16", "--option", "width=0.0625", "--option", "side=64"]
+    path = run_one("--method", "tmunet", *sizes, "--weights", "random", "--steps", "2")
+    assert main(["reproduce", str(path), "--work", str(module_work)]) == 0
+
+
+@pytest.mark.slow
 def test_a_file_of_weights_must_be_named(
     module_work: Path, run_one: Callable[..., Path], store: Store, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
