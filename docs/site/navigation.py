@@ -1,4 +1,4 @@
-"""The navigation of the site: that of mkdocs.yml, and every other page of docs/ under "How to"."""
+"""The navigation of the site: that of mkdocs.yml, and every other page of docs/ and results/."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Any
 
 import yaml
 
-HEADING = "How to"  # takes the pages that mkdocs.yml does not place
+HEADINGS = {"docs": "How to", "results": "Results"}  # folder -> what takes the pages that mkdocs.yml lacks
 
 
 def configuration(root: Path) -> dict[str, Any]:
     """Return the configuration of mkdocs, for a file in the folder build, with a place for every page."""
     config: dict[str, Any] = yaml.safe_load((root / "mkdocs.yml").read_text(encoding="utf-8"))
     listed = set(listed_pages(config["nav"]))
-    (how_to,) = [entry[HEADING] for entry in config["nav"] if HEADING in entry]
-    for path in sorted((root / "docs").glob("*.md")):
-        name = path.relative_to(root).as_posix()
-        if name not in listed:
-            how_to.append({title_of(path): name})
+    for folder, heading in HEADINGS.items():
+        for path in sorted((root / folder).glob("*.md")):
+            name = path.relative_to(root).as_posix()
+            if name not in listed:
+                (pages,) = [entry[heading] for entry in config["nav"] if heading in entry]
+                pages.append({title_of(path): name})
     return {**config, "docs_dir": "site-source", "site_dir": "site"}
 
 
