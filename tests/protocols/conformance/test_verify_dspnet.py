@@ -40,14 +40,6 @@ def test_seeds_and_centres(made: PrototypeLearner, golden: Path) -> None:
     assert_all_ok(dspnet.check_details(made.eval(), "huge", vectors, "golden"), 3)
 
 
-@pytest.mark.slow
-def test_training_vectors(golden: Path) -> None:
-    """An episode with seeds inside the step: losses, gradients, and centres from batch statistics."""
-    expected, vectors = replay.read_vectors(golden / "dspnet")
-    learner = dspnet.build_reference().train()
-    assert_all_ok(replay.check_training(learner, "seeded", vectors, expected["seeded"], "golden"), 15)
-
-
 def test_another_alpha_is_seen(made: PrototypeLearner, golden: Path) -> None:
     _expected, vectors = replay.read_vectors(golden / "dspnet")
     options = made.options

@@ -1,4 +1,4 @@
-"""The released RPT's and GMRD's vectors: some in every test run, all of them in the slow ones."""
+"""Some of the released RPT's vectors in every test run; test_verify.py replays all, and GMRD's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from fewshot.commands.develop import verify
-from protocols.conformance.parts import gmrd, rpt
+from protocols.conformance.parts import rpt
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
 from protocols.conformance.replays.replay import read_vectors
@@ -35,26 +33,8 @@ def test_rpt_in_evaluation(golden: Path) -> None:
     assert_all_ok(rpt.check_evaluation("rpt/soft", learner, "soft", vectors, expected["soft"]), 18)
 
 
-@pytest.mark.slow
-def test_rpt_in_training_with_recorded_dropout(golden: Path) -> None:
-    expected, vectors = read_vectors(golden / "rpt")
-    learner = made_rpt(expected["dropout"], "train")
-    facts = expected["dropout"]
-    assert_all_ok(rpt.check_training("rpt/dropout", learner, "dropout", vectors, facts), 60)
-
-
 def test_a_corrected_defect_is_seen_by_the_vectors(golden: Path) -> None:
     expected, vectors = read_vectors(golden / "rpt")
     learner = made_rpt(expected["small"], "eval", few_cells="repeat")
     found = {q.name: q for q in rpt.check_evaluation("rpt", learner, "small", vectors, expected["small"])}
     assert found["rpt/features_eval"].ok and not found["rpt/points"].ok and not found["rpt/regions_eval"].ok
-
-
-@pytest.mark.slow
-def test_gmrd_in_evaluation(golden: Path) -> None:
-    expected, vectors = read_vectors(golden / "gmrd")
-    learner, facts = new_learner("gmrd").eval(), expected["small"]
-    gmrd._load(learner, made_state(learner), facts["eval"])
-    episode = gmrd.read_gmrd_episode(vectors, "small", facts)
-    quantities = gmrd.check_evaluation("gmrd", learner, "small", episode, vectors, facts["eval"])
-    assert_all_ok(quantities, 14)
