@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fewshot.base.errors import UserError
 from fewshot.learners.registry import resolve_method
+from fewshot.recipes.named_recipe import PUBLISHED
 from fewshot.studies.offers import ablation_rows
 from protocols.request import Request
 from protocols.runs.runner import run, validate_and_plan
@@ -27,7 +28,7 @@ def build_ablation(
     weights: str | None,
     steps: int | None,
     precision: str,
-    recipe: str,
+    recipe: str = PUBLISHED,
 ) -> dict[str, list[MethodConfig]]:
     """Return label -> the method under every seed, for the ablation rows that a learner class offers.
 

@@ -64,6 +64,7 @@ def test_optional_facts_are_silent_where_they_are_usual() -> None:
     told = replace(spec, groups={"all": ("liver", "spleen")}, spacing_known=False, crop_or_pad=True)
     told = replace(told, region="heart", patients={"p": ("1", "2")})
     told = replace(told, orientation="axial", slice_axis="y", resample_mm=(0.0, 2.0, 2.0), in_plane_mm=3.0)
+    told = replace(told, modality="picture", channels=("red", "green", "blue"))
     assert set(told.to_json()) == {*TYPES, *OPTIONAL}
     assert spec_from_table(told.to_json(), "here") == told
 

@@ -133,7 +133,7 @@ def test_a_start_is_random_only_where_no_stage_pre_trained() -> None:
 
 
 def test_all_that_holds_measured_and_published_numbers_goes_through_the_one_function() -> None:
-    """`board_tables` and `board_formats` print what `board` decided; `report` prints their sheets."""
+    """`board_tables`, `boards` and `board_formats` print what `board` decided; `report` prints theirs."""
     folder = RESULTS.parent
     paths = (path for part in ("results", "protocols") for path in (folder / part).rglob("*.py"))
     sources = {path: path.read_text() for path in paths}
@@ -141,8 +141,8 @@ def test_all_that_holds_measured_and_published_numbers_goes_through_the_one_func
         path.stem for path, text in sources.items() if re.search(r"from results\S*\.published import", text)
     }
     deciding = {path.stem for path, text in sources.items() if "reason_of_cells(" in text}
-    assert reading == {"board", "board_tables", "paper_tables"}
-    assert deciding == {"comparability", "board", "paper_tables"}
+    assert reading == {"board", "board_tables", "boards", "paper_tables"}
+    assert deciding == {"comparability", "board", "cards", "paper_tables"}
 
 
 def test_every_committed_training_differs_from_its_recipe() -> None:

@@ -34,7 +34,8 @@ def test_the_shipped_protocol_states_the_rules_of_the_family() -> None:
     assert "alpnet-ep1" in known_protocols() and protocol.version == 1
     assert protocol.evaluation.support_fractions == (1 / 6, 1 / 2, 5 / 6)
     assert protocol.evaluation.exclusion == protocol.training.exclusion == "union"
-    assert protocol.training.normalisation == {"ct": "training-scans", "mr": "per-scan"}
+    rules = {"ct": "training-scans", "mr": "per-scan", "picture": "per-scan"}
+    assert protocol.training.normalisation == rules
     assert protocol.training.steps == 100_100
     groups = protocol.groups_for(Dataset())
     assert groups == {"upper": ("liver", "spleen"), "lower": ("right-kidney", "left-kidney")}

@@ -276,7 +276,7 @@ def test_masks_under_a_published_plan_become_a_submission(
     """Their program reads the plan of one work folder; another work folder scores its masks."""
     masks = tmp_path / "masks"
     masks.mkdir()
-    for path in (folders / "mine" / "predictions").glob("*/*.nii.gz"):
+    for path in (folders / "mine" / "predictions").glob("*/counted/*.nii.gz"):
         shutil.copy(path, masks)
     score = [
         "score",
@@ -286,7 +286,7 @@ def test_masks_under_a_published_plan_become_a_submission(
         "--plan",
         str(folders / "plans" / "tiny.json"),
     ]
-    assert main([*score, "--name", "their-net", "--labels-used", "external"]) == 0
+    assert main([*score, "--grid", "store", "--name", "their-net", "--labels-used", "external"]) == 0
     file = tmp_path / "their.submission.json"
     assert pack(folders, "theirs", "their-net", file) == 0
     assert check(folders, file, "--records", str(folders / "mine" / "records")) == 0
@@ -336,7 +336,7 @@ def test_the_commands_of_the_page_run_in_order(
     for words in typed:
         if words[0] == "score":
             (tmp_path / "masks").mkdir()
-            for path in (tmp_path / "work" / "predictions").glob("*/*.nii.gz"):
+            for path in (tmp_path / "work" / "predictions").glob("*/counted/*.nii.gz"):
                 shutil.copy(path, tmp_path / "masks")
         assert main(words) == 0, words
         if "--write-card" in words:

@@ -116,7 +116,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(work: Path, tmp
         pass
 
     def trained(folder: Path, stop: int) -> bytes:
-        learner, _ = new_learner(method, tmp_path)
+        learner, _ = new_learner(method, tmp_path, ())
         assert method.recipe is not None
         source = supervoxels(store).episodes(
             SliceReader(store, rules), plan.training, method.recipe, 0, learner.prepare
