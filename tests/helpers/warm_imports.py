@@ -29,7 +29,9 @@ for package in (fewshot, episodes, protocols, baselines, results):
 class NarrowBackbone(torch.nn.Module):
     """A backbone of one convolution of 16 channels: files of kilobytes, steps of milliseconds."""
 
-    def __init__(self, _architecture: object, dilated: tuple[bool, bool, bool] = encoder.DILATED) -> None:
+    def __init__(
+        self, _architecture: object, dilated: tuple[bool, bool, bool] = encoder.DILATED, _width: int = 64
+    ) -> None:
         super().__init__()
         self.conv1 = torch.nn.Conv2d(3, 16, 8, stride=8, bias=False)
         self.bn1 = torch.nn.BatchNorm2d(16)
