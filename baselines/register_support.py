@@ -36,7 +36,7 @@ class Registration:
 
     metric: Literal["correlation", "mutual-information"] = "correlation"
     mesh: int = 8
-    iterations: int = 60
+    iterations: int = 20
 
     def __post_init__(self) -> None:
         """Raise `UserError` for numbers that no registration can have."""

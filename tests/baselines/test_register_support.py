@@ -78,5 +78,5 @@ def test_an_empty_mask_and_a_flat_slice_need_no_registration() -> None:
 def test_other_sizes_and_options_are_refused() -> None:
     with pytest.raises(UserError, match="must have the same size"):
         RegisterSupport().segment(support_of(body()), torch.zeros(1, 1, SIDE, SIDE + 8))
-    with pytest.raises(UserError, match="mesh 65 and iterations 60"):
+    with pytest.raises(UserError, match="mesh 65 and iterations 20"):
         dataclasses.replace(Registration(), mesh=65)
