@@ -112,7 +112,7 @@ def json_record(_folder: Path) -> bytes:
 
 def plan(_folder: Path) -> bytes:
     evaluation = {"fold": 0, "group": "upper", "dataset": {"name": "tiny", "hash": "0" * 16}}
-    rules = {"shots": 1, "support_fractions": [0.5]}
+    rules = {"shots": 1, "support_fractions": [0.5], "exclusion": "union"}
     one = {"evaluation": evaluation, "plan_hash": hash_of(evaluation)[:16], "setting": 1, "rules": rules}
     return json.dumps({"protocol": {"name": "p", "hash": "1" * 64}, "plans": [one]}).encode()
 
