@@ -91,8 +91,11 @@ def test_a_declared_query_batch_is_accepted() -> None:
     assert statuses(ComparesPartsTogether)["batch"] == "ok"
 
 
+LONG = ("gmrd", "register-support")  # minutes
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "gmrd")) for name in sorted(METHODS)]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in sorted(METHODS)]
 )
 def test_a_registered_learner_keeps_the_contract(name: str) -> None:
     results = check_method(resolve_method(name), SMALL.get(name, SmallEncoder))
