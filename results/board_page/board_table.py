@@ -15,7 +15,7 @@ from results.summary.notes import training_text
 # heading -> the direction of the first click, or None for a column that is not sorted
 COLUMNS: dict[str, str | None] = {
     "method": "up", "dataset": "up", "setting": "up", "protocol": "up", "regime": "up", "marks": None,
-    "mean Dice, %": "down", "95 % interval": None, "± folds": "up", "0 to 100 %": None, "rank": "up",
+    "mean Dice, %": "down", "interval": None, "± folds": "up", "0 to 100 %": None, "rank": "up",
     "seeds": "down",
 }  # fmt: skip
 TEXTS = ("method", "dataset", "protocol", "regime", "marks", "0 to 100 %")  # aligned to the left
@@ -86,8 +86,8 @@ def board_table(boards: Sequence[PageBoard]) -> str:
     ]
     return (
         '<div class="wide"><table id="rows"><caption>Dice in percent, mean over folds. Compare only rows of '
-        "the same dataset, setting and protocol: ranks count within them. A dashed interval is of one "
-        "seed and covers folds alone.</caption>"
+        "the same dataset, setting and protocol: ranks count within them. Intervals cover 95 %; a dashed one "
+        "is of one seed, covers folds alone and claims no level.</caption>"
         f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
     )
 
