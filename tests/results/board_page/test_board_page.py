@@ -19,8 +19,7 @@ from results.board_page.cards import class_grid, fold_grid, method_card
 from results.board_page.document import board_page
 from results.leaderboard.html import Picture
 from results.records.configuration import configuration_id
-from results.records.files import read_records
-from results.records.files import write_record
+from results.records.files import read_records, write_record
 from results.records.record import Record
 
 EVIL = """a<img src=x onerror="document.title='broken'">'&"""
