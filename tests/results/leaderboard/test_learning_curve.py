@@ -73,7 +73,7 @@ def test_a_yardstick_is_measured_on_the_validation_scans_alone(
     """The level is that of scans 19, 3, 7, 11, 15: the mean over classes, groups, scans, from the scores."""
     made = learning_curves([*measured, *trained], *ASK)
     levels = dict(made.yardsticks)
-    assert set(levels) == {"all-foreground", "copy-support"}
+    assert set(levels) == {"all-foreground", "copy-support", "register-support"}
     copied = cells_of(measured, "copy-support")
     expected = []
     for scan in made.scans.values():
