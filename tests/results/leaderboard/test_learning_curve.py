@@ -91,7 +91,7 @@ def test_a_yardstick_is_measured_on_the_validation_scans_alone(
     assert levels["copy-support"] == pytest.approx(sum(expected) / len(expected))
     partial = [record for record in measured if record.method.name != "copy-support" or record.fold != 4]
     lacking = learning_curves([*partial, *trained], *ASK)
-    assert dict(lacking.yardsticks).keys() == {"all-foreground"}
+    assert dict(lacking.yardsticks).keys() == {"all-foreground", "register-support"}
     assert lacking.left_out == ("copy-support: no Dice of scan 19; run its missing cells",)
 
 
