@@ -163,7 +163,7 @@ def run_locally(
                 if number is not None:
                     words = (*jobs[number].words, *slots[slot].options)
                     command = Command(fewshot_command(words, slots[slot].environment), exits=False)
-                    with _stderr_into(folder / CONTROLLERS):
+                    with _stderr_into(folder / CONTROLLERS), _without_current_folder():
                         job = executor.submit(command)
                     running[slot] = number, job, _Relay(Path(job.paths.stderr), relay)
                     on_change(number, job.job_id, "running")
@@ -199,6 +199,23 @@ def _stderr_into(path: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Let Python processes that start in the block import nothing from the current folder.
+
+    submitit starts its process beside a local job without `-P`.
+    """
+    name = "PYTHONSAFEPATH"
+    kept = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if kept is not None:
+            os.environ[name] = kept
 
 
 def _take_ready(
