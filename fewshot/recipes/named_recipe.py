@@ -66,7 +66,7 @@ def recipe_name(method: str, numbers: Mapping[str, Any]) -> str | None:
         numbers: fields of `Recipe` and the method's options, as a record holds them.
     """
     for recipe in named_recipes().values():
-        wanted = recipe.numbers_of(method)
-        if all(name in numbers and numbers[name] == value for name, value in wanted.items()):
+        own = recipe.numbers_of(method)
+        if all(name in numbers and numbers[name] == value for name, value in own.items()):
             return recipe.name
     return None

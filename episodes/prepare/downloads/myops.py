@@ -7,7 +7,6 @@ myocardium; all three are myocardium here.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from episodes.io.nifti import NiftiImage, check_pair, read_label, read_nifti
 from episodes.prepare.crop_pad import square_pair
 from episodes.prepare.grid_rules import image_on_grid, label_on_grid
 from episodes.prepare.listing import scan_files
+from episodes.prepare.own_data.label_maps import with_class_values
 from episodes.prepare.scan import PreparedPair, RawScan, pair_of
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError, listed
@@ -74,10 +74,7 @@ def merged(label: NiftiImage, spec: DatasetSpec) -> NiftiImage:
             "only "
             f"{listed(sorted(known))}; check that it is a label of MyoPS"
         )
-    array = np.zeros(label.array.shape, dtype=np.uint8)
-    for name, each in VALUES.items():
-        array[np.isin(label.array, each)] = spec.classes[name]
-    return replace(label, array=array)
+    return with_class_values(label, VALUES, spec.classes)
 
 
 def _raw_scan(scan: str, image_file: Path, label_file: Path, spec: DatasetSpec) -> RawScan:

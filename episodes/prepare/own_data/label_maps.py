@@ -37,6 +37,11 @@ def merged_values(scan: str, label: NiftiImage, values: Values, classes: Mapping
             "background, "
             f"{names}; add it to [classes]"
         )
+    return with_class_values(label, values, classes)
+
+
+def with_class_values(label: NiftiImage, values: Values, classes: Mapping[str, int]) -> NiftiImage:
+    """Return the label, uint8, with the values of each class as its stored value, and 0 elsewhere."""
     array = np.zeros(label.array.shape, dtype=np.uint8)
     for name, each in values.items():
         array[np.isin(label.array, list(each))] = classes[name]
