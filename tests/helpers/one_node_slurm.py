@@ -97,9 +97,12 @@ class OneNodeSlurm:
         """End slurmd and kill the processes of its jobs, as when a node is lost; wait for the controller."""
         end(self.folder / "slurmd.pid")
         daemons = {int((self.folder / f"{name}.pid").read_text()) for name in ("slurmctld", "munge")}
-        for pid in _started_with(f"SLURM_CONF={self.environment['SLURM_CONF']}") - daemons:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        lost = _started_with(f"SLURM_CONF={self.environment['SLURM_CONF']}") - daemons
+        # all stand still before the first ends: a job's daemon must not report the end of its process
+        for sign in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in lost:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, sign)
         wait_until(lambda: self.node_state().startswith("down"), "the node is down", 90)
 
     def stop(self) -> None:

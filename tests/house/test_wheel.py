@@ -61,13 +61,24 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (home,) = folder.glob("lib/python*/site-packages")
     (home / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip("--python", str(folder / "bin" / "python"), "install", "--no-deps", "--no-index", str(wheel))
+    offline = ["--ignore-installed", "--no-deps", "--no-index"]
+    pip("--python", str(folder / "bin" / "python"), "install", *offline, str(wheel))
+    assert (folder / "bin" / "fewshot").is_file()
     return folder / "bin"
 
 
 def pip(*words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True, check=False)
+    """Run pip where it sees no package but those of its environment: neither from here nor from PYTHONPATH."""
+    command = [sys.executable, "-P", "-m", "pip", *words]
+    done = subprocess.run(
+        command, cwd=sys.prefix, env=plain_variables(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def plain_variables() -> dict[str, str]:
+    """Return the environment without Python's variables."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 @pytest.mark.slow
@@ -83,8 +94,7 @@ def test_the_wheel_carries_modules_and_data(wheel: Path) -> None:
 def test_the_installed_wheel_runs_the_quick_demo_from_another_folder(
     environment: Path, tmp_path: Path
 ) -> None:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    variables = {**variables, "OMP_NUM_THREADS": "1", "PATH": f"{environment}:{os.environ['PATH']}"}
+    variables = {**plain_variables(), "OMP_NUM_THREADS": "1", "PATH": f"{environment}:{os.environ['PATH']}"}
     variables.pop("FEWSHOT_WORK", None)
 
     def ran(*words: str) -> str:

@@ -87,7 +87,7 @@ FACTS: dict[str, Change] = {
         f"without-{key}": lambda text, key=key: "\n".join(  # type: ignore[misc]
             line for line in text.split("\n") if not line.startswith(key)
         )
-        for key in ("modality", "image_size", "patient_threshold", "superpixel_min_size", "folds")
+        for key in ("modality", "image_size", "folds")
     },
     "unknown-key": before_tables("colour = 1"),
     "near-key": before_tables("foldz = 3"),

@@ -101,7 +101,8 @@ def test_a_campaign_survives_a_lost_node_and_a_preemption(
 
     wait_until(ended, "all cells are recorded", 1500)
     status = campaign_status(work)
-    assert status.failures == [], slurm.jobs()
+    logs = [failure.log.read_text() for failure in status.failures]
+    assert logs == [], slurm.jobs()
     assert sum(row["recorded"] for row in status.rows) == 12 and status.stages["recorded"] == 2
 
     listed = subprocess.run(
