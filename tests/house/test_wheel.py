@@ -68,7 +68,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pip(*words: str) -> None:
-    """Run pip where it sees no package but those of its environment: neither from here nor from PYTHONPATH."""
+    """Run pip where it sees the packages of its environment alone: none of this folder or of PYTHONPATH."""
     command = [sys.executable, "-P", "-m", "pip", *words]
     done = subprocess.run(
         command, cwd=sys.prefix, env=plain_variables(), capture_output=True, text=True, check=False
