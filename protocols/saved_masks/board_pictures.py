@@ -33,6 +33,51 @@ class DrawnFigure:
     paths: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class ScoreFigure:
+    """A figure of scores: what lacks without it, how to draw it to a stem, its title after the measure."""
+
+    what: str
+    draw: Callable[[Board, Path], list[Path]]
+    stem: str
+    title: str
+    caption: str
+
+    def __call__(self, made: Board, out: Path) -> list[DrawnFigure]:
+        """Draw it for a board into a folder."""
+        title = f"{MEASURES[made.measure]} {self.title}"
+        return [DrawnFigure(title, self.caption, tuple(self.draw(made, out / self.stem)))]
+
+
+SCORE_FIGURES = (
+    ScoreFigure(
+        "Dice by class",
+        draw_by_class,
+        "by-class",
+        "by class and method",
+        "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its interval over "
+        "folds and seeds, over folds alone for a row with 1 seed. A class without a complete result has no "
+        "panel.",
+    ),
+    ScoreFigure(
+        "boxes of the scans",
+        draw_boxes,
+        "boxes",
+        "of the scans",
+        "A box spans the quartiles over scans, its line is the median, its whiskers end at the last scan "
+        "within 1.5 of its length. A mark is a scan, seeds averaged; its form and colour name the fold. "
+        "Scans of a fold share one trained model, and one support unless the protocol uses several.",
+    ),
+    ScoreFigure(
+        "size of the organ",
+        draw_by_size,
+        "by-size",
+        "against the size of the organ",
+        "A mark is a scan; the size is the number of true pixels in the scored slices.",
+    ),
+)
+
+
 def draw_board(
     made: Board, paths: Mapping[str, Path], work: Path, out: Path, open_store: Callable[[str], Store]
 ) -> tuple[list[DrawnFigure], list[str]]:
@@ -52,9 +97,7 @@ def draw_board(
         CannotWriteError: a picture cannot be written.
     """
     parts: tuple[tuple[str, Callable[[Board, Path], list[DrawnFigure]]], ...] = (
-        ("Dice by class", _by_class),
-        ("boxes of the scans", _boxes),
-        ("size of the organ", _by_size),
+        *((figure.what, figure) for figure in SCORE_FIGURES),
         ("comparison of all pairs", _all_pairs),
         ("Dice by support", _supports),
         ("pictures that need masks", partial(_from_masks, paths, work, open_store)),
@@ -69,40 +112,6 @@ def draw_board(
         except UserError as error:
             missing.append(f"{what}: {error}")
     return drawn, missing
-
-
-def _by_class(made: Board, out: Path) -> list[DrawnFigure]:
-    return [
-        DrawnFigure(
-            f"{MEASURES[made.measure]} by class and method",
-            "A point is a scan, seeds averaged; the thick bar is the mean over folds, the line its "
-            "interval over folds and seeds, over folds alone for a row with 1 seed. A class "
-            "without a complete result has no panel.",
-            tuple(draw_by_class(made, out / "by-class")),
-        )
-    ]
-
-
-def _boxes(made: Board, out: Path) -> list[DrawnFigure]:
-    return [
-        DrawnFigure(
-            f"{MEASURES[made.measure]} of the scans",
-            "A box spans the quartiles over scans, its line is the median, its whiskers end at the last scan "
-            "within 1.5 of its length. A mark is a scan, seeds averaged; its form and colour name the fold. "
-            "Scans of a fold share one trained model, and one support unless the protocol uses several.",
-            tuple(draw_boxes(made, out / "boxes")),
-        )
-    ]
-
-
-def _by_size(made: Board, out: Path) -> list[DrawnFigure]:
-    return [
-        DrawnFigure(
-            f"{MEASURES[made.measure]} against the size of the organ",
-            "A mark is a scan; the size is the number of true pixels in the scored slices.",
-            tuple(draw_by_size(made, out / "by-size")),
-        )
-    ]
 
 
 def _all_pairs(made: Board, out: Path) -> list[DrawnFigure]:
