@@ -229,7 +229,10 @@ def _voxel_layout(path: Path, header: Any, frame: int | None) -> tuple[int, tupl
     """Return bytes per voxel, sizes (x,y,z) and frames of a header; `UserError` if it is no usable volume."""
     sizes = _sizes(path, header)
     if len(sizes) < 3 or (frame is None and any(size != 1 for size in sizes[3:])):
-        raise UserError(f"{path}: holds an array of shape {sizes}, expected three dimensions; split it")
+        raise UserError(
+            f"{path}: holds an array of shape {sizes}, expected three dimensions; split it, or "
+            "give an image's --channel to segment or prepare --spec"
+        )
     if frame is not None and not 0 <= frame < math.prod(sizes[3:]):
         raise UserError(
             f"{path}: holds {math.prod(sizes[3:])} frames, so it has no frame {frame}; give one from 0 to "

@@ -135,7 +135,10 @@ def read_itk(path: Path, channel: int | None = None) -> NiftiImage:
         array = np.moveaxis(array, -1, 0)
     frames = math.prod(array.shape[:-3])
     if array.ndim < 3 or (channel is None and frames != 1):
-        raise UserError(f"{path} holds an array of shape {array.shape}, expected three dimensions; split it")
+        raise UserError(
+            f"{path} holds an array of shape {array.shape}, expected three dimensions; split it, or "
+            "give an image's --channel to segment or prepare --spec"
+        )
     if channel is not None and not 0 <= channel < frames:
         raise UserError(
             f"{path} holds {frames} channels, so it has no channel {channel}; give one from 0 to {frames - 1}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from episodes.io.nifti import NiftiImage, check_finite_voxels, check_pair
-from episodes.io.volume_formats import read_label_volume, read_volume
+from episodes.io.volume_formats import count_volume_channels, read_label_volume, read_volume
 from fewshot.base.errors import UserError, listed
 
 SUPPORT = "support"
@@ -42,6 +42,7 @@ def read_segmentation_input(
     query: Path,
     values: Sequence[int] = (),
     slices: tuple[int, int] | None = None,
+    channel: int | None = None,
 ) -> SegmentationInput:
     """Return the volumes, checked.
 
@@ -50,13 +51,17 @@ def read_segmentation_input(
         query: image of the scan to segment.
         values: of the classes in the masks; (): every value besides 0.
         slices: the first and the last slice of the query that show the organs; None: unknown.
+        channel: of images with several channels or frames, the one to read, from 0; an image with one is
+            read whole.
 
     Raises:
         UserError: a file is missing, broken or four-dimensional; image and mask of a support differ in shape
             or geometry; a voxel is not finite; no mask has a voxel of a class; the query lacks a slice.
     """
-    annotated = [AnnotatedScan(read_volume(image), read_label_volume(mask)) for image, mask in supports]
-    scan = read_volume(query)
+    annotated = [
+        AnnotatedScan(_read_image(image, channel), read_label_volume(mask)) for image, mask in supports
+    ]
+    scan = _read_image(query, channel)
     check_finite_voxels(scan)
     held: set[float] = set()
     for support in annotated:
@@ -75,6 +80,11 @@ def read_segmentation_input(
             "first and the last that show the organ"
         )
     return SegmentationInput(tuple(annotated), scan, chosen, slices)
+
+
+def _read_image(path: Path, channel: int | None) -> NiftiImage:
+    several = channel is not None and count_volume_channels(path) > 1
+    return read_volume(path, channel if several else None)
 
 
 def _class_values(paths: Sequence[Path], held: Sequence[float], values: Iterable[int]) -> tuple[int, ...]:

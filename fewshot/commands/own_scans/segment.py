@@ -57,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="slices of the query file that hold the organs, from 0, both included (default: all)",
     )  # fmt: skip
     group.add_argument(
+        "--channel", type=int, metavar="N",
+        help="channel of images that have several, from 0 (default: each has one)",
+    )  # fmt: skip
+    group.add_argument(
         "--modality", choices=("mr", "ct"), help="how to prepare the scans (default: as the model's dataset)"
     )
     group.add_argument(
@@ -101,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
     device = shared.choose_device(args.device)
     batch = shared.choose_batch(args.batch, device)
     supports = [(image, mask) for image, mask in args.support]
-    inputs = read_segmentation_input(supports, args.query, args.label, shared.parse_slices(args.slices))
+    slices = shared.parse_slices(args.slices)
+    inputs = read_segmentation_input(supports, args.query, args.label, slices, args.channel)
     method = build_method_config(
         args.method or "ssl-alpnet", shared.parse_options(args.option), encoder=args.encoder
     )

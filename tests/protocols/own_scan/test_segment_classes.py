@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
-from episodes.io.nifti import NiftiImage, original_of
+from episodes.io.nifti import NiftiImage, original_of, write_nifti
 from episodes.io.original_grid import mask_to_original_grid
 from episodes.store.dataset import DatasetSpec, known_datasets, load_dataset_spec
 from fewshot.base.errors import UserError
@@ -17,7 +18,7 @@ from fewshot.base.types import Support
 from protocols.own_scan.dataset_rules import rules_of
 from protocols.own_scan.model_lookup import FoundModel
 from protocols.own_scan.segment import SegmentedScan, segment_scan
-from protocols.own_scan.segmentation_input import AnnotatedScan, SegmentationInput
+from protocols.own_scan.segmentation_input import AnnotatedScan, SegmentationInput, read_segmentation_input
 
 CPU = torch.device("cpu")
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -84,6 +85,22 @@ def test_several_classes_make_one_label_map_with_the_values_of_the_mask() -> Non
     assert segmented.in_several == 10 * 5 * 5
     assert segmented.voxels(5) == 10 * (400 - 25) and segmented.voxels(900) == 10 * 100
     assert segmented.predicted_slices == tuple(range(10))
+
+
+def test_a_channel_is_read_of_images_that_have_several(tmp_path: Path) -> None:
+    boxes = annotated(1, {5: LARGE})
+    for name, array in (("one", boxes.image.array), ("mask", boxes.mask.array), ("query", noise(2))):
+        write_nifti(tmp_path / f"{name}.nii.gz", array, (5.0, 1.25, 1.25), (0.0, 0.0, 0.0), AXES)
+    two = nibabel.Nifti1Image(np.stack([noise(3).T, noise(4).T], axis=-1), np.eye(4))
+    two.header.set_xyzt_units("mm")
+    nibabel.save(two, tmp_path / "two.nii.gz")
+    supports = [(tmp_path / "one.nii.gz", tmp_path / "mask.nii.gz")]
+    read = read_segmentation_input(supports, tmp_path / "two.nii.gz", channel=1)
+    assert np.array_equal(read.query.array, noise(4))
+    assert np.array_equal(read.supports[0].image.array, boxes.image.array)
+    for channel, message in ((None, "--channel"), (2, "no frame 2"), (-1, "no frame -1")):
+        with pytest.raises(UserError, match=message):
+            read_segmentation_input(supports, tmp_path / "two.nii.gz", channel=channel)
 
 
 def test_several_slices_of_several_supports_serve_as_shots_or_as_parts() -> None:
