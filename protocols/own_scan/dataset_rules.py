@@ -13,6 +13,7 @@ from episodes.prepare.abdomen import prepare_ct, prepare_ct_label, prepare_mr, p
 from episodes.prepare.crop_pad import centred
 from episodes.prepare.downloads.acdc import rescaled
 from episodes.prepare.downloads.amos import clipped, windowed
+from episodes.prepare.downloads.chaos import flip_rows, rows_run_to_back
 from episodes.prepare.grid_rules import image_on_grid, label_on_grid
 from episodes.store.dataset import DatasetSpec, known_datasets
 from fewshot.base.errors import UserError
@@ -21,14 +22,24 @@ from protocols.own_scan.model_lookup import RELEASED_SIZE, FoundModel
 ImageRule = Callable[[NiftiImage], NiftiImage]
 LabelRule = Callable[[NiftiImage, Sequence[int]], NiftiImage]
 ABDOMINAL = ("chaost2", "chaost1-in", "chaost1-out", "sabs")
-ABDOMINAL_RULES: dict[str, tuple[ImageRule, LabelRule]] = {
-    "mr": (prepare_mr, prepare_mr_label),
-    "ct": (prepare_ct, prepare_ct_label),
-}
 
 
 def _as_in_file(image: NiftiImage) -> NiftiImage:
     return image
+
+
+def _rows_to_front(volume: NiftiImage) -> NiftiImage:
+    return flip_rows(volume) if rows_run_to_back(volume) else volume
+
+
+# rows of the published MR volumes run from back to front, those of DICOM from front to back
+ABDOMINAL_RULES: dict[str, tuple[ImageRule, LabelRule]] = {
+    "mr": (
+        lambda image: prepare_mr(_rows_to_front(image)),
+        lambda label, values: prepare_mr_label(_rows_to_front(label), values),
+    ),
+    "ct": (prepare_ct, prepare_ct_label),
+}
 
 
 # sets that crop or pad: what is done to the intensities first; the facts say the rest
@@ -99,7 +110,8 @@ def rules_of(model: FoundModel, modality: str, *, prepared: bool) -> DatasetRule
 
 
 def _abdominal(modality: str) -> str:
-    return f"as the abdominal {modality.upper()} of SSL-ALPNet"
+    rows = ", rows from back to front" if modality == "mr" else ""
+    return f"as the abdominal {modality.upper()} of SSL-ALPNet{rows}"
 
 
 def _by_facts(spec: DatasetSpec, intensities: ImageRule, text: str) -> DatasetRules:

@@ -38,6 +38,7 @@ IMAGES = {
     "chaost1-out": (T1_SERIES, "DICOM_anon/OutPhase"),
 }
 PNG_VALUES = {"liver": 63, "right-kidney": 126, "left-kidney": 189, "spleen": 252}
+ALONG = 0.5  # cosine above which an axis runs along a direction
 LAST_NUMBER = re.compile(r"(\d+)\D*")
 
 
@@ -132,7 +133,7 @@ def read_pair(
             )
         slices.append(_mask(masks[_number(file)], series.array.shape[1:], values))
     label = replace(series, path=labels[0].parent, array=np.stack(slices))
-    return _back_to_front(series), _back_to_front(label)
+    return flip_rows(series), flip_rows(label)
 
 
 def _masks_of(images: Sequence[Path], labels: Sequence[Path]) -> dict[int, Path]:
@@ -167,7 +168,13 @@ def _mask(path: Path, shape: tuple[int, ...], values: dict[int, int]) -> NDArray
     return mask
 
 
-def _back_to_front(volume: NiftiImage) -> NiftiImage:
+def rows_run_to_back(volume: NiftiImage) -> bool:
+    """Return whether the rows of an axial volume run from front to back, as those of the download's DICOM."""
+    return volume.direction[4] > ALONG
+
+
+def flip_rows(volume: NiftiImage) -> NiftiImage:
+    """Return a volume with its rows in the other order; every voxel keeps its place in mm."""
     direction = np.reshape(volume.direction, (3, 3)) * [1.0, -1.0, 1.0]
     step = direction[:, 1] * volume.spacing_mm[1] * (volume.array.shape[1] - 1)
     x, y, z = (float(value) for value in np.asarray(volume.origin) - step)

@@ -174,6 +174,22 @@ def test_every_shipped_dataset_has_rules_that_give_its_slices(name: str) -> None
     assert 2 * (back & (mask == 2)).sum() / (back.sum() + (mask == 2).sum()) > 0.95
 
 
+def test_rows_of_abdominal_mr_run_from_back_to_front_as_in_the_published_volumes() -> None:
+    spacing = (7.7, 1.25, 1.25)
+    dicom = volume(noise(1, (12, 200, 180)).round(), spacing=spacing)
+    rows = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+    turned = volume(dicom.array[:, ::-1].copy(), rows, spacing)
+    rules = rules_of(marker(load_dataset_spec("chaost2")), "mr", prepared=False)
+    assert np.array_equal(rules.image(dicom).array, rules.image(turned).array)
+    assert rules.text == "as the abdominal MR of SSL-ALPNet, rows from back to front"
+    mask = np.zeros(dicom.array.shape, dtype=np.uint8)
+    mask[2:9, 20:80, 30:70] = 1  # the front half of a DICOM volume
+    label = rules.label(volume(mask, spacing=spacing), (1,))
+    assert np.argwhere(label.array)[:, 1].mean() > 128
+    back = mask_to_original_grid(label.array == 1, original_of(rules.image(dicom)))
+    assert 2 * (back & (mask == 1)).sum() / (back.sum() + mask.sum()) > 0.95
+
+
 def test_smaller_slices_follow_the_rules_of_their_dataset() -> None:
     spec = replace(load_dataset_spec("chaost2"), name="chaost2-2.5mm", image_size=128, in_plane_mm=2.5)
     shape = (24, 300, 280)
