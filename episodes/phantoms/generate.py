@@ -25,6 +25,8 @@ from episodes.phantoms.shapes import (
     thick_slices,
 )
 from episodes.phantoms.skin import SKIN, grey_of, skin_picture
+from episodes.phantoms.spine import FIELD_OF_VIEW_MM as SPINE_MM
+from episodes.phantoms.spine import SLICE_MM, SPINE, spine_picture
 from episodes.phantoms.tissues import CONTRASTS, TissueContrast
 from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
@@ -57,7 +59,8 @@ KINDS = {
 }
 
 
-PHANTOMS = (*KINDS, SKIN)
+PHANTOMS = (*KINDS, SKIN, SPINE)
+ONE_SLICE = (SKIN, SPINE)  # kinds whose scans are one slice
 
 
 def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
@@ -88,9 +91,12 @@ def phantom_scan(
     dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
     of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
     """
+    if spec.name in ONE_SLICE and slices is not None:
+        raise UserError(f"{spec.name} has one slice a picture: leave out the number of slices")
+    if spec.name == SPINE:
+        made = spine_picture(spec.image_size, VERSION, scan)
+        return made.image, made.labels
     if spec.name == SKIN:
-        if slices is not None:
-            raise UserError(f"{SKIN} has one slice a picture: leave out the number of slices")
         channels, mask = skin_picture(spec.image_size, VERSION, scan)
         return grey_of(channels), mask
     kind, size = KINDS[spec.name], spec.image_size
@@ -152,6 +158,7 @@ def prepare_phantom(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
                     UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan),
+                    points=_points(spec, scan),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -199,9 +206,16 @@ def _channels(spec: DatasetSpec, scan: str) -> NDArray[np.uint8] | None:
     return skin_picture(spec.image_size, VERSION, scan)[0] if spec.name == SKIN else None
 
 
+def _points(spec: DatasetSpec, scan: str) -> dict[str, tuple[float, float, float]] | None:
+    """Return the landmarks of a phantom of a spine; None for another phantom."""
+    return spine_picture(spec.image_size, VERSION, scan).points if spec.name == SPINE else None
+
+
 def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
     if spec.name == SKIN:
         return (1.0, 1.0, 1.0)
+    if spec.name == SPINE:
+        return (SLICE_MM, SPINE_MM / spec.image_size, SPINE_MM / spec.image_size)
     pixel = FIELD_OF_VIEW_MM / spec.image_size
     return (KINDS[spec.name].covered_mm / depth, pixel, pixel)
 

@@ -24,6 +24,7 @@ class LabelledSlices:
         slices: the training slices.
         values: stored value of each tested class, in the order of the learner's outputs.
         channels: number of channels of an image; 1: the grey slice.
+        points: names of the landmarks that a batch holds; () for none.
         seed: of all draws.
         batch: slices a step.
         augmentation: one of `AUGMENTATIONS`.
@@ -34,7 +35,7 @@ class LabelledSlices:
 
     def __init__(
         self, reader: SliceReader, slices: Sequence[SliceRef], values: Mapping[str, int], *,
-        channels: int = 1, seed: int, batch: int, augmentation: str,
+        channels: int = 1, points: Sequence[str] = (), seed: int, batch: int, augmentation: str,
     ) -> None:  # fmt: skip
         if augmentation not in AUGMENTATIONS:
             raise unknown_name("augmentation of a supervised training", augmentation, AUGMENTATIONS)
@@ -44,6 +45,7 @@ class LabelledSlices:
         self._slices = tuple(slices)
         self._values = dict(values)
         self._channels = channels
+        self._points = tuple(points)
         self._seed = seed
         self._batch = batch
         self._augmentation = augmentation
@@ -62,7 +64,13 @@ class LabelledSlices:
         images = torch.where(flips[:, None, None, None], images.flip(-1), images)
         masks = torch.where(flips[:, None, None, None], masks.flip(-1), masks)
         names = [f"{'~' if flip else ''}{ref.scan}:{ref.z}" for ref, flip in zip(refs, flips, strict=True)]
-        return LabelledBatch(images, masks, f"labelled:{','.join(names)}")
+        label = f"labelled:{','.join(names)}"
+        if not self._points:
+            return LabelledBatch(images, masks, label)
+        points = torch.from_numpy(np.stack([self._reader.points(ref, self._points) for ref in refs]))
+        mirrored = torch.stack([points[..., 0], images.shape[-1] - 1 - points[..., 1]], dim=-1)
+        points = torch.where(flips[:, None, None], mirrored, points)
+        return LabelledBatch(images, masks, label, points, flips)
 
     def _at(self, place: int) -> SliceRef:
         epoch, position = divmod(place, len(self._slices))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ CHANNELS = "channels"  # folder of the arrays (C,Z,H,W) of a store with several 
 REMAKE = "prepare it again with --overwrite"
 
 
+Point = tuple[float, float, float]  # (z,y,x) in voxels; whole numbers are centres of voxels
+
+
 class StoredScan:
     """One scan of an opened store, with memory-mapped arrays.
 
@@ -35,6 +38,7 @@ class StoredScan:
         count: voxels of the uncropped image.
         mean: of the uncropped image, in stored units.
         m2: sum of squared deviations from that mean.
+        points: landmarks by name, (z,y,x) in voxels; empty without any.
         original: the grid of the scan's files and the steps from there to this one; None for a scan that the
             program made, and in stores of older programs.
     """
@@ -50,6 +54,7 @@ class StoredScan:
         self.original: OriginalGrid | None = (
             original_from_json(entry["original"]) if "original" in entry else None
         )
+        self.points: Mapping[str, Point] = points_from_json(entry.get("points", {}), entry["shape"])
         self._folder = folder
         self._shape: list[int] = entry["shape"]
         self._dtype: str = entry["dtype"]
@@ -91,6 +96,17 @@ class StoredScan:
         check_array(path, self._sha256[kind], REMAKE)
         dtype = {"images": self._dtype, "labels": "uint8", "superpixels": "uint16"}[kind]
         return map_npy(path, self._shape, dtype, REMAKE)
+
+
+def points_from_json(plain: Mapping[str, Sequence[float]], shape: Sequence[int]) -> dict[str, Point]:
+    """Return the landmarks of an index entry; `ValueError` for one that lies outside a scan of `shape`."""
+    points = {}
+    for name, values in plain.items():
+        z, y, x = (float(value) for value in values)
+        if not all(-0.5 <= value < size - 0.5 for value, size in zip((z, y, x), shape, strict=True)):
+            raise ValueError(f"point {name} at {(z, y, x)} lies outside {tuple(shape)} voxels")
+        points[name] = (z, y, x)
+    return points
 
 
 def read_array(path: Path, sha256: str, remedy: str) -> NDArray[Any]:

@@ -35,6 +35,10 @@ class ScanArrays(Protocol):
     @property
     def channels(self) -> NDArray[Any]: ...
     @property
+    def points(self) -> Mapping[str, tuple[float, float, float]]: ...
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]: ...
+    @property
     def count(self) -> int: ...
     @property
     def mean(self) -> float: ...
@@ -161,6 +165,21 @@ class SliceReader:
     def labels(self, ref: SliceRef) -> NDArray[np.uint8]:
         """Return the stored class values of the slice, (H,W) uint8; 0 means no class."""
         return self.crop_slice(self._store.scan(ref.scan).labels, ref).astype(np.uint8)
+
+    def points(self, ref: SliceRef, names: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Return landmarks of a slice as (row, column) in pixels, (P,2).
+
+        `names`: the landmarks, NaN for absent ones; None: those that the slice shows.
+        """
+        stored = self._store.scan(ref.scan).points
+        shown = {name: place[1:] for name, place in stored.items() if round(place[0]) == ref.z}
+        absent = (np.nan, np.nan)
+        places = list(shown.values()) if names is None else [shown.get(name, absent) for name in names]
+        return np.array(places, dtype=np.float64).reshape(-1, 2)
+
+    def spacing_mm(self, ref: SliceRef) -> tuple[float, float, float]:
+        """Return the spacing (z,y,x) of the slice's scan in mm."""
+        return self._store.scan(ref.scan).spacing_mm
 
     def superpixels(self, ref: SliceRef) -> NDArray[np.int32]:
         """Return the superpixel numbers of the slice, (H,W) int32; 0 means no superpixel."""

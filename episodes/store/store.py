@@ -3,8 +3,8 @@
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
 `channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone.
- The store's hash covers everything that determines a
-result, including the superpixels, which may differ between CPUs.
+`points` of a scan are its named landmarks, (z,y,x) in voxels, where the dataset has them. The store's hash
+covers everything that determines a result, including the superpixels, which may differ between CPUs.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.
@@ -37,7 +37,7 @@ from episodes.io.npy import write_npy
 from episodes.io.original_grid import OriginalGrid, original_from_json, prepared_shape
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from episodes.store.scan import CHANNELS, KINDS, REMAKE, StoredScan, array_facts
+from episodes.store.scan import CHANNELS, KINDS, REMAKE, Point, StoredScan, array_facts, points_from_json
 from fewshot.base.errors import UserError, listed, short
 from fewshot.files.atomic_io import atomic_folder, hash_of, replace_folder
 from fewshot.files.input_files import read_json
@@ -72,6 +72,7 @@ class SourceScan:
     label_sha256: str
     channels: NDArray[Any] | None = None  # (C,Z,H,W) of a dataset with several channels
     original: OriginalGrid | None = None
+    points: Mapping[str, Point] | None = None  # name -> (z,y,x) in voxels; None: no landmarks
 
 
 class Store:
@@ -146,6 +147,17 @@ class Store:
             },
         )
 
+    @cached_property
+    def point_names(self) -> tuple[str, ...]:
+        """Return the names of all landmarks, numbers in their order; () for a store without points."""
+        names = {name for entry in self._scans.values() for name in entry.get("points", {})}
+        return tuple(sorted(names, key=_by_number))
+
+    @property
+    def has_points(self) -> bool:
+        """Whether every scan is annotated with points, even if it shows none of them."""
+        return bool(self._scans) and all("points" in entry for entry in self._scans.values())
+
     def sources(self) -> dict[str, tuple[str, str]]:
         """Return scan id -> sha256 of the image file and of the label file from which it was prepared."""
         hashes = {scan: entry["source_sha256"] for scan, entry in self._scans.items()}
@@ -201,7 +213,8 @@ def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
     """
     facts = {key: value for key, value in spec.items() if key not in NOT_HASHED}
     arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in entries]
-    return hash_of([facts, arrays])[:16]
+    points = [[entry["id"], entry["points"]] for entry in entries if "points" in entry]
+    return hash_of([facts, arrays, *([points] if points else [])])[:16]
 
 
 def _check_entry(entry: dict[str, Any]) -> None:
@@ -212,6 +225,8 @@ def _check_entry(entry: dict[str, Any]) -> None:
     for name, length in (("shape", 3), ("spacing_mm", 3), ("origin", 3), ("direction", 9)):
         if len(entry[name]) != length:
             raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
+    if "points" in entry:
+        points_from_json(entry["points"], entry["shape"])
     if "original" in entry and list(prepared_shape(original_from_json(entry["original"]))) != entry["shape"]:
         raise ValueError(f"steps of the original grid of scan {entry['id']} do not give {entry['shape']}")
 
@@ -306,6 +321,7 @@ class StoreWriter:
                 "source_sha256": {"image": source.image_sha256, "label": source.label_sha256},
                 "array_sha256": hashes,
                 **({"channels": len(self.spec.channels)} if channels else {}),
+                **({} if source.points is None else {"points": _points_json(source)}),
                 **({} if source.original is None else {"original": source.original.to_json()}),
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
@@ -344,6 +360,24 @@ class StoreWriter:
                 "warnings": self.warnings,
             },
         )
+
+
+def _points_json(source: SourceScan) -> dict[str, list[float]]:
+    """Return a scan's points as JSON values; `UserError` for one outside the scan."""
+    assert source.points is not None
+    plain = {name: [float(value) for value in point] for name, point in source.points.items()}
+    try:
+        points_from_json(plain, source.image.shape)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"scan {source.scan_id}: {error}; correct its annotation") from None
+    return plain
+
+
+def _by_number(name: str) -> tuple[str, int, str]:
+    """Return a key that sorts disc-2 before disc-10."""
+    stem = name.rstrip("0123456789")
+    digits = name[len(stem) :]
+    return stem, int(digits) if digits else 0, name
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> str:

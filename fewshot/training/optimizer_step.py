@@ -114,7 +114,8 @@ class Stepper:
         self._compiled_loss = compile_loss(self._trainable.loss, device) if compiled else None
         self._device = device
         self._precision = precision
-        self._async_readback = async_readback
+        # RMSprop has no flag that holds an update back, so the host reads its scalars first
+        self._async_readback = async_readback and getattr(learner, "optimizer", "sgd") != "rmsprop"
         self._queue: deque[_Queued] = deque()
         self.optimiser = _optimizer(self._trainable, recipe)
 
@@ -126,7 +127,8 @@ class Stepper:
     def prepare_optimizer(self) -> None:
         """Prepare the optimiser after a load of its state, which may be of another kind of device."""
         for group in self.optimiser.param_groups:
-            group["fused"] = True
+            if not isinstance(self.optimiser, torch.optim.RMSprop):
+                group["fused"] = True
             is_sgd = isinstance(self.optimiser, torch.optim.SGD)
             for parameter in group["params"] if self._async_readback and is_sgd else ():
                 # SGD makes this buffer at its first step; it must exist if the flag holds that step back
@@ -178,14 +180,16 @@ class Stepper:
 
 
 def _optimizer(trainable: Trainable, recipe: Schedule) -> torch.optim.Optimizer:
-    """Return SGD, or Adam for a learner with `optimizer = "adam"`; Adam's first beta is the momentum.
+    """Return SGD, or what a learner's `optimizer` names; Adam's first beta is the momentum.
 
-    Fused: one pass over weight, gradient and moments; it reads the flag `found_inf`.
+    Fused (SGD, Adam): one pass over weight, gradient and moments; it reads the flag `found_inf`.
     """
     groups, rate, decay = trainable.parameter_groups(), recipe.rate_after(0), recipe.weight_decay
     if getattr(trainable, "optimizer", "sgd") == "adam":
         betas = (recipe.momentum, 0.999)
         return torch.optim.Adam(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
+    if getattr(trainable, "optimizer", "sgd") == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay)
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
 
 

@@ -43,6 +43,7 @@ from results.records.record_json import part_json, read_part
 from results.records.record_parts import (
     DatasetPart,
     GridPart,
+    LandmarkScore,
     MethodPart,
     ModelPart,
     ProtocolPart,
@@ -124,6 +125,7 @@ def cell_record(
     checks: Sequence[str],
     trained: tuple[tuple[str, ...], int, int] | None = None,
     excluded_seen: int = 0,
+    landmarks: tuple[LandmarkScore, ...] = (),
 ) -> Record:
     """Return the checked record of a cell: only facts that its inputs determine.
 
@@ -137,6 +139,7 @@ def cell_record(
         checks: names of the audits that passed.
         trained: (scans, slices, excluded slices) of the model's training; None: those of the plan.
         excluded_seen: number of excluded slices that the pre-training saw.
+        landmarks: the points of its evaluation plan, on a dataset that has points.
     """
     scans, slices, excluded = _training_counts(plan.training) if trained is None else trained
     record = unscored_record(request, method, model, plan, marks)
@@ -146,6 +149,7 @@ def cell_record(
         checks=tuple(checks),
         fallback_slices=evaluation.fallback_slices,
         scores=tuple(_score(score) for score in evaluation.scores),
+        landmarks=landmarks,
     )
     return checked_record(scored)
 

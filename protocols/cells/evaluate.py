@@ -21,6 +21,7 @@ from episodes.store.slices import SliceReader
 from fewshot.base.errors import UserError
 from fewshot.base.memory import to_device
 from fewshot.base.types import ScanScore, SliceRef, Task
+from protocols.cells.landmarks import LandmarkCounter
 from protocols.cells.predictors import gradient_mode, predictor_for
 from results.metrics.counts import count
 
@@ -57,6 +58,7 @@ def evaluate(
     batch: int = 8,
     precision: str = "float32",
     on_masks: MaskCallback | None = None,
+    landmarks: LandmarkCounter | None = None,
     on_progress: Callable[[int], None] = lambda _count: None,
 ) -> list[Evaluation]:
     """Predict every task of `plans` with one learner and count pixels.
@@ -71,6 +73,7 @@ def evaluate(
             when memory runs out.
         precision: of the encoder and of its features, "float32" or "bf16".
         on_masks: receives the masks of every query slice, also of unscored slices, which no score counts.
+        landmarks: collects the points of every task, on a store that has points.
         on_progress: receives 1 after each query scan.
 
     Returns:
@@ -109,6 +112,8 @@ def evaluate(
                 sums[number][key] = sums[number].get(key, torch.zeros_like(counts)) + counts
                 slices[number][key] = slices[number].get(key, 0) + sum(scored)
                 fallbacks[number] += (~prediction.defined).to(torch.int64) * sum(scored)
+                if landmarks is not None:
+                    landmarks.add(plans[number], task, refs, scored, predictor.locate(refs, prediction))
                 if on_masks is not None:
                     on_masks(plans[number], task, masks.cpu().numpy())
             _check_scores(faults)

@@ -15,8 +15,10 @@ from fewshot.files.locks import locked
 from fewshot.files.names import path_in
 from fewshot.files.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
+from fewshot.regimes.landmarks import COUNT_MARK, LandmarkLearner
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
 from protocols.cells.evaluate import evaluate
+from protocols.cells.landmarks import LandmarkCounter
 from protocols.cells.predictions import PredictionWriter, saved_grid
 from protocols.cells.recipe_marks import recipe_mark
 from protocols.cells.spot_check import CHECK, spot_check
@@ -105,11 +107,13 @@ def _evaluate_missing(
         model.learner, todo[0], reader, device=first.device, batch=first.batch,
         precision=first.eval_precision,
     )  # fmt: skip
+    landmarks = LandmarkCounter(reader) if first.store.has_points else None
     with progress(len(scans), f"fold {todo[0].fold} evaluation", unit="scan") as bar:
         evaluations = evaluate(
             model.learner, todo, reader, device=first.device, batch=first.batch,
             precision=first.eval_precision,
-            on_masks=writer.add if writer is not None else None, on_progress=bar.update,
+            on_masks=writer.add if writer is not None else None, landmarks=landmarks,
+            on_progress=bar.update,
         )  # fmt: skip
     seconds = time.perf_counter() - started
     slices = sum(first.store.index.depths[scan] for scan in scans)
@@ -121,6 +125,7 @@ def _evaluate_missing(
         record = cell_record(
             cell.request, method, model, cell.plan, evaluation, cell_marks(cell, method, model), checks,
             cell.trained, cell.excluded_seen,
+            () if landmarks is None else landmarks.scores(cell.plan.evaluation),
         )  # fmt: skip
         path = save_record(first.work / "records", record)
         log_cell(cell.request, keys[n], model, record, seconds, slices, path)
@@ -131,5 +136,7 @@ def cell_marks(cell: EvaluationCell, method: MethodConfig, model: Model) -> tupl
     request = cell.request
     constants = with_dataset_constants(method, request.store.spec.region, request.setting).marks
     part, options = model.description | evaluation_precision(request), method.description["options"]
+    learner = model.learner
+    counted = (COUNT_MARK,) if isinstance(learner, LandmarkLearner) and learner.reads_count else ()
     together = (TOGETHER,) if query_mode(method.learner) == "together" else ()
-    return (*cell.marks, *together, *constants, *recipe_mark(method.learner, part, options))
+    return (*cell.marks, *counted, *together, *constants, *recipe_mark(method.learner, part, options))

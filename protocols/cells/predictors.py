@@ -23,7 +23,9 @@ from fewshot.encoders.checkpoints import check_finite
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.logits import call_logits, logit_difference
 from fewshot.learners.query_mode import query_mode
+from fewshot.regimes.landmarks import LandmarkLearner
 from fewshot.regimes.supervised import SupervisedLearner
+from protocols.cells.landmarks import Places, mask_centres
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
 
@@ -104,6 +106,10 @@ class Predictor(ABC):
     @abstractmethod
     def predict_in_one_call(self, task: Task, refs: Sequence[SliceRef]) -> Prediction:
         """Return the scores of `refs` from one call of the learner, whatever its query mode."""
+
+    def locate(self, refs: Sequence[SliceRef], prediction: Prediction) -> list[Places]:
+        """Return the points (P,2) of each of the slices that `prediction` is of: centres of its regions."""
+        return [mask_centres(mask) for mask in prediction.masks.cpu().numpy()]
 
     def support_masks(self, task: Task) -> Tensor:
         """Return the task's support masks (S,H,W) bool on the device."""
@@ -208,6 +214,31 @@ class SupervisedPredictor(Predictor):
         )
 
 
+class LandmarkPredictor(SupervisedPredictor):
+    """For landmark learners, whose points are their own and whose masks are discs around them."""
+
+    learner: LandmarkLearner
+
+    def load_scan(self, refs: Sequence[SliceRef]) -> None:
+        """Forget scores and points of the scan before."""
+        super().load_scan(refs)
+        self._places: dict[SliceRef, Places] = {}
+
+    def locate(self, refs: Sequence[SliceRef], prediction: Prediction) -> list[Places]:
+        """Return the points (P,2) of slices whose scores were predicted."""
+        return [self._places[ref] for ref in refs]
+
+    def _class_scores(self, refs: Sequence[SliceRef]) -> list[Tensor]:
+        images = to_device(self.reader.images(refs), self.device)
+        counts = [len(self.reader.points(ref)) for ref in refs] if self.learner.reads_count else None
+        with autocast_to(self.precision, self.device):
+            found = self.learner.locate(images, counts)
+        self._places |= {
+            ref: places.cpu().numpy() for ref, places in zip(refs, found.places, strict=True)
+        }  # fmt: skip
+        return list(found.probabilities.float() - 0.5)
+
+
 def predictor_for(
     learner: Any, reader: SliceReader, device: torch.device, batch: int, precision: str
 ) -> Predictor:
@@ -220,6 +251,8 @@ def predictor_for(
         check_finite(learner.state_dict(), "the model", "train again, or give another checkpoint")
     if isinstance(learner, PrototypeLearner):
         return PrototypePredictor(learner, reader, device, batch, precision)
+    if isinstance(learner, LandmarkLearner):
+        return LandmarkPredictor(learner, reader, device, batch, precision)
     if isinstance(learner, SupervisedLearner):
         return SupervisedPredictor(learner, reader, device, batch, precision)
     return SegmentPredictor(learner, reader, device, precision)

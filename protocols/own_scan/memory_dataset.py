@@ -25,6 +25,14 @@ class MemoryScan:
         return self.image[None]
 
     @property
+    def points(self) -> Mapping[str, tuple[float, float, float]]:
+        return {}
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        return (1.0, 1.0, 1.0)
+
+    @property
     def superpixels(self) -> NDArray[np.uint16]:
         return np.zeros(self.image.shape, dtype=np.uint16)
 

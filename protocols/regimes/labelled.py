@@ -31,7 +31,8 @@ def check_needs(name: str, learner: type[Any], store: Store, setting: int) -> No
             f"{name} trains on labels of the tested classes, and setting 2 takes the slices that show them "
             "out of training; use --setting 1"
         )
-    for lacking, what in ((needs.sentence, "a sentence for each slice"), (needs.points, "points")):
+    missing_points = needs.points and not store.has_points
+    for lacking, what in ((needs.sentence, "a sentence for each slice"), (missing_points, "points")):
         if lacking:
             raise UserError(
                 f"{name} needs {what}, and {store.spec.name} has none; choose a dataset that has them"
@@ -78,10 +79,11 @@ def labelled_slices(
         recipe: batch and augmentation.
         seed: of the training.
     """
+    points = store.point_names if needs_of(learner).points else ()
     values = {name: store.spec.classes[name] for name in plan.evaluation.classes}
     return LabelledSlices(
-        reader, plan.training.slices, values, channels=channels_of(learner, store), seed=seed,
-        batch=recipe.batch, augmentation=recipe.augmentation,
+        reader, plan.training.slices, values, channels=channels_of(learner, store),
+        points=points, seed=seed, batch=recipe.batch, augmentation=recipe.augmentation,
     )  # fmt: skip
 
 

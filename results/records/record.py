@@ -21,6 +21,7 @@ from results.records.record_parts import (
     EnvironmentPart,
     GridPart,
     Hex,
+    LandmarkScore,
     MethodPart,
     ModelPart,
     Name,
@@ -46,6 +47,7 @@ class Record:
         fallback_slices: query slices segmented by the method's fallback.
         audits: marks that a reader must see.
         checks: audits that passed.
+        landmarks: points beside the masks, on a dataset that has points.
         key: name of the cell and of its file in a work folder; None in records converted from schema 1.
     """
 
@@ -70,6 +72,7 @@ class Record:
     scores: tuple[Score, ...]
     environment: EnvironmentPart
     checks: tuple[Text, ...] = ()
+    landmarks: tuple[LandmarkScore, ...] = ()
     key: Hex | None = None
 
     @classmethod
@@ -144,8 +147,25 @@ def _contradiction(record: Record) -> str | None:
         fault = _score_fault(score) or _seen_fault(score, record)
         if fault is not None:
             return f"{where}{fault}"
+    fault = _landmark_fault(record)
+    if fault is not None:
+        return fault
     unscored = sorted(set(grid.groups[group]) - {score.class_name for score in record.scores})
     return f"scores hold none of class {unscored[0]!r} of group {group!r}" if unscored else None
+
+
+def _landmark_fault(record: Record) -> str | None:
+    """Return why landmarks contradict the scores or their own counts, or None."""
+    scored = {(score.class_name, score.scan, score.supports) for score in record.scores}
+    for number, each in enumerate(record.landmarks):
+        if (each.class_name, each.scan, each.supports) not in scored:
+            return f"landmarks[{number}].scan is {each.scan!r}, expected one that scores hold"
+        pairs, most = len(each.distances_mm), min(each.true, len(each.points_mm))
+        if pairs > most:
+            return f"landmarks[{number}].distances_mm holds {pairs} pairs, expected at most {most}"
+        if any(len(point) != 3 for point in each.points_mm):
+            return f"landmarks[{number}].points_mm holds a point without 3 numbers, expected (z,y,x)"
+    return None
 
 
 def _seen_fault(score: Score, record: Record) -> str | None:

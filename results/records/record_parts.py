@@ -57,6 +57,8 @@ Count = Annotated[int, Rule("an integer of at least 0", lambda value: _is_intege
 Positive = Annotated[int, Rule("an integer of at least 1", lambda value: _is_integer(value, 1))]
 Folds = Annotated[int, Rule("1 to 1000 folds", lambda value: _is_integer(value, 1) and value <= 1000)]
 Ratio = Annotated[float, Rule("a number in 0..1", lambda value: _is_finite(value) and 0 <= value <= 1)]
+Millimetres = Annotated[float, Rule("a finite number of mm", _is_finite)]
+Length = Annotated[float, Rule("a length of at least 0", lambda value: _is_finite(value) and value >= 0)]
 Plain = Annotated[
     Mapping[str, Any],
     Rule("a plain JSON object", lambda value: isinstance(value, dict) and _is_plain(value)),
@@ -226,6 +228,25 @@ class Score:
     fn: Count
     dice: Ratio | None
     undefined: Text | None
+
+
+@dataclass(frozen=True)
+class LandmarkScore:
+    """Points of one class in one query scan from one support set; lengths in mm.
+
+    Attributes:
+        true: number of true points in the scored slices.
+        points_mm: the predicted points (z,y,x) there.
+        distances_mm: distances of the pairs of a one-to-one matching.
+    """
+
+    class_name: Name = field(metadata={"key": "class"})
+    scan: Name
+    supports: tuple[Name, ...]
+    slices: Count
+    true: Count
+    points_mm: tuple[tuple[Millimetres, ...], ...]
+    distances_mm: tuple[Length, ...]
 
 
 @dataclass(frozen=True)

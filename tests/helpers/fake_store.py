@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,8 @@ class FakeScan:
     image: np.ndarray
     labels: np.ndarray
     superpixels: np.ndarray
+    points: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def count(self) -> int:

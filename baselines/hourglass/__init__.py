@@ -1,0 +1,1 @@
+"""The stacked hourglass for landmarks, with attention over its stacks."""
