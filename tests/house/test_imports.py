@@ -46,7 +46,7 @@ ORDER = (
     "episodes.phantoms", "episodes.prepare.picture_sets",
     "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
-    "baselines.tmunet",
+    "baselines.tmunet", "baselines.mptpn",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
     "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
     "protocols.rules", "protocols", "protocols.regimes", "protocols.training",
