@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,15 +26,3 @@ def dice_loss(probabilities: Tensor, masks: Tensor) -> Tensor:
     p, t = 0.5 * probabilities.flatten(2), 0.5 * masks.flatten(2)
     overlap = 2 * (p * t).sum(dim=2) + SMOOTH
     return (1 - overlap / (p.square().sum(dim=2) + t.square().sum(dim=2) + SMOOTH)).mean()
-
-
-def contrast_loss(first: list[Tensor], second: list[Tensor], heads: list[torch.nn.Module]) -> Tensor:
-    """Return the loss of SimSiam over levels: minus the mean cosine of prediction and other view, 0-dim.
-
-    first, second: pooled maps (N,C) of each level and view; heads: the predictor of each level.
-    """
-    terms = []
-    for one, other, head in zip(first, second, heads, strict=True):
-        for here, there in ((one, other), (other, one)):
-            terms.append(F.cosine_similarity(there.detach(), head(here), dim=1).mean())
-    return -torch.stack(terms).mean()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from baselines.mptpn.losses import cross_entropy, dice_loss
 from baselines.mptpn.network import CHANNELS, FEATURES, Maps, PromptDecoder, PromptEncoder
-from baselines.mptpn.text import text_encoder
+from baselines.mptpn.text import TextEncoder, text_encoder
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
@@ -46,12 +46,15 @@ class NamedPromptEncoder(nn.Module):
                 "ppe-s96-c8-d768"
             )
         side, channels, features = (
-            int(text or default) for text, default in zip(found.groups(), (SIDE, CHANNELS, FEATURES), strict=True)
+            int(text or default)
+            for text, default in zip(found.groups(), (SIDE, CHANNELS, FEATURES), strict=True)
         )
         if not 8 <= channels <= 256 or channels % 8:
             raise UserError(f"encoder {name!r}: {channels} channels, expected a multiple of 8 from 8 to 256")
         if not 1 <= features <= 4096 or side > 1024:
-            raise UserError(f"encoder {name!r}: expected up to 1024 pixels a side and 1 to 4096 word features")
+            raise UserError(
+                f"encoder {name!r}: expected up to 1024 pixels a side and 1 to 4096 word features"
+            )
         self.name, self.side, self.channels, self.features = name, side, channels, features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("prompt-encoder", name, seed))
@@ -75,7 +78,9 @@ class MPTPNOptions:
 
     def __post_init__(self) -> None:
         if self.text == "hash" and self.text_file:
-            raise UserError(f"option text_file={self.text_file} is for text=cached or text=bert; leave it out")
+            raise UserError(
+                f"option text_file={self.text_file} is for text=cached or text=bert; leave it out"
+            )
         if self.encoder_regime == "variant":
             chosen = "frozen_random" if self.variant == "published" else "train"
             object.__setattr__(self, "encoder_regime", chosen)
@@ -127,6 +132,11 @@ class MPTPN(TextSupervisedLearner):
                 "--weights, or another encoder_regime"
             )
 
+    @classmethod
+    def sentence_vectors(cls, text: str, text_file: str, features: int) -> TextEncoder:
+        """Return what turns a sentence into vectors (10,D); arguments as the options of these names."""
+        return text_encoder(text, text_file, features)
+
     def train(self, mode: bool = True) -> MPTPN:
         """Set the mode; a frozen encoder of the corrected variant stays in evaluation mode."""
         super().train(mode)
@@ -149,7 +159,9 @@ class MPTPN(TextSupervisedLearner):
             }
         total = 0.5 * parts["cross_entropy"] + 0.5 * parts["dice"]
         defined = torch.ones((), dtype=torch.bool, device=total.device)
-        return LossResult(total, {name: one.detach() for name, one in parts.items()}, defined, (~defined).sum())
+        return LossResult(
+            total, {name: one.detach() for name, one in parts.items()}, defined, (~defined).sum()
+        )
 
     def class_probabilities(self, images: Tensor, sentences: Sequence[str] = ()) -> Tensor:
         """Return probabilities (N,K,H,W) of images (N,C,H,W) with a sentence each.

@@ -107,7 +107,9 @@ class BertText:
             self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
         except (OSError, ValueError) as error:
             line = str(error).splitlines()[0]
-            raise UserError(f"{folder} holds no BERT ({line}); give another folder in option text_file") from None
+            raise UserError(
+                f"{folder} holds no BERT ({line}); give another folder in option text_file"
+            ) from None
         found = int(self._model.config.hidden_size)
         if found != features:
             raise UserError(
@@ -119,9 +121,7 @@ class BertText:
         """Return the vectors (10,D) of the first ten words with their filler."""
         import torch
 
-        coded = self._tokens(
-            with_filler(sentence), truncation=True, max_length=PIECES, return_tensors="pt"
-        )
+        coded = self._tokens(with_filler(sentence), truncation=True, max_length=PIECES, return_tensors="pt")
         with torch.inference_mode():
             hidden = self._model(**coded).last_hidden_state[0].float().numpy()
         pieces = self._tokens.convert_ids_to_tokens(coded["input_ids"][0].tolist())

@@ -21,7 +21,9 @@ RADII = (0.07, 0.12)  # of the side
 TRIES = 200
 
 
-def cell_picture(name: str, size: int, version: int, scan: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
+def cell_picture(
+    name: str, size: int, version: int, scan: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     """Return the picture and the mask of one scan, (1,size,size) uint8 each, and its sentence.
 
     All depend only on the arguments.

@@ -44,7 +44,8 @@ def position_sentence(labels: NDArray[np.uint8], values: Mapping[str, int]) -> s
         places = np.argwhere(labels == value)
         if len(places):
             row, column = (
-                min(2, int(3 * centre / side)) for centre, side in zip(places.mean(0), labels.shape, strict=True)
+                min(2, int(3 * centre / side))
+                for centre, side in zip(places.mean(0), labels.shape, strict=True)
             )
             parts.append(f"{name.replace('-', ' ')} {ROWS[row]} {COLUMNS[column]}")
     return (", ".join(parts) or "nothing") + "."
