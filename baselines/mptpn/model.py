@@ -42,8 +42,8 @@ class NamedPromptEncoder(nn.Module):
         found = NAME.fullmatch(name)
         if found is None:
             raise UserError(
-                f"encoder {name!r}: expected ppe, or with side, channels and word features behind it, such as "
-                "ppe-s96-c8-d768"
+                f"encoder {name!r}: expected ppe, or with side, channels and word features behind it, "
+                "such as ppe-s96-c8-d768"
             )
         side, channels, features = (
             int(text or default)

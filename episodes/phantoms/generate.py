@@ -86,9 +86,9 @@ def phantom_scan(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    A picture of skin or cells is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
-    dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
-    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
+    A picture of skin or cells is a scan of one slice whose image is its grey picture, uint8. Both depend only
+    on the dataset's name, the scan's id, the size and `slices`. `slices` is the mean number of slices per
+    scan (None: that of the dataset); a scan has up to a fifth more or fewer.
     """
     if spec.name in PICTURES and slices is not None:
         raise UserError(f"{spec.name} has one slice a picture: leave out the number of slices")

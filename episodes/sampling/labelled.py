@@ -41,8 +41,8 @@ class LabelledSlices:
             raise unknown_name("augmentation of a supervised training", augmentation, AUGMENTATIONS)
         if sentences and augmentation != "none":
             raise UserError(
-                f"augmentation {augmentation} would make left and right false in sentences, expected none; give "
-                "--option augmentation=none"
+                f"augmentation {augmentation} would make left and right false in sentences, expected none; "
+                "give --option augmentation=none"
             )
         if not slices:
             raise UserError("no labelled training slice, expected at least one; choose another fold")

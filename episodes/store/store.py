@@ -3,8 +3,8 @@
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
 `channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone. The index of a dataset
-with sentences has one for each slice, which the store's hash covers. The store's hash covers everything that determines a
-result, including the superpixels, which may differ between CPUs.
+with sentences has one for each slice. The store's hash covers everything that determines a result, including
+sentences, and the superpixels, which may differ between CPUs.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.

@@ -86,8 +86,8 @@ class SimSiam(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, widths: Sequence[int], words: Callable[[Sequence[int]], Tensor], variant: str,
-        seed: int,
+        self, encoder: nn.Module, widths: Sequence[int], words: Callable[[Sequence[int]], Tensor],
+        variant: str, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.encoder = encoder

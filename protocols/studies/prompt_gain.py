@@ -134,10 +134,9 @@ def measure_prompts(request: Request, method: MethodConfig) -> PromptDice:
     }
     assert method.recipe is not None
     options = method.description["options"]
-    text = (
-        f"{method.recipe.encoder}, {method.recipe.steps} steps, batch {method.recipe.batch}, seed {method.seed}, "
-        + ", ".join(f"{name} {value}" for name, value in options.items() if value != "")
-    )
+    recipe = method.recipe
+    text = f"{recipe.encoder}, {recipe.steps} steps, batch {recipe.batch}, rate {recipe.learning_rate:g}, "
+    text += f"seed {method.seed}, " + ", ".join(f"{name} {value}" for name, value in options.items() if value)
     return PromptDice(method.name, request.store.spec.name, text, means)
 
 

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     group.add_argument(
         "--encoder", metavar="E",
-        help="resnet18, resnet50 or resnet101 (default: resnet101); of simsiam: ppe, or ppe-s96-c8 (default: ppe)",
+        help="resnet18, resnet50 or resnet101 (default: resnet101); of simsiam: ppe (default), ppe-s96-c8",
     )  # fmt: skip
     group.add_argument("--weights", default="random", metavar="W", help="random, imagenet, coco or a file")
     group.add_argument(
