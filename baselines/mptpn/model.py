@@ -121,6 +121,11 @@ class MPTPN(TextSupervisedLearner):
             snapshot_every=4_800, batch=1, augmentation="none", encoder="ppe", weights="random",
         )  # fmt: skip
 
+    @staticmethod
+    def default_weights(encoder: str) -> str:
+        """Return the first weights of an encoder that no option names: there are no published ones."""
+        return "random"
+
     @classmethod
     def check_start(cls, options: MPTPNOptions, weights: str) -> None:
         """Raise `UserError` if the encoder's regime does not fit its first weights."""
