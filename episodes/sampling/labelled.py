@@ -69,7 +69,7 @@ class LabelledSlices:
         images = torch.where(flips[:, None, None, None], images.flip(-1), images)
         masks = torch.where(flips[:, None, None, None], masks.flip(-1), masks)
         names = [f"{'~' if flip else ''}{ref.scan}:{ref.z}" for ref, flip in zip(refs, flips, strict=True)]
-        sentences = ()
+        sentences: tuple[str, ...] = ()
         if self._sentences:
             sentences = self._reader.sentences(refs, self._sentences, tuple(self._values))
         return LabelledBatch(images, masks, f"labelled:{','.join(names)}", sentences)
