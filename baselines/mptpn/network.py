@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from baselines.mptpn.blocks import (
+from baselines.mptpn.layers import (
     DROPOUT,
     HEADS,
     ConvBlock,

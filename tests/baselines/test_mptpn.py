@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.mptpn.blocks import Expand, Merge, PixelAttention
+from baselines.mptpn.layers import Expand, Merge, PixelAttention
 from baselines.mptpn.losses import cross_entropy, dice_loss
 from baselines.mptpn.model import MPTPN, MPTPNOptions, NamedPromptEncoder
 from baselines.mptpn.network import PromptDecoder, PromptEncoder

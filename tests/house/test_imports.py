@@ -75,7 +75,10 @@ ONE_HOME = {
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
-SECOND_HOME = {"SimpleITK": "baselines.register_support"}  # which may not import `episodes`
+SECOND_HOME = {
+    "SimpleITK": "baselines.register_support",  # which may not import `episodes`
+    "transformers": "baselines.mptpn.text",  # word vectors of one method
+}
 HEAVY = (
     "torch",
     "skimage",

@@ -76,7 +76,7 @@ def _simsiam(args: argparse.Namespace) -> int:
     from fewshot.learners.options import options_from
     from fewshot.pretraining.distributed import init_distributed
     from fewshot.pretraining.simsiam import SIMSIAM_RECIPES, SimSiamRecipe
-    from protocols.training.prompt_pretraining import PromptPretraining, ensure_prompt_encoder
+    from protocols.studies.prompt_pretraining import PromptPretraining, ensure_prompt_encoder
 
     if args.images is None:
         raise UserError("pretrain simsiam takes a folder of pictures, found --dataset; give --images FOLDER")
