@@ -26,6 +26,7 @@ from protocols.request import Request
 from protocols.runs.runner import run, training_data, validate_and_plan
 from protocols.training.method import MethodConfig
 from protocols.training.models import open_model
+from results.comparison.prompt_table import prompt_table
 from results.inference.interval import t_quantile
 from results.records.files import read_record
 
@@ -81,6 +82,22 @@ class PromptDice:
         true, other = self.folds["true"], self.folds[prompt]
         differences = np.array([true[fold] - other[fold] for fold in true])
         return interval_of(differences)
+
+    def table(self) -> str:
+        """Return the lines of the table of means and gains."""
+        means = {prompt: float(np.mean(list(each.values()))) for prompt, each in self.folds.items()}
+        gains = {prompt: None if prompt == "true" else self.gain(prompt) for prompt in PROMPTS}
+        rows = [(prompt, means[prompt], gains[prompt]) for prompt in PROMPTS]
+        return prompt_table(f"{self.method} on {self.dataset}: {self.text}", rows)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> PromptDice:
+        """Return the means in the JSON values of `to_json`."""
+        folds = {
+            prompt: {int(fold): float(dice) for fold, dice in each.items()}
+            for prompt, each in plain["dice"].items()
+        }
+        return cls(plain["method"], plain["dataset"], plain["text"], folds)
 
     def to_json(self) -> dict[str, Any]:
         """Return the means as plain JSON values."""

@@ -15,7 +15,7 @@ from baselines.mptpn.layers import Expand, Merge, PixelAttention
 from baselines.mptpn.losses import cross_entropy, dice_loss
 from baselines.mptpn.model import MPTPN, MPTPNOptions, NamedPromptEncoder
 from baselines.mptpn.network import PromptDecoder, PromptEncoder
-from baselines.mptpn.text import CachedText, HashText, with_filler, words_of
+from baselines.mptpn.text import BertText, CachedText, HashText, with_filler, words_of
 from fewshot.base.errors import UserError
 from fewshot.base.types import LabelledBatch
 from fewshot.learners.recipe import Recipe
@@ -184,6 +184,33 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         digests[name] = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in tensors]
         digests[name].append(hashlib.sha256((tmp_path / name / "losses.csv").read_bytes()).hexdigest())
     assert digests["whole"] == digests["killed"]
+
+
+@pytest.mark.slow
+def test_bert_averages_pieces_and_drops_the_ends(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "nu", "##clei", "dense", ".", "eof", "xxx"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    torch.manual_seed(0)
+    model = transformers.BertModel(config).eval()
+    model.save_pretrained(tmp_path)
+    found = BertText(tmp_path, 16)("dense nuclei . " * 3)
+    ids = torch.tensor([[2] + [7, 5, 6, 8] * 3 + [3]])
+    with torch.inference_mode():
+        hidden = model(ids).last_hidden_state[0].numpy()
+    expected = np.stack([hidden[1], hidden[2:4].mean(0), hidden[4], hidden[5]])
+    assert np.allclose(found[:4], expected, atol=1e-5) and found.shape == (10, 16)
+    assert not found[9].any()
+    with pytest.raises(UserError, match="ppe-d16"):
+        BertText(tmp_path, 8)
 
 
 @pytest.mark.slow

@@ -33,12 +33,9 @@ def run(args: argparse.Namespace) -> int:
     """Train what is missing, measure and print the table."""
     from dataclasses import replace
 
-    import numpy as np
-
     from fewshot.files.atomic_io import write_json
-    from protocols.studies.prompt_gain import PROMPTS, measure_prompts
+    from protocols.studies.prompt_gain import measure_prompts
     from protocols.training.method_config import build_method_config
-    from results.comparison.prompt_table import prompt_table
 
     method = build_method_config(
         args.method, shared.parse_options(args.option), encoder=args.encoder, weights=args.weights,
@@ -46,12 +43,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     request = shared.request(args, args.dataset, args.setting, args.checkpoint_every)
     found = measure_prompts(replace(request, checkpoint_policy=args.checkpoint_policy), method)
-    rows = [
-        (prompt, float(np.mean(list(found.folds[prompt].values()))),
-         None if prompt == "true" else found.gain(prompt))
-        for prompt in PROMPTS
-    ]  # fmt: skip
-    print(prompt_table(f"{found.method} on {found.dataset}: {found.text}", rows))
+    print(found.table())
     if args.out is not None:
         write_json(args.out, found.to_json())
     return 0

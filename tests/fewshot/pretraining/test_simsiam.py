@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from baselines.mptpn.model import MPTPN
 from baselines.mptpn.network import PromptEncoder
 from episodes.contrastive.batches import ContrastBatches
+from fewshot.base.errors import UserError
 from fewshot.commands.main import main
+from fewshot.encoders.checkpoints import load_weights
 from fewshot.pretraining.positive_matches import ViewPair
 from fewshot.pretraining.simsiam import CosineByEpoch, SimSiam, as_bytes, contrast_loss, in_unit_range
 
@@ -98,6 +101,13 @@ def test_a_killed_pretraining_goes_on_to_the_same_bytes(
     assert main([*command, str(tmp_path / "killed")]) == 0
     whole = backbones(tmp_path / "whole")
     assert len(whole) == 3 and whole == backbones(tmp_path / "killed")
+    (file,) = (tmp_path / "whole" / "backbones").glob("*/backbone.pt")
+    encoder = MPTPN.new_encoder("ppe-s32-c8-d16", 1)
+    load_weights(str(file), encoder, tmp_path)
+    saved = torch.load(file, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in encoder.backbone.state_dict().items())
+    with pytest.raises(UserError, match="ppe-s32-c8-d16"):
+        load_weights(str(file), MPTPN.new_encoder("ppe-s32-c16-d16", 1), tmp_path)
 
 
 def test_datasets_and_other_encoders_are_refused(
