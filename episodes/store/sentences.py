@@ -24,9 +24,9 @@ def stored_sentence(ref: SliceRef, sentences: Sequence[str]) -> str:
     return sentences[ref.z]
 
 
-def class_sentence(values: Mapping[str, int]) -> str:
+def class_sentence(classes: Sequence[str]) -> str:
     """Return a sentence that names the classes, such as "liver, spleen."."""
-    return ", ".join(name.replace("-", " ") for name in values) + "."
+    return ", ".join(name.replace("-", " ") for name in classes) + "."
 
 
 def position_sentence(labels: NDArray[np.uint8], values: Mapping[str, int]) -> str:

@@ -167,15 +167,22 @@ class SliceReader:
             classes: the tested classes, for sentences that are made from them.
 
         Raises:
-            UserError: a stored sentence is missing.
+            UserError: a scan lacks the stored sentences, or the labels of the classes.
         """
-        values = {name: self._store.spec.classes[name] for name in classes}
+        if kind == STORED:
+            return tuple(stored_sentence(ref, self._store.scan(ref.scan).sentences) for ref in refs)
+        if kind == CLASSES:
+            return (class_sentence(classes),) * len(refs)
+        known = self._store.spec.classes
+        for name in classes:
+            if name not in known:
+                raise UserError(
+                    f"scan {refs[0].scan} has no labels of {name}, which sentences={kind} are made from; "
+                    f"use a model of --option sentences={CLASSES}"
+                )
         return tuple(
-            stored_sentence(ref, self._store.scan(ref.scan).sentences) if kind == STORED
-            else class_sentence(values) if kind == CLASSES
-            else position_sentence(self.labels(ref), values)
-            for ref in refs
-        )  # fmt: skip
+            position_sentence(self.labels(ref), {name: known[name] for name in classes}) for ref in refs
+        )
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
         """Return the mask (H,W), bool, of the class with the stored value `class_value`."""

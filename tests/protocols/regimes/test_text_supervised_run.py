@@ -27,7 +27,7 @@ def test_templates_of_sentences() -> None:
     values = {"liver": 1, "left-kidney": 2, "spleen": 3}
     assert position_sentence(labels, values) == "liver upper right, left kidney middle centre."
     assert position_sentence(labels * 0, values) == "nothing."
-    assert class_sentence(values) == "liver, left kidney, spleen."
+    assert class_sentence(tuple(values)) == "liver, left kidney, spleen."
 
 
 def test_only_the_sentence_decides_on_phantom_cells() -> None:
