@@ -30,6 +30,7 @@ METHODS = {
 # methods of other regimes (fewshot/identity/regimes.py), and their forms that fit a support
 OTHER_REGIMES = {
     "tmunet": "baselines.tmunet.model:TMUnet",
+    "mptpn": "baselines.mptpn.model:MPTPN",
     "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
 }
 BUILT_IN = METHODS | OTHER_REGIMES
