@@ -16,7 +16,6 @@ from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 
-pytest.importorskip("openpyxl")
 
 
 def part(folder: Path, name: str, scans: Sequence[str], mask: str = "") -> Path:
