@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from episodes.phantoms import abdomen, heart
+from episodes.phantoms.pathology import PATHOLOGY, SEQUENCES, paint_pathology
 from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
@@ -54,6 +55,7 @@ KINDS = {
     "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
     "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
     "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+    PATHOLOGY: _Kind(heart.POSES, paint_pathology, CONTRASTS["bssfp"], 10, 100.0),
 }
 
 
@@ -80,13 +82,14 @@ def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
 
 
 def phantom_scan(
-    spec: DatasetSpec, scan: str, slices: int | None = None
+    spec: DatasetSpec, scan: str, slices: int | None = None, sequence: str = ""
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
     A skin picture is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
     dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
-    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
+    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer. `sequence` is one
+    of `SEQUENCES`, for another contrast of the same anatomy; "" is that of the dataset.
     """
     if spec.name == SKIN:
         if slices is not None:
@@ -103,10 +106,10 @@ def phantom_scan(
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
     pose = kind.poses.draw(draw)
     frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
-    look = generator_for(spec.name, VERSION, scan, "look")
+    look = generator_for(spec.name, VERSION, scan, "look", *([sequence] if sequence else []))
     shape = (depth * SUBSLICES, size, size)
     grain = _grain(look, shape)
-    contrast = kind.contrast
+    contrast = CONTRASTS[SEQUENCES[sequence]] if sequence else kind.contrast
     grey = {
         tissue: value * float(np.exp(contrast.spread * np.clip(look.standard_normal(), -2, 2)))
         for tissue, value in contrast.grey.items()
@@ -151,7 +154,7 @@ def prepare_phantom(
             writer.add(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
-                    UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan),
+                    UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan, slices),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -194,8 +197,10 @@ def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) 
     return scanned
 
 
-def _channels(spec: DatasetSpec, scan: str) -> NDArray[np.uint8] | None:
-    """Return the channels (3,1,size,size) of a skin picture; None for another phantom."""
+def _channels(spec: DatasetSpec, scan: str, slices: int | None) -> NDArray[Any] | None:
+    """Return the channels (C,Z,size,size) of a phantom that has several, else None."""
+    if spec.name == PATHOLOGY:
+        return np.stack([phantom_scan(spec, scan, slices, name)[0] for name in spec.channels])
     return skin_picture(spec.image_size, VERSION, scan)[0] if spec.name == SKIN else None
 
 
