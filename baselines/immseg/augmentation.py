@@ -1,4 +1,4 @@
-"""Augmentation of I-MMSeg, for each slice: a turn and flip, a rotation or noise; then shift, gain and gamma."""
+"""Augmentation of I-MMSeg, for each slice: a turn and flip, a rotation or noise; shift, gain and gamma."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ EPISODES = ("superpixel", "supervoxel", "supervoxel-run")
 class Recipe:
     """The published training of a method; every number is an option.
 
-    `decay` multiplies the learning rate every `decay_every` steps; with `decay_every` 0 it is the exponent of a
-    rate that falls to 0 at the last step, (1 - moves / steps)^decay. `batch` is the number of episodes per
+    `decay` multiplies the learning rate every `decay_every` steps; with `decay_every` 0 it is the exponent of
+    a rate that falls to 0 at the last step, (1 - moves / steps)^decay. `batch` is the number of episodes per
     step; `episode` is the source of labels, one of `EPISODES`; `draw` is the rule that draws a superpixel.
     """
 
