@@ -113,7 +113,8 @@ class ClassModulation(nn.Module):
     def forward(self, vector: Tensor, classes: Tensor) -> Tensor:
         """(B,inputs) and (K,D) -> (B,K,D)."""
         gamma, beta = self.linear(vector).unflatten(-1, (len(classes), 2)).unbind(-1)
-        return classes * (1 + gamma[..., None]) + beta[..., None]
+        modulated: Tensor = classes * (1 + gamma[..., None]) + beta[..., None]
+        return modulated
 
 
 class DynamicHead(nn.Module):
@@ -149,7 +150,7 @@ def dynamic_logits(features: Tensor, parameters: Tensor) -> Tensor:
     The parameters are W1 row by row, w2, b1 and b2.
     """
     first, second, bias, last = torch.split(parameters, [HIDDEN * HIDDEN, HIDDEN, HIDDEN, 1], dim=-1)
-    first = first.unflatten(-1, (HIDDEN, HIDDEN))
+    first = first.reshape(*first.shape[:2], HIDDEN, HIDDEN)
     hidden = torch.einsum("nkoi,nihw->nkohw", first, features) + bias[..., None, None]
     logits: Tensor = torch.einsum("nko,nkohw->nkhw", second, F.relu(hidden)) + last[..., None]
     return logits
