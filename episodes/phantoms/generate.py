@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from episodes.phantoms import abdomen, heart
+from episodes.phantoms.cells import CELLS, CELLS_ALONE, cell_picture
 from episodes.phantoms.pathology import PATHOLOGY, SEQUENCES, paint_pathology
 from episodes.phantoms.shapes import (
     SUBSLICES,
@@ -59,7 +60,8 @@ KINDS = {
 }
 
 
-PHANTOMS = (*KINDS, SKIN)
+PICTURES = (SKIN, CELLS, CELLS_ALONE)  # a scan is one picture
+PHANTOMS = (*KINDS, *PICTURES)
 
 
 def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
@@ -86,14 +88,16 @@ def phantom_scan(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    A skin picture is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
-    dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
-    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer. `sequence` is one
-    of `SEQUENCES`, for another contrast of the same anatomy; "" is that of the dataset.
+    A picture of skin or cells is a scan of one slice whose image is its grey picture, uint8. Both depend only
+    on the dataset's name, the scan's id, the size, `slices` and `sequence`. `slices` is the mean number of
+    slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer. `sequence` is one of
+    `SEQUENCES`, for another contrast of the same anatomy; "" is that of the dataset.
     """
+    if spec.name in PICTURES and slices is not None:
+        raise UserError(f"{spec.name} has one slice a picture: leave out the number of slices")
+    if spec.name in (CELLS, CELLS_ALONE):
+        return cell_picture(spec.name, spec.image_size, VERSION, scan)[:2]
     if spec.name == SKIN:
-        if slices is not None:
-            raise UserError(f"{SKIN} has one slice a picture: leave out the number of slices")
         channels, mask = skin_picture(spec.image_size, VERSION, scan)
         return grey_of(channels), mask
     kind, size = KINDS[spec.name], spec.image_size
@@ -155,6 +159,7 @@ def prepare_phantom(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
                     UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan, slices),
+                    sentences=_sentences(spec, scan),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -204,8 +209,15 @@ def _channels(spec: DatasetSpec, scan: str, slices: int | None) -> NDArray[Any] 
     return skin_picture(spec.image_size, VERSION, scan)[0] if spec.name == SKIN else None
 
 
+def _sentences(spec: DatasetSpec, scan: str) -> tuple[str, ...]:
+    """Return the sentence of a picture of cells; () for another phantom."""
+    if spec.name not in (CELLS, CELLS_ALONE):
+        return ()
+    return (cell_picture(spec.name, spec.image_size, VERSION, scan)[2],)
+
+
 def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
-    if spec.name == SKIN:
+    if spec.name in PICTURES:
         return (1.0, 1.0, 1.0)
     pixel = FIELD_OF_VIEW_MM / spec.image_size
     return (KINDS[spec.name].covered_mm / depth, pixel, pixel)

@@ -27,6 +27,7 @@ class LabelledSlices:
         seed: of all draws.
         batch: slices a step.
         augmentation: one of `AUGMENTATIONS`.
+        sentences: kind of the slices' sentences (`episodes.store.sentences.KINDS`); "": none.
 
     Raises:
         UserError: unknown augmentation, or no slice.
@@ -34,10 +35,15 @@ class LabelledSlices:
 
     def __init__(
         self, reader: SliceReader, slices: Sequence[SliceRef], values: Mapping[str, int], *,
-        channels: int = 1, seed: int, batch: int, augmentation: str,
+        channels: int = 1, seed: int, batch: int, augmentation: str, sentences: str = "",
     ) -> None:  # fmt: skip
         if augmentation not in AUGMENTATIONS:
             raise unknown_name("augmentation of a supervised training", augmentation, AUGMENTATIONS)
+        if sentences and augmentation != "none":
+            raise UserError(
+                f"augmentation {augmentation} would make left and right false in sentences, expected none; "
+                "give --option augmentation=none"
+            )
         if not slices:
             raise UserError("no labelled training slice, expected at least one; choose another fold")
         self._reader = reader
@@ -47,6 +53,7 @@ class LabelledSlices:
         self._seed = seed
         self._batch = batch
         self._augmentation = augmentation
+        self._sentences = sentences
         self._order = lru_cache(maxsize=4)(self._draw_order)
 
     def episode(self, step: int) -> LabelledBatch:
@@ -62,7 +69,10 @@ class LabelledSlices:
         images = torch.where(flips[:, None, None, None], images.flip(-1), images)
         masks = torch.where(flips[:, None, None, None], masks.flip(-1), masks)
         names = [f"{'~' if flip else ''}{ref.scan}:{ref.z}" for ref, flip in zip(refs, flips, strict=True)]
-        return LabelledBatch(images, masks, f"labelled:{','.join(names)}")
+        sentences: tuple[str, ...] = ()
+        if self._sentences:
+            sentences = self._reader.sentences(refs, self._sentences, tuple(self._values))
+        return LabelledBatch(images, masks, f"labelled:{','.join(names)}", sentences)
 
     def _at(self, place: int) -> SliceRef:
         epoch, position = divmod(place, len(self._slices))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.store.index import ClassSliceIndex
+from episodes.store.sentences import CLASSES, STORED, class_sentence, position_sentence, stored_sentence
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import SliceRef
 
@@ -35,6 +36,8 @@ class ScanArrays(Protocol):
     @property
     def channels(self) -> NDArray[Any]: ...
     @property
+    def sentences(self) -> tuple[str, ...]: ...
+    @property
     def count(self) -> int: ...
     @property
     def mean(self) -> float: ...
@@ -43,10 +46,12 @@ class ScanArrays(Protocol):
 
 
 class DatasetFacts(Protocol):
-    """The fact of a dataset that a slice reader needs."""
+    """The facts of a dataset that a slice reader needs."""
 
     @property
     def image_size(self) -> int: ...
+    @property
+    def classes(self) -> Mapping[str, int]: ...
 
 
 class Scans(Protocol):
@@ -152,6 +157,25 @@ class SliceReader:
             pixels = np.stack([self.crop_slice(volume, ref) for volume in volumes])
             stored.append(torch.from_numpy(pixels.astype(np.float32)))
         return torch.stack(stored)
+
+    def sentences(self, refs: Sequence[SliceRef], kind: str, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return a sentence for each slice.
+
+        Args:
+            refs: the slices.
+            kind: one of `episodes.store.sentences.KINDS`.
+            classes: the tested classes, for sentences that are made from them.
+
+        Raises:
+            UserError: a stored sentence is missing.
+        """
+        values = {name: self._store.spec.classes[name] for name in classes}
+        return tuple(
+            stored_sentence(ref, self._store.scan(ref.scan).sentences) if kind == STORED
+            else class_sentence(values) if kind == CLASSES
+            else position_sentence(self.labels(ref), values)
+            for ref in refs
+        )  # fmt: skip
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
         """Return the mask (H,W), bool, of the class with the stored value `class_value`."""

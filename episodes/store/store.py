@@ -2,9 +2,9 @@
 
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
-`channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone.
- The store's hash covers everything that determines a
-result, including the superpixels, which may differ between CPUs.
+`channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone. The index of a dataset
+with sentences has one for each slice. The store's hash covers everything that determines a result, including
+sentences, and the superpixels, which may differ between CPUs.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.
@@ -72,6 +72,7 @@ class SourceScan:
     label_sha256: str
     channels: NDArray[Any] | None = None  # (C,Z,H,W) of a dataset with several channels
     original: OriginalGrid | None = None
+    sentences: tuple[str, ...] = ()  # one for each slice of a dataset with sentences
 
 
 class Store:
@@ -155,6 +156,11 @@ class Store:
         """Return scan id -> sha256 of the prepared image."""
         return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
 
+    @property
+    def has_sentences(self) -> bool:
+        """Whether every scan has a sentence for each slice."""
+        return all("sentences" in entry for entry in self._scans.values())
+
     def scan(self, scan_id: str) -> StoredScan:
         """Return a scan, whose arrays are read when they are used; `UserError` for an unknown id.
 
@@ -200,7 +206,11 @@ def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
         entries: the entries of the scans in index.json.
     """
     facts = {key: value for key, value in spec.items() if key not in NOT_HASHED}
-    arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in entries]
+    arrays = [
+        [entry["id"], entry["array_sha256"], entry["spacing_mm"]]
+        + ([entry["sentences"]] if "sentences" in entry else [])
+        for entry in entries
+    ]
     return hash_of([facts, arrays])[:16]
 
 
@@ -212,6 +222,9 @@ def _check_entry(entry: dict[str, Any]) -> None:
     for name, length in (("shape", 3), ("spacing_mm", 3), ("origin", 3), ("direction", 9)):
         if len(entry[name]) != length:
             raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
+    sentences = entry.get("sentences", [""] * entry["shape"][0])
+    if len(sentences) != entry["shape"][0] or not all(type(one) is str for one in sentences):
+        raise ValueError(f"scan {entry['id']} of {entry['shape'][0]} slices has {len(sentences)} sentences")
     if "original" in entry and list(prepared_shape(original_from_json(entry["original"]))) != entry["shape"]:
         raise ValueError(f"steps of the original grid of scan {entry['id']} do not give {entry['shape']}")
 
@@ -307,6 +320,7 @@ class StoreWriter:
                 "array_sha256": hashes,
                 **({"channels": len(self.spec.channels)} if channels else {}),
                 **({} if source.original is None else {"original": source.original.to_json()}),
+                **({"sentences": list(source.sentences)} if source.sentences else {}),
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
         )

@@ -78,18 +78,22 @@ class Episode:
 class LabelledBatch:
     """Labelled training slices of a supervised learner.
 
-    images (N,C,H,W) float32; masks (N,K,H,W) bool, one for each tested class; `label`: one line for the log.
+    images (N,C,H,W) float32; masks (N,K,H,W) bool, one for each tested class; `label`: one line for the log;
+    `sentences`: one for each slice, () for a learner that needs none.
     """
 
     images: Tensor
     masks: Tensor
     label: str = ""
+    sentences: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> LabelledBatch:
         """Return the batch with every tensor on `device`; copies to a GPU do not block the host."""
         from fewshot.base.memory import to_device
 
-        return LabelledBatch(to_device(self.images, device), to_device(self.masks, device), self.label)
+        return LabelledBatch(
+            to_device(self.images, device), to_device(self.masks, device), self.label, self.sentences
+        )
 
 
 @dataclass(frozen=True)

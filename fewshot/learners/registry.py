@@ -31,6 +31,7 @@ METHODS = {
 OTHER_REGIMES = {
     "immseg": "baselines.immseg.model:IMMSeg",
     "tmunet": "baselines.tmunet.model:TMUnet",
+    "mptpn": "baselines.mptpn.model:MPTPN",
     "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
 }
 BUILT_IN = METHODS | OTHER_REGIMES

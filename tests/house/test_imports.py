@@ -46,7 +46,7 @@ ORDER = (
     "episodes.phantoms", "episodes.prepare.picture_sets",
     "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
-    "baselines.tmunet", "baselines.immseg",
+    "baselines.tmunet", "baselines.mptpn", "baselines.immseg",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
     "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
     "protocols.rules", "protocols", "protocols.regimes", "protocols.training",
@@ -76,7 +76,10 @@ ONE_HOME = {
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
-SECOND_HOME = {"SimpleITK": "baselines.register_support"}  # which may not import `episodes`
+SECOND_HOME = {
+    "SimpleITK": "baselines.register_support",  # which may not import `episodes`
+    "transformers": "baselines.mptpn.text",  # word vectors of one method
+}
 HEAVY = (
     "torch",
     "skimage",

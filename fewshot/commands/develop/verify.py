@@ -40,6 +40,7 @@ FAMILIES = {
     "densecl": ["protocols.conformance.parts.densecl:check"],
     "other_systems": [
         "protocols.conformance.parts.tmunet:check",
+        "protocols.conformance.parts.mptpn:check",
         "protocols.conformance.systems.immseg:check",
     ],
     "chaos_like": _VOLUMES,

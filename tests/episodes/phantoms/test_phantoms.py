@@ -187,7 +187,7 @@ def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.
 
 
 EVERY_FOLD = (0, 1, 2, 3, 4)
-THREE_FOLDS = (0, 2, 4)
+TWO_FOLDS = (0, 2)
 
 
 def mean_dice(
@@ -228,13 +228,13 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", KINDS)
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
-    """The calibration: three trainings of 300 steps (folds 0, 2 and 4), seed 0."""
+    """The calibration: two trainings of 300 steps (folds 0 and 2), seed 0."""
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
     assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
-    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, THREE_FOLDS)
-    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, THREE_FOLDS)
+    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, TWO_FOLDS)
+    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, TWO_FOLDS)
     assert untrained <= 60
     assert trained >= untrained + 10
 
