@@ -66,14 +66,14 @@ def last_channels(base: int) -> int:
     return max(4, 4 * round(base / 16))
 
 
-def cross_attention(own: Tensor, other: Tensor) -> Tensor:
-    """Return a sequence's own features (N,C,h,w), mixed by their likeness to those of another sequence.
+def cross_attention(features: Tensor, other: Tensor) -> Tensor:
+    """Return the features of a sequence (N,C,h,w), mixed by their likeness to those of another sequence.
 
-    The weights are the softmax over positions j of |cos(own_i, other_j)|; no value of `other` is mixed in.
+    The weights are the softmax over positions j of |cos(features_i, other_j)|; no value of `other` is read.
     """
-    mine, theirs = own.flatten(2), other.flatten(2)
+    mine, theirs = features.flatten(2), other.flatten(2)
     cosines = cosine_magnitudes(mine.transpose(1, 2), theirs.transpose(1, 2))
-    return (mine @ cosines.softmax(dim=-1).transpose(1, 2)).reshape(own.shape)
+    return (mine @ cosines.softmax(dim=-1).transpose(1, 2)).reshape(features.shape)
 
 
 def cosine_magnitudes(first: Tensor, second: Tensor) -> Tensor:

@@ -120,7 +120,10 @@ def phantom_scan(
     }
     texture = {tissue: np.float32(amount) * grain for tissue, amount in contrast.grain.items()}
     canvas = Canvas(frame, grey, texture, np.zeros(shape, dtype=np.float32))
-    kind.paint(canvas, draw)
+    if sequence:
+        paint_pathology(canvas, draw, sequence)
+    else:
+        kind.paint(canvas, draw)
     stored = {name: part for name, part in canvas.share.items() if name in spec.classes}
     image = _scanned(thick_slices(canvas.image), contrast, look)
     return image.astype(np.uint8 if spec.modality == "ct" else np.int16), labels_of(stored, spec.classes)

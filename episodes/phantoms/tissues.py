@@ -55,7 +55,7 @@ CONTRASTS = {
     "lge": TissueContrast(
         grey={
             "fat": 560, "muscle": 210, "air": 40, "liver": 300, "stomach": 330, "blood": 430,
-            "myocardium": 190, "edema": 190, "scar": 780,
+            "myocardium": 190, "edema": 190, "scar": 880,
         },
         spread=0.1, noise=30, bias=0.25, top=4095, grain=GRAIN,
     ),
