@@ -178,14 +178,16 @@ class Stepper:
 
 
 def _optimizer(trainable: Trainable, recipe: Schedule) -> torch.optim.Optimizer:
-    """Return SGD, or Adam for a learner with `optimizer = "adam"`; Adam's first beta is the momentum.
+    """Return SGD, or Adam or AdamW for a learner whose `optimizer` names it; the momentum is the first beta.
 
     Fused: one pass over weight, gradient and moments; it reads the flag `found_inf`.
     """
     groups, rate, decay = trainable.parameter_groups(), recipe.rate_after(0), recipe.weight_decay
-    if getattr(trainable, "optimizer", "sgd") == "adam":
+    name = getattr(trainable, "optimizer", "sgd")
+    if name in ("adam", "adamw"):
+        kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
         betas = (recipe.momentum, 0.999)
-        return torch.optim.Adam(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
+        return kind(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
 
 

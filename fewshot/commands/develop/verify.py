@@ -38,7 +38,11 @@ FAMILIES = {
     "qnet": ["protocols.conformance.parts.qnet:check"],
     "supervoxels": ["protocols.conformance.parts.supervoxels:check"],
     "densecl": ["protocols.conformance.parts.densecl:check"],
-    "other_systems": ["protocols.conformance.parts.tmunet:check", "protocols.conformance.parts.mptpn:check"],
+    "other_systems": [
+        "protocols.conformance.parts.tmunet:check",
+        "protocols.conformance.parts.mptpn:check",
+        "protocols.conformance.systems.immseg:check",
+    ],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,
     "gaps_like": _VOLUMES,
