@@ -56,7 +56,7 @@ KINDS = {
     "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
     "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
     "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
-    PATHOLOGY: _Kind(heart.POSES, paint_pathology, CONTRASTS["bssfp"], 10, 100.0),
+    PATHOLOGY: _Kind(heart.POSES, paint_pathology, CONTRASTS["bssfp-pathology"], 10, 100.0),
 }
 
 

@@ -13,7 +13,8 @@ from episodes.phantoms.heart import paint_heart
 from episodes.phantoms.shapes import Canvas, Field
 
 PATHOLOGY = "phantom-pathology"
-SEQUENCES = {"bSSFP": "bssfp", "LGE": "lge", "T2w": "t2w"}  # channel -> contrast, in the store's order
+# channel -> contrast, in the store's order
+SEQUENCES = {"bSSFP": "bssfp-pathology", "LGE": "lge", "T2w": "t2w"}
 
 SHOWN: dict[str, tuple[str, ...]] = {"bSSFP": (), "LGE": ("scar",), "T2w": ("edema",)}
 

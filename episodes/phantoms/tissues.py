@@ -69,6 +69,13 @@ CONTRASTS = {
     "bssfp": TissueContrast(
         grey={
             "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
+            "myocardium": 270,
+        },
+        spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,
+    ),
+    "bssfp-pathology": TissueContrast(
+        grey={
+            "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
             "myocardium": 270, "scar": 270, "edema": 270,
         },
         spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,

@@ -17,7 +17,6 @@ from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 
 
-
 def part(folder: Path, name: str, scans: Sequence[str], mask: str = "") -> Path:
     """Write a part of the layout and return its workbook."""
     for kind in ("img", "labelcol"):
