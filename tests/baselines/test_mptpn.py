@@ -178,11 +178,10 @@ def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
                 )  # fmt: skip
             except KeyboardInterrupt:
                 assert stop < 9
-        state = torch.load(tmp_path / name / "last.pt", weights_only=True)
-        optimiser = [value for each in state["optimiser"]["state"].values() for value in each.values()]
-        tensors = [*state["model"].values(), *optimiser, state["random"]["cpu"]]
-        digests[name] = [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in tensors]
-        digests[name].append(hashlib.sha256((tmp_path / name / "losses.csv").read_bytes()).hexdigest())
+        digests[name] = [
+            hashlib.sha256((tmp_path / name / file).read_bytes()).hexdigest()
+            for file in ("last.pt", "losses.csv")
+        ]
     assert digests["whole"] == digests["killed"]
 
 
