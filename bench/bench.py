@@ -3,12 +3,13 @@
 Unit U: one float32 forward of the ResNet-101 stride-8 encoder on one 256 x 256 slice, batch 1, same
 process. Prints a table and where the time goes, and writes FOLDER/<machine>.json and FOLDER/<machine>.txt;
 exit status 1 where a target is missed. `--tiny` tries the program out at sizes that mean nothing.
-`--family` measures only the training steps of ADNet, Q-Net, RPT and GMRD, prints them and writes nothing.
+`--family` measures only the training steps of ADNet, Q-Net, RPT and GMRD, and puts their rows into the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the program out")
-    parser.add_argument("--family", action="store_true", help="only ADNet, Q-Net, RPT and GMRD; no file")
+    parser.add_argument("--family", action="store_true", help="only ADNet, Q-Net, RPT and GMRD")
     parser.add_argument(
         "--folder", type=Path, default=HERE, help="where the results go (default: beside this)"
     )
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sizes = TINY if args.tiny else FULL
     if args.family:
-        return family(sizes)
+        return family(sizes, args.folder / f"{machine()}.json")
     rows, parts = measured(sizes)
     print(printed(rows), *parts, sep="\n\n")
     write_json(args.folder / f"{machine()}.json", rows)
@@ -77,11 +78,17 @@ def measured(sizes: Sizes) -> tuple[list[Row], list[str]]:
     return rows, parts
 
 
-def family(sizes: Sizes) -> int:
-    """Print the training steps of ADNet, Q-Net, RPT and GMRD; return 0 if every target is met."""
+def family(sizes: Sizes, file: Path) -> int:
+    """Print the training steps of ADNet, Q-Net, RPT and GMRD; return 0 if every target is met.
+
+    In `file` they replace the rows of the same names; the other rows stay.
+    """
     with tempfile.TemporaryDirectory() as folder:
         rows = family_rows(chaos_store(Path(folder) / "bench", sizes), sizes)
     print(printed(rows))
+    names = {one["name"] for one in rows}
+    before = json.loads(file.read_text()) if file.is_file() else []
+    write_json(file, [*(one for one in before if one["name"] not in names), *rows])
     return 0 if all(one["ok"] for one in rows) else 1
 
 

@@ -72,6 +72,7 @@ class ContrastBatches:
             coloured.view(len(numbers), 2, *coloured.shape[1:]),
             boxes.view(len(numbers), 2, 5).to(self._device),
             f"contrast:{epoch}:{place}:{digest}",
+            tuple(numbers),
         )
 
     def _order(self, epoch: int) -> list[int]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from episodes.phantoms import abdomen, heart
+from episodes.phantoms.cells import CELLS, CELLS_ALONE, cell_picture
+from episodes.phantoms.pathology import PATHOLOGY, SEQUENCES, paint_pathology
 from episodes.phantoms.shapes import (
     SUBSLICES,
     Canvas,
@@ -56,11 +58,13 @@ KINDS = {
     "phantom-mri": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["t2-spir"], 20, 240.0),
     "phantom-ct": _Kind(abdomen.POSES, abdomen.paint_abdomen, CONTRASTS["ct-portal"], 24, 240.0),
     "phantom-cmr": _Kind(heart.POSES, heart.paint_heart, CONTRASTS["bssfp"], 10, 100.0),
+    PATHOLOGY: _Kind(heart.POSES, paint_pathology, CONTRASTS["bssfp-pathology"], 10, 100.0),
 }
 
 
-PHANTOMS = (*KINDS, SKIN, SPINE)
-ONE_SLICE = (SKIN, SPINE)  # kinds whose scans are one slice
+PICTURES = (SKIN, CELLS, CELLS_ALONE)  # a scan is one picture
+ONE_SLICE = (*PICTURES, SPINE)  # kinds whose scans are one slice
+PHANTOMS = (*KINDS, *ONE_SLICE)
 
 
 def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
@@ -83,19 +87,22 @@ def phantom_spec(name: str, size: int | None = None) -> DatasetSpec:
 
 
 def phantom_scan(
-    spec: DatasetSpec, scan: str, slices: int | None = None
+    spec: DatasetSpec, scan: str, slices: int | None = None, sequence: str = ""
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return image (int16 for MR, uint8 for CT) and labels (uint8) of one phantom, (Z,size,size) each.
 
-    A skin picture is a scan of one slice whose image is its grey picture, uint8. Both depend only on the
-    dataset's name, the scan's id, the size and `slices`. `slices` is the mean number
-    of slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer.
+    A picture of skin or cells is a scan of one slice whose image is its grey picture, uint8. Both depend only
+    on the dataset's name, the scan's id, the size, `slices` and `sequence`. `slices` is the mean number of
+    slices per scan (None: that of the dataset); a scan has up to a fifth more or fewer. `sequence` is one of
+    `SEQUENCES`, for another contrast of the same anatomy; "" is that of the dataset.
     """
     if spec.name in ONE_SLICE and slices is not None:
         raise UserError(f"{spec.name} has one slice a picture: leave out the number of slices")
     if spec.name == SPINE:
         made = spine_picture(spec.image_size, VERSION, scan)
         return made.image, made.labels
+    if spec.name in (CELLS, CELLS_ALONE):
+        return cell_picture(spec.name, spec.image_size, VERSION, scan)[:2]
     if spec.name == SKIN:
         channels, mask = skin_picture(spec.image_size, VERSION, scan)
         return grey_of(channels), mask
@@ -109,17 +116,20 @@ def phantom_scan(
     depth = round(mean_depth * draw.uniform(0.85, 1.2))
     pose = kind.poses.draw(draw)
     frame = frame_of(pose, depth * SUBSLICES, size, generator_for(spec.name, VERSION, scan, "warp"))
-    look = generator_for(spec.name, VERSION, scan, "look")
+    look = generator_for(spec.name, VERSION, scan, "look", *([sequence] if sequence else []))
     shape = (depth * SUBSLICES, size, size)
     grain = _grain(look, shape)
-    contrast = kind.contrast
+    contrast = CONTRASTS[SEQUENCES[sequence]] if sequence else kind.contrast
     grey = {
         tissue: value * float(np.exp(contrast.spread * np.clip(look.standard_normal(), -2, 2)))
         for tissue, value in contrast.grey.items()
     }
     texture = {tissue: np.float32(amount) * grain for tissue, amount in contrast.grain.items()}
     canvas = Canvas(frame, grey, texture, np.zeros(shape, dtype=np.float32))
-    kind.paint(canvas, draw)
+    if sequence:
+        paint_pathology(canvas, draw, sequence)
+    else:
+        kind.paint(canvas, draw)
     stored = {name: part for name, part in canvas.share.items() if name in spec.classes}
     image = _scanned(thick_slices(canvas.image), contrast, look)
     return image.astype(np.uint8 if spec.modality == "ct" else np.int16), labels_of(stored, spec.classes)
@@ -157,8 +167,8 @@ def prepare_phantom(
             writer.add(
                 SourceScan(
                     scan, image, labels, found, _spacing(spec, len(image)), (0.0, 0.0, 0.0),
-                    UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan),
-                    points=_points(spec, scan),
+                    UNIT_DIRECTION, _sha256(image), _sha256(labels), _channels(spec, scan, slices),
+                    sentences=_sentences(spec, scan), points=_points(spec, scan),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -201,8 +211,10 @@ def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) 
     return scanned
 
 
-def _channels(spec: DatasetSpec, scan: str) -> NDArray[np.uint8] | None:
-    """Return the channels (3,1,size,size) of a skin picture; None for another phantom."""
+def _channels(spec: DatasetSpec, scan: str, slices: int | None) -> NDArray[Any] | None:
+    """Return the channels (C,Z,size,size) of a phantom that has several, else None."""
+    if spec.name == PATHOLOGY:
+        return np.stack([phantom_scan(spec, scan, slices, name)[0] for name in spec.channels])
     return skin_picture(spec.image_size, VERSION, scan)[0] if spec.name == SKIN else None
 
 
@@ -211,8 +223,15 @@ def _points(spec: DatasetSpec, scan: str) -> dict[str, tuple[float, float, float
     return spine_picture(spec.image_size, VERSION, scan).points if spec.name == SPINE else None
 
 
+def _sentences(spec: DatasetSpec, scan: str) -> tuple[str, ...]:
+    """Return the sentence of a picture of cells; () for another phantom."""
+    if spec.name not in (CELLS, CELLS_ALONE):
+        return ()
+    return (cell_picture(spec.name, spec.image_size, VERSION, scan)[2],)
+
+
 def _spacing(spec: DatasetSpec, depth: int) -> tuple[float, float, float]:
-    if spec.name == SKIN:
+    if spec.name in PICTURES:
         return (1.0, 1.0, 1.0)
     if spec.name == SPINE:
         return (SLICE_MM, SPINE_MM / spec.image_size, SPINE_MM / spec.image_size)

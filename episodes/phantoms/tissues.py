@@ -30,7 +30,7 @@ class TissueContrast:
 GRAIN = {
     "liver": 0.09, "spleen": 0.07, "cortex": 0.08, "medulla": 0.09, "muscle": 0.12, "mesentery": 0.22,
     "fat": 0.15, "bowel": 0.25, "bowel-bright": 0.25, "stomach": 0.22, "stomach-wall": 0.1, "pancreas": 0.15,
-    "marrow": 0.15, "myocardium": 0.1, "blood": 0.07,
+    "marrow": 0.15, "myocardium": 0.1, "blood": 0.07, "scar": 0.1, "edema": 0.1,
 }  # fmt: skip
 
 CONTRASTS = {
@@ -52,10 +52,31 @@ CONTRASTS = {
         },
         spread=0.04, noise=7, bias=0.0, top=255, grain={name: value / 2 for name, value in GRAIN.items()},
     ),
+    "lge": TissueContrast(
+        grey={
+            "fat": 560, "muscle": 210, "air": 40, "liver": 300, "stomach": 330, "blood": 430,
+            "myocardium": 190, "edema": 190, "scar": 880,
+        },
+        spread=0.1, noise=30, bias=0.25, top=4095, grain=GRAIN,
+    ),
+    "t2w": TissueContrast(
+        grey={
+            "fat": 520, "muscle": 240, "air": 45, "liver": 260, "stomach": 420, "blood": 150,
+            "myocardium": 300, "scar": 300, "edema": 640,
+        },
+        spread=0.1, noise=30, bias=0.25, top=4095, grain=GRAIN,
+    ),
     "bssfp": TissueContrast(
         grey={
             "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
             "myocardium": 270,
+        },
+        spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,
+    ),
+    "bssfp-pathology": TissueContrast(
+        grey={
+            "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
+            "myocardium": 270, "scar": 270, "edema": 270,
         },
         spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,
     ),

@@ -25,7 +25,7 @@ from episodes.prepare.unfinished import CheckedScan, UnfinishedStore
 from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
-from episodes.store.scan import KINDS
+from episodes.store.scan import CHANNELS, KINDS
 from episodes.store.store import SourceScan, Store, StoreWriter, new_store
 from fewshot.base.errors import UserError, listed
 
@@ -143,14 +143,14 @@ def _add_scan(
     return writer.add(
         SourceScan(
             scan, image, pair.label.array.astype(np.uint8), superpixels, pair.image.spacing_mm,
-            pair.image.origin, pair.image.direction, *raw.hashes(), original=pair.original,
+            pair.image.origin, pair.image.direction, *raw.hashes(), pair.channels, pair.original,
         )
     )  # fmt: skip
 
 
 def _remove_others(folder: Path, scans: Mapping[str, RawScan]) -> None:
     """Remove arrays of an interrupted preparation of other scans."""
-    for kind in KINDS:
+    for kind in (*KINDS, CHANNELS):
         for path in (folder / kind).glob("*.npy"):
             if path.name.removesuffix(".npy") not in scans:
                 path.unlink()

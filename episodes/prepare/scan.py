@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from episodes.io.nifti import NiftiImage, original_of
 from episodes.io.original_grid import OriginalGrid
 from fewshot.files.atomic_io import hash_of, sha256_of
@@ -16,7 +18,8 @@ from fewshot.files.atomic_io import hash_of, sha256_of
 class PreparedPair:
     """Prepared image and label on one grid, and the grid of their files.
 
-    `raw_shape`, `raw_spacing_mm` (z,y,x): those of the files; `cut_off`: labelled voxels lost by cropping.
+    `raw_shape`, `raw_spacing_mm` (z,y,x): those of the files; `cut_off`: labelled voxels lost by cropping;
+    `channels`: registered channels (C,Z,H,W) on the prepared grid, of a dataset that has several.
     """
 
     image: NiftiImage
@@ -24,6 +27,7 @@ class PreparedPair:
     raw_shape: tuple[int, int, int]
     raw_spacing_mm: tuple[float, float, float]
     cut_off: int = 0
+    channels: NDArray[Any] | None = None
 
     @property
     def original(self) -> OriginalGrid:

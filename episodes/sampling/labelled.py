@@ -28,6 +28,7 @@ class LabelledSlices:
         seed: of all draws.
         batch: slices a step.
         augmentation: one of `AUGMENTATIONS`.
+        sentences: kind of the slices' sentences (`episodes.store.sentences.KINDS`); "": none.
 
     Raises:
         UserError: unknown augmentation, or no slice.
@@ -36,9 +37,15 @@ class LabelledSlices:
     def __init__(
         self, reader: SliceReader, slices: Sequence[SliceRef], values: Mapping[str, int], *,
         channels: int = 1, points: Sequence[str] = (), seed: int, batch: int, augmentation: str,
+        sentences: str = "",
     ) -> None:  # fmt: skip
         if augmentation not in AUGMENTATIONS:
             raise unknown_name("augmentation of a supervised training", augmentation, AUGMENTATIONS)
+        if sentences and augmentation != "none":
+            raise UserError(
+                f"augmentation {augmentation} would make left and right false in sentences, expected none; "
+                "give --option augmentation=none"
+            )
         if not slices:
             raise UserError("no labelled training slice, expected at least one; choose another fold")
         self._reader = reader
@@ -49,6 +56,7 @@ class LabelledSlices:
         self._seed = seed
         self._batch = batch
         self._augmentation = augmentation
+        self._sentences = sentences
         self._order = lru_cache(maxsize=4)(self._draw_order)
 
     def episode(self, step: int) -> LabelledBatch:
@@ -65,12 +73,15 @@ class LabelledSlices:
         masks = torch.where(flips[:, None, None, None], masks.flip(-1), masks)
         names = [f"{'~' if flip else ''}{ref.scan}:{ref.z}" for ref, flip in zip(refs, flips, strict=True)]
         label = f"labelled:{','.join(names)}"
-        if not self._points:
-            return LabelledBatch(images, masks, label)
-        points = torch.from_numpy(np.stack([self._reader.points(ref, self._points) for ref in refs]))
-        mirrored = torch.stack([points[..., 0], images.shape[-1] - 1 - points[..., 1]], dim=-1)
-        points = torch.where(flips[:, None, None], mirrored, points)
-        return LabelledBatch(images, masks, label, points, flips)
+        if self._points:
+            points = torch.from_numpy(np.stack([self._reader.points(ref, self._points) for ref in refs]))
+            mirrored = torch.stack([points[..., 0], images.shape[-1] - 1 - points[..., 1]], dim=-1)
+            points = torch.where(flips[:, None, None], mirrored, points)
+            return LabelledBatch(images, masks, label, points=points, flipped=flips)
+        sentences: tuple[str, ...] = ()
+        if self._sentences:
+            sentences = self._reader.sentences(refs, self._sentences, tuple(self._values))
+        return LabelledBatch(images, masks, label, sentences)
 
     def _at(self, place: int) -> SliceRef:
         epoch, position = divmod(place, len(self._slices))

@@ -39,6 +39,7 @@ class StoredScan:
         mean: of the uncropped image, in stored units.
         m2: sum of squared deviations from that mean.
         points: landmarks by name, (z,y,x) in voxels; empty without any.
+        sentences: one for each slice; () in a dataset without sentences.
         original: the grid of the scan's files and the steps from there to this one; None for a scan that the
             program made, and in stores of older programs.
     """
@@ -60,6 +61,7 @@ class StoredScan:
         self._dtype: str = entry["dtype"]
         self._sha256: Mapping[str, str] = entry["array_sha256"]
         self._channels: int = entry.get("channels", 1)
+        self.sentences: tuple[str, ...] = tuple(entry.get("sentences", ()))
 
     @cached_property
     def image(self) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from episodes.store.index import ClassSliceIndex
+from episodes.store.sentences import CLASSES, STORED, class_sentence, position_sentence, stored_sentence
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.types import SliceRef
 
@@ -39,6 +40,8 @@ class ScanArrays(Protocol):
     @property
     def spacing_mm(self) -> tuple[float, float, float]: ...
     @property
+    def sentences(self) -> tuple[str, ...]: ...
+    @property
     def count(self) -> int: ...
     @property
     def mean(self) -> float: ...
@@ -47,10 +50,12 @@ class ScanArrays(Protocol):
 
 
 class DatasetFacts(Protocol):
-    """The fact of a dataset that a slice reader needs."""
+    """The facts of a dataset that a slice reader needs."""
 
     @property
     def image_size(self) -> int: ...
+    @property
+    def classes(self) -> Mapping[str, int]: ...
 
 
 class Scans(Protocol):
@@ -156,6 +161,32 @@ class SliceReader:
             pixels = np.stack([self.crop_slice(volume, ref) for volume in volumes])
             stored.append(torch.from_numpy(pixels.astype(np.float32)))
         return torch.stack(stored)
+
+    def sentences(self, refs: Sequence[SliceRef], kind: str, classes: Sequence[str]) -> tuple[str, ...]:
+        """Return a sentence for each slice.
+
+        Args:
+            refs: the slices.
+            kind: one of `episodes.store.sentences.KINDS`.
+            classes: the tested classes, for sentences that are made from them.
+
+        Raises:
+            UserError: a scan lacks the stored sentences, or the labels of the classes.
+        """
+        if kind == STORED:
+            return tuple(stored_sentence(ref, self._store.scan(ref.scan).sentences) for ref in refs)
+        if kind == CLASSES:
+            return (class_sentence(classes),) * len(refs)
+        known = self._store.spec.classes
+        for name in classes:
+            if name not in known:
+                raise UserError(
+                    f"scan {refs[0].scan} has no labels of {name}, which sentences={kind} are made from; "
+                    f"use a model of --option sentences={CLASSES}"
+                )
+        return tuple(
+            position_sentence(self.labels(ref), {name: known[name] for name in classes}) for ref in refs
+        )
 
     def mask(self, ref: SliceRef, class_value: int) -> NDArray[np.bool_]:
         """Return the mask (H,W), bool, of the class with the stored value `class_value`."""

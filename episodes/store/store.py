@@ -2,9 +2,10 @@
 
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
-`channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone.
-`points` of a scan are its named landmarks, (z,y,x) in voxels, where the dataset has them. The store's hash
-covers everything that determines a result, including the superpixels, which may differ between CPUs.
+`channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone. The index of a dataset
+with sentences has one for each slice; `points` of a scan are its named landmarks, (z,y,x) in voxels. The
+store's hash covers everything that determines a result, including sentences and points, and the superpixels,
+which may differ between CPUs.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.
@@ -73,6 +74,7 @@ class SourceScan:
     channels: NDArray[Any] | None = None  # (C,Z,H,W) of a dataset with several channels
     original: OriginalGrid | None = None
     points: Mapping[str, Point] | None = None  # name -> (z,y,x) in voxels; None: no landmarks
+    sentences: tuple[str, ...] = ()  # one for each slice of a dataset with sentences
 
 
 class Store:
@@ -167,6 +169,11 @@ class Store:
         """Return scan id -> sha256 of the prepared image."""
         return {scan: entry["array_sha256"]["images"] for scan, entry in self._scans.items()}
 
+    @property
+    def has_sentences(self) -> bool:
+        """Whether every scan has a sentence for each slice."""
+        return all("sentences" in entry for entry in self._scans.values())
+
     def scan(self, scan_id: str) -> StoredScan:
         """Return a scan, whose arrays are read when they are used; `UserError` for an unknown id.
 
@@ -212,7 +219,11 @@ def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
         entries: the entries of the scans in index.json.
     """
     facts = {key: value for key, value in spec.items() if key not in NOT_HASHED}
-    arrays = [[entry["id"], entry["array_sha256"], entry["spacing_mm"]] for entry in entries]
+    arrays = [
+        [entry["id"], entry["array_sha256"], entry["spacing_mm"]]
+        + ([entry["sentences"]] if "sentences" in entry else [])
+        for entry in entries
+    ]
     points = [[entry["id"], entry["points"]] for entry in entries if "points" in entry]
     return hash_of([facts, arrays, *([points] if points else [])])[:16]
 
@@ -227,6 +238,9 @@ def _check_entry(entry: dict[str, Any]) -> None:
             raise TypeError(f"{name} is {short(repr(entry[name]))}, expected {length} numbers")
     if "points" in entry:
         points_from_json(entry["points"], entry["shape"])
+    sentences = entry.get("sentences", [""] * entry["shape"][0])
+    if len(sentences) != entry["shape"][0] or not all(type(one) is str for one in sentences):
+        raise ValueError(f"scan {entry['id']} of {entry['shape'][0]} slices has {len(sentences)} sentences")
     if "original" in entry and list(prepared_shape(original_from_json(entry["original"]))) != entry["shape"]:
         raise ValueError(f"steps of the original grid of scan {entry['id']} do not give {entry['shape']}")
 
@@ -323,6 +337,7 @@ class StoreWriter:
                 **({"channels": len(self.spec.channels)} if channels else {}),
                 **({} if source.points is None else {"points": _points_json(source)}),
                 **({} if source.original is None else {"original": source.original.to_json()}),
+                **({"sentences": list(source.sentences)} if source.sentences else {}),
                 **array_facts(source.image, source.labels, source.superpixels, self.spec.classes),
             }
         )

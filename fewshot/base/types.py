@@ -78,14 +78,16 @@ class Episode:
 class LabelledBatch:
     """Labelled training slices of a supervised learner.
 
-    images (N,C,H,W) float32; masks (N,K,H,W) bool, one for each tested class; `label`: one line for the log.
-    For a learner that needs points: `points` (N,P,2) float64 as (row, column) in pixels, NaN for absent ones,
-    and `flipped` (N,) bool, which pictures are mirrored left to right.
+    images (N,C,H,W) float32; masks (N,K,H,W) bool, one for each tested class; `label`: one line for the log;
+    `sentences`: one for each slice, () for a learner that needs none. For a learner that needs points:
+    `points` (N,P,2) float64 as (row, column) in pixels, NaN for absent ones, and `flipped` (N,) bool, which
+    pictures are mirrored left to right.
     """
 
     images: Tensor
     masks: Tensor
     label: str = ""
+    sentences: tuple[str, ...] = ()
     points: Tensor | None = None
     flipped: Tensor | None = None
 
@@ -93,12 +95,9 @@ class LabelledBatch:
         """Return the batch with every tensor on `device`; copies to a GPU do not block the host."""
         from fewshot.base.memory import to_device
 
-        moved = (
-            None if value is None else to_device(value, device)
-            for value in (self.points, self.flipped)
-        )  # fmt: skip
+        moved = (None if value is None else to_device(value, device) for value in (self.points, self.flipped))
         images, masks = to_device(self.images, device), to_device(self.masks, device)
-        return LabelledBatch(images, masks, self.label, *moved)
+        return LabelledBatch(images, masks, self.label, self.sentences, *moved)
 
 
 @dataclass(frozen=True)

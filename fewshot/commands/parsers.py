@@ -30,6 +30,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "evaluate": "evaluate trained models or released checkpoints without training",
         "pretrain": "pre-train a backbone on unlabelled images, for --weights of any method",
         "ablate": "train a method without each of its modules and compare the rows",
+        "prompt-gain": "measure what the sentences are worth to a text-supervised method",
         "probe": "measure dense features by nearest neighbours, before and after pre-training",
         "score": "score another program's masks under a plan",
         "nnunet": "train nnU-Net on a plan and score its masks",

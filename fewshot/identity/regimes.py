@@ -10,12 +10,13 @@ from fewshot.base.errors import UserError
 
 FEW_SHOT = "few-shot"
 SUPERVISED = "supervised"
+TEXT_SUPERVISED = "text-supervised"
 YARDSTICK = "yardstick"
 # regime -> what its methods see, for headings
 REGIMES = {
     FEW_SHOT: "a support set at test time, and no label of a tested class in training",
     SUPERVISED: "labels of the tested classes in the training scans, and no support",
-    "text-supervised": "labels of the tested classes in the training scans, and a sentence for each slice",
+    TEXT_SUPERVISED: "labels of the tested classes in the training scans, and a sentence for each slice",
     "multi-sequence": "labels of the tested classes in the training scans, and several registered channels",
     "landmark": "points in the training scans",
 }
@@ -52,7 +53,7 @@ class Needs:
 # regime -> the least that its methods declare; few-shot methods declare nothing
 _LEAST = {
     SUPERVISED: ("labels",),
-    "text-supervised": ("labels", "sentence"),
+    TEXT_SUPERVISED: ("labels", "sentence"),
     "multi-sequence": ("labels", "channels"),
     "landmark": ("points",),
 }

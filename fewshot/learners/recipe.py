@@ -15,7 +15,8 @@ EPISODES = ("superpixel", "supervoxel", "supervoxel-run")
 class Recipe:
     """The published training of a method; every number is an option.
 
-    `decay` multiplies the learning rate every `decay_every` steps; `batch` is the number of episodes per
+    `decay` multiplies the learning rate every `decay_every` steps; with `decay_every` 0 it is the exponent of
+    a rate that falls to 0 at the last step, (1 - moves / steps)^decay. `batch` is the number of episodes per
     step; `episode` is the source of labels, one of `EPISODES`; `draw` is the rule that draws a superpixel.
     """
 
@@ -35,7 +36,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise `UserError` for a number that no training can have."""
-        for name, least in (("steps", 0), ("batch", 1), ("decay_every", 1), ("snapshot_every", 0)):
+        for name, least in (("steps", 0), ("batch", 1), ("decay_every", 0), ("snapshot_every", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}, expected {least} or more")
         if self.learning_rate <= 0 or self.decay <= 0:
@@ -52,4 +53,7 @@ class Recipe:
 
     def rate_after(self, moves: int) -> float:
         """Return the learning rate after `moves` steps that moved the weights."""
+        if self.decay_every == 0:
+            left: float = max(0.0, 1 - moves / max(1, self.steps)) ** self.decay
+            return self.learning_rate * left
         return self.learning_rate * self.decay ** (moves // self.decay_every)

@@ -29,8 +29,10 @@ METHODS = {
 }
 # methods of other regimes (fewshot/identity/regimes.py), and their forms that fit a support
 OTHER_REGIMES = {
+    "immseg": "baselines.immseg.model:IMMSeg",
     "tmunet": "baselines.tmunet.model:TMUnet",
     "hourglass": "baselines.hourglass.model:Hourglass",
+    "mptpn": "baselines.mptpn.model:MPTPN",
     "tmunet-support": "baselines.tmunet.on_support:TMUnetOnSupport",
 }
 BUILT_IN = METHODS | OTHER_REGIMES

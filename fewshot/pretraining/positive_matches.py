@@ -19,15 +19,18 @@ class ViewPair:
         boxes: (B,2,5) int64: top, left, height and width of the crop in pixels of the picture, and 1 if it is
             flipped left to right, else 0.
         label: one line for the log.
+        pictures: number of each picture in its source.
     """
 
     views: Tensor
     boxes: Tensor
     label: str = ""
+    pictures: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> ViewPair:
         """Return the same pair on `device`; the host does not wait for copies to a GPU."""
-        return ViewPair(to_device(self.views, device), to_device(self.boxes, device), self.label)
+        views, boxes = to_device(self.views, device), to_device(self.boxes, device)
+        return ViewPair(views, boxes, self.label, self.pictures)
 
 
 def true_matches(boxes: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

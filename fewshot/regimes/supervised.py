@@ -36,7 +36,9 @@ class SupervisedLearner(nn.Module):
     regime: ClassVar[str] = SUPERVISED
     needs: ClassVar[Needs] = Needs(labels="target")
     labels_used: ClassVar[str] = "target"
-    optimizer: ClassVar[Literal["sgd", "adam", "rmsprop"]] = "sgd"  # Adam takes `momentum` as its first beta
+    optimizer: ClassVar[Literal["sgd", "adam", "adamw", "rmsprop"]] = (
+        "sgd"  # Adam: `momentum` is the first beta
+    )
     ablations: ClassVar[Mapping[str, Mapping[str, str]]] = {}  # rows of `fewshot ablate`
 
     def __init__(self, encoder: nn.Module, options: Any, classes: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -223,7 +224,7 @@ class _Run:
             "moves": self.at.moves,
             "skipped": self.at.skipped,
             "model": self._learner.state_dict(),
-            "optimiser": self._stepper.optimiser.state_dict(),
+            "optimiser": _with_interned_names(self._stepper.optimiser.state_dict()),
             "random": random,
         }
         _write(self._folder / "last.pt", state)
@@ -272,6 +273,20 @@ class _Run:
             torch.cuda.set_rng_state(state["random"]["cuda"], self._device)
         marks: dict[str, int] = state["marks"]
         return marks
+
+
+def _with_interned_names(state: Any) -> Any:
+    """Return the state of an optimiser with interned keys.
+
+    A pickle writes a name once for each object. Loaded names are objects of their own, so without this a
+    resumed Adam would write other bytes than one that never stopped.
+    """
+    if isinstance(state, dict):
+        return {
+            sys.intern(key) if isinstance(key, str) else key: _with_interned_names(value)
+            for key, value in state.items()
+        }
+    return [_with_interned_names(value) for value in state] if isinstance(state, list) else state
 
 
 def training_of(state: Mapping[str, Any]) -> dict[str, Any]:

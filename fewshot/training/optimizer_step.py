@@ -180,15 +180,17 @@ class Stepper:
 
 
 def _optimizer(trainable: Trainable, recipe: Schedule) -> torch.optim.Optimizer:
-    """Return SGD, or what a learner's `optimizer` names; Adam's first beta is the momentum.
+    """Return SGD, or what a learner's `optimizer` names; Adam's and AdamW's first beta is the momentum.
 
     Fused (SGD, Adam): one pass over weight, gradient and moments; it reads the flag `found_inf`.
     """
     groups, rate, decay = trainable.parameter_groups(), recipe.rate_after(0), recipe.weight_decay
-    if getattr(trainable, "optimizer", "sgd") == "adam":
+    name = getattr(trainable, "optimizer", "sgd")
+    if name in ("adam", "adamw"):
+        kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
         betas = (recipe.momentum, 0.999)
-        return torch.optim.Adam(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
-    if getattr(trainable, "optimizer", "sgd") == "rmsprop":
+        return kind(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
+    if name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay)
     return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, weight_decay=decay, fused=True)
 

@@ -25,7 +25,9 @@ from fewshot.learners.logits import call_logits, logit_difference
 from fewshot.learners.query_mode import query_mode
 from fewshot.regimes.landmarks import LandmarkLearner
 from fewshot.regimes.supervised import SupervisedLearner
+from fewshot.regimes.text_supervised import TextSupervisedLearner
 from protocols.cells.landmarks import Places, mask_centres
+from protocols.regimes.labelled import sentence_kind
 
 Features = tuple[Tensor, ...]  # the maps of N slices, each (N,C,h,w); most encoders give one map
 
@@ -203,8 +205,15 @@ class SupervisedPredictor(Predictor):
         read = self.reader.images if self.learner.needs.channels == 1 else self.reader.channels
         images = to_device(read(refs), self.device)
         with autocast_to(self.precision, self.device):
-            probabilities = self.learner.class_probabilities(images)
+            probabilities = self._probabilities(images, refs)
         return list(probabilities.float() - 0.5)
+
+    def _probabilities(self, images: Tensor, refs: Sequence[SliceRef]) -> Tensor:
+        learner = self.learner
+        if not isinstance(learner, TextSupervisedLearner):
+            return learner.class_probabilities(images)
+        sentences = self.reader.sentences(refs, sentence_kind(learner.options), learner.classes)
+        return learner.class_probabilities(images, sentences)
 
     def _prediction(self, task: Task, scores: Sequence[Tensor]) -> Prediction:
         output = self.learner.classes.index(task.class_name)

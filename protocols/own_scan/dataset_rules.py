@@ -48,6 +48,8 @@ INTENSITIES: dict[str, ImageRule] = {
     "cmr": _as_in_file,
     "myops-lge": _as_in_file,
     "myops-bssfp": _as_in_file,
+    "myops": _as_in_file,
+    "myops380": _as_in_file,
     "amos-ct": windowed,
     "amos-mr": clipped,
     "male-pelvis": clipped,

@@ -37,6 +37,10 @@ class MemoryScan:
         return np.zeros(self.image.shape, dtype=np.uint16)
 
     @property
+    def sentences(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def count(self) -> int:
         return int(self.image.size)
 
@@ -51,9 +55,13 @@ class MemoryScan:
 
 @dataclass(frozen=True)
 class MemoryFacts:
-    """The dataset facts that `SliceReader` reads: `image_size` in pixels."""
+    """The dataset facts that `SliceReader` reads: `image_size` in pixels; classes have no stored values."""
 
     image_size: int
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        return {}
 
 
 class MemoryDataset:

@@ -268,7 +268,9 @@ def _audit_cell(
 
 def _check_request(request: Request, method: MethodConfig) -> None:
     """Raise `UserError` for options that contradict each other or the method, before planning."""
-    check_needs(method.name, method.learner, request.store, request.setting)
+    check_needs(method.name, method.learner, request.store, request.setting, method.options)
+    if method.recipe is not None and hasattr(method.learner, "check_start"):
+        method.learner.check_start(method.options, method.recipe.weights)
     if request.checkpoint_policy not in POLICIES:
         raise unknown_name("checkpoint policy", request.checkpoint_policy, POLICIES)
     if method.recipe is None:

@@ -74,7 +74,9 @@ def build_method_config(
     weights = changes["weights"] if "weights" in rest else weights
     if encoder is not None:
         changes["encoder"] = encoder
-        changes["weights"] = base.get("weights", default_weights(encoder))
+        changes["weights"] = base.get(
+            "weights", getattr(learner, "default_weights", default_weights)(encoder)
+        )
     if weights is not None:
         changes["weights"] = weights
     if steps is not None:

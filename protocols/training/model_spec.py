@@ -17,7 +17,7 @@ from episodes.store.store import Store
 from fewshot.base.types import SliceRef
 from fewshot.files.atomic_io import hash_of
 from fewshot.identity.versions import SUPERVISED_TRAINING, TRAINING, versions_of
-from protocols.regimes.labelled import DESCRIPTION, labels_part
+from protocols.regimes.labelled import DESCRIPTION, labels_part, sentences_part
 from protocols.training.method import MethodConfig
 from protocols.training.spec_file import METHOD
 
@@ -73,7 +73,8 @@ def supervised_spec(
 ) -> dict[str, Any]:
     """Return the spec of a training on labels of the tested classes; arguments as `model_spec`."""
     spec = model_spec(method, initial, plan.training, store, rule, DESCRIPTION)
-    regime = {"regime": method.description["regime"], "labels": labels_part(plan)}
+    labels = labels_part(plan) | sentences_part(method.learner, method.options)
+    regime = {"regime": method.description["regime"], "labels": labels}
     return spec | {"versions": versions_of(SUPERVISED_TRAINING)} | regime
 
 

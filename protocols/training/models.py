@@ -132,8 +132,9 @@ def _supervised_model(
     assert method.recipe is not None
     spec = supervised_spec(method, initial, plan, store, normalisation.rule)
     source = labelled_slices(
-        SliceReader(store, normalisation), plan, store, method.learner, method.recipe, method.seed
-    )
+        SliceReader(store, normalisation), plan, store, method.learner, method.recipe, method.seed,
+        method.options,
+    )  # fmt: skip
     about = find_pretraining(method.recipe.weights)
     title = f"fold {plan.evaluation.fold} {plan.evaluation.group}"
     return train_model(method, learner, spec, cast(Any, source), about, work, device, checkpoint_every, title)

@@ -149,7 +149,8 @@ class StagePart:
 class LabelsPart:
     """The labels of the training group that training used.
 
-    `in_place_of`: supports of the fold that could not be used; `support_scans` replaced them.
+    `in_place_of`: supports of the fold that could not be used; `support_scans` replaced them. `sentences`:
+    where the sentences of a text-supervised method are from.
     """
 
     classes: tuple[Name, ...]
@@ -157,6 +158,7 @@ class LabelsPart:
     slices: Count
     hash: Hex
     in_place_of: tuple[Name, ...] | None = None
+    sentences: Text | None = None
 
 
 @dataclass(frozen=True)

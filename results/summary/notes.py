@@ -45,7 +45,11 @@ def subheading(result: ConfigurationResult) -> str:
 
 def labels_text(record: Record) -> str:
     """Return the labels that training used, in words; "" without any."""
-    return LABELS[record.method.labels_used]
+    text, labels = LABELS[record.method.labels_used], record.model.labels
+    if labels is None or labels.sentences is None:
+        return text
+    regime = record.method.options.get("encoder_regime")
+    return f"{text}; sentences {labels.sentences}" + (f"; encoder {regime}" if regime else "")
 
 
 def key_notes(result: ConfigurationResult) -> list[str]:

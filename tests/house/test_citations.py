@@ -17,7 +17,9 @@ from places import ROOT
 
 DOCS = ROOT / "docs"
 FOLDERS = ("fewshot", "episodes", "baselines", "protocols", "results", "bench", "tests")
-FAMILY = "P|M-[A-Z]{3}|ADNET|QNET|SUPERVOXEL|EPISODE|AUGMENT|RPT|GMRD|UNIVERSEG|FOUNDATION|TMUNET"
+FAMILY = (
+    "P|M-[A-Z]{3}|ADNET|QNET|SUPERVOXEL|EPISODE|AUGMENT|RPT|GMRD|UNIVERSEG|FOUNDATION|TMUNET|MPTPN|IMMSEG"
+)
 
 RULE = re.compile(rf"\b(?:{FAMILY})-[1-9][0-9]*\b")
 RULE_LIKE = re.compile(r"(?<!-)\b[A-Z]{4,}-[1-9][0-9]*\b")  # of any family, listed above or not

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
 # every package of the tree; a package imports those before it
 ORDER = (
     "fewshot.base", "fewshot.files", "fewshot.recipes", "fewshot.identity", "fewshot.encoders",
-    "fewshot.learners", "fewshot.studies", "fewshot.regimes",
+    "fewshot.text", "fewshot.learners", "fewshot.studies", "fewshot.regimes",
     "fewshot.training", "fewshot.pretraining", "fewshot.contract",
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
@@ -46,7 +46,7 @@ ORDER = (
     "episodes.phantoms", "episodes.prepare.picture_sets",
     "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
-    "baselines.tmunet", "baselines.hourglass",
+    "baselines.tmunet", "baselines.mptpn", "baselines.immseg", "baselines.hourglass",
     "results", "results.metrics", "results.records", "results.summary", "results.inference", "results.tables",
     "results.leaderboard", "results.board_page", "results.comparison", "results.figures",
     "protocols.rules", "protocols", "protocols.regimes", "protocols.training",
@@ -56,6 +56,7 @@ ORDER = (
     "protocols.studies", "protocols.verification",
     "protocols.conformance",
     "protocols.conformance.replays", "protocols.conformance.parts", "protocols.conformance.data",
+    "protocols.conformance.systems",
     "fewshot.commands", "fewshot.commands.data", "fewshot.commands.experiment", "fewshot.commands.cluster",
     "fewshot.commands.tables", "fewshot.commands.publish",
     "fewshot.commands.pictures", "fewshot.commands.own_scans", "fewshot.commands.develop",
@@ -75,7 +76,10 @@ ONE_HOME = {
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
-SECOND_HOME = {"SimpleITK": "baselines.register_support"}  # which may not import `episodes`
+SECOND_HOME = {
+    "SimpleITK": "baselines.register_support",  # which may not import `episodes`
+    "transformers": "baselines.mptpn.text",  # word vectors of one method
+}
 HEAVY = (
     "torch",
     "skimage",

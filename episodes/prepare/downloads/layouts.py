@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.prepare import paired_nifti as published
-from episodes.prepare.downloads import acdc, amos, chaos, cmr, male_pelvis, myops, synapse
+from episodes.prepare.downloads import acdc, amos, cardiac_sequences, chaos, cmr, male_pelvis, myops, synapse
 from episodes.prepare.scan import RawScan
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
@@ -52,6 +52,20 @@ LAYOUTS: dict[str, DownloadLayout] = {
     ),
     "MyoPS download": DownloadLayout(
         "CASE_gd.nii.gz", ("myops-lge", "myops-bssfp"), myops.detect, myops.raw_scans, strict=False
+    ),
+    "MyoPS download, all sequences": DownloadLayout(
+        "CASE_gd.nii.gz",
+        ("myops",),
+        cardiac_sequences.detect_myops,
+        cardiac_sequences.myops_scans,
+        strict=False,
+    ),
+    "folders of sequences": DownloadLayout(
+        "Raw_data/LGE/caseNNNN.nii.gz",
+        ("myops380",),
+        cardiac_sequences.detect_release,
+        cardiac_sequences.release_scans,
+        strict=False,
     ),
     "male pelvis download": DownloadLayout(
         "data/NNNNNN_img.nii", ("male-pelvis",), male_pelvis.detect, male_pelvis.raw_scans, strict=False

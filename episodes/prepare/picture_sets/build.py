@@ -77,6 +77,7 @@ def build_picture_store(
                 SourceScan(
                     scan, image, labels, superpixels, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), UNIT_DIRECTION,
                     sha256_of(pair.image), sha256_of(pair.mask), channels if facts.channels else None,
+                    sentences=(pair.sentence,) if pair.sentence else (),
                 )
             )  # fmt: skip
             on_progress(1)
@@ -84,9 +85,14 @@ def build_picture_store(
 
 
 def same_pictures(store: Store, folder: PictureFolder) -> bool:
-    """Return whether a store was prepared from exactly these files."""
+    """Return whether a store was prepared from exactly these files and sentences."""
     hashes = {scan: (sha256_of(pair.image), sha256_of(pair.mask)) for scan, pair in folder.pairs.items()}
-    return store.sources() == hashes and store.spec.fold_borders == folder.fold_borders
+    if store.sources() != hashes or store.spec.fold_borders != folder.fold_borders:
+        return False
+    return all(
+        store.scan_once(scan).sentences == ((pair.sentence,) if pair.sentence else ())
+        for scan, pair in folder.pairs.items()
+    )
 
 
 def _read_pair(pair: PicturePair) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -20,11 +20,12 @@ PARTS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class PicturePair:
-    """The files of one picture; `part`: its published part, or ""."""
+    """The files of one picture; `part`: its published part, or ""; `sentence`: "" for a set without."""
 
     image: Path
     mask: Path
     part: str
+    sentence: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,23 @@ def find_pictures(folder: Path, folds: int = 5) -> PictureFolder:
     for name, path in masks.items():
         if name not in images:
             raise UserError(f"mask {path} has no picture {name}; add it or take the mask out")
-    return _ordered(folder, images, masks, folds)
+    return order_pictures(folder, images, masks, folds)
 
 
-def _ordered(
+def order_pictures(
     folder: Path, images: dict[str, tuple[Path, str]], masks: dict[str, Path], folds: int
 ) -> PictureFolder:
+    """Return the pairs in their order, with the fold borders.
+
+    Args:
+        folder: for messages.
+        images: id -> picture file and its published part, or "".
+        masks: id -> mask file.
+        folds: number of folds, if there are no published parts.
+
+    Raises:
+        UserError: some pictures lie in published parts and others do not, or there are too few.
+    """
     parts = {part for _path, part in images.values()}
     if len(parts - {""}) > 1:
         if "" in parts:

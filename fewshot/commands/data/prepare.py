@@ -219,13 +219,15 @@ def _pictures(args: argparse.Namespace, spec: DatasetSpec, folds: int) -> int:
     from episodes.figures.contact_sheet import write_contact_sheet
     from episodes.prepare.picture_sets.build import build_picture_store, same_pictures
     from episodes.prepare.picture_sets.layouts import find_pictures
+    from episodes.prepare.picture_sets.with_sentences import find_with_sentences, has_parts
     from episodes.store.store import Store
     from fewshot.base.progress import progress
     from fewshot.files.locks import locked
 
     if args.folder is None:
         raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its pictures")
-    found = find_pictures(args.folder, folds)
+    find = find_with_sentences if has_parts(args.folder) else find_pictures
+    found = find(args.folder, folds)
     destination: Path = args.work / "stores" / spec.name
     with locked(args.work / "locks" / f"store-{spec.name}.lock"):
         if destination.exists() and not args.overwrite:

@@ -41,6 +41,8 @@ FAMILIES = {
     "other_systems": [
         "protocols.conformance.parts.tmunet:check",
         "protocols.conformance.parts.hourglass:check",
+        "protocols.conformance.parts.mptpn:check",
+        "protocols.conformance.systems.immseg:check",
     ],
     "chaos_like": _VOLUMES,
     "sabs_like": _VOLUMES,

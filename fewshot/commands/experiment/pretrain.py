@@ -1,4 +1,7 @@
-"""Pre-train a backbone on unlabelled images by DenseCL, for `--weights` of any method.
+"""Pre-train a backbone on unlabelled images by DenseCL, or an encoder of sentences by SimSiam.
+
+Their file is for `--weights`: that of DenseCL for any method on a ResNet, that of SimSiam for mptpn. SimSiam
+takes a folder; its workbook Train_text.xlsx, if there is one, gives each picture its sentence.
 
 The images are the JPEG and PNG files of a folder (of a ROCO folder, the radiology part), or the slices of
 prepared datasets. Datasets give one backbone a fold, made from the fold's training scans. `fewshot run`
@@ -8,6 +11,7 @@ several processes of one machine: torchrun --nproc-per-node N -m fewshot pretrai
 
 Examples:
   fewshot pretrain densecl --images roco/train --weights imagenet
+  fewshot pretrain simsiam --images FOLDER --encoder ppe-s64-c8 --recipe small
   fewshot pretrain densecl --dataset chaost2 --recipe small --encoder resnet18 --out backbone_{fold}.pth
 """
 
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("kind", choices=("densecl",), metavar="KIND", help="densecl")
+    parser.add_argument("kind", choices=("densecl", "simsiam"), metavar="KIND", help="densecl or simsiam")
     group = parser.add_argument_group("images")
     source = group.add_mutually_exclusive_group(required=True)
     source.add_argument("--images", type=Path, metavar="FOLDER", help="folder of JPEG and PNG files")
@@ -40,11 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     options.add_folds(group)
     group = parser.add_argument_group("training")
-    group.add_argument("--encoder", default="resnet101", metavar="E", help="resnet18, resnet50 or resnet101")
+    group.add_argument(
+        "--encoder", metavar="E",
+        help="resnet18, resnet50 or resnet101 (default: resnet101); of simsiam: ppe (default), ppe-s96-c8",
+    )  # fmt: skip
     group.add_argument("--weights", default="random", metavar="W", help="random, imagenet, coco or a file")
     group.add_argument(
         "--recipe", default="published", choices=("published", "small"),
-        help="small: 64 px, batch 64, queue 1,024, for a CPU",
+        help="small, for a CPU: 64 px, batch 64, queue 1,024; of simsiam: batch 8, 10 epochs",
     )  # fmt: skip
     options.add_option(group, "a number of the recipe, such as epochs=5")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="training seed")
@@ -58,6 +65,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Train the missing backbones; print their paths and losses."""
+    return _simsiam(args) if args.kind == "simsiam" else _densecl(args)
+
+
+def _simsiam(args: argparse.Namespace) -> int:
+    """Train the missing encoder of pictures and sentences; print its path."""
+    from episodes.contrastive.images import open_folder
+    from fewshot.files.atomic_io import copy_to
+    from fewshot.learners.options import options_from
+    from fewshot.pretraining.distributed import init_distributed
+    from fewshot.pretraining.simsiam import SIMSIAM_RECIPES, SimSiamRecipe
+    from protocols.studies.prompt_pretraining import PromptPretraining, ensure_prompt_encoder
+
+    if args.images is None:
+        raise UserError("pretrain simsiam takes a folder of pictures, found --dataset; give --images FOLDER")
+    if args.folds != "all":
+        raise UserError("--folds is for --dataset: one backbone of a folder serves every fold")
+    recipe = options_from(SimSiamRecipe, shared.parse_options(args.option), SIMSIAM_RECIPES[args.recipe])
+    with init_distributed(shared.choose_device(args.device)) as (context, device):
+        if context.size > 1:
+            raise UserError(f"pretrain simsiam runs in one process, found {context.size}; leave torchrun out")
+        stage = PromptPretraining(
+            recipe,
+            args.encoder or "ppe",
+            args.seed,
+            device,
+            args.weights,
+            args.precision,
+            args.checkpoint_every,
+        )
+        pictures = open_folder(args.images, args.work / "cache" / "pictures")
+        path = ensure_prompt_encoder(stage, pictures, args.work)
+        print(f"{args.images.name}: {len(pictures)} images, {path}")
+        if args.out is not None:
+            copy_to(Path(args.out), path)
+    return 0
+
+
+def _densecl(args: argparse.Namespace) -> int:
     """Train the missing backbones; print their paths and losses."""
     from fewshot.files.atomic_io import copy_to
     from fewshot.learners.options import options_from
@@ -73,7 +119,13 @@ def run(args: argparse.Namespace) -> int:
     recipe = options_from(type(base), shared.parse_options(args.option), base)
     with init_distributed(shared.choose_device(args.device)) as (context, device):
         stage = PretrainingSettings(
-            recipe, args.encoder, args.seed, device, args.weights, args.precision, args.checkpoint_every
+            recipe,
+            args.encoder or "resnet101",
+            args.seed,
+            device,
+            args.weights,
+            args.precision,
+            args.checkpoint_every,
         )
         for fold, pictures, rule in _sources(args):
             path = ensure_pretrained(stage, pictures, rule, args.work, context)

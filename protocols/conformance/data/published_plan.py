@@ -141,6 +141,10 @@ class _Scan:
     def channels(self) -> NDArray[Any]:
         return self.image[None]
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return ()
+
 
 @dataclass(frozen=True)
 class _Volumes:

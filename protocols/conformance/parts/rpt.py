@@ -37,6 +37,9 @@ from protocols.conformance.replays.threshold_replay import (
 BIAS, SCALED = "encoder.reduce1d.bias", "encoder.reduce1.weight"
 PROBABILITIES = 2e-5  # absolute
 ARRAYS = {"eval": 2e-5, "train": 6e-5}  # of an array's largest value
+# a ring below ROUNDING is the difference of two equal probabilities: which of its pixels are above 0 differs
+# between processors and numbers of threads, by up to 0.010 of the loss
+ROUNDING, RING_OF_ROUNDING = 1e-6, 2e-2
 PARTS = {
     "query": "query_loss", "periphery": "periphery_loss", "alignment": "align_loss", "distance": "mse_loss",
     "self": "self_loss",
@@ -223,8 +226,10 @@ def _passes(
     if mode == "eval" and "eval" in facts and "periphery_loss" in facts["eval"]:
         with torch.no_grad():
             loss = learner.periphery_loss(support, mask[None], prototype).item()
+            ring = learner.ring(support, mask[None], prototype).abs().max().item()
         wanted = facts["eval"]["periphery_loss"]
-        yield Quantity(f"{prefix}/periphery_loss_eval", abs(loss - wanted) / wanted, 6e-4)
+        tolerance = 6e-4 if ring > ROUNDING else RING_OF_ROUNDING
+        yield Quantity(f"{prefix}/periphery_loss_eval", abs(loss - wanted) / wanted, tolerance)
         yield from _cuts(f"{prefix}/cut_eval", arrays["affinity"], facts["eval"])
     if mode == "train" and "train" in facts:
         yield from _cuts(f"{prefix}/cut_train", arrays["affinity"], facts["train"])

@@ -7,7 +7,7 @@ replayed: `prob`, `beta`, and all of `gamma` and `region` but the class token.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,17 @@ def check(folder: Path) -> Iterator[Quantity]:
     count = sum(parameter.numel() for parameter in learner.parameters())
     yield Quantity(f"{folder.name}/tmunet/parameters", abs(count - PARAMETERS), 0)
     yield Quantity(f"{folder.name}/tmunet/entries", abs(len(learner.state_dict()) - ENTRIES), 0)
-    _fill(learner)
+    fill_by_name(learner, learner.published_name)
     picture = 255 * (0.5 + 0.5 * torch.sin(0.01 * torch.arange(3 * 256 * 256, dtype=torch.float64)))
     with torch.inference_mode():
         outputs = learner.forward_pictures(picture.float().reshape(1, 3, 256, 256))
-    yield from _statistics(f"{folder.name}/tmunet/boundary", outputs.boundary, golden["boundary"])
+    yield from output_statistics(f"{folder.name}/tmunet/boundary", outputs.boundary, golden["boundary"])
     for name, output in (("region", outputs.coefficients), ("gamma", outputs.gamma)):
         error = abs(float(output.flatten()[0]) - golden[name]["at"]["0"])
         yield Quantity(f"{folder.name}/tmunet/{name} of the class token", error, _tolerance(golden[name]))
 
 
-def _statistics(name: str, output: Tensor, expected: dict[str, Any]) -> Iterator[Quantity]:
+def output_statistics(name: str, output: Tensor, expected: dict[str, Any]) -> Iterator[Quantity]:
     """Yield mean, deviation, extremes and single values of an output."""
     values = output.flatten().double()
     found = {
@@ -61,10 +61,10 @@ def _tolerance(expected: dict[str, Any]) -> float:
 
 
 @torch.no_grad()
-def _fill(learner: Any) -> None:
+def fill_by_name(learner: Any, released_name: Callable[[str], str]) -> None:
     """Set every parameter by its released name: a sine whose phase is a hash of the name."""
     for name, parameter in learner.named_parameters():
-        released = learner.published_name(name)
+        released = released_name(name)
         wave = np.sin(0.1 * np.arange(parameter.numel()) + zlib.crc32(released.encode()) % 1000)
         if parameter.ndim >= 2:
             wave *= np.sqrt(2 * parameter.shape[0] / parameter.numel())

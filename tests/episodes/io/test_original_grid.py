@@ -25,7 +25,7 @@ from episodes.io.original_grid import (
 from episodes.prepare.abdomen import prepare_ct, prepare_mr
 from episodes.prepare.build import build_store
 from episodes.prepare.crop_pad import centred
-from episodes.prepare.downloads.chaos import _back_to_front
+from episodes.prepare.downloads.chaos import flip_rows
 from episodes.prepare.own_data.folder import own_scans, read_own_facts
 from episodes.store.store import Store, store_hash
 from fewshot.base.errors import UserError
@@ -59,7 +59,7 @@ def file_voxels(file: NiftiImage, prepared: NiftiImage) -> np.ndarray:
         prepare_mr,
         prepare_ct,
         lambda file: centred(file, 88, 0),
-        lambda file: prepare_mr(_back_to_front(file)),
+        lambda file: prepare_mr(flip_rows(file)),
     ],
     ids=["mr", "ct", "crop and pad", "flipped mr"],
 )

@@ -13,6 +13,7 @@ import torch
 
 from episodes.io.nifti import write_nifti
 from episodes.phantoms.generate import KINDS, phantom_scan, phantom_spec, prepare_phantom, same_phantoms
+from episodes.phantoms.pathology import PATHOLOGY
 from episodes.plan.plan import make_plan
 from episodes.store.dataset import load_dataset_spec
 from episodes.store.store import Store
@@ -27,12 +28,16 @@ from results.records.files import read_record
 SIZE = 48
 COUNTS = {"phantom-mri": (20, "chaost2"), "phantom-ct": (30, "sabs"), "phantom-cmr": (35, None)}
 
+# phantoms of the sets that few-shot methods are tested on
+ORGANS = [name for name in KINDS if name != PATHOLOGY]
+
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Store]:
     folder = tmp_path_factory.mktemp("phantoms")
     return {
-        name: prepare_phantom(phantom_spec(name, SIZE), folder / name, slices=12, workers=1) for name in KINDS
+        name: prepare_phantom(phantom_spec(name, SIZE), folder / name, slices=12, workers=1)
+        for name in ORGANS
     }
 
 
@@ -40,7 +45,7 @@ def centre(labels: np.ndarray, value: int) -> np.ndarray:
     return np.argwhere(labels == value).mean(axis=0)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_scans_depend_on_name_number_and_size_alone(name: str) -> None:
     spec = phantom_spec(name, SIZE)
     image, labels = phantom_scan(spec, "3")
@@ -51,7 +56,7 @@ def test_scans_depend_on_name_number_and_size_alone(name: str) -> None:
     assert image.shape != other.shape or (image != other).any()
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_sizes_and_types(name: str) -> None:
     spec = phantom_spec(name, 64)
     image, labels = phantom_scan(spec, "0", 10)
@@ -63,7 +68,7 @@ def test_sizes_and_types(name: str) -> None:
         assert (image[:, 0, 0] == 0).all()  # air
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_a_larger_picture_shows_the_same_subject(name: str) -> None:
     small = phantom_scan(phantom_spec(name, 64), "5", 10)[1]
     large = phantom_scan(phantom_spec(name, 128), "5", 10)[1][:, 1::2, 1::2]
@@ -71,7 +76,7 @@ def test_a_larger_picture_shows_the_same_subject(name: str) -> None:
     assert 2 * inter / total > 0.9
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_every_scan_shows_every_class(stores: dict[str, Store], name: str) -> None:
     store = stores[name]
     assert store.index.scans == tuple(str(number) for number in range(COUNTS[name][0]))
@@ -104,7 +109,7 @@ def test_the_left_ventricle_lies_within_its_muscle(stores: dict[str, Store]) -> 
         assert centre(labels, 3)[2] < centre(labels, 2)[2]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_facts_are_those_of_the_real_set(name: str) -> None:
     spec, (count, real) = load_dataset_spec(name), COUNTS[name]
     assert len(spec.scans) == count == spec.fold_borders[-1] and len(spec.fold_borders) == 6
@@ -116,7 +121,7 @@ def test_facts_are_those_of_the_real_set(name: str) -> None:
         assert set(spec.tested) == {"lv-myo", "lv-bp", "rv"} and spec.fold_borders == (0, 7, 14, 21, 28, 35)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_every_fold_and_group_can_be_planned(stores: dict[str, Store], name: str) -> None:
     store, protocol = stores[name], load_protocol("alpnet-ep1")
     groups = protocol.groups_for(store.spec)
@@ -187,7 +192,7 @@ def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.
 
 
 EVERY_FOLD = (0, 1, 2, 3, 4)
-THREE_FOLDS = (0, 2, 4)
+TWO_FOLDS = (0, 2)
 
 
 def mean_dice(
@@ -207,7 +212,7 @@ def mean_dice(
     return 100 * float(np.mean([np.mean(dices) for dices in found.values()]))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_neither_place_nor_share_of_the_picture_gives_the_organs(
     stores: dict[str, Store], name: str, tmp_path: Path
 ) -> None:
@@ -226,15 +231,15 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ORGANS)
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
-    """The calibration: three trainings of 300 steps (folds 0, 2 and 4), seed 0."""
+    """The calibration: two trainings of 300 steps (folds 0 and 2), seed 0."""
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
     assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
-    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, THREE_FOLDS)
-    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, THREE_FOLDS)
+    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, TWO_FOLDS)
+    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, TWO_FOLDS)
     assert untrained <= 60
     assert trained >= untrained + 10
 

@@ -1,0 +1,1 @@
+"""MPTPN: segmentation of pictures with a sentence."""

@@ -1,0 +1,1 @@
+"""Vectors of sentences, for methods that read text."""

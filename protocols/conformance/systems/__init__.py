@@ -1,0 +1,1 @@
+"""Replays of the reference outputs of released supervised systems."""
