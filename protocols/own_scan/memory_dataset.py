@@ -30,7 +30,7 @@ class MemoryScan:
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
-        return (1.0, 1.0, 1.0)
+        raise ValueError("a scan in memory has no points, so its spacing is not kept")
 
     @property
     def superpixels(self) -> NDArray[np.uint16]:

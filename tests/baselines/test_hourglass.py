@@ -27,7 +27,7 @@ from baselines.hourglass.network import HourglassNetwork
 from baselines.hourglass.skeleton import best_chain, normalised_chain
 from fewshot.base.errors import UserError
 from fewshot.base.types import LabelledBatch
-from protocols.conformance.parts import hourglass
+from protocols.conformance.systems import hourglass
 
 PARAMETERS = {
     1: (3_585_675, 3_620_931), 2: (6_727_062, 6_795_086), 3: (9_868_449, 9_969_241),
@@ -53,7 +53,7 @@ def batch(chains: list[np.ndarray], flipped: list[bool]) -> LabelledBatch:
         row[1 : len(chain) + 1] = chain[::-1]
     images = torch.rand(len(chains), 1, 64, 64, generator=torch.Generator().manual_seed(0))
     masks = torch.zeros(len(chains), 1, 64, 64, dtype=torch.bool)
-    return LabelledBatch(images, masks, "", torch.from_numpy(points), torch.tensor(flipped))
+    return LabelledBatch(images, masks, points=torch.from_numpy(points), flipped=torch.tensor(flipped))
 
 
 @pytest.mark.parametrize("stacks", PARAMETERS)

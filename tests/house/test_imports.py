@@ -43,7 +43,7 @@ ORDER = (
     "episodes", "episodes.datasets", "episodes.io", "episodes.store", "episodes.pseudo_labels",
     "episodes.plan", "episodes.sampling", "episodes.contrastive", "episodes.prepare",
     "episodes.prepare.own_data", "episodes.prepare.recognition", "episodes.prepare.downloads",
-    "episodes.phantoms", "episodes.prepare.picture_sets",
+    "episodes.phantoms", "episodes.prepare.picture_sets", "episodes.prepare.spine_sets",
     "episodes.figures",
     "baselines", "baselines.qnet", "baselines.rpt", "baselines.gmrd", "baselines.dspnet",
     "baselines.tmunet", "baselines.mptpn", "baselines.immseg", "baselines.hourglass",

@@ -1,4 +1,4 @@
-"""Build a store of spines: the mean of the six middle sagittal slices, and the centres of the discs as points.
+"""Build a store of spines: the mean of six middle sagittal slices, and the centres of the discs as points.
 
 Rows run from head to foot, columns from back to front. Smaller slices are padded with 0 at their lower and
 right ends, so pixels of points stay.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from episodes.io.geometry import grid_difference
 from episodes.io.nifti import NiftiImage, read_label, read_nifti
 from episodes.phantoms.spine import disc_masks
-from episodes.prepare.spine_sets.layout import SpineFiles, SpineFolder
+from episodes.prepare.spine_sets.spine_generic import SpineFiles, SpineFolder
 from episodes.pseudo_labels.patient_threshold import threshold_of
 from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store.dataset import DatasetSpec
@@ -49,8 +49,8 @@ def read_spine(files: SpineFiles) -> SpineSlice:
     image, labels = read_nifti(files.image), read_label(files.labels)
     if image.array.shape != labels.array.shape:
         raise UserError(
-            f"{files.labels} has {_size(labels)} voxels (z,y,x), its image {files.image.name} {_size(image)}, "
-            "expected equal sizes; make the labels on the image's grid"
+            f"{files.labels} has {_size(labels)} voxels (z,y,x), its image {files.image.name} "
+            f"{_size(image)}, expected equal sizes; make the labels on the image's grid"
         )
     difference = grid_difference(labels, image)
     if difference is not None:

@@ -40,7 +40,7 @@ FAMILIES = {
     "densecl": ["protocols.conformance.parts.densecl:check"],
     "other_systems": [
         "protocols.conformance.parts.tmunet:check",
-        "protocols.conformance.parts.hourglass:check",
+        "protocols.conformance.systems.hourglass:check",
         "protocols.conformance.parts.mptpn:check",
         "protocols.conformance.systems.immseg:check",
     ],

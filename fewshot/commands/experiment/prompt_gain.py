@@ -6,6 +6,7 @@ empty ones. The intervals of the differences are t intervals over folds.
 
 Examples:
   fewshot prompt-gain mptpn --dataset phantom-cells --encoder ppe-s64-c8 --steps 1200 --option batch=4
+  fewshot prompt-gain mptpn --dataset chaost2 --option sentences=positions --folds 0
 """
 
 from __future__ import annotations

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from protocols.runs.runner import run, train_until
     from results.records.files import read_record
     from results.tables.fold_tables import render
+    from results.tables.landmark_measures import landmark_lines
     from results.tables.pixel_measures import pixel_lines
 
     values = config_values(args)
@@ -88,4 +89,6 @@ def run(args: argparse.Namespace) -> int:
     if request.store.spec.modality == "picture":
         for line in pixel_lines(records, request.store.spec.image_size):
             print(f"  {line}")
+    for line in landmark_lines(records):
+        print(f"  {line}")
     return 0

@@ -145,6 +145,14 @@ class _Scan:
     def sentences(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def points(self) -> Mapping[str, tuple[float, float, float]]:
+        return {}
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        raise ValueError("a published volume has no points, so its spacing is not kept")
+
 
 @dataclass(frozen=True)
 class _Volumes:

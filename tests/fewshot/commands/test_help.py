@@ -86,7 +86,7 @@ def completions(line: str, tmp_path: Path) -> list[str]:
 
 
 def test_the_shell_completes_commands_options_and_values(tmp_path: Path) -> None:
-    assert completions("fewshot pro", tmp_path) == ["probe", "protocols"]
+    assert completions("fewshot pro", tmp_path) == ["probe", "prompt-gain", "protocols"]
     assert completions("fewshot run --save-", tmp_path) == ["--save-config", "--save-predictions"]
     assert completions("fewshot run --checkpoint-policy or", tmp_path) == ["oracle"]
 

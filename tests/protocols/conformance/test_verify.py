@@ -27,8 +27,12 @@ QUANTITIES = {
 }  # fmt: skip
 
 
+SYSTEMS = {"hourglass", "immseg"}  # replayed by the tests of their methods
+
+
 def test_every_folder_of_vectors_is_replayed(golden: Path) -> None:
-    assert QUANTITIES.keys() == {path.name for path in golden.iterdir() if path.is_dir()}
+    folders = {path.name for path in golden.iterdir() if path.is_dir()}
+    assert QUANTITIES.keys() == folders - SYSTEMS and folders >= SYSTEMS
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Spine Generic in a folder: `sub-ID_T1w.nii.gz` or `_T2w`, and its `_labels-disc-manual.nii.gz` in derivatives.
+"""Spine Generic in a folder: `sub-ID_T1w.nii.gz` or `_T2w`, and `_labels-disc-manual.nii.gz` in derivatives.
 
 Names are those of BIDS. A name may hold `_RPI_r` behind the contrast, as the processed set has it.
 """
