@@ -155,8 +155,14 @@ def test_cardiac_scans_are_padded_and_acdc_rescaled(name: str) -> None:
 DOWNLOADS = [
     name
     for name in known_datasets()
-    if not name.startswith("phantom-") and load_dataset_spec(name).modality != "picture"
+    if not name.startswith(("phantom-", "spine-")) and load_dataset_spec(name).modality != "picture"
 ]
+
+
+def test_a_model_of_spines_segments_no_single_scan() -> None:
+    model = marker(load_dataset_spec("spine-generic-t2w"))
+    with pytest.raises(UserError, match="whose preparation of single scans is not known here"):
+        rules_of(model, "mr", prepared=False)
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
