@@ -38,6 +38,31 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     return importlib.import_module
 
 
+ITEM = re.compile(r"\s{0,3}(?:[-*]|\d+\.) ")
+LEFT_OPEN = re.compile(r"#|```|\s|\||$")  # lines behind which a list may start, or go on
+
+
+def hidden_lists(text: str) -> list[str]:
+    """Return every list item straight behind a paragraph, which the site shows as a part of it."""
+    lines, found, in_code, in_list = text.splitlines(), [], False, False
+    for before, line in zip(["", *lines], lines, strict=False):
+        in_code ^= line.startswith("```")
+        item = ITEM.match(line) is not None and not in_code
+        if item and not in_list and not LEFT_OPEN.match(before):
+            found.append(line)
+        in_list = not in_code and bool(line.strip()) and (item or in_list)
+    return found
+
+
+def test_a_list_stands_behind_an_empty_line() -> None:
+    assert hidden_lists("A list:\n- one\n  of two\n- two") == ["- one"]
+    assert hidden_lists("A list:\n\n- one\n  of two\n- two\n\n# Head\n1. one") == []
+    pages = [path for pattern in ("*.md", "docs/*.md", "results/*.md") for path in ROOT.glob(pattern)]
+    assert {path.name: hidden_lists(path.read_text(encoding="utf-8")) for path in pages} == {
+        path.name: [] for path in pages
+    }
+
+
 def test_every_page_is_in_the_navigation_once(part: Callable[[str], ModuleType], tmp_path: Path) -> None:
     navigation = part("navigation")
     listed = list(navigation.listed_pages(navigation.configuration(ROOT)["nav"]))
