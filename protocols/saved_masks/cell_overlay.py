@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
@@ -60,7 +62,12 @@ def draw_record(
     store = open_store(record.dataset.name)
     plan = recorded_plan(record, store)
     panels = [
-        _panel(f"{rank}: {class_name}\nDice {100 * score.dice:.1f} %", plan, store, folder, score)
+        _with_points(
+            _panel(f"{rank}: {class_name}\nDice {100 * score.dice:.1f} %", plan, store, folder, score),
+            record,
+            store,
+            score,
+        )
         for rank, scan in _ranked(record)
         for class_name in plan.classes
         for score in record.scores
@@ -117,4 +124,26 @@ def _panel(title: str, plan: EvaluationPlan, store: Store, folder: Path, score: 
         prediction=prediction[ref.z],
         support_name=f"scan {task.support[0].scan}, slice {z}",
         query_name=f"scan {ref.scan}, slice {ref.z}",
+        slice=ref.z,
     )
+
+
+def _with_points(panel: Panel, record: Record, store: Store, score: Score) -> Panel:
+    """Return a panel with the true and the predicted points of its query slice, if the record has any."""
+    place = (score.class_name, score.scan, score.supports)
+    for each in record.landmarks:
+        if (each.class_name, each.scan, each.supports) == place:
+            query = store.scan(score.scan)
+            true = np.array(list(query.points.values()), dtype=np.float64).reshape(-1, 3)
+            found = np.array(each.points_mm, dtype=np.float64).reshape(-1, 3) / query.spacing_mm
+            return replace(
+                panel,
+                truth_points=on_slice(true, panel.slice),
+                found_points=on_slice(found, panel.slice),
+            )
+    return panel
+
+
+def on_slice(points: NDArray[np.float64], z: int) -> NDArray[np.float64]:
+    """Return (row, column) (P,2) of those of the points (z,y,x) in voxels that lie on a slice."""
+    return points[np.rint(points[:, 0]) == z, 1:]

@@ -21,7 +21,11 @@ DPI = 110  # pixels an inch
 
 @dataclass(frozen=True)
 class Panel:
-    """One row of an overlay: images (H,W) float, masks (H,W) bool, and captions."""
+    """One row of an overlay: images (H,W) float, masks (H,W) bool, and captions.
+
+    `slice`: number of the query slice; `truth_points`, `found_points`: points (P,2) on it as (row, column) in
+    pixels, None without any.
+    """
 
     title: str
     support_image: NDArray[np.float32]
@@ -31,6 +35,9 @@ class Panel:
     prediction: NDArray[np.bool_]
     support_name: str
     query_name: str
+    slice: int = 0
+    truth_points: NDArray[np.float64] | None = None
+    found_points: NDArray[np.float64] | None = None
 
 
 def draw_overlay(heading: str, panels: Sequence[Panel], path: Path, dpi: int = DPI) -> None:
@@ -62,8 +69,13 @@ def _row(row: Sequence[matplotlib.axes.Axes], panel: Panel) -> None:
         (panel.query_image, ((panel.prediction, PREDICTION, True),), ""),
         (panel.query_image, ((panel.truth, TRUTH, False), (panel.prediction, PREDICTION, False)), ""),
     )
-    for axis, (image, masks, caption) in zip(row, cells, strict=True):
+    true, found = (panel.truth_points, TRUTH, "o"), (panel.found_points, PREDICTION, "x")
+    shown = ((), (), (true,), (found,), (true, found))
+    for axis, (image, masks, caption), chains in zip(row, cells, shown, strict=True):
         draw_grey(axis, image)
+        for points, colour, marker in chains:
+            if points is not None and len(points):
+                _draw_chain(axis, points, colour, marker)
         for mask, colour, filled in masks:
             if mask.any():
                 if filled:
@@ -73,3 +85,9 @@ def _row(row: Sequence[matplotlib.axes.Axes], panel: Panel) -> None:
         axis.set_yticks([])
         axis.set_xlabel(caption, fontsize=7)
     row[0].set_ylabel(panel.title, fontsize=8)
+
+
+def _draw_chain(axis: matplotlib.axes.Axes, points: NDArray[np.float64], colour: str, marker: str) -> None:
+    """Mark points (P,2) and join them from top to bottom."""
+    ordered = points[np.argsort(points[:, 0], kind="stable")]
+    axis.plot(ordered[:, 1], ordered[:, 0], marker=marker, markersize=4, linewidth=0.8, color=colour)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import tiny_store
 
+from episodes.store.store import Store
 from fewshot.commands.main import main
-from results.records.files import read_records
+from protocols.saved_masks.cell_overlay import draw_record, on_slice
+from results.records.files import read_record, read_records
 from results.tables.landmark_measures import landmark_lines, pooled_measures
 
 SMALL = ["--steps", "2", "--option", "side=64", "--option", "width=0.0625", "--option", "stacks=1"]
@@ -53,3 +57,17 @@ def test_a_dataset_without_points_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert main(["run", "--dataset", "tiny", "--method", "hourglass", "--work", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert "hourglass needs points, and tiny has none; choose a dataset that has them" in error
+
+
+def test_points_of_a_slice_are_drawn_over_it(work: Path, tmp_path: Path) -> None:
+    points = np.array([[0.0, 3.0, 4.0], [1.0, 5.0, 6.0], [0.2, 1.0, 2.0]])
+    assert on_slice(points, 0).tolist() == [[3.0, 4.0], [1.0, 2.0]]
+    command = ["run", "--dataset", "phantom-spine", "--folds", "2", "--work", str(work)]
+    assert main([*command, "--method", "copy-support", "--save-predictions"]) == 0
+    (cell,) = (work / "predictions").iterdir()
+    plain, marked = tmp_path / "plain.png", tmp_path / "marked.png"
+    (file,) = (work / "records").glob(f"{cell.name}*.json")
+    record = read_record(file)
+    for path, each in ((plain, replace(record, landmarks=())), (marked, record)):
+        draw_record(work, each, cell.name, lambda name: Store.open(work / "stores" / name), path)
+    assert plain.read_bytes() != marked.read_bytes()
