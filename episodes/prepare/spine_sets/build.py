@@ -112,15 +112,10 @@ def to_rpi(
 
 
 def build_spine_store(
-    folder: SpineFolder,
-    spec: DatasetSpec,
-    destination: Path,
-    *,
-    overwrite: bool = False,
-    workers: int = 0,
+    folder: SpineFolder, spec: DatasetSpec, destination: Path, *, overwrite: bool = False, workers: int = 0,
     on_progress: Callable[[int], None] = lambda _count: None,
     finish: Callable[[Store], object] | None = None,
-) -> Store:
+) -> Store:  # fmt: skip
     """Check every scan, write the store and return it opened; a scan is one slice.
 
     Args:
