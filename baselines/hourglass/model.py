@@ -31,6 +31,7 @@ from baselines.hourglass.heat_maps import (
 )
 from baselines.hourglass.network import MULTIPLE, HourglassNetwork
 from baselines.hourglass.skeleton import Points, normalised_chain
+from baselines.pictures import scaled_pictures
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.types import LabelledBatch
@@ -150,7 +151,7 @@ class Hourglass(LandmarkLearner):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the heat-maps (N,C,side,side) of every stack for slices (N,1,H,W)."""
-        maps: list[Tensor] = self.network(to_pictures(images, self.options.side))
+        maps: list[Tensor] = self.network(scaled_pictures(images, self.options.side, "hourglass"))
         return maps
 
     def loss(self, batch: LabelledBatch) -> LossResult:
@@ -244,15 +245,6 @@ class Hourglass(LandmarkLearner):
                 joints = torch.from_numpy(normalised).to(self.chain_sums.device)
                 self.chain_sums[: len(joints)] += joints
                 self.chain_counts[: len(joints)] += 1
-
-
-def to_pictures(images: Tensor, side: int) -> Tensor:
-    """Return slices (N,1,H,W) as pictures (N,3,side,side), each scaled to [0,1] by its own extremes."""
-    if images.shape[-2:] != (side, side):
-        images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
-    low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
-    scaled = (images - low) / torch.where(high > low, high - low, 1.0)
-    return scaled.expand(-1, 3, -1, -1)
 
 
 def disc_shares(maps: NDArray[np.float64], chain: Chain) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from baselines.mptpn.losses import cross_entropy, dice_loss
 from baselines.mptpn.network import CHANNELS, FEATURES, Maps, PromptDecoder, PromptEncoder
 from baselines.mptpn.text import TextEncoder, text_encoder
+from baselines.pictures import scaled_pictures
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
@@ -189,7 +190,7 @@ class MPTPN(TextSupervisedLearner):
         if len(sentences) != len(images):
             raise ValueError(f"{len(sentences)} sentences for {len(images)} images, expected one each")
         words = self.words(sentences).to(images.device)
-        maps = self.encoder(to_pictures(images, self.encoder.side), words)
+        maps = self.encoder(scaled_pictures(images, self.encoder.side, "mptpn"), words)
         probabilities: Tensor = self.decoder(maps)
         return probabilities
 
@@ -215,20 +216,3 @@ def _own_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for layer, (training, tracks) in zip(layers, before, strict=True):
             layer.training, layer.track_running_stats = training, tracks
-
-
-def to_pictures(images: Tensor, side: int) -> Tensor:
-    """Return images (N,C,H,W) as pictures (N,3,side,side), each scaled to [0,1] by its own extremes.
-
-    One channel is repeated three times; a constant image becomes 0. Raises `UserError` for two channels or
-    more than three.
-    """
-    if images.shape[1] not in (1, 3):
-        raise UserError(
-            f"mptpn takes pictures of 1 or 3 channels, found {images.shape[1]}; choose another dataset"
-        )
-    if images.shape[-2:] != (side, side):
-        images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
-    least, most = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
-    scaled = (images - least) / torch.where(most > least, most - least, 1.0)
-    return scaled.expand(-1, 3, -1, -1)

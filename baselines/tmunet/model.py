@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
+from baselines.pictures import scaled_pictures
 from baselines.tmunet.losses import WEIGHTS, boundary_loss, context_loss, mask_loss
 from baselines.tmunet.network import Outputs, TMUnetNetwork, Trunk
 from baselines.tmunet.published_names import load_published, published_name
@@ -31,6 +32,7 @@ from fewshot.learners.learner import LossResult
 from fewshot.learners.recipe import Recipe
 from fewshot.regimes.supervised import SupervisedLearner
 
+PICTURE_TOP = 255  # value of the largest pixel of a picture
 STRIDE = 32  # pixels of a picture for one pixel of the coarsest map
 
 
@@ -104,7 +106,7 @@ class TMUnet(SupervisedLearner):
 
     def forward(self, images: Tensor) -> Outputs:
         """Return the network's outputs for images (N,C,H,W), at `side` x `side` pixels."""
-        return self.forward_pictures(to_pictures(images, self.options.side))
+        return self.forward_pictures(scaled_pictures(images, self.options.side, "tmunet", PICTURE_TOP))
 
     def forward_pictures(self, pictures: Tensor) -> Outputs:
         """Return the network's outputs for pictures (N,3,S,S) in [0,255]."""
@@ -168,23 +170,6 @@ class TMUnet(SupervisedLearner):
     def published_name(name: str) -> str:
         """Return the released program's name of a parameter."""
         return published_name(name)
-
-
-def to_pictures(images: Tensor, side: int) -> Tensor:
-    """Return images (N,C,H,W) as pictures (N,3,side,side), each scaled to [0,255] by its own extremes.
-
-    One channel is repeated three times; a constant image becomes 0. Raises `UserError` for two channels or
-    more than three.
-    """
-    if images.shape[1] not in (1, 3):
-        raise UserError(
-            f"tmunet takes pictures of 1 or 3 channels, found {images.shape[1]}; choose another dataset"
-        )
-    if images.shape[-2:] != (side, side):
-        images = F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False)
-    least, most = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
-    scaled = 255 * (images - least) / torch.where(most > least, most - least, 1.0)
-    return scaled.expand(-1, 3, -1, -1)
 
 
 def clean_mask(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:

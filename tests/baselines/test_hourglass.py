@@ -22,11 +22,13 @@ from baselines.hourglass.heat_maps import (
     split_map,
     stack_loss,
 )
-from baselines.hourglass.model import Hourglass, HourglassOptions, LateDecay, to_pictures
+from baselines.hourglass.model import Hourglass, HourglassOptions, LateDecay
 from baselines.hourglass.network import HourglassNetwork
 from baselines.hourglass.skeleton import best_chain, normalised_chain
+from baselines.pictures import scaled_pictures
 from fewshot.base.errors import UserError
 from fewshot.base.types import LabelledBatch
+from protocols.conformance.parts.tmunet import fill_by_name
 from protocols.conformance.systems import hourglass
 
 PARAMETERS = {
@@ -77,7 +79,7 @@ def test_attention_changes_the_last_stack_alone() -> None:
     outputs = {}
     for attention in (True, False):
         network = HourglassNetwork(3, attention, 4, 0.04).eval()
-        hourglass.fill_by_name(network)
+        fill_by_name(network)
         with torch.inference_mode():
             outputs[attention] = network(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     same = [torch.equal(a, b) for a, b in zip(outputs[True], outputs[False], strict=True)]
@@ -253,5 +255,5 @@ def test_more_discs_than_channels_are_refused() -> None:
 
 
 def test_pictures_are_gray_in_three_channels() -> None:
-    pictures = to_pictures(torch.linspace(-3, 5, 64).reshape(1, 1, 8, 8), 8)
+    pictures = scaled_pictures(torch.linspace(-3, 5, 64).reshape(1, 1, 8, 8), 8, "hourglass")
     assert pictures.shape == (1, 3, 8, 8) and pictures.min() == 0 and pictures.max() == 1

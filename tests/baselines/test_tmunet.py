@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.pictures import scaled_pictures
 from baselines.tmunet.context import Attention, DependencyMap, PatchTransformer
 from baselines.tmunet.losses import boundary_loss, boundary_of, context_loss, mask_loss, weak_annotation
-from baselines.tmunet.model import TMUnet, TMUnetOptions, clean_mask, to_pictures
+from baselines.tmunet.model import TMUnet, TMUnetOptions, clean_mask
 from baselines.tmunet.network import Trunk
 from baselines.tmunet.on_support import TMUnetOnSupport, TMUnetOnSupportOptions
 from baselines.tmunet.published_names import published_state
@@ -107,11 +108,11 @@ def test_ablations_leave_modules_out() -> None:
 
 def test_pictures_are_scaled_by_their_own_extremes() -> None:
     images = torch.stack([torch.linspace(-3, 5, 64).reshape(1, 8, 8), torch.full((1, 8, 8), 2.0)])
-    pictures = to_pictures(images, 8)
+    pictures = scaled_pictures(images, 8, "tmunet", 255)
     assert pictures.shape == (2, 3, 8, 8) and pictures[0].min() == 0 and pictures[0].max() == 255
     assert not pictures[1].any()
     with pytest.raises(UserError, match="found 2"):
-        to_pictures(torch.zeros(1, 2, 8, 8), 8)
+        scaled_pictures(torch.zeros(1, 2, 8, 8), 8, "tmunet", 255)
 
 
 def test_masks_are_opened_and_filled() -> None:
