@@ -34,7 +34,7 @@ def check(folder: Path) -> Iterator[Quantity]:
         yield Quantity(f"{folder.name}/mptpn/{name} parameters", abs(found - count), 0)
         yield Quantity(f"{folder.name}/mptpn/{name} entries", abs(len(part.state_dict()) - entries), 0)
     encoder = parts[0]
-    fill_by_name(encoder, lambda name: name)
+    fill_by_name(encoder)
     picture = 0.5 + 0.5 * torch.sin(0.01 * torch.arange(3 * 224 * 224, dtype=torch.float64))
     words = torch.sin(0.02 * torch.arange(10 * 768, dtype=torch.float64))
     with torch.inference_mode():

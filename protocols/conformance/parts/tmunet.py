@@ -61,11 +61,14 @@ def _tolerance(expected: dict[str, Any]) -> float:
 
 
 @torch.no_grad()
-def fill_by_name(learner: Any, released_name: Callable[[str], str]) -> None:
-    """Set every parameter by its released name: a sine whose phase is a hash of the name."""
+def fill_by_name(learner: Any, released_name: Callable[[str], str] = str, start: int = 0) -> None:
+    """Set every parameter by its released name: a sine whose phase is a hash of the name.
+
+    `start`: value of the CRC before the name, of whatever stands in front of it.
+    """
     for name, parameter in learner.named_parameters():
         released = released_name(name)
-        wave = np.sin(0.1 * np.arange(parameter.numel()) + zlib.crc32(released.encode()) % 1000)
+        wave = np.sin(0.1 * np.arange(parameter.numel()) + zlib.crc32(released.encode(), start) % 1000)
         if parameter.ndim >= 2:
             wave *= np.sqrt(2 * parameter.shape[0] / parameter.numel())
         else:

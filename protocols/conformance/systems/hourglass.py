@@ -6,24 +6,21 @@ attention's layers were found by trial: with them its output agrees to 1e-6.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from fewshot.files.input_files import read_json
 from fewshot.learners.options import options_from
 from fewshot.learners.registry import options_class, resolve_method
+from protocols.conformance.parts.tmunet import REMEDY, fill_by_name, output_statistics
 from protocols.conformance.quantity import Quantity
 
 # attention -> parameters of two stacks; entries with attention
 PARAMETERS = {"true": 6_795_086, "false": 6_727_062}
 ENTRIES = 703
-REMEDY = "fetch the reference outputs again"
 
 
 def check(folder: Path) -> Iterator[Quantity]:
@@ -44,29 +41,4 @@ def check(folder: Path) -> Iterator[Quantity]:
             outputs = network(picture.reshape(1, 3, 256, 256))
         for stack, output in enumerate(outputs, start=1):
             name = f"{kind}_stack{stack}"
-            yield from _statistics(f"{folder.name}/hourglass/{name}", output, golden[name])
-
-
-def _statistics(name: str, output: Tensor, expected: dict[str, Any]) -> Iterator[Quantity]:
-    """Yield mean, deviation, extremes and single values of an output."""
-    tolerance = float(2e-3 * expected["std"] + 1e-5)
-    values = output.flatten().double()
-    measured = {
-        "mean": values.mean(), "std": values.std(unbiased=False), "min": values.min(), "max": values.max()
-    }  # fmt: skip
-    for kind, value in measured.items():
-        yield Quantity(f"{name}/{kind}", abs(float(value) - expected[kind]), tolerance)
-    errors = [abs(float(values[int(place)]) - value) for place, value in expected["at"].items()]
-    yield Quantity(f"{name}/values", max(errors), tolerance)
-
-
-@torch.no_grad()
-def fill_by_name(network: nn.Module) -> None:
-    """Set every parameter by its name: a sine whose phase is a hash of the name."""
-    for name, parameter in network.named_parameters():
-        wave = np.sin(0.1 * np.arange(parameter.numel()) + zlib.crc32(name.encode()) % 1000)
-        if parameter.ndim >= 2:
-            wave *= np.sqrt(2 * parameter.shape[0] / parameter.numel())
-        else:
-            wave = 1 + 0.1 * wave if name.endswith("weight") else 0.1 * wave
-        parameter.copy_(torch.from_numpy(wave.reshape(parameter.shape)))
+            yield from output_statistics(f"{folder.name}/hourglass/{name}", output, golden[name])

@@ -8,24 +8,21 @@ all other modules are unknown, so `fused_logits` and the three heads are not rep
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from fewshot.files.input_files import read_json
 from fewshot.learners.options import options_from
 from fewshot.learners.registry import options_class, resolve_method
+from protocols.conformance.parts.tmunet import REMEDY, fill_by_name
 from protocols.conformance.quantity import Quantity
 
 USED, ENTRIES, UNUSED_ENTRIES = 75_922_994, 934, 92
 BEFORE = 1_900_610_194
 OUTPUTS = ("enc_bottleneck", "enc_skip16", "enc_skip32", "enc_skip64")
-REMEDY = "fetch the reference outputs again"
 
 
 def check(folder: Path) -> Iterator[Quantity]:
@@ -45,7 +42,7 @@ def check_file(file: Path, family: str) -> Iterator[Quantity]:
     yield Quantity(f"{family}/immseg/parameters used", abs(count - USED), 0)
     yield Quantity(f"{family}/immseg/entries", abs(entries - ENTRIES), 0)
     encoder = network.encoders[0]
-    _fill(encoder)
+    fill_by_name(encoder, start=BEFORE ^ 0xFFFFFFFF)
     picture = 0.5 + 0.5 * torch.sin(0.01 * torch.arange(128 * 128, dtype=torch.float64))
     with torch.inference_mode():
         maps = encoder(picture.float().reshape(1, 1, 128, 128).expand(-1, 3, -1, -1))
@@ -59,16 +56,3 @@ def check_file(file: Path, family: str) -> Iterator[Quantity]:
         errors = [abs(float(value) - expected[kind]) for kind, value in found.items()]
         errors += [abs(float(values[int(place)]) - value) for place, value in expected["at"].items()]
         yield Quantity(f"{family}/immseg/{name}", max(errors), 2e-3 * expected["std"] + 1e-5)
-
-
-@torch.no_grad()
-def _fill(encoder: nn.Module) -> None:
-    """Set every parameter by its released name: a sine whose phase is a hash of the name."""
-    for name, parameter in encoder.named_parameters():
-        phase = zlib.crc32(name.encode(), BEFORE ^ 0xFFFFFFFF) % 1000
-        wave = np.sin(0.1 * np.arange(parameter.numel()) + phase)
-        if parameter.ndim >= 2:
-            wave *= np.sqrt(2 * parameter.shape[0] / parameter.numel())
-        else:
-            wave = 1 + 0.1 * wave if name.endswith("weight") else 0.1 * wave
-        parameter.copy_(torch.from_numpy(wave.reshape(parameter.shape)))
