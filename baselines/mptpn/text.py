@@ -6,7 +6,6 @@ has zeros in place of the others.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from baselines.mptpn.network import WORDS
 from fewshot.base.errors import UserError
+from fewshot.text.vectors import word_vector
 
 TOKEN = re.compile(r"\w+|[^\w\s]")
 FILLER = " EOF XXX"
@@ -46,17 +46,12 @@ class HashText:
 
     def __init__(self, features: int) -> None:
         self._features = features
-        self._known: dict[str, Vectors] = {}
 
     def __call__(self, sentence: str) -> Vectors:
         """Return the vectors (10,D) of the first ten words with their filler."""
         vectors = np.zeros((WORDS, self._features), dtype=np.float32)
         for place, word in enumerate(words_of(with_filler(sentence))[:WORDS]):
-            if word not in self._known:
-                seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
-                draw = np.random.Generator(np.random.PCG64(seed))
-                self._known[word] = draw.standard_normal(self._features).astype(np.float32)
-            vectors[place] = self._known[word]
+            vectors[place] = word_vector(word, self._features)
         return vectors
 
 

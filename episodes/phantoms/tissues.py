@@ -7,7 +7,7 @@ values on purpose, so that intensity alone does not separate them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,7 @@ CONTRASTS = {
         },
         spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,
     ),
-    "bssfp-pathology": TissueContrast(
-        grey={
-            "fat": 620, "muscle": 250, "air": 45, "liver": 330, "stomach": 420, "blood": 760,
-            "myocardium": 270, "scar": 270, "edema": 270,
-        },
-        spread=0.1, noise=26, bias=0.25, top=4095, grain=GRAIN,
-    ),
 }  # fmt: skip
+CONTRASTS["bssfp-pathology"] = replace(
+    CONTRASTS["bssfp"], grey={**CONTRASTS["bssfp"].grey, "scar": 270, "edema": 270}
+)

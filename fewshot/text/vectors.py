@@ -28,7 +28,7 @@ def hash_vectors(sentences: Sequence[str], width: int) -> NDArray[np.float32]:
         words = re.findall(r"[\w']+", sentence.lower())
         if not words:
             raise UserError(f"sentence {sentence!r} has no word, expected at least one; write a sentence")
-        total = np.sum([_word_vector(word, width) for word in words], axis=0)
+        total = np.sum([word_vector(word, width) for word in words], axis=0)
         found.append(NORM * total / np.linalg.norm(total))
     return np.stack(found).astype(np.float32)
 
@@ -54,6 +54,7 @@ def read_vectors(path: Path, names: Sequence[str], width: int) -> NDArray[np.flo
     return np.stack([held[name] for name in names])
 
 
-def _word_vector(word: str, width: int) -> NDArray[np.float64]:
+def word_vector(word: str, width: int) -> NDArray[np.float64]:
+    """Return the vector (width,) of a word, drawn from N(0,1) by its hash."""
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
     return np.random.default_rng(seed).standard_normal(width)

@@ -80,13 +80,13 @@ def _complete(
     """Return the scans of all cases in the order of their numbers."""
     if len(cases) < 2:
         raise UserError(f"{folder} holds {len(cases)} cases, expected 2 or more; give the training data")
-    wanted = (*spec.channels, "label")
+    parts = (*spec.channels, "label")
     for case, files in cases.items():
-        missing = [name for name in wanted if name not in files]
+        missing = [name for name in parts if name not in files]
         if missing:
             raise UserError(
                 f"case {case} in {folder} has {listed(sorted(files))} and no {listed(missing)}, expected "
-                f"{listed(wanted)}; complete the case or take it out"
+                f"{listed(parts)}; complete the case or take it out"
             )
     return {case: _raw_scan(case, cases[case], spec, values, background) for case in sorted(cases, key=int)}
 
