@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
 from fewshot.base.types import LabelledBatch
 from fewshot.learners.learner import LossResult
+from fewshot.learners.options import PATH
 from fewshot.learners.recipe import Recipe
 from fewshot.regimes.text_supervised import TextSupervisedLearner
 
@@ -74,7 +75,7 @@ class MPTPNOptions:
     variant: Literal["published", "corrected"] = "corrected"
     encoder_regime: Literal["variant", "train", "frozen_pretrained", "frozen_random"] = "variant"
     text: Literal["hash", "cached", "bert"] = "hash"
-    text_file: str = ""  # npz file of cached, folder of bert
+    text_file: str = field(default="", metadata=PATH)  # npz file of cached, folder of bert
     sentences: Literal["stored", "classes", "positions"] = "stored"
 
     def __post_init__(self) -> None:

@@ -109,8 +109,9 @@ def is_project_file(path: Path) -> bool:
 def option_files(options: Any) -> dict[str, str]:
     """Return option -> sha256 of the content, for every option whose text names an existing file or folder.
 
-    A `Literal` option never names a file. A text without a path separator never names a folder. A tuple of
-    texts has one digest, over its files in order.
+    A `Literal` option never names a file. A text without a path separator names a folder only if its field
+    has the metadata `PATH`: else it may be a word that is also a folder's name. A tuple of texts has one
+    digest, over its files in order.
 
     Args:
         options: the dataclass of a method's options.
@@ -126,7 +127,10 @@ def option_files(options: Any) -> dict[str, str]:
         if field.name in _fixed_words(type(options)):
             continue
         texts = [value] if isinstance(value, str) else list(value) if isinstance(value, tuple) else []
-        contents = [content for text in texts if isinstance(text, str) and (content := _content_digest(text))]
+        always = bool(field.metadata.get("path"))
+        contents = [
+            content for text in texts if isinstance(text, str) and (content := _content_digest(text, always))
+        ]
         if contents:
             joined = contents[0] if isinstance(value, str) else "".join(contents)
             digests[field.name] = (
@@ -148,15 +152,18 @@ def _is_fixed_word(hint: Any) -> bool:
     return any(_is_fixed_word(part) for part in typing.get_args(hint) if part is not type(None))
 
 
-def _content_digest(text: str) -> str | None:
-    """Return the sha256 of the file or folder that a text names; None if neither exists."""
+def _content_digest(text: str, always: bool) -> str | None:
+    """Return the sha256 of the file or folder that a text names; None if neither exists.
+
+    `always`: the text names a folder also without a path separator.
+    """
     if not text or "\0" in text:
         return None
     path = Path(text)
     try:
         if path.is_file():
             return sha256_of(path)
-        if not path.is_dir() or ("/" not in text and "\\" not in text):
+        if not path.is_dir() or not (always or "/" in text or "\\" in text):
             return None
     except OSError:  # a text too long to be a path names no file
         return None

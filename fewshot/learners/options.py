@@ -12,6 +12,9 @@ from fewshot.base.errors import UserError, unknown_name
 
 T = TypeVar("T")
 
+# metadata of a field whose text always names a file or a folder: `field(default="", metadata=PATH)`
+PATH: Mapping[str, bool] = types.MappingProxyType({"path": True})
+
 
 def options_from(cls: type[T], values: Mapping[str, str], base: T | None = None) -> T:
     """Return an instance of `cls` with `values` parsed by its type hints.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fewshot.base.errors import UserError
 from fewshot.base.seeds import seed_for
 from fewshot.learners.learner import LossResult
+from fewshot.learners.options import PATH
 from fewshot.pretraining.positive_matches import ViewPair
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the views
@@ -38,7 +39,7 @@ class SimSiamRecipe:
     weight_decay: float = 1e-4
     variant: Literal["published", "corrected"] = "corrected"
     text: Literal["hash", "cached", "bert"] = "hash"
-    text_file: str = ""
+    text_file: str = field(default="", metadata=PATH)
 
     def __post_init__(self) -> None:
         """Raise `UserError` for a number that no training can have."""

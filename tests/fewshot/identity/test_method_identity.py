@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny import tiny_store
 
+from baselines.mptpn.model import MPTPNOptions
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
 from fewshot.identity import versions
@@ -21,7 +22,9 @@ from fewshot.identity.key_parts import method_key_part, weights_key_part
 from fewshot.learners import registry
 from fewshot.learners.learner import PrototypeLearner
 from fewshot.learners.method_identity import method_source, method_version, option_files
+from fewshot.learners.options import PATH
 from fewshot.learners.registry import METHODS, resolve_method
+from fewshot.pretraining.simsiam import SimSiamRecipe
 from protocols.training.method_config import build_method_config
 from protocols.training.spec_file import model_key
 
@@ -174,6 +177,7 @@ class Options:
     several: tuple[str, ...] = ()
     mode: Literal["fast", "slow"] = "fast"
     number: int = 3
+    snapshot: str = field(default="", metadata=PATH)
 
 
 def test_files_and_folders_are_told_from_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +194,24 @@ def test_files_and_folders_are_told_from_words(tmp_path: Path, monkeypatch: pyte
     Path("folder/c.pt").rename("folder/d.pt")
     assert option_files(Options(weights="./folder")) != folder
     assert option_files(Options(several=("b.pt", "a.pt")))["several"] != one["several"]
+
+
+def test_an_option_that_is_a_path_names_a_folder_without_a_separator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bert").mkdir()
+    Path("bert/model.bin").write_text("one model")
+    before = option_files(Options(snapshot="bert"))
+    assert before == {"snapshot": option_files(Options(weights="./bert"))["weights"]}
+    Path("bert/model.bin").write_text("another model")
+    assert option_files(Options(snapshot="bert")) != before
+
+
+@pytest.mark.parametrize("options", [MPTPNOptions, SimSiamRecipe])
+def test_the_text_file_of_a_method_is_a_path(options: type[object]) -> None:
+    kinds = {one.name: dict(one.metadata) for one in fields(options)}  # type: ignore[arg-type]
+    assert kinds["text_file"] == dict(PATH)
 
 
 def test_weights_go_by_content_where_they_have_one() -> None:
