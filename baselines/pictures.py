@@ -1,4 +1,4 @@
-"""Slices as the pictures that colour networks take: three channels of one size, scaled by their extremes."""
+"""Pictures for networks of a fixed side: three channels scaled by their extremes, and checks of the size."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def scaled_pictures(images: Tensor, side: int, method: str, top: float = 1.0) ->
     least, most = images.amin(dim=(1, 2, 3), keepdim=True), images.amax(dim=(1, 2, 3), keepdim=True)
     scaled = top * (images - least) / torch.where(most > least, most - least, 1.0)
     return scaled.expand(-1, 3, -1, -1)
+
+
+def check_network_size(side: int, multiple: int, width: float) -> None:
+    """Check the options `side` (pixels) and `width` (factor of all channels) of a network.
+
+    Raises:
+        UserError: the side is no positive multiple of `multiple`, or the width is not in (0,4].
+    """
+    if side < multiple or side % multiple:
+        raise UserError(f"option side is {side}, expected a multiple of {multiple}")
+    if not 0 < width <= 4:
+        raise UserError(f"option width is {width}, expected above 0 and at most 4")

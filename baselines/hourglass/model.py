@@ -31,7 +31,7 @@ from baselines.hourglass.heat_maps import (
 )
 from baselines.hourglass.network import MULTIPLE, HourglassNetwork
 from baselines.hourglass.skeleton import Points, normalised_chain
-from baselines.pictures import scaled_pictures
+from baselines.pictures import check_network_size, scaled_pictures
 from fewshot.base.errors import UserError
 from fewshot.base.precision import in_float32
 from fewshot.base.types import LabelledBatch
@@ -63,10 +63,7 @@ class HourglassOptions:
     def __post_init__(self) -> None:
         if not 1 <= self.stacks <= MOST_STACKS:
             raise UserError(f"option stacks is {self.stacks}, expected 1 to {MOST_STACKS}")
-        if not 0 < self.width <= 4:
-            raise UserError(f"option width is {self.width}, expected above 0 and at most 4")
-        if self.side < MULTIPLE or self.side % MULTIPLE:
-            raise UserError(f"option side is {self.side}, expected a multiple of {MULTIPLE}")
+        check_network_size(self.side, MULTIPLE, self.width)
         if not 1 <= self.channels <= 64:
             raise UserError(f"option channels is {self.channels}, expected 1 to 64")
         if self.variance <= 0 or self.foreground_weight < 0:

@@ -26,6 +26,7 @@ from baselines.immseg.sentences import (
     text_vectors,
     with_prior,
 )
+from baselines.pictures import check_network_size
 from fewshot.base.errors import UserError, unknown_name
 from fewshot.base.precision import in_float32
 from fewshot.base.seeds import seed_for
@@ -59,10 +60,7 @@ class IMMSegOptions:
     augmentation: bool = True
 
     def __post_init__(self) -> None:
-        if self.side < STRIDE or self.side % STRIDE:
-            raise UserError(f"option side is {self.side}, expected a multiple of {STRIDE}")
-        if not 0 < self.width <= 4:
-            raise UserError(f"option width is {self.width}, expected above 0 and at most 4")
+        check_network_size(self.side, STRIDE, self.width)
         if self.epoch_steps < 1:
             raise UserError(f"option epoch_steps is {self.epoch_steps}, expected 1 or more")
         if not self.sequences or len(set(self.sequences)) != len(self.sequences):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from baselines.pictures import scaled_pictures
+from baselines.pictures import check_network_size, scaled_pictures
 from baselines.tmunet.losses import WEIGHTS, boundary_loss, context_loss, mask_loss
 from baselines.tmunet.network import Outputs, TMUnetNetwork, Trunk
 from baselines.tmunet.published_names import load_published, published_name
@@ -50,10 +50,7 @@ class TMUnetOptions:
     opening: int = 6  # side of the square that opens masks and fills their holes; 0: neither
 
     def __post_init__(self) -> None:
-        if self.side < STRIDE or self.side % STRIDE:
-            raise UserError(f"option side is {self.side}, expected a multiple of {STRIDE}")
-        if not 0 < self.width <= 4:
-            raise UserError(f"option width is {self.width}, expected above 0 and at most 4")
+        check_network_size(self.side, STRIDE, self.width)
         if self.foreground_weight <= 0:
             raise UserError(f"option foreground_weight is {self.foreground_weight}, expected above 0")
         if not 0 < self.threshold < 1:
