@@ -7,7 +7,7 @@ MyoPS: `CASE_C0.nii.gz`, `CASE_DE.nii.gz` (or LGE), `CASE_T2.nii.gz` and `CASE_g
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,14 +52,35 @@ def myops_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
 
 
 def release_scans(folder: Path, spec: DatasetSpec) -> dict[str, RawScan]:
-    """Return the cases under the numbers in their names; `UserError` for a case that lacks a sequence."""
+    """Return the cases under the numbers in their names, fold by fold, each fold with every fifth case.
+
+    Fold 0 is what the release tests: the first case and every fifth after it. `UserError` for a case that
+    lacks a sequence.
+    """
     cases: dict[str, dict[str, Path]] = {}
     for name in FOLDERS:
         for path in scan_files(_raw_data(folder) / name, lambda file: CASE.fullmatch(file) is not None):
             match = CASE.fullmatch(path.name)
             assert match is not None
             _add(cases, str(int(match[1])), name, path)
-    return _complete(folder, cases, spec, RELEASE_VALUES, ())
+    scans = _complete(folder, cases, spec, RELEASE_VALUES, ())
+    return {case: scans[case] for case in interleaved(tuple(scans), len(spec.fold_borders) - 1)}
+
+
+def interleaved(cases: Sequence[str], folds: int) -> tuple[str, ...]:
+    """Return the cases fold by fold: case i is in fold i modulo `folds`.
+
+    Folds that are cut evenly (`with_even_folds`) then hold these cases. Cases at the end that fill no round
+    of all folds go to the folds that are larger by one.
+    """
+    rounds = len(cases) // folds
+    rest = iter(cases[rounds * folds :])
+    order: list[str] = []
+    for fold in range(folds):
+        order += cases[fold : rounds * folds : folds]
+        if (fold + 1) * len(cases) // folds - fold * len(cases) // folds > rounds:
+            order.append(next(rest))
+    return tuple(order)
 
 
 def _raw_data(folder: Path) -> Path:

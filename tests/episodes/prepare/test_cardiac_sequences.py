@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from cardiac_scans import DIRECTION, ORIGIN, SPACING, write
 
 from episodes.io.nifti import write_nifti
 from episodes.prepare.build import build_store
+from episodes.prepare.downloads.cardiac_sequences import interleaved, release_scans
 from episodes.prepare.downloads.layouts import detect
+from episodes.prepare.own_data.folder import with_even_folds
 from episodes.store.dataset import DatasetSpec, load_dataset_spec
 from fewshot.base.errors import UserError
 
@@ -71,6 +74,31 @@ def test_a_case_has_three_channels_and_three_classes(
 ) -> None:
     counts = prepare(write_folder(tmp_path / "raw"), name, tmp_path / "store")
     assert counts[1] == counts[2] == counts[3] == 4 * 3 * 22 and sum(counts.values()) == 4 * SIZE**2
+
+
+def test_the_first_fold_of_the_release_has_every_fifth_case(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    for case in range(1, 12):
+        for number, name in enumerate(MYOPS):
+            write(folder / "Raw_data" / name / f"case{case:04d}.nii.gz", image(case, number))
+        write(folder / "Raw_data" / "label" / f"case{case:04d}_gt.nii.gz", label((1, 3, 2)))
+    spec = load_dataset_spec("myops380")
+    spec = with_even_folds(spec, 11)
+    store = build_store(release_scans(folder, spec), replace(spec, image_size=SIZE), tmp_path / "store")
+    scans, borders = store.index.scans, store.spec.fold_borders
+    folds = [scans[first:last] for first, last in pairwise(borders)]
+    assert folds == [("1", "6"), ("2", "7"), ("3", "8"), ("4", "9"), ("5", "10", "11")]
+
+
+@pytest.mark.parametrize("count", range(5, 16))
+def test_interleaved_cases_fill_even_folds(count: int) -> None:
+    cases = tuple(map(str, range(count)))
+    order = interleaved(cases, 5)
+    assert sorted(order, key=int) == list(cases)
+    borders = with_even_folds(replace(load_dataset_spec("myops380"), fold_borders=(0, 1, 2, 3, 4, 99)), count)
+    for fold, (first, last) in enumerate(pairwise(borders.fold_borders)):
+        assert order[first : first + count // 5] == cases[fold : 5 * (count // 5) : 5]
+        assert last - first - count // 5 in (0, 1)
 
 
 def missing(folder: Path) -> None:
