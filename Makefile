@@ -10,7 +10,7 @@ install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,foundation,dev,docs,slurm,tracking,sentences]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[cpu,foundation,dev,docs,slurm,tracking,sentences,h5]'
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -50,6 +50,7 @@ INTENSITIES: dict[str, ImageRule] = {
     "myops-bssfp": _as_in_file,
     "myops": _as_in_file,
     "myops380": _as_in_file,
+    "myops380-processed": _as_in_file,
     "amos-ct": windowed,
     "amos-mr": clipped,
     "male-pelvis": clipped,

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from episodes.prepare import paired_nifti as published
-from episodes.prepare.downloads import acdc, amos, cardiac_sequences, chaos, cmr, male_pelvis, myops, synapse
+from episodes.prepare.downloads import (
+    acdc,
+    amos,
+    cardiac_sequences,
+    chaos,
+    cmr,
+    male_pelvis,
+    myops,
+    sequence_arrays,
+    synapse,
+)  # fmt: skip
 from episodes.prepare.scan import RawScan
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError
@@ -65,6 +75,13 @@ LAYOUTS: dict[str, DownloadLayout] = {
         ("myops380",),
         cardiac_sequences.detect_release,
         cardiac_sequences.release_scans,
+        strict=False,
+    ),
+    "arrays of sequences": DownloadLayout(
+        "LGE/train_npz/CASE_sliceNNN.npz",
+        ("myops380-processed",),
+        sequence_arrays.detect,
+        sequence_arrays.raw_scans,
         strict=False,
     ),
     "male pelvis download": DownloadLayout(
