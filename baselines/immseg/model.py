@@ -52,7 +52,7 @@ class IMMSegOptions:
     left_out: tuple[str, ...] = ()  # sequences that the network does not see
     side: int = 128  # pixels a side of the network's pictures
     width: float = 1.0  # factor of all channels
-    text: str = "hash"  # or an .npz file with a vector of 512 numbers for each sequence and class
+    text: str = "hash"  # or a file of vectors (.npz), or the folder of a CLIP text model
     modality_sentences: str = ""  # separated by |; "": the shipped ones
     class_sentences: str = ""
     prior: Prior = "true"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from baselines.immseg.network import TEXT
 from fewshot.base.errors import UserError
+from fewshot.text.sentence_encoder import encode_sentences
 from fewshot.text.vectors import hash_vectors, read_vectors
 
 Prior = Literal["true", "shuffled", "constant"]
@@ -37,9 +38,18 @@ def class_sentences(classes: tuple[str, ...], written: str) -> tuple[str, ...]:
 
 
 def text_vectors(names: tuple[str, ...], sentences: tuple[str, ...], source: str) -> Tensor:
-    """Return the vectors (S,512): "hash" makes them from the words, else `source` is an .npz of names."""
+    """Return the vectors (S,512) of sentences.
+
+    `source`: "hash" makes them from the words; the folder of a CLIP text model encodes them; else an .npz
+    file has a vector for each of `names`. A folder must have a separator in its text, since only then the key
+    of a result covers its content.
+    """
     if source == "hash":
         return torch.from_numpy(hash_vectors(sentences, TEXT))
+    if Path(source).is_dir():
+        if "/" not in source and "\\" not in source:
+            raise UserError(f"option text={source} is a folder; write it as ./{source}")
+        return torch.from_numpy(encode_sentences(Path(source), sentences, TEXT))
     return torch.from_numpy(read_vectors(Path(source), names, TEXT))
 
 

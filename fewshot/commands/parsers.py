@@ -50,6 +50,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
         "paper": "print a paper's tables in its layout, measured here or as published",
         "published": "list and check the Dice that papers report",
         "distances": "measure surface distances in mm from saved predictions",
+        "pathology": "score scar, edema and the myocardium by the published regions and rules",
     }),
     "Publish": ("publish", {
         "submit-result": "pack the records and the method card of a configuration into one file",

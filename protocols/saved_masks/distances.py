@@ -6,23 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
 from fewshot.base.progress import Progress, progress
 from fewshot.files.input_files import read_json
 from fewshot.files.names import path_in
 from fewshot.files.seals import SEAL, check_seal, write_sealed
-from protocols.cells.predictions import read_prediction, support_suffix
-from protocols.cells.recorded_plan import recorded_plan
-from protocols.saved_masks.masks import Cell, truth
+from protocols.saved_masks.masks import Cell
+from protocols.saved_masks.scored_masks import scored_masks
 from results.metrics.distances import SCHEMA, library_version
 from results.summary.distance_scores import distance_score
 from results.tables.distance_tables import DistanceScores, score_key
 
 REMEDY = "delete it to measure again"
-Key = tuple[str, str, tuple[str, ...]]  # class, scan, support scans
 
 
 def measure_cells(
@@ -97,28 +93,9 @@ def _known(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]] | None:
 
 def _measured(cell: Cell, store: Store, tolerance_mm: float, bar: Progress) -> list[dict[str, Any]]:
     """Return a cell's distance scores, from masks cropped to the model's square and the scored slices."""
-    plan = recorded_plan(cell.record, store)
-    counted: dict[Key, set[int]] = {}
-    suffixes: dict[Key, str] = {}
-    for task in (one for one in plan.tasks if one.queries):  # a short class leaves a part without a slice
-        supports = tuple(dict.fromkeys(ref.scan for ref in task.support))
-        key = (task.class_name, task.queries[0].scan, supports)
-        suffixes[key] = support_suffix(plan, task)
-        slices = counted.setdefault(key, set())
-        slices |= {ref.z for ref, counts in zip(task.queries, task.scored, strict=True) if counts}
-    size = store.spec.image_size
     distances: list[dict[str, Any]] = []
-    for score in cell.record.scores:
-        key = (score.class_name, score.scan, tuple(score.supports))
-        stored = store.scan(score.scan)
-        is_scored = np.zeros(len(stored.labels), dtype=bool)
-        is_scored[sorted(counted.get(key, ()))] = True
-        true = truth(store, score.class_name, score.scan)
-        mask = true
-        if score.undefined is None:
-            mask = read_prediction(cell.folder, store, score.class_name, score.scan, suffixes[key])
-        cropped = [(each & is_scored[:, None, None])[:, :size, :size] for each in (mask, true)]
-        spacing = stored.spacing_mm if store.spec.spacing_known else None
-        distances.append(distance_score(score, cropped[0], cropped[1], spacing, tolerance_mm))
+    for score, predicted, true in scored_masks(cell, store):
+        spacing = store.scan(score.scan).spacing_mm if store.spec.spacing_known else None
+        distances.append(distance_score(score, predicted, true, spacing, tolerance_mm))
         bar.update(1)
     return distances
