@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,14 @@ class CellPanels:
     """Makes the panels of a record.
 
     Attributes:
-        folder: the saved predictions of the cell.
+        prediction: returns the saved mask (Z,H,W) of a class, scan and suffix of the supports.
         heat: returns the heat-maps of a slice, which stand in place of the support; None without any.
     """
 
     record: Record
     plan: EvaluationPlan
     store: Store
-    folder: Path
+    prediction: Callable[[str, str, str], NDArray[np.bool_]]
     heat: Heat | None = None
 
     @property
@@ -75,7 +75,7 @@ class CellPanels:
             support_mask=np.asarray(support.labels[z] == value),
             query_image=np.asarray(query.image[ref.z], dtype=np.float32),
             truth=np.asarray(query.labels[ref.z] == value),
-            prediction=_volume(self.folder, self.store, score.class_name, ref.scan, suffix)[ref.z],
+            prediction=self.prediction(score.class_name, ref.scan, suffix)[ref.z],
             support_name=f"scan {task.support[0].scan}, slice {z}",
             query_name=f"scan {ref.scan}, slice {ref.z}",
             truth_points=true,
@@ -110,14 +110,12 @@ def open_panels(
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
     store = open_store(record.dataset.name)
-    return CellPanels(record, recorded_plan(record, store), store, folder, heat)
+    last_read = lru_cache(maxsize=1)(
+        partial(read_prediction, folder, store)
+    )  # a film shows slice after slice
+    return CellPanels(record, recorded_plan(record, store), store, last_read, heat)
 
 
 def on_slice(points: NDArray[np.float64], z: int) -> NDArray[np.float64]:
     """Return (row, column) (P,2) of those of the points (z,y,x) in voxels that lie on a slice."""
     return points[np.rint(points[:, 0]) == z, 1:]
-
-
-@lru_cache(maxsize=1)  # a film reads the slices of one volume after another
-def _volume(folder: Path, store: Store, class_name: str, scan: str, suffix: str) -> NDArray[np.bool_]:
-    return read_prediction(folder, store, class_name, scan, suffix)

@@ -85,17 +85,21 @@ def _html(board: Board) -> str:
 
 
 def _tex(board: Board) -> str:
-    """Return the board in the layout of a paper, then the published rows, each as a LaTeX table."""
+    """Return the board in the layout of a paper, then points and published rows, each as a LaTeX table."""
     return render_paper_board(board, "tex")
 
 
 def render_paper_board(board: Board, format: str) -> str:
-    """Return the board in the layout of a paper and the published rows, as "text", "md" or "tex"."""
+    """Return the board in the layout of a paper, then points and published rows, as "text", "md" or "tex".
+
+    The table of the paper has the rows of all regimes.
+    """
     if format not in LAYOUTS:
         raise unknown_name("format of a paper's layout", format, LAYOUTS)
-    measured, *published = board_sheets(board)
-    parts = [LAYOUTS[format](board.title, paper_caption(board), paper_grid(board), measured.notes)]
-    parts += [LAYOUTS[format](sheet.title, "", sheet.grid, sheet.notes) for sheet in published]
+    notes = tuple(board_notes(board))
+    parts = [LAYOUTS[format](board.title, paper_caption(board), paper_grid(board), notes)]
+    others = board_sheets(board)[len(board.regimes) :]
+    parts += [LAYOUTS[format](sheet.title, "", sheet.grid, sheet.notes) for sheet in others]
     return "\n\n".join(parts)
 
 

@@ -14,7 +14,7 @@ from places import ROOT
 from results.board_page.boards import page_boards
 from results.board_page.document import board_page
 from results.leaderboard.board import Board, leaderboard
-from results.leaderboard.board_formats import render_board
+from results.leaderboard.board_formats import render_board, render_paper_board
 from results.leaderboard.board_landmarks import landmark_grid, landmark_notes, landmark_rows
 from results.records.files import read_records
 from results.records.record import Record
@@ -32,9 +32,8 @@ def points(scan: str, true: int, found: int, distances: list[float], supports: s
 
 def cell(fold: int, landmarks: list[dict[str, Any]], name: str = "hourglass", **changes: Any) -> Record:
     scores = [score("disc", str(each["scan"]), 50, each["supports"][0]) for each in landmarks]
-    return record(
-        fold, "disc", scores, grid=GRID, method={"name": name}, landmarks=landmarks, **changes
-    )  # fmt: skip
+    method = {"name": name, "regime": changes.pop("regime", "few-shot")}
+    return record(fold, "disc", scores, grid=GRID, method=method, landmarks=landmarks, **changes)  # fmt: skip
 
 
 def two_folds(**changes: Any) -> list[Record]:
@@ -123,6 +122,15 @@ def test_the_block_stands_under_the_board_of_masks(format: str) -> None:
     for number in ("10", "5", "2.00", "3.00", "20.0", "40.0", "70.0"):
         assert number in text[text.index("Landmarks on tiny") :]
     assert "counts are summed before they are divided" in text
+
+
+def test_a_paper_board_shows_a_row_once_and_then_the_points() -> None:
+    board = board_of([*two_folds(), *two_folds(name="apple", regime="supervised")])
+    assert len(board.regimes) == 2
+    text = render_paper_board(board, "md")
+    tables = [part for part in text.split("### ") if part]
+    assert [table.split(",")[0] for table in tables] == ["Dice on tiny", "Landmarks on tiny"]
+    assert tables[0].count("| apple") == 1 and "± is the standard deviation" in tables[0]
 
 
 def test_json_and_csv_hold_the_measures() -> None:
