@@ -110,9 +110,8 @@ def open_panels(
     if not folder.is_dir():
         raise UserError(f"cell {key} has no predictions in {folder}; run it again with --save-predictions")
     store = open_store(record.dataset.name)
-    last_read = lru_cache(maxsize=1)(
-        partial(read_prediction, folder, store)
-    )  # a film shows slice after slice
+    # a film shows the slices of a volume one after another
+    last_read = lru_cache(maxsize=1)(partial(read_prediction, folder, store))
     return CellPanels(record, recorded_plan(record, store), store, last_read, heat)
 
 
