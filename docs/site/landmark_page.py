@@ -14,7 +14,7 @@ FOLDER = "landmarks"  # of results/data
 PAGE = "landmarks.md"  # of results
 TEMPLATE = Path(__file__).resolve().parent / "landmarks_template.md"
 CLASS = "disc"
-METHODS = ("copy-support", "all-foreground")
+METHODS = ("ssl-alpnet", "copy-support", "all-foreground")
 ABLATED = ("attention", "no attention")
 ABLATED_FOLDS = (0, 1)
 Rows = Sequence[tuple[str, Sequence[Record]]]
@@ -30,13 +30,20 @@ def landmark_page(records: Sequence[Record]) -> str:
 
 
 def all_folds(records: Sequence[Record]) -> Rows:
-    """Return the rows of one seed on all folds."""
+    """Return the rows of one seed on all folds; the label of a row that lacks some names those it has."""
     own = {
         "hourglass": hourglass(records, variant="corrected"),
         "hourglass, published": hourglass(records, variant="published"),
         **{name: [record for record in records if record.method.name == name] for name in METHODS},
     }
-    return [(label, [each for each in rows if each.model.seed == 0]) for label, rows in own.items()]
+    chosen = {label: [each for each in rows if each.model.seed == 0] for label, rows in own.items()}
+    return [(f"{label}{lacking(rows)}", rows) for label, rows in chosen.items()]
+
+
+def lacking(records: Sequence[Record]) -> str:
+    """Return "" for the records of all folds, else the folds in words."""
+    folds = sorted(record.fold for record in records)
+    return "" if len(folds) == records[0].grid.folds else f", folds {','.join(map(str, folds))}"
 
 
 def ablation(records: Sequence[Record]) -> Rows:

@@ -29,7 +29,9 @@ def test_the_page_is_made_from_the_records(made: ModuleType) -> None:
 
 def test_every_row_has_its_records(made: ModuleType) -> None:
     for label, records in made.all_folds(RECORDS):
-        assert sorted(record.fold for record in records) == [0, 1, 2, 3, 4], label
+        folds = sorted(record.fold for record in records)
+        assert label.endswith(f", folds {','.join(map(str, folds))}") or folds == [0, 1, 2, 3, 4], label
+        assert len(folds) >= 3 and len(set(folds)) == len(folds), label
     shown = [
         record for _label, rows in [*made.all_folds(RECORDS), *made.ablation(RECORDS)] for record in rows
     ]
