@@ -47,9 +47,10 @@ def candidates_of(heat: NDArray[np.float64], weighted: bool) -> Points:
     shown = np.where(heat >= HALF * heat.max(), heat, 0.0)
     regions, number = ndimage.label(shown > 0, structure=EIGHT)
     labels = range(1, number + 1)
-    strength = np.asarray(ndimage.maximum(shown, regions, labels))
+    strength = np.zeros(number + 1)  # ndimage.maximum sorts every pixel of the map
+    np.maximum.at(strength, regions[regions > 0], shown[regions > 0])
     centres = np.asarray(ndimage.center_of_mass(shown if weighted else shown > 0, regions, labels))
-    chosen: Points = centres[np.argsort(-strength, kind="stable")[:MOST]]
+    chosen: Points = centres[np.argsort(-strength[1:], kind="stable")[:MOST]]
     return chosen
 
 

@@ -187,6 +187,10 @@ class Hourglass(LandmarkLearner):
         places = tuple(torch.from_numpy((chain.places + 0.5) * scale - 0.5) for chain in chains)
         return Landmarks(shares, places, tuple(torch.from_numpy(chain.scores) for chain in chains))
 
+    def heat(self, images: Tensor) -> Tensor:
+        """Return the heat-maps (N,C,side,side) that `locate` decodes: the last stack's, a channel a disc."""
+        return self(images)[-1]  # type: ignore[no-any-return]
+
     def class_probabilities(self, images: Tensor) -> Tensor:
         """Return probabilities (N,1,H,W) of discs; impossible if decoding reads the true number."""
         return self.locate(images).probabilities

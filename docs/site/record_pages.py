@@ -1,7 +1,8 @@
 """Pages and figures that the repository keeps, made from its records: `record_pages.py` writes them all.
 
 After a new file in results/data: python docs/site/record_pages.py. It writes the fold tables, a board for
-each question, the learning curves, the board of README.md and results/README.md, whose numbers it computes.
+each question, the learning curves, the board of README.md, results/landmarks.md and results/README.md, whose
+numbers it computes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import front_board
+import landmark_page
 import record_lines
 
 from fewshot.base.errors import UserError
@@ -35,6 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "results"
 DATA = RESULTS / "data"
 TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
+FOLDERS = (*TABLES, landmark_page.FOLDER)  # of results/data, that take records
 TITLES = {"real": "real volumes", "phantoms": "phantoms", "h200": "real volumes, ResNet-101 on a GPU"}
 TEMPLATE = Path(__file__).resolve().parent / "results_template.md"  # the prose of results/README.md
 Question = tuple[str, int, str]  # dataset, setting, protocol
@@ -61,6 +64,8 @@ def pages() -> dict[Path, str]:
             board, "md"
         )
     made[RESULTS / "README.md"] = overview(records)
+    points = read_records(DATA / landmark_page.FOLDER)
+    made[RESULTS / landmark_page.PAGE] = landmark_page.landmark_page(points)
     return {path: text if text.endswith("\n") else f"{text}\n" for path, text in made.items()}
 
 
@@ -188,11 +193,11 @@ def write_pages() -> list[Path]:
 def main(words: list[str]) -> int:
     """Write the pages; with `--add RECORDS FOLDER`, first add records to results/data/FOLDER."""
     try:
-        if len(words) == 3 and words[0] == "--add" and words[2] in TABLES:
+        if len(words) == 3 and words[0] == "--add" and words[2] in FOLDERS:
             paths = record_lines.add_records(Path(words[1]), DATA / words[2])
             sys.stdout.write("".join(f"{path.relative_to(ROOT)}\n" for path in paths))
         elif words:
-            raise UserError(f"expected no word, or --add RECORDS and one of {', '.join(TABLES)}")
+            raise UserError(f"expected no word, or --add RECORDS and one of {', '.join(FOLDERS)}")
         for path in write_pages():
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
     except UserError as error:

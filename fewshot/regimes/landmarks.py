@@ -60,3 +60,17 @@ class LandmarkLearner(SupervisedLearner):
         The points of a slice must not depend on the other slices.
         """
         raise NotImplementedError(f"{type(self).__name__} must define locate")
+
+    def heat(self, images: Tensor) -> Tensor:
+        """Return the heat-maps (N,C,h,w) of query slices (N,1,H,W), for pictures alone.
+
+        Optional: pictures of a learner without it have no heat-maps. A map covers its slice, whatever h and w
+        are, and values of 0 and below are no heat. What C counts is the learner's own choice. The maps of a
+        slice must not depend on other slices.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no heat-maps")
+
+    @classmethod
+    def has_heat(cls) -> bool:
+        """Return whether the class overrides `heat`."""
+        return cls.heat is not LandmarkLearner.heat

@@ -42,8 +42,8 @@ def encode_sentences(folder: Path, sentences: Sequence[str], width: int) -> NDAr
         raise UserError(f"{folder} holds no CLIP text model ({line}); give another folder") from None
     if report["missing_keys"]:
         raise UserError(
-            f"{folder} lacks {len(report['missing_keys'])} weights of a CLIP text model with projection, such "
-            f"as {sorted(report['missing_keys'])[0]}; give the folder of a complete model"
+            f"{folder} lacks {len(report['missing_keys'])} weights of a CLIP text model with projection, "
+            f"such as {sorted(report['missing_keys'])[0]}; give the folder of a complete model"
         )
     return _projected(model.eval(), tokens, folder, sentences, width)
 

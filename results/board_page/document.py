@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from results.board_page.board_table import board_table, filter_bar
 from results.board_page.boards import PageBoard
 from results.board_page.details import configuration_detail, dataset_detail
+from results.board_page.landmark_tables import landmark_tables
 from results.board_page.script import SCRIPT
 from results.board_page.style import STYLE
 from results.leaderboard.html import POLICY, Picture, escaped
@@ -53,6 +54,7 @@ def board_page(
         "board is one dataset, setting and protocol. Every number follows from counts in a record; the name "
         "of a method leads to its classes, folds, scans and method card, the name of a dataset to its "
         f"card.</p>\n{filter_bar(boards)}{board_table(boards)}\n"
+        + landmark_tables(boards)
         + (f"<details><summary>Left out</summary><ul>{left_out}</ul></details>\n" if left_out else "")
         + "</section>\n"
         + "\n".join(articles)

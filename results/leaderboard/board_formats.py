@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fewshot.base.errors import unknown_name
 from results.inference.interval import Interval
-from results.leaderboard.board import Board, LeaderboardRow
+from results.leaderboard.board import UNDEFINED, Board, LeaderboardRow
 from results.leaderboard.board_distances import distances_json
+from results.leaderboard.board_landmarks import (
+    LENGTHS,
+    SHARES,
+    LandmarkRow,
+    landmark_grid,
+    landmark_notes,
+    landmark_rows,
+    landmark_title,
+    landmarks_json,
+)
 from results.leaderboard.board_tables import (
     board_grid,
     board_notes,
@@ -40,9 +50,9 @@ def render_board(board: Board, format: str) -> str:
 
 
 def board_sheets(board: Board) -> list[Sheet]:
-    """Return a sheet of measured rows for each regime and, if there are any, the sheet of published rows.
+    """Return a sheet of measured rows for each regime and, if there are any, of points and published rows.
 
-    The notes of all measured rows stand under the last of their sheets.
+    The notes of all measured rows stand under the last sheet of a regime.
     """
     sheets = [
         Sheet(
@@ -52,6 +62,10 @@ def board_sheets(board: Board) -> list[Sheet]:
         )
         for regime in board.regimes
     ]
+    points = landmark_rows(board)
+    if points:
+        notes = tuple(landmark_notes(points))
+        sheets.append(Sheet(landmark_title(board), landmark_grid(points), notes))
     if board.published:
         title = f"published Dice on {board.record.dataset.name}, setting {board.record.setting}"
         sheets.append(Sheet(title, published_grid(board), tuple(published_notes(board))))
@@ -71,24 +85,29 @@ def _html(board: Board) -> str:
 
 
 def _tex(board: Board) -> str:
-    """Return the board in the layout of a paper, then the published rows, each as a LaTeX table."""
+    """Return the board in the layout of a paper, then points and published rows, each as a LaTeX table."""
     return render_paper_board(board, "tex")
 
 
 def render_paper_board(board: Board, format: str) -> str:
-    """Return the board in the layout of a paper and the published rows, as "text", "md" or "tex"."""
+    """Return the board in the layout of a paper, then points and published rows, as "text", "md" or "tex".
+
+    The table of the paper has the rows of all regimes.
+    """
     if format not in LAYOUTS:
         raise unknown_name("format of a paper's layout", format, LAYOUTS)
-    measured, *published = board_sheets(board)
-    parts = [LAYOUTS[format](board.title, paper_caption(board), paper_grid(board), measured.notes)]
-    parts += [LAYOUTS[format](sheet.title, "", sheet.grid, sheet.notes) for sheet in published]
+    notes = tuple(board_notes(board))
+    parts = [LAYOUTS[format](board.title, paper_caption(board), paper_grid(board), notes)]
+    others = board_sheets(board)[len(board.regimes) :]
+    parts += [LAYOUTS[format](sheet.title, "", sheet.grid, sheet.notes) for sheet in others]
     return "\n\n".join(parts)
 
 
 def _csv(board: Board) -> str:
-    """Return one line per number, measured rows first; in percent."""
+    """Return one line per number, measured rows first; in percent, lengths and their interval in mm."""
     stream = io.StringIO()
     writer = SheetWriter(stream)
+    points = landmark_rows(board)
     writer.writerow(CSV_KEYS)
     for line in board.lines:
         head = ["measured", line.label, line.row.configuration_id, len(line.row.seeds), line.marks]
@@ -104,6 +123,9 @@ def _csv(board: Board) -> str:
             writer.writerow([*head, kind, name, *values, over, scans, number.state, "", "", "", "", ""])
         for cells in _distance_cells(board, line):
             writer.writerow([*head, *cells])
+        for own in (row for row in points if row.line is line):
+            for cells in _landmark_cells(own):
+                writer.writerow([*head, *cells])
     for one in board.published:
         row = one.row
         note = "; ".join([*([row.caveat] if row.caveat else []), *row.marks])
@@ -132,14 +154,34 @@ def _distance_cells(board: Board, line: LeaderboardRow) -> list[list[str]]:
     ]
 
 
+def _landmark_cells(row: LandmarkRow) -> list[list[str]]:
+    """Return the cells of the measures of points of a row after its first ones."""
+    made = landmarks_json(row.line, [row])[row.class_name]
+    lines = []
+    for name in (*LENGTHS, *SHARES):
+        value, interval = made.get(name), row.intervals.get(name)
+        scale = 1 if name in LENGTHS else 100
+        ends = (
+            ["", ""] if interval is None else [f"{scale * end:.4f}" for end in (interval.low, interval.high)]
+        )
+        over = "" if interval is None else _covered(interval)
+        number = "" if value is None else f"{scale * value:.4f}"
+        percent, mm = ("", number) if name in LENGTHS else (number, "")
+        state = made["state"] or ("" if number else UNDEFINED)
+        column = f"{row.class_name} {name}"
+        lines.append(["landmark", column, percent, "", *ends, over, "", state, "", "", mm, "", ""])
+    return lines
+
+
 def _json(board: Board) -> str:
     """Return all fields of the board as JSON; ratios in [0, 1], published numbers in percent."""
+    points = landmark_rows(board)
     value = {
         "question": question(board.record),
         "measure": board.measure,
         "prepared_by": sorted({prepared_by(record) for line in board.lines for record in line.row.cells}),
         "columns": [{"kind": kind, "name": name} for kind, name in board.columns],
-        "rows": [_json_line(board, line) for line in board.lines],
+        "rows": [_json_line(board, line, points) for line in board.lines],
         "published": [
             {
                 "method": one.row.method, "learner": one.row.learner, "protocol": one.row.protocol,
@@ -156,7 +198,7 @@ def _json(board: Board) -> str:
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
+def _json_line(board: Board, line: LeaderboardRow, points: Sequence[LandmarkRow]) -> dict[str, Any]:
     numbers = [
         {
             "kind": kind, "column": name, "mean": number.mean, "std_folds": number.std,
@@ -171,6 +213,7 @@ def _json_line(board: Board, line: LeaderboardRow) -> dict[str, Any]:
         "seeds": list(line.row.seeds), "marks": list(line.marks), "rank": line.rank,
         "rank_interval": list(line.ranks) if line.ranks else None, "numbers": numbers,
         "undefined": line.undefined, "scores": line.scores, "distances": distances_json(board, line),
+        **({"landmarks": landmarks_json(line, points)} if points else {}),
         "missing": [{"fold": fold, "group": group} for fold, group in line.row.missing],
     }  # fmt: skip
 

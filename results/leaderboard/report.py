@@ -31,11 +31,12 @@ def report_parts(
         not_drawn: a line for each picture that could not be drawn, with the reason.
         protocol: description of the protocol.
     """
-    measured, *published = board_sheets(board)
-    parts: list[Part] = [measured, fold_sheet(board), *pictures]
+    sheets = board_sheets(board)
+    measured, others = sheets[: len(board.regimes)], sheets[len(board.regimes) :]
+    parts: list[Part] = [*measured, fold_sheet(board), *pictures]
     if not_drawn:
         parts.append(Prose("Not drawn", tuple(not_drawn)))
-    parts += [*published, protocol, _audits(board), _environment(board), commands(board)]
+    parts += [*others, protocol, _audits(board), _environment(board), commands(board)]
     return parts
 
 

@@ -19,7 +19,9 @@ from fewshot.commands import options, shared
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "method", metavar="METHOD", help="a method that has ablations: densemp, dspnet, or file.py:Class"
+        "method",
+        metavar="METHOD",
+        help="a method that has ablations: densemp, dspnet, hourglass, immseg, tmunet, or file.py:Class",
     )
     options.add_evaluation(parser)
     options.add_seeds(options.add_training(parser))

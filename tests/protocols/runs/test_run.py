@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from seal_again import edit_index
 from tiny import tiny_store
 
@@ -157,6 +158,20 @@ def test_overlay_draws_the_cell(done: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["overlay", "--work", str(done), key[:10]]) == 0
     picture = Path(capsys.readouterr().out.strip())
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and picture.stat().st_size > 20_000
+
+
+def test_a_film_shows_every_scored_slice_of_every_class(done: Path, tmp_path: Path) -> None:
+    record = min(
+        (read_record(path) for path in (done / "records").glob("*.json")), key=lambda each: -len(each.scores)
+    )
+    file = tmp_path / "cell.gif"
+    command = ["overlay", "--work", str(done), str(record.key), "--film", "--out", str(file)]
+    scans = sorted({score.scan for score in record.scores})
+    for chosen in ([], scans[:1]):
+        assert main([*command, *(word for scan in chosen for word in ("--scan", scan))]) == 0
+        with Image.open(file) as film:
+            shown = [score.slices for score in record.scores if not chosen or score.scan in chosen]
+            assert film.n_frames == sum(shown) > 1
 
 
 def test_evaluate_takes_the_beginning_of_a_model_key(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
