@@ -1,7 +1,7 @@
 """Pages and figures that the repository keeps, made from its records: `record_pages.py` writes them all.
 
 After a new file in results/data: python docs/site/record_pages.py. It writes the fold tables, a board for
-each question, the learning curves, the board of README.md, results/landmarks.md and results/README.md, whose
+each question, the learning curves, the board of README.md, results/landmarks.md, results/pathology.md and results/README.md, whose
 numbers it computes.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import front_board
 import landmark_page
+import pathology_page
 import record_lines
 
 from fewshot.base.errors import UserError
@@ -37,7 +38,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "results"
 DATA = RESULTS / "data"
 TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
-FOLDERS = (*TABLES, landmark_page.FOLDER)  # of results/data, that take records
+PAGES = {landmark_page.FOLDER: landmark_page.PAGE, pathology_page.FOLDER: pathology_page.PAGE}
+FOLDERS = (*TABLES, *PAGES)  # of results/data, that take records
 TITLES = {"real": "real volumes", "phantoms": "phantoms", "h200": "real volumes, ResNet-101 on a GPU"}
 TEMPLATE = Path(__file__).resolve().parent / "results_template.md"  # the prose of results/README.md
 Question = tuple[str, int, str]  # dataset, setting, protocol
@@ -64,8 +66,11 @@ def pages() -> dict[Path, str]:
             board, "md"
         )
     made[RESULTS / "README.md"] = overview(records)
-    points = read_records(DATA / landmark_page.FOLDER)
-    made[RESULTS / landmark_page.PAGE] = landmark_page.landmark_page(points)
+    for folder, page_of in (
+        (landmark_page.FOLDER, landmark_page.landmark_page),
+        (pathology_page.FOLDER, pathology_page.pathology_page),
+    ):
+        made[RESULTS / PAGES[folder]] = page_of(read_records(DATA / folder))
     return {path: text if text.endswith("\n") else f"{text}\n" for path, text in made.items()}
 
 
