@@ -1,8 +1,8 @@
 """Pages and figures that the repository keeps, made from its records: `record_pages.py` writes them all.
 
 After a new file in results/data: python docs/site/record_pages.py. It writes the fold tables, a board for
-each question, the learning curves, the board of README.md, results/landmarks.md, results/pathology.md and results/README.md, whose
-numbers it computes.
+each question, the learning curves, the board of README.md, and the pages landmarks.md, pathology.md and
+README.md of results, whose numbers it computes.
 """
 
 from __future__ import annotations

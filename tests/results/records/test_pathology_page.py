@@ -1,4 +1,4 @@
-"""The page of pathology is that of its records; three sequences beat each one that does not show a pathology."""
+"""The page of pathology is that of its records; three sequences beat one that does not show a pathology."""
 
 from __future__ import annotations
 
