@@ -13,6 +13,7 @@ from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number
 from results.leaderboard.board_tables import percent
 from results.metrics.measures import MEASURES
 from results.records.configuration import LEAST_DIGITS
+from results.summary.distinct_labels import distinct_labels
 from results.tables.text_table import Grid
 
 Facts = dict[str, str]
@@ -85,17 +86,15 @@ def paper_caption(board: Board) -> str:
 
 
 def _labels(board: Board) -> list[str]:
-    """Return one short label per row; equal ones get the configuration id."""
+    """Return one short label per row; equal ones get the options that differ, or the configuration id."""
     common = _common(board)
     labels = []
     for line in board.lines:
         own = [text for key, text in _facts(line).items() if text and key not in common]
         name = shown_name(board, line)
         labels.append(f"{name} ({', '.join(own)})" if own else name)
-    return [
-        label if labels.count(label) == 1 else f"{label} #{_id(line)}"
-        for label, line in zip(labels, board.lines, strict=True)
-    ]
+    options = [line.row.first.record.method.options for line in board.lines]
+    return distinct_labels(labels, options, [_id(line) for line in board.lines])
 
 
 def _common(board: Board) -> Facts:

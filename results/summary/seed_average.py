@@ -15,6 +15,7 @@ from results.records.configuration import configuration_id, configuration_withou
 from results.records.record import HYBRID, Record
 from results.records.record_parts import Score
 from results.summary.configuration_result import Cell, ConfigurationResult
+from results.summary.distinct_labels import distinct_labels
 from results.summary.frame import Means, record_frame, scan_means, undefined_scores
 from results.summary.notes import labels_text, training_text
 
@@ -138,12 +139,9 @@ def values_read(row: SeedAverage, read: Reading) -> Values:
 
 
 def labels(rows: Sequence[SeedAverage]) -> list[str]:
-    """Return one label per row; equal labels get the configuration id appended."""
-    texts = [label(row) for row in rows]
-    return [
-        text if texts.count(text) == 1 else f"{text} #{row.configuration_id}"
-        for text, row in zip(texts, rows, strict=True)
-    ]
+    """Return one label per row; equal labels get the options that differ, or the configuration id."""
+    options = [row.first.record.method.options for row in rows]
+    return distinct_labels([label(row) for row in rows], options, [row.configuration_id for row in rows])
 
 
 def label(row: SeedAverage) -> str:

@@ -12,6 +12,7 @@ from results.records.configuration import question
 from results.records.record import Record
 from results.summary.comparability import prepared_by
 from results.summary.configuration_result import ConfigurationResult, configuration_results
+from results.summary.distinct_labels import distinct_labels
 from results.summary.frame import Spread
 from results.summary.notes import heading, notes, partial_notes, row_label, subheading
 from results.summary.support_sensitivity import (
@@ -144,12 +145,10 @@ def _sensitivity(result: ConfigurationResult) -> list[str]:
 
 
 def _labels(results: Sequence[ConfigurationResult]) -> list[str]:
-    """Return one label per result; equal labels get the configuration id appended."""
-    labels = [row_label(result) for result in results]
-    return [
-        label if labels.count(label) == 1 else f"{label} #{result.configuration_id}"
-        for result, label in zip(results, labels, strict=True)
-    ]
+    """Return one label per result; equal labels get the options that differ, or the configuration id."""
+    options = [result.record.method.options for result in results]
+    identities = [result.configuration_id for result in results]
+    return distinct_labels([row_label(result) for result in results], options, identities)
 
 
 def _spreads(result: ConfigurationResult, several: bool) -> list[str]:
