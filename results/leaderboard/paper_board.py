@@ -13,7 +13,7 @@ from results.leaderboard.board import MARKS, Board, LeaderboardRow, Number
 from results.leaderboard.board_tables import percent
 from results.metrics.measures import MEASURES
 from results.records.configuration import LEAST_DIGITS
-from results.summary.distinct_labels import distinct_labels
+from results.summary.notes import distinct_labels
 from results.tables.text_table import Grid
 
 Facts = dict[str, str]

@@ -15,9 +15,8 @@ from results.records.configuration import configuration_id, configuration_withou
 from results.records.record import HYBRID, Record
 from results.records.record_parts import Score
 from results.summary.configuration_result import Cell, ConfigurationResult
-from results.summary.distinct_labels import distinct_labels
 from results.summary.frame import Means, record_frame, scan_means, undefined_scores
-from results.summary.notes import labels_text, training_text
+from results.summary.notes import distinct_labels, labels_text, training_text
 
 Reading = Callable[[Record, Score], tuple[float | None, str | None]]
 

@@ -12,9 +12,8 @@ from results.records.configuration import question
 from results.records.record import Record
 from results.summary.comparability import prepared_by
 from results.summary.configuration_result import ConfigurationResult, configuration_results
-from results.summary.distinct_labels import distinct_labels
 from results.summary.frame import Spread
-from results.summary.notes import heading, notes, partial_notes, row_label, subheading
+from results.summary.notes import distinct_labels, heading, notes, partial_notes, row_label, subheading
 from results.summary.support_sensitivity import (
     COLUMNS,
     over_folds,

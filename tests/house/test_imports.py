@@ -76,9 +76,9 @@ ONE_HOME = {
     "kornia": "episodes.contrastive.view_transforms",
     "transformers": "fewshot.encoders.foundation",
 }
-SECOND_HOME = {
-    "SimpleITK": "baselines.register_support",  # which may not import `episodes`
-    "transformers": "baselines.mptpn.text",  # word vectors of one method
+OTHER_HOMES = {
+    "SimpleITK": ("baselines.register_support",),  # which may not import `episodes`
+    "transformers": ("baselines.mptpn.text", "fewshot.text.sentence_encoder"),  # words, sentences
 }
 HEAVY = (
     "torch",
@@ -141,7 +141,7 @@ def violations(module: str, source: str) -> list[str]:
     found = []
     for name, top in imports(source, module):
         root = name.split(".")[0]
-        if module not in (ONE_HOME.get(root, module), SECOND_HOME.get(root)):
+        if module not in (ONE_HOME.get(root, module), *OTHER_HOMES.get(root, ())):
             found.append(f"{module} imports {name}, which {ONE_HOME[root]} alone may")
         if module not in TWO_HOMES.get(root, (module,)):
             found.append(f"{module} imports {name}, which {' and '.join(TWO_HOMES[root])} alone may")

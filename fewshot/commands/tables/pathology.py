@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     """Print a block of five regions for each row of the board whose cells have saved predictions."""
     from protocols.saved_masks.masks import check_store, saved_cells
     from protocols.saved_masks.regions import check_pathology, region_scores
+    from results.comparison.region_table import region_table
     from results.leaderboard.board import leaderboard
-    from results.tables.region_table import region_table
 
     screened, status = shared_board.screened(args)
     made = leaderboard(screened.records, args.dataset, args.setting, args.protocol)

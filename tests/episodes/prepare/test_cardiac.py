@@ -136,7 +136,7 @@ def test_acdc_takes_the_end_diastolic_frame_of_each_patient_and_no_other(tmp_pat
 def test_every_download_is_of_our_own_preparation_and_the_published_layout_is_not() -> None:
     found = {name: layout.prepared_by for name, layout in LAYOUTS.items()}
     assert found.pop("published") == "published-layout"
-    assert len(found) == 10 and set(found.values()) == {"fewshot"}
+    assert len(found) == 11 and set(found.values()) == {"fewshot"}
 
 
 def test_acdc_intensities_run_from_the_minimum_to_the_99th_percentile() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from results.summary.distinct_labels import distinct_labels
+from results.summary.notes import distinct_labels
 
 IDS = ("aa", "bb", "cc")
 
