@@ -71,10 +71,10 @@ def by_seed(records: Iterable[Record]) -> Mapping[int, list[Record]]:
 
 def hourglass(records: Iterable[Record], *, variant: str, attention: bool = True) -> list[Record]:
     """Return the records of the hourglass with these options."""
-    wanted = {"variant": variant, "attention": attention}
+    options = {"variant": variant, "attention": attention}
     return [
         record
         for record in records
         if record.method.name == "hourglass"
-        and {name: record.method.options[name] for name in wanted} == wanted
+        and {name: record.method.options[name] for name in options} == options
     ]

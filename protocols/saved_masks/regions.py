@@ -48,9 +48,7 @@ def region_scores(label: str, cells: Sequence[Cell], store: Store) -> dict[str, 
                         f"cell {cell.folder.name} has several supports for scan {score.scan}, expected one; "
                         "choose a protocol with one support"
                     )
-                # a class that the scan does not show has no query, and so no prediction
-                empty = score.undefined is not None
-                scans[score.scan][score.class_name] = (predicted & ~np.bool_(empty), true)
+                scans[score.scan][score.class_name] = (predicted, true)
                 bar.update(1)
             for scan, masks in scans.items():
                 missing = [name for name in CLASSES if name not in masks]

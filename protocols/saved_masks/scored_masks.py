@@ -20,8 +20,9 @@ Key = tuple[str, str, tuple[str, ...]]  # class, scan, support scans
 def scored_masks(cell: Cell, store: Store) -> Iterator[tuple[Score, Bools, Bools]]:
     """Yield each score of a cell with prediction and truth (Z,h,w), cropped to the model's square.
 
-    Slices that are not scored are False in both. A score that is undefined has the truth in place of a
-    prediction. Raises `UserError` if a file of the predictions is missing or misshapen.
+    Slices that are not scored are False in both. A class that a scan does not show has no query, so its
+    undefined score has no predicted voxel. Raises `UserError` if a file of the predictions is missing or
+    misshapen.
     """
     plan = recorded_plan(cell.record, store)
     counted: dict[Key, set[int]] = {}
@@ -38,7 +39,7 @@ def scored_masks(cell: Cell, store: Store) -> Iterator[tuple[Score, Bools, Bools
         is_scored = np.zeros(len(store.scan(score.scan).labels), dtype=bool)
         is_scored[sorted(counted.get(key, ()))] = True
         true = truth(store, score.class_name, score.scan)
-        mask = true
+        mask = np.zeros_like(true)
         if score.undefined is None:
             mask = read_prediction(cell.folder, store, score.class_name, score.scan, suffixes[key])
         predicted, shown = ((each & is_scored[:, None, None])[:, :size, :size] for each in (mask, true))

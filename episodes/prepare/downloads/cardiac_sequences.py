@@ -10,8 +10,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage, check_pair, read_label, read_nifti
 from episodes.prepare.crop_pad import centred, square_pair
@@ -123,14 +125,18 @@ def _raw_scan(
         label = _stored_values(read_label(files["label"]), spec, values, background)
         for volume in volumes:
             check_pair(case, volume, label, spec.classes)
-        size = spec.image_size
-        pair = square_pair(pair_of(volumes[0], label, volumes[0]), size)
-        channels = [centred(volume, size, volume.array.min()).array for volume in volumes]
-        dtype = np.result_type(*channels)
-        image = replace(pair.image, array=pair.image.array.astype(dtype))
-        return replace(pair, image=image, channels=np.stack([each.astype(dtype) for each in channels]))
+        return sequence_pair(volumes, label, spec.image_size)
 
     return RawScan(images, (files["label"],), read)
+
+
+def sequence_pair(volumes: Sequence[NiftiImage], label: NiftiImage, size: int) -> PreparedPair:
+    """Return registered sequences and their label at `size` x `size` pixels, the sequences as channels."""
+    pair = square_pair(pair_of(volumes[0], label, volumes[0]), size)
+    channels = [centred(volume, size, volume.array.min()).array for volume in volumes]
+    dtype = np.result_type(*channels)
+    image = replace(pair.image, array=pair.image.array.astype(dtype))
+    return replace(pair, image=image, channels=np.stack([each.astype(dtype) for each in channels]))
 
 
 def _stored_values(
@@ -138,11 +144,16 @@ def _stored_values(
 ) -> NiftiImage:
     """Return a label with the dataset's values; `UserError` with all values for an unknown one."""
     known = {0, *background, *(value for group in values.values() for value in group)}
-    found = np.unique(label.array).tolist()
-    if not set(found) <= known:
-        raise UserError(
-            f"{label.path} holds the values {listed((f'{value:.10g}' for value in found), 10)}, expected "
-            f"only {listed(sorted(known))}; check that it is a label of {spec.title}"
-        )
+    check_values(str(label.path), label.array, known, f"check that it is a label of {spec.title}")
     cleared = replace(label, array=np.where(np.isin(label.array, background), 0, label.array))
     return with_class_values(cleared, values, spec.classes)
+
+
+def check_values(name: str, label: NDArray[Any], known: set[int], remedy: str) -> None:
+    """Raise `UserError` with all values of a label, called `name`, if one of them is not known."""
+    found = np.unique(label).tolist()
+    if not set(found) <= known:
+        raise UserError(
+            f"{name} holds the values {listed((f'{value:.10g}' for value in found), 10)}, expected "
+            f"only {listed(sorted(known))}; {remedy}"
+        )

@@ -17,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from episodes.io.nifti import NiftiImage
-from episodes.prepare.crop_pad import centred, square_pair
-from episodes.prepare.downloads.cardiac_sequences import RELEASE_VALUES, interleaved
+from episodes.prepare.downloads.cardiac_sequences import (
+    RELEASE_VALUES,
+    check_values,
+    interleaved,
+    sequence_pair,
+)
 from episodes.prepare.listing import scan_files
-from episodes.prepare.scan import PreparedPair, RawScan, pair_of
+from episodes.prepare.scan import PreparedPair, RawScan
 from episodes.store.dataset import DatasetSpec
 from fewshot.base.errors import UserError, listed
 
@@ -116,17 +120,10 @@ def _pair(
 ) -> PreparedPair:
     """Return the pair of a case; `UserError` for values of the label that are no class."""
     known = {0, *(value for values in RELEASE_VALUES.values() for value in values)}
-    found = np.unique(label).tolist()
-    if not set(found) <= known:
-        raise UserError(
-            f"scan {case}: the label holds the values {listed((f'{value:.10g}' for value in found), 10)}, "
-            f"expected only {listed(sorted(known))}; make the arrays again"
-        )
+    check_values(f"scan {case}: the label", label, known, "make the arrays again")
     volumes = [NiftiImage(path, image.astype(np.float32), UNIT, (0.0,) * 3, DIRECTION) for image in images]
     mask = replace(volumes[0], array=label.astype(np.int16))
-    pair = square_pair(pair_of(volumes[0], mask, volumes[0]), spec.image_size)
-    channels = [centred(volume, spec.image_size, volume.array.min()).array for volume in volumes]
-    return replace(pair, channels=np.stack(channels))
+    return sequence_pair(volumes, mask, spec.image_size)
 
 
 def _volume(files: tuple[Path, ...]) -> Arrays:

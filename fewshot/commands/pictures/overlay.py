@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.scan and not args.film:
         raise UserError("--scan chooses scans of a film; add --film")
     if args.out is not None and args.film != (args.out.suffix.lower() == ".gif"):
-        wanted = "a name that ends in .gif" if args.film else "a .png, or --film for a GIF"
-        raise UserError(f"--out {args.out}: expected {wanted}")
+        expected = "a name that ends in .gif" if args.film else "a .png, or --film for a GIF"
+        raise UserError(f"--out {args.out}: expected {expected}")
     files = sorted((args.work / "records").glob(f"{checked_name('cell', args.cell)}*.json"))
     if len(files) != 1:
         names = ", ".join(path.stem for path in files[:5]) or "no key"
