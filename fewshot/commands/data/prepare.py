@@ -17,25 +17,21 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError, unknown_name
+from fewshot.commands.data.single_slices import SPINES, picture_spec, prepare_pictures, prepare_spines
+from fewshot.commands.data.store_summary import facts_of, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from episodes.prepare.audit import ScanFacts
     from episodes.prepare.scan import RawScan
     from episodes.store.dataset import DatasetSpec
     from episodes.store.store import Store
-
-
-SPINES = ("spine-generic-t1w", "spine-generic-t2w")
-NUMBER = re.compile(r"[0-9][0-9., ]*")  # one number or several in a warning
 
 
 @dataclass(frozen=True)
@@ -109,10 +105,10 @@ def run(args: argparse.Namespace) -> int:
     if args.folder is not None:
         _check_apart(args.folder, args.work / "stores" / args.dataset)
     if args.spec is None and args.dataset in SPINES:
-        return _spines(args)
-    picture_set = _picture_spec(args)
+        return prepare_spines(args)
+    picture_set = picture_spec(args)
     if picture_set is not None:
-        return _pictures(args, *picture_set)
+        return prepare_pictures(args, *picture_set)
     spec, scans, layout = _layout_of(args)
     if args.in_plane_mm is not None:
         from episodes.prepare.grid_rules import smaller_slices
@@ -131,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
                 print(
                     "its index does not say who prepared it; --overwrite prepares it again and writes it down"
                 )
-            facts = _facts(store)
+            facts = facts_of(store)
         if not picture.exists():
             write_contact_sheet(store, picture)
     print(f"{args.folder}: {layout.name}")
@@ -202,95 +198,6 @@ def _init_spec(args: argparse.Namespace) -> int:
     return 0
 
 
-def _picture_spec(args: argparse.Namespace) -> tuple[DatasetSpec, int] | None:
-    """Return the facts of a set of pictures and its number of folds; None for volumes."""
-    from episodes.prepare.own_data.facts import read_own_facts
-    from episodes.store.dataset import known_datasets, load_dataset_spec
-
-    folds = 5
-    if args.spec is not None:
-        own = read_own_facts(args.spec, args.dataset)
-        spec, folds = own.spec, own.folds or folds
-    elif args.dataset in known_datasets():
-        spec = load_dataset_spec(args.dataset)
-    else:
-        return None
-    return (spec, folds) if spec.modality == "picture" else None
-
-
-def _pictures(args: argparse.Namespace, spec: DatasetSpec, folds: int) -> int:
-    """Prepare a folder of pictures and masks; `spec` and `folds` as `_picture_spec` gives them."""
-    from episodes.prepare.picture_sets.build import build_picture_store, same_pictures
-    from episodes.prepare.picture_sets.layouts import find_pictures
-    from episodes.prepare.picture_sets.with_sentences import find_with_sentences, has_parts
-
-    if args.folder is None:
-        raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its pictures")
-    find = find_with_sentences if has_parts(args.folder) else find_pictures
-    found = find(args.folder, folds)
-    build = partial(build_picture_store, found)
-    slices = SingleSlices(len(found.pairs), "picture", lambda store: same_pictures(store, found), build)
-    return _single_slices(args, spec, slices, found.name, "the lesions")
-
-
-def _spines(args: argparse.Namespace) -> int:
-    """Prepare the middle slices of spines with labelled discs."""
-    from episodes.prepare.spine_sets.build import build_spine_store, same_spines
-    from episodes.prepare.spine_sets.spine_generic import CONTRASTS, find_spines
-    from episodes.store.dataset import load_dataset_spec
-
-    if args.folder is None:
-        raise UserError(f"{args.dataset} is prepared from files: give the FOLDER that holds its spines")
-    found = find_spines(args.folder, CONTRASTS[args.dataset])
-    slices = SingleSlices(
-        len(found.scans), "scan", lambda store: same_spines(store, found), partial(build_spine_store, found)
-    )
-    name = f"Spine Generic, {CONTRASTS[args.dataset]}"
-    return _single_slices(args, load_dataset_spec(args.dataset), slices, name, "the discs")
-
-
-@dataclass(frozen=True)
-class SingleSlices:
-    """A folder whose scans are one slice each: how many, the word for one, how a store is made of them."""
-
-    count: int
-    word: str
-    is_source_of: Callable[[Store], bool]
-    build: Callable[..., Store]
-
-
-def _single_slices(
-    args: argparse.Namespace, spec: DatasetSpec, slices: SingleSlices, layout: str, shown: str
-) -> int:
-    """Make the store of a folder of single slices, unless it is there, and print its summary."""
-    from episodes.figures.contact_sheet import write_contact_sheet
-    from episodes.store.store import Store
-    from fewshot.base.progress import progress
-    from fewshot.files.locks import locked
-
-    destination: Path = args.work / "stores" / spec.name
-    with locked(args.work / "locks" / f"store-{spec.name}.lock"):
-        if destination.exists() and not args.overwrite:
-            store = Store.open(destination)
-            if not slices.is_source_of(store):
-                raise UserError(
-                    f"{destination} was prepared from other files than {args.folder} holds; use --overwrite "
-                    "to replace it, or another --work folder"
-                )
-            print(f"{destination} was already prepared from these files; nothing to do")
-        else:
-            with progress(2 * slices.count, f"{spec.name}: {slices.word}s", slices.word) as bar:
-                store = slices.build(
-                    spec, destination, overwrite=args.overwrite, workers=args.workers,
-                    on_progress=bar.update,
-                    finish=lambda made: write_contact_sheet(made, made.path / "contact.png"),
-                )  # fmt: skip
-    print(f"{args.folder}: {layout}")
-    print(summary(store, _facts(store)))
-    print(f"look at {destination / 'contact.png'}: {shown} must lie within their outlines")
-    return 0
-
-
 def _phantoms(args: argparse.Namespace) -> int:
     from fewshot.commands.phantoms import ensure_phantoms
 
@@ -302,88 +209,9 @@ def _phantoms(args: argparse.Namespace) -> int:
     )  # fmt: skip
     if not new:
         print(f"{store.path} holds these phantoms already; nothing to do")
-    print(summary(store, _facts(store)))
+    print(summary(store, facts_of(store)))
     print(f"look at {store.path / 'contact.png'}")
     return 0
-
-
-def summary(store: Store, facts: Sequence[ScanFacts]) -> str:
-    """Return scans, grids, classes with their counts, and warnings as lines of text."""
-    from results.summary.comparability import PREPARED_BY
-
-    index = store.index
-    depth = sum(index.depths.values())
-    drawable = sum(len(slices) for slices in index.superpixel_slices.values())
-    lines = [
-        f"{store.spec.title}: {len(index.scans)} scans, {depth} slices, {drawable} of them with superpixels",
-        f"store {store.path}, hash {store.hash}, prepared by: {PREPARED_BY[store.prepared_by]}",
-    ]
-    raw = [(scan.raw_shape, scan.raw_spacing_mm) for scan in facts]
-    prepared = [(scan.shape, scan.spacing_mm) for scan in facts]
-    if raw != prepared:
-        lines.append(_grids("files", raw, store.spec.spacing_known))
-    lines.append(_grids("store", prepared, store.spec.spacing_known))
-    inside = [(scan.in_body, scan.scan) for scan in facts if scan.in_body is not None]
-    share, worst = min(inside)
-    lines.append(f"labelled voxels that lie in the body: {100 * share:.1f} % or more (least in scan {worst})")
-    lines.append(f"{'class':<22}{'value':>6}{'scans':>7}{'slices':>8}{'voxels':>12}")
-    for name, value in store.spec.classes.items():
-        shown = [len(index.slices_of(name, scan)) for scan in index.scans]
-        voxels = sum(scan.voxels[name] for scan in facts)
-        mark = "  tested" if name in store.spec.tested else ""
-        lines.append(f"{name:<22}{value:>6}{sum(map(bool, shown)):>7}{sum(shown):>8}{voxels:>12}{mark}")
-    lines += [f"warning: {text}" for text in grouped_warnings(store.warnings)]
-    return "\n".join(lines)
-
-
-def grouped_warnings(warnings: Sequence[str]) -> list[str]:
-    """Merge warnings of one kind: "scan 1: X" and "scan 2: X" become "scans 1, 2: X".
-
-    Warnings that differ in numbers alone are of one kind; the line then has the text of the first scan, and
-    says how many scans there are.
-    """
-    kinds: dict[str, list[tuple[str, str]]] = {}  # text without numbers -> (scan or "", text)
-    for text in warnings:
-        scan, separator, rest = text.removeprefix("scan ").partition(": ")
-        about_scan = bool(separator) and text.startswith("scan ")
-        kind = NUMBER.sub("#", rest) if about_scan else text
-        kinds.setdefault(kind, []).append((scan, rest) if about_scan else ("", text))
-    lines = []
-    for entries in kinds.values():
-        names = [scan for scan, _text in entries if scan]
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        first = entries[0][1]
-        alike = "" if len({text for _scan, text in entries}) == 1 else (
-            f" (scan {names[0]}; alike in the others, {len(names)} scans)"
-        )  # fmt: skip
-        lines.append(f"scan{'s' * (len(names) > 1)} {shown}: {first}{alike}" if names else first)
-    return lines
-
-
-def _grids(what: str, grids: Sequence[tuple[tuple[int, ...], tuple[float, ...]]], known: bool) -> str:
-    """Return the range of sizes and, if `known`, of spacings in mm, per axis."""
-    sizes = [_range([f"{size}" for size in sorted({shape[axis] for shape, _ in grids})]) for axis in range(3)]
-    if not known:
-        return f"{what}: {' x '.join(sizes)} voxels (z, y, x), spacing unknown: nothing is given in mm"
-    spacings = [
-        _range([f"{value:.4g}" for value in sorted({spacing[axis] for _, spacing in grids})])
-        for axis in range(3)
-    ]
-    return f"{what}: {' x '.join(sizes)} voxels of {' x '.join(spacings)} mm (z, y, x)"
-
-
-def _range(values: Sequence[str]) -> str:
-    return values[0] if values[0] == values[-1] else f"{values[0]}..{values[-1]}"
-
-
-def _facts(store: Store) -> list[ScanFacts]:
-    from episodes.prepare.audit import scan_facts
-
-    facts = []
-    for name in store.index.scans:
-        scan = store.scan_once(name)
-        facts.append(scan_facts(name, scan.image, scan.labels, store.spec, scan.spacing_mm))
-    return facts
 
 
 def _already_prepared(

@@ -32,7 +32,7 @@ from episodes.pseudo_labels.superpixels import volume_superpixels
 from episodes.store import dataset
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.commands.data.prepare import grouped_warnings
+from fewshot.commands.data.store_summary import grouped_warnings
 from fewshot.commands.main import main
 
 
