@@ -26,7 +26,7 @@ from memory_cost import memory_rows
 from profiles import of_evaluation, of_training
 from training_cost import family_rows, first_step_rows, superpixel_row, training_rows
 
-from fewshot.base.malloc import keep_memory
+from fewshot.base.malloc import blocks_of_every_size, keep_memory
 from fewshot.encoders.encoder import build_encoder
 from fewshot.files.atomic_io import atomic_write, write_json
 
@@ -83,7 +83,7 @@ def family(sizes: Sizes, file: Path) -> int:
 
     In `file` they replace the rows of the same names; the other rows stay.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, blocks_of_every_size():
         rows = family_rows(chaos_store(Path(folder) / "bench", sizes), sizes)
     print(printed(rows))
     names = {one["name"] for one in rows}

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from fewshot.base.errors import UserError
+from fewshot.base.malloc import blocks_of_every_size
 from fewshot.base.precision import check_precision
 from fewshot.base.progress import Progress, progress
 from fewshot.base.seeds import seed_for
@@ -124,7 +125,8 @@ def train(
         marks = run.resume()
         begun, started = run.at.step, time.perf_counter()
         if marks is None or run.at.step < recipe.steps:
-            run.train(episodes, marks or {}, checkpoint_every, title)
+            with blocks_of_every_size():
+                run.train(episodes, marks or {}, checkpoint_every, title)
     seconds = time.perf_counter() - started
     return TrainingResult(run.at.step, run.at.skipped, run.at.step - begun, seconds)
 
