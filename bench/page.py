@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -40,7 +41,15 @@ mixes no devices and reads no value. No test here reaches CUDA graphs and the ke
 
 def main(folder: Path = HERE, page: Path = PAGE) -> int:
     """Write the page; return 0."""
-    parts = [TEXT, *_demo(folder), *_machines(folder), _growth(folder), _precision(folder), _gpu(folder)]
+    parts = [
+        TEXT,
+        *_demo(folder),
+        *_machines(folder),
+        _growth(folder),
+        _precision(folder),
+        _gpu(folder),
+        *_queue(folder),
+    ]
     with atomic_write(page) as stream:
         stream.write("\n".join(part.rstrip("\n") + "\n" for part in parts))
     return 0
@@ -102,6 +111,27 @@ def _gpu(folder: Path) -> str:
     if not found:
         return f"{title}\n{NO_GPU}"
     return "\n\n".join([title, *(_table(json.loads(path.read_text())) for path in found)])
+
+
+def _queue(folder: Path) -> list[str]:
+    """Return the section of folds trained at once on one GPU, if they were measured."""
+    path = folder / "campaign" / "h200-queue.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    seconds: dict[tuple[str, str, str], list[int]] = {}
+    for one in found["commands"]:
+        seconds.setdefault((one["dataset"], one["method"], one["recipe"]), []).append(one["seconds"])
+    rows = [
+        f"| {dataset} | {method} | {recipe} | {len(own)} | {statistics.median(own):g} |"
+        for (dataset, method, recipe), own in seconds.items()
+    ]
+    text = f"""## Many trainings on one GPU: `bench/campaign/run_queue.py`
+Seconds from the start of `fewshot run` for one fold to its records, training and evaluation, while
+{found["processes_at_once"]} such processes shared one {found["device"]} through NVIDIA's MPS, a thread
+each."""
+    head = "| dataset | method | recipe | folds | median seconds a fold |\n|---|---|---|---:|---:|"
+    return ["\n".join([text, "", head, *rows])]
 
 
 def _table(rows: list[Row]) -> str:
