@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ("records", "logs", "output")  # folders of WORK that are packed whole
 KEPT_OF_MODELS = ("losses.csv", "*.json")
 FIRST = 4  # commands: if so many end first and all fail, the rest would fail too
-PACKING = 25  # seconds kept for stopping and packing
-GRACE = 8  # seconds that a stopped command has to save a checkpoint
+PACKING = 40  # seconds kept for stopping and packing
+GRACE = 20  # seconds that a stopped command has to save a checkpoint, beside others that save theirs
 
 
 @dataclass
