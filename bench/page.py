@@ -77,6 +77,16 @@ def _demo(folder: Path) -> list[str]:
     return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"]
 
 
+def _folds(folder: Path) -> list[str]:
+    """Return the section of folds of the supervised systems, if they were measured."""
+    path = folder / "demo" / "folds.json"
+    if not path.exists():
+        return []
+    title = "## A fold of the supervised systems: `python bench/demo/fold_cost.py`"
+    text = "Phantoms, the commands of docs/supervised.md, docs/mptpn.md and docs/immseg.md for one fold."
+    return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"]
+
+
 def _growth(folder: Path) -> str:
     path = folder / "growth.json"
     if not path.exists():
