@@ -105,4 +105,6 @@ def test_wrong_names_are_answered_and_the_real_records_fill_what_they_can(
     records = ROOT / "results" / "data" / "real"
     assert main(["paper", "dspnet", "--records", str(records)]) == 0
     out = capsys.readouterr().out
-    assert "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (recipe short, resnet18, random weights, 800 steps" in out
+    assert (
+        "SSL-ALPNet, Abd-MRI, setting 1: ssl-alpnet (recipe short, resnet18, random weights, 800 steps" in out
+    )
