@@ -161,12 +161,13 @@ def test_every_committed_training_differs_from_its_recipe() -> None:
             assert len(recorded) == len(marks)
         assert (reason_not_comparable(committed) is None) <= (not marks)
         found |= {(committed.method.name, mark) for mark in marks}
-    assert {"dspnet", "densemp", "ssl-alpnet"} <= compared
-    start = "not the published recipe: encoder resnet18 (published resnet101), 300 steps ("
-    assert ("dspnet", f"{start}50000), random weights (coco)") in found
+    assert {"adnet", "densemp", "dspnet", "qnet", "ssl-alpnet"} <= compared
+    start = "not the published recipe: encoder resnet18 (published resnet101), 800 steps ("
+    more = "random weights (imagenet), batch 8 (1), learning_rate 0.03 (0.001)"
+    assert ("adnet", f"{start}50000), {more}") in found
     (staged,) = {mark for name, mark in found if name == "densemp"}  # one for all folds and groups
     assert staged.startswith(f"{start}100100), densecl weights from training scans (ROCO), ")
-    assert "stage3_steps 60 (5100)" in staged
+    assert "stage3_steps 40 (5100)" in staged
 
 
 @pytest.fixture(scope="module")
