@@ -44,6 +44,7 @@ def main(folder: Path = HERE, page: Path = PAGE) -> int:
     parts = [
         TEXT,
         *_demo(folder),
+        *_folds(folder),
         *_machines(folder),
         _growth(folder),
         _precision(folder),
@@ -67,24 +68,22 @@ def _machines(folder: Path) -> list[str]:
     return parts
 
 
+def _measured_in_demo(folder: Path, name: str, title: str, text: str) -> list[str]:
+    """Return the section of a result in bench/demo, if it was measured."""
+    path = folder / "demo" / f"{name}.json"
+    return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"] if path.exists() else []
+
+
 def _demo(folder: Path) -> list[str]:
-    """Return the section of the demo, if it was measured."""
-    path = folder / "demo" / "demo.json"
-    if not path.exists():
-        return []
     title = "## The demo: `python bench/demo/demo_cost.py`"
     text = "Processor time of one thread, from the command to its end, phantoms included."
-    return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"]
+    return _measured_in_demo(folder, "demo", title, text)
 
 
 def _folds(folder: Path) -> list[str]:
-    """Return the section of folds of the supervised systems, if they were measured."""
-    path = folder / "demo" / "folds.json"
-    if not path.exists():
-        return []
     title = "## A fold of the supervised systems: `python bench/demo/fold_cost.py`"
     text = "Phantoms, the commands of docs/supervised.md, docs/mptpn.md and docs/immseg.md for one fold."
-    return [f"{title}\n{text}\n\n{_table(json.loads(path.read_text()))}"]
+    return _measured_in_demo(folder, "folds", title, text)
 
 
 def _growth(folder: Path) -> str:
