@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -24,9 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-
-ROOT = Path(__file__).resolve().parents[2]
-
+from run_queue import start_fewshot
 
 Row = dict[str, object]
 
@@ -46,25 +43,19 @@ def read_candidates(path: Path) -> list[Candidate]:
     return [Candidate(name.strip(), tuple(shlex.split(options))) for name, _, options in pairs]
 
 
-def start(candidate: Candidate, fold: str, setting: int, store: Path, out: Path) -> subprocess.Popen[str]:
+def start(candidate: Candidate, fold: str, setting: int, store: Path, out: Path) -> subprocess.Popen[bytes]:
     """Start the training and evaluation of one candidate on one fold, in a work folder of its own."""
     work = work_folder(out, candidate, fold)
     (work / "stores").mkdir(parents=True, exist_ok=True)
     link = work / "stores" / store.name
     if not link.exists():
         link.symlink_to(store.resolve())
-    command = [
-        sys.executable, "-m", "fewshot", "run", "--dataset", store.name, "--setting", str(setting),
-        "--folds", fold, "--checkpoint-policy", "validation", "--checkpoint-every", "1000000",
-        *candidate.options, "--work", str(work),
+    arguments = [
+        "run", "--dataset", store.name, "--setting", str(setting), "--folds", fold, "--checkpoint-policy",
+        "validation", "--checkpoint-every", "1000000", *candidate.options,
     ]  # fmt: skip
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
-        "OMP_NUM_THREADS": "1",
-    }
-    log = (out / f"{candidate.name}-{fold}.txt").open("w")
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True)
+    with (out / f"{candidate.name}-{fold}.txt").open("wb") as log:
+        return start_fewshot(arguments, work, log)
 
 
 def work_folder(out: Path, candidate: Candidate, fold: str) -> Path:

@@ -22,8 +22,10 @@ import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ("records", "logs", "output")  # folders of WORK that are packed whole
@@ -50,20 +52,23 @@ def read_queue(path: Path) -> list[Command]:
     return [Command(line) for line in lines if line and not line.startswith("#")]
 
 
-def start(command: Command, number: int, work: Path, now: float) -> None:
-    """Start a command with one thread; its output goes to WORK/output/NUMBER.txt."""
+def start_fewshot(arguments: Sequence[str], work: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start a `fewshot` command of this checkout with one thread; its output goes to `log`."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", ""))),
     }
-    arguments = [sys.executable, "-m", "fewshot", *shlex.split(command.line), "--work", str(work)]
-    with (work / "output" / f"{number:03}.txt").open("wb") as stream:
-        stream.write(f"fewshot {command.line}\n".encode())
-        stream.flush()
-        command.process = subprocess.Popen(
-            arguments, stdout=stream, stderr=subprocess.STDOUT, env=environment
-        )
+    command = [sys.executable, "-m", "fewshot", *arguments, "--work", str(work)]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def start(command: Command, number: int, work: Path, now: float) -> None:
+    """Start a command; its output goes to WORK/output/NUMBER.txt."""
+    with (work / "output" / f"{number:03}.txt").open("wb") as log:
+        log.write(f"fewshot {command.line}\n".encode())
+        log.flush()
+        command.process = start_fewshot(shlex.split(command.line), work, log)
     command.started = now
 
 
@@ -123,7 +128,10 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 def pack(commands: list[Command], work: Path, file: Path) -> None:
     """Write records, logs, outputs, losses and the state of the queue to a .tar.xz file."""
-    rows = [{name: value for name, value in asdict_of(one).items() if name != "process"} for one in commands]
+    rows = [
+        {"line": one.line, "started": one.started, "ended": one.ended, "status": one.status}
+        for one in commands
+    ]
     state = work / "queue.json"
     state.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     with tarfile.open(file, "w:xz", preset=3) as archive:
@@ -133,12 +141,6 @@ def pack(commands: list[Command], work: Path, file: Path) -> None:
                 archive.add(work / name, name)
         for path in sorted(one for pattern in KEPT_OF_MODELS for one in work.glob(f"models/**/{pattern}")):
             archive.add(path, str(path.relative_to(work)))
-
-
-def asdict_of(command: Command) -> dict[str, object]:
-    """Return the fields of a command without its process, which can't be copied."""
-    command.process = None
-    return asdict(command)
 
 
 def main(argv: list[str] | None = None) -> int:
