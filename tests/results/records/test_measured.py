@@ -12,6 +12,7 @@ from places import ROOT
 
 from fewshot.commands.main import main
 from fewshot.learners.registry import METHODS
+from results.records.configuration import configuration_id
 from results.records.files import parse_record, read_records, record_texts, write_record
 from results.summary.configuration_result import configuration_results
 
@@ -40,6 +41,24 @@ def test_every_learner_is_complete_on_phantoms() -> None:
     assert all(not block.missing for block in found)
     stages = {"densemp"}  # pre-trains a backbone for every fold first: too long for a table of all learners
     assert {block.record.method.name for block in found} == set(METHODS) - stages
+
+
+def test_a_yardstick_is_measured_once() -> None:
+    """A record made under an older identity would stand beside its new self as a row of its own."""
+    rows: dict[tuple[object, ...], set[str]] = {}
+    for path in DATA.glob("*/*.jsonl"):
+        for record in (parse_record(text) for text in record_texts(path)):
+            if record.method.regime == "yardstick" and not record.method.options:
+                place = (
+                    record.dataset.hash,
+                    record.setting,
+                    record.protocol.name,
+                    record.shots,
+                    record.parts,
+                )
+                names = rows.setdefault((*place, record.method.name, record.grid.folds, record.fold), set())
+                names.add(configuration_id(record))
+    assert rows and all(len(names) == 1 for names in rows.values())
 
 
 def test_chaos_is_complete_and_training_helps() -> None:
