@@ -25,8 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STYLE = """/* Wide tables scroll; pictures fit the page; the method of a board has room. */
 .md-grid { max-width: 78rem; }
 .md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { min-width: 16em; }
+.md-typeset .board td:nth-child(1) { white-space: nowrap; }
 .md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { text-align: left !important; }
 .md-typeset table:not([class]) { display: block; overflow-x: auto; }
+.md-typeset table:not([class]) th { min-width: 0; }
+.md-typeset table:not([class]) th, .md-typeset table:not([class]) td { padding: .5em .65em; }
 .md-typeset img { max-width: 100%; height: auto; }
 @media print { .md-typeset table:not([class]) { overflow: visible; } }
 """

@@ -8,13 +8,14 @@ README.md of results, whose numbers it computes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import front_board
 import landmark_page
 import pathology_page
 import record_lines
+from question import Question, has_curve, question_of, questions, stem_of, title_of
 
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import atomic_write
@@ -30,7 +31,7 @@ from results.summary.comparability import recipe_marks
 from results.summary.configuration_result import configuration_results
 from results.summary.frame import spread_of_folds
 from results.summary.seed_average import SeedAverage, average_seeds, labels
-from results.summary.select_records import DEFAULT_PROTOCOL, select_question
+from results.summary.select_records import select_question
 from results.tables.fold_tables import render
 from results.tables.published import read_published
 
@@ -42,29 +43,15 @@ PAGES = {landmark_page.FOLDER: landmark_page.PAGE, pathology_page.FOLDER: pathol
 FOLDERS = (*TABLES, *PAGES)  # of results/data, that take records
 TITLES = {"real": "real volumes", "phantoms": "phantoms", "h200": "real volumes, ResNet-101 on a GPU"}
 TEMPLATE = Path(__file__).resolve().parent / "results_template.md"  # the prose of results/README.md
-Question = tuple[str, int, str]  # dataset, setting, protocol
-
-
-def questions(records: Iterable[Record]) -> list[Question]:
-    """Return every (dataset, setting, protocol) of records, sorted."""
-    return sorted({(record.dataset.name, record.setting, record.protocol.name) for record in records})
-
-
-def stem_of(question: Question) -> str:
-    """Return the name of a question's files; that of the default protocol has no protocol in it."""
-    dataset, setting, protocol = question
-    return f"{dataset}-setting-{setting}" + ("" if protocol == DEFAULT_PROTOCOL else f"-{protocol}")
 
 
 def pages() -> dict[Path, str]:
     """Return path -> text of every kept page but README.md, from the records of the repository."""
     records = {folder: read_records(DATA / folder) for folder in TABLES}
     made = {RESULTS / name: render(records[folder], "md") for folder, name in TABLES.items()}
-    for dataset, setting, protocol in questions(records["real"]):
-        board = leaderboard(records["real"], dataset, setting, protocol, published=read_published())
-        made[DATA / "leaderboards" / f"{stem_of((dataset, setting, protocol))}.md"] = render_board(
-            board, "md"
-        )
+    for question in questions(records["real"]):
+        board = leaderboard(records["real"], *question, published=read_published())
+        made[DATA / "leaderboards" / f"{stem_of(question)}.md"] = render_board(board, "md")
     made[RESULTS / "README.md"] = overview(records)
     for folder, page_of in (
         (landmark_page.FOLDER, landmark_page.landmark_page),
@@ -91,7 +78,7 @@ def measured(records: Mapping[str, Sequence[Record]]) -> str:
     for folder, every in records.items():
         for question in questions(every):
             dataset, setting, protocol = question
-            own = [r for r in every if (r.dataset.name, r.setting, r.protocol.name) == question]
+            own = [record for record in every if question_of(record) == question]
             names = ", ".join(sorted({record.method.name for record in own}))
             board, stem = "", stem_of(question)
             if folder == "real":
@@ -104,18 +91,11 @@ def measured(records: Mapping[str, Sequence[Record]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def has_curve(records: Iterable[Record]) -> bool:
-    """Say whether some record holds the Dice of its candidate checkpoints on a validation scan."""
-    selected = [record.model.selected for record in records if record.model.checkpoint == "validation"]
-    return any(part is not None and part.dices for part in selected)
-
-
 def comparison(records: Sequence[Record], question: Question) -> str:
     """Return the section of one question: every complete row against copy-support and its untrained self."""
-    dataset, setting, protocol = question
     chosen, _left_out = select_question(records, *question)
     rows = [row for row in average_seeds(configuration_results(chosen))[0] if not row.missing]
-    title = f"### {dataset}, setting {setting}, {protocol}"
+    title = f"### {title_of(question)}"
     if not rows:
         return f"{title}\nNo row has every cell, so no mean is made.\n"
     copied = next((row for row in rows if row.method == "copy-support"), None)
@@ -178,7 +158,7 @@ def draw_learning_curves(records: Sequence[Record]) -> list[Path]:
     """Draw the learning curves of every question that has some; return the files."""
     drawn = []
     for question in questions(records):
-        own = [r for r in records if (r.dataset.name, r.setting, r.protocol.name) == question]
+        own = [record for record in records if question_of(record) == question]
         if has_curve(own):
             made = learning_curves(records, *question)
             drawn += draw_curves(made, DATA / "curves" / stem_of(question))

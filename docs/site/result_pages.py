@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from question import Question, has_curve, question_of, questions, stem_of, title_of
 
 from fewshot.base.errors import UserError
 from fewshot.commands.main import main
@@ -26,13 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / "results" / "data"
 TITLES = {"real": "real volumes", "h200": "real volumes, on a GPU", "phantoms": "phantoms"}
 BOARDS = """# Boards
-A board for each dataset and setting of the committed records, with intervals over folds and published
-numbers. Every note stands under its table. [The leaderboard](leaderboard.html) sorts and filters all of them.
+A board for each dataset, setting and protocol of the committed records, with intervals over folds and
+published numbers. Every note stands under its table.
+[The leaderboard](leaderboard.html) sorts and filters all of them.
 """
-WIDE = "---\nhide: [navigation]\n---\n\n"  # a board takes the place of the navigation
+WIDE = "---\nhide: [navigation, toc]\n---\n\n"  # a board takes the place of both
 CURVES = """# Curves
-Dice against training steps, made from the committed records: the mean over folds of every complete
-configuration. Bars are the standard deviation over folds.
+Dice against training steps, made from the committed records. A section "by checkpoint" shows the
+validation scans of one training; another section shows three or more trainings of different length, with the
+standard deviation over folds as bars.
 """
 Curve = tuple[str, list[int], list[float], list[float]]  # label, steps, Dice in percent, deviations
 
@@ -44,18 +47,17 @@ def pages(source: Path) -> dict[str, str]:
     write_leaderboard(source / "results" / "leaderboard.html")
     for folder in record_folders():
         title, records = TITLES.get(folder, folder), read_records(DATA / folder)
-        for dataset, setting in sorted({(record.dataset.name, record.setting) for record in records}):
-            name = f"{folder}-{dataset}-setting-{setting}"
-            of_question = [r for r in records if (r.dataset.name, r.setting) == (dataset, setting)]
-            made[f"results/boards/{name}.md"] = board_page(records, dataset, setting, source, name)
-            listed.append(f"- [{dataset}, setting {setting}](boards/{name}.md): {title}")
-            heading = f"{dataset}, setting {setting}: {title}"
-            curves += _curve_section(of_question, heading, name, source)
-            if has_curves(of_question):
-                curves += checkpoint_section(
-                    learning_curves(records, dataset, setting), heading, name, source
-                )
+        for question in questions(records):
+            name, heading = f"{folder}-{stem_of(question)}", f"{title_of(question)}: {title}"
+            own = [record for record in records if question_of(record) == question]
+            made[f"results/boards/{name}.md"] = board_page(records, question, source, name)
+            listed.append(f"- [{title_of(question)}](boards/{name}.md): {title}")
+            curves += _curve_section(own, heading, name, source)
+            if has_curve(own):
+                curves += checkpoint_section(learning_curves(records, *question), heading, name, source)
     made["results/boards.md"] = "\n".join(listed) + "\n"
+    if len(curves) == 1:
+        curves.append("No record holds a curve yet.")
     made["results/curves.md"] = "\n".join(curves) + "\n"
     return made
 
@@ -73,22 +75,22 @@ def write_leaderboard(path: Path) -> None:
         raise UserError("fewshot leaderboard-page refused the committed records; its message says why")
 
 
-def board_page(records: Sequence[Record], dataset: str, setting: int, source: Path, name: str) -> str:
+def board_page(records: Sequence[Record], question: Question, source: Path, name: str) -> str:
     """Return the page of one board with its figures."""
-    board = leaderboard(records, dataset, setting, published=read_published())
+    board = leaderboard(records, *question, published=read_published())
     drawn = any(number.mean is not None for line in board.lines for number in line.numbers)
     pictures = [] if drawn else ["No row has every fold, so nothing is drawn."]
     for kind, draw in (("by-class", draw_by_class), ("boxes", draw_boxes)) if drawn else ():
         stem = source / "results" / "boards" / f"{name}-{kind}"
         stem.parent.mkdir(parents=True, exist_ok=True)
         svg, *_others = draw(board, stem)
-        pictures.append(f"![{kind} of {dataset}, setting {setting}]({svg.name})")
+        pictures.append(f"![{kind} of {title_of(question)}]({svg.name})")
     table = f'<div class="board" markdown>\n\n{render_board(board, "md")}\n\n</div>'
-    return "\n\n".join([f"{WIDE}# {dataset}, setting {setting}", table, *pictures]) + "\n"
+    return "\n\n".join([f"{WIDE}# {title_of(question)}", table, *pictures]) + "\n"
 
 
 def curves_of(records: Iterable[Record]) -> list[Curve]:
-    """Return Dice against steps: a curve for configurations that differ in their steps alone."""
+    """Return Dice against steps: curves of three or more configurations that differ in steps alone."""
     points: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}  # by configuration and label
     for result in configuration_results(records):
         model, spread = result.record.model, result.spread()
@@ -103,17 +105,8 @@ def curves_of(records: Iterable[Record]) -> list[Curve]:
     return [  # type: ignore[return-value]
         (label, sorted(by_step), *map(list, zip(*(by_step[step] for step in sorted(by_step)), strict=True)))
         for (_configuration, label), by_step in points.items()
-        if len(by_step) > 1
+        if len(by_step) > 2
     ]
-
-
-def has_curves(records: Iterable[Record]) -> bool:
-    """Say whether a configuration recorded the Dice of every checkpoint on its validation scans."""
-    chosen = [
-        [cell.model.selected for cell in result.cells.values() if cell.model.checkpoint == "validation"]
-        for result in configuration_results(records)
-    ]
-    return any(parts and all(part is not None and part.dices for part in parts) for parts in chosen)
 
 
 def checkpoint_section(made: LearningCurves, title: str, name: str, source: Path) -> list[str]:

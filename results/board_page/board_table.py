@@ -85,9 +85,9 @@ def board_table(boards: Sequence[PageBoard]) -> str:
         for number, (name, line) in enumerate(entry.named_lines())
     ]
     return (
-        '<div class="wide"><table id="rows"><caption>Dice in percent, mean over folds. Compare only rows of '
-        "the same dataset, setting and protocol: ranks count within them. Intervals cover 95 %; a dashed one "
-        "is of one seed, covers folds alone and claims no level.</caption>"
+        '<div class="wide"><table id="rows"><caption><span>Dice in percent, mean over folds. Compare only '
+        "rows of the same dataset, setting and protocol: ranks count within them. Intervals cover 95 %; a "
+        "dashed one is of one seed, covers folds alone and claims no level.</span></caption>"
         f"<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
     )
 

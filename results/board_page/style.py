@@ -21,8 +21,10 @@ fieldset { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; }
 fieldset label { display: block; padding: .15rem 0; } summary { cursor: pointer; padding: .3rem 0; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--faint); font-size: 13px; padding: .4rem .6rem; }
-th, td { padding: .38rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+caption { text-align: left; color: var(--faint); font-size: 13px; padding: .4rem .45rem; }
+#rows caption span { display: inline-block; position: sticky; left: .45rem;
+  max-width: min(56rem, calc(100vw - 4.5rem)); }
+th, td { padding: .38rem .45rem; border-bottom: 1px solid var(--line); text-align: right;
   overflow-wrap: normal; }
 th { background: var(--soft); vertical-align: bottom; } .text { text-align: left; }
 tbody th { background: none; font-weight: 400; text-align: left; vertical-align: middle; }

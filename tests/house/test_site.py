@@ -132,12 +132,14 @@ def test_a_curve_has_a_point_for_each_length_of_training(part: Callable[[str], M
             for fold in (0, 1)
         ]
 
-    ((label, steps, means, deviations),) = curves_of([*trained(0, 20), *trained(300, 50)])
-    assert steps == [0, 300] and means == pytest.approx([25, 55])
-    assert deviations == pytest.approx([7.0711, 7.0711], abs=1e-3) and "seed" in label
-    assert curves_of(trained(300, 50)) == []
+    ((label, steps, means, deviations),) = curves_of([*trained(0, 20), *trained(100, 40), *trained(300, 50)])
+    assert steps == [0, 100, 300] and means == pytest.approx([25, 45, 55])
+    assert deviations == pytest.approx([7.0711] * 3, abs=1e-3) and "seed" in label
+    assert curves_of([*trained(0, 20), *trained(300, 50)]) == []  # two points show no course
     other = [changed(one, method={"options": {"window": 4}}) for one in trained(0, 20)]
-    assert curves_of([*other, *trained(300, 50)]) == []  # another option is another configuration
+    assert (
+        curves_of([*other, *trained(100, 40), *trained(300, 50)]) == []
+    )  # another option is another configuration
 
 
 def test_learning_curves_of_checkpoints_have_a_section(
@@ -154,7 +156,7 @@ def test_learning_curves_of_checkpoints_have_a_section(
         for one in records
         if one.fold == 0
     ]
-    assert pages.has_curves(of_fold) and not pages.has_curves(records)
+    assert pages.has_curve(of_fold) and not pages.has_curve(records)
     made = pages.learning_curves(of_fold, "phantom-mri", 1)
     lines = pages.checkpoint_section(made, "phantoms", "name", tmp_path)
     assert lines[0] == "## phantoms, by checkpoint" and "never of a test fold: scan 19 (fold 0)" in lines[4]
