@@ -11,17 +11,11 @@ Examples:
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
 from fewshot.commands import board as shared_board
 from fewshot.commands import board_distances, options, shared
 from fewshot.commands.terminal import write_error
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from results.leaderboard.board import LeaderboardRow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure every cell with predictions into WORK/distances/<cell>.json; print the tables."""
+    from protocols.saved_masks.board_rows import rows_with_masks
     from protocols.saved_masks.distances import measure_cells
-    from protocols.saved_masks.masks import check_store, saved_cells
+    from protocols.saved_masks.masks import check_store
     from results.leaderboard.board import leaderboard
     from results.tables.distance_tables import render_distances
 
@@ -44,12 +39,10 @@ def run(args: argparse.Namespace) -> int:
     store = shared.open_store(args.work, made.record.dataset.name)
     check_store(store, made)
     rows = []
-    for line in made.lines:
-        cells = saved_cells(args.work, line, screened.paths, every_seed=True)
-        total = sum(len(block.cells) for block in line.row.results)
-        if len(cells) < total or line.row.missing:
-            write_error(f"not measured: {_reason(line, len(cells), total, args.work)}")
-            continue
+    found, reasons = rows_with_masks(made, screened.paths, args.work, partial=False)
+    for reason in reasons:
+        write_error(f"not measured: {reason}")
+    for line, cells in found:
         scores, faults = measure_cells(line.label, cells, store, args.work, args.tolerance_mm)
         for fault in faults:
             write_error(f"not measured: {fault}")
@@ -60,9 +53,3 @@ def run(args: argparse.Namespace) -> int:
     notes = [f"left out: {reason}" for reason in made.left_out]
     options.write_output(render_distances(made.record, rows, args.tolerance_mm, notes, args.format), args.out)
     return status
-
-
-def _reason(row: LeaderboardRow, saved: int, total: int, work: Path) -> str:
-    if row.row.missing:
-        return f"{row.label}: {len(row.row.missing)} cells are missing"
-    return f"{row.label}: {total - saved} of {total} cells have no predictions in {work / 'predictions'}"

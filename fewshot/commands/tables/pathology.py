@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a block of five regions for each row of the board whose cells have saved predictions."""
-    from protocols.saved_masks.masks import check_store, saved_cells
+    from protocols.saved_masks.board_rows import rows_with_masks
+    from protocols.saved_masks.masks import check_store
     from protocols.saved_masks.regions import check_pathology, region_scores
     from results.comparison.region_table import region_table
     from results.leaderboard.board import leaderboard
@@ -38,16 +39,12 @@ def run(args: argparse.Namespace) -> int:
     check_store(store, made)
     check_pathology(store)
     rows = []
-    for line in made.lines:
-        cells = saved_cells(args.work, line, screened.paths, every_seed=True)
-        total = sum(len(block.cells) for block in line.row.results)
-        if len(cells) < total:
-            write_error(
-                f"not measured: {line.label}: {total - len(cells)} of {total} cells have no predictions"
-            )
-            continue
+    found, reasons = rows_with_masks(made, screened.paths, args.work, partial=True)
+    for reason in reasons:
+        write_error(f"not measured: {reason}")
+    for line, cells in found:
         marks = f", {len(line.row.missing)} cells missing" if line.row.missing else ""
-        label = f"{line.label} #{line.row.configuration_id} ({total} cells{marks})"
+        label = f"{line.label} #{line.row.configuration_id} ({len(cells)} cells{marks})"
         rows.append((label, region_scores(line.label, cells, store)))
     if not rows:
         raise UserError("no method has predictions of all its cells; run with --save-predictions")
