@@ -22,7 +22,7 @@ import yaml
 from fewshot.files.atomic_io import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STYLE = """/* Wide tables scroll; pictures fit the page; the method of a board has room. */
+STYLE = """/* Wide tables scroll; commands wrap; pictures fit the page; the method of a board has room. */
 .md-grid { max-width: 78rem; }
 .md-typeset .board td:nth-child(2), .md-typeset .board th:nth-child(2) { min-width: 16em; }
 .md-typeset .board td:nth-child(1) { white-space: nowrap; }
@@ -30,6 +30,7 @@ STYLE = """/* Wide tables scroll; pictures fit the page; the method of a board h
 .md-typeset table:not([class]) { display: block; overflow-x: auto; }
 .md-typeset table:not([class]) th { min-width: 0; }
 .md-typeset table:not([class]) th, .md-typeset table:not([class]) td { padding: .5em .65em; }
+.md-typeset :is(.language-sh, .language-toml, .language-text) code { white-space: pre-wrap; }
 .md-typeset img { max-width: 100%; height: auto; }
 @media print { .md-typeset table:not([class]) { overflow: visible; } }
 """
