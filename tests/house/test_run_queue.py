@@ -34,7 +34,7 @@ def queue(tmp_path: Path, lines: list[str], *options: str) -> tuple[subprocess.C
 def test_a_queue_runs_every_line_and_packs_what_it_wrote(tmp_path: Path) -> None:
     run, _file = queue(tmp_path, [PREPARE], "--workers", "1", "--seconds", "160")
     assert run.returncode == 0, run.stderr
-    run, file = queue(tmp_path, [LONG, YARDSTICK, "run --method nosuch"], "--workers", "3", "--seconds", "65")
+    run, file = queue(tmp_path, [LONG, YARDSTICK, "run --method nosuch"], "--workers", "3", "--seconds", "90")
     assert run.returncode == 1
     assert "failed: fewshot run --method nosuch" in run.stdout and "1 of 3 commands succeeded" in run.stdout
     with tarfile.open(file) as archive:

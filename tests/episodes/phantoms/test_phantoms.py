@@ -192,7 +192,6 @@ def test_prepare_makes_phantoms_without_a_folder(tmp_path: Path, capsys: pytest.
 
 
 EVERY_FOLD = (0, 1, 2, 3, 4)
-TWO_FOLDS = (0, 2)
 
 
 def mean_dice(
@@ -233,13 +232,14 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("name", ORGANS)
 def test_training_helps_and_is_needed(name: str, tmp_path: Path) -> None:
-    """The calibration: two trainings of 300 steps (folds 0 and 2), seed 0."""
+    """The calibration: a training of 300 steps, seed 0, of fold 0; of MR also that of fold 2."""
+    folds = (0, 2) if name == "phantom-mri" else (0,)
     store = prepare_phantom(phantom_spec(name), tmp_path / name)
     assert store.prepared_by == "fewshot"
     assert mean_dice(store, tmp_path, "copy-support") <= 35
     assert mean_dice(store, tmp_path, "all-foreground") <= 35
-    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, TWO_FOLDS)
-    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, TWO_FOLDS)
+    untrained = mean_dice(store, tmp_path, "ssl-alpnet", 0, folds)
+    trained = mean_dice(store, tmp_path, "ssl-alpnet", 300, folds)
     assert untrained <= 60
     assert trained >= untrained + 10
 
