@@ -19,7 +19,7 @@ from question import Question, has_curve, question_of, questions, stem_of, title
 
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import atomic_write
-from results.figures.curve_figure import draw_curves
+from results.figures.curve_figure import caption, draw_curves
 from results.inference.paired import PairedDifference, compare_values
 from results.inference.row_values import row_values
 from results.leaderboard.board import leaderboard
@@ -67,6 +67,7 @@ def overview(records: Mapping[str, Sequence[Record]]) -> str:
     return TEMPLATE.read_text(encoding="utf-8").format(
         measured=measured(records),
         comparisons="\n".join(comparison(real, question) for question in questions(real)),
+        curves="\n".join(curve_section(real, question) for question in questions_with_curve(real)),
         recipes=recipes(real),
     )
 
@@ -109,6 +110,30 @@ def comparison(records: Sequence[Record], question: Question) -> str:
             f"{'' if plain is None else difference(row, plain)} |"
         )
     return "\n".join([title, *lines]) + "\n"
+
+
+def questions_with_curve(records: Sequence[Record]) -> list[Question]:
+    """Return the questions whose records hold a learning curve."""
+    return [
+        question
+        for question in questions(records)
+        if has_curve(record for record in records if question_of(record) == question)
+    ]
+
+
+def curve_section(records: Sequence[Record], question: Question) -> str:
+    """Return the section of a question's learning curves: their picture, and the mean over seeds."""
+    made = learning_curves(records, *question)
+    parts = [f"### {title_of(question)}", f"![Learning curves](data/curves/{stem_of(question)}.svg)", ""]
+    for curve in made.curves:
+        steps = [f"{step:,}" for step in curve.mean.index]
+        parts += [
+            f"| training steps | {' | '.join(steps)} |",
+            f"|---|{'---:|' * len(steps)}",
+            f"| {curve.label} | {' | '.join(f'{100 * dice:.1f}' for dice in curve.mean)} |",
+            "",
+        ]
+    return "\n".join([*parts, caption(made)]) + "\n"
 
 
 def mean_of_row(row: SeedAverage) -> float:
@@ -157,11 +182,8 @@ def recipes(records: Sequence[Record]) -> str:
 def draw_learning_curves(records: Sequence[Record]) -> list[Path]:
     """Draw the learning curves of every question that has some; return the files."""
     drawn = []
-    for question in questions(records):
-        own = [record for record in records if question_of(record) == question]
-        if has_curve(own):
-            made = learning_curves(records, *question)
-            drawn += draw_curves(made, DATA / "curves" / stem_of(question))
+    for question in questions_with_curve(records):
+        drawn += draw_curves(learning_curves(records, *question), DATA / "curves" / stem_of(question))
     return drawn
 
 
