@@ -64,9 +64,11 @@ def pages() -> dict[Path, str]:
 def overview(records: Mapping[str, Sequence[Record]]) -> str:
     """Return the page of all results; `records` by folder of results/data."""
     real = records["real"]
+    places = sorted({(dataset, setting) for dataset, setting, _protocol in questions(real)})
     return TEMPLATE.read_text(encoding="utf-8").format(
         measured=measured(records),
         comparisons="\n".join(comparison(real, question) for question in questions(real)),
+        protocols="\n".join(filter(None, (protocol_table(real, *place) for place in places))),
         curves="\n".join(curve_section(real, question) for question in questions_with_curve(real)),
         recipes=recipes(real),
     )
@@ -92,16 +94,22 @@ def measured(records: Mapping[str, Sequence[Record]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def comparison(records: Sequence[Record], question: Question) -> str:
-    """Return the section of one question: every complete row against copy-support and its untrained self."""
+def complete_rows(records: Sequence[Record], question: Question) -> list[tuple[str, SeedAverage]]:
+    """Return label and row of every configuration of a question that has all cells, the best first."""
     chosen, _left_out = select_question(records, *question)
     rows = [row for row in average_seeds(configuration_results(chosen))[0] if not row.missing]
+    return sorted(zip(labels(rows), rows, strict=True), key=lambda pair: (-mean_of_row(pair[1]), pair[0]))
+
+
+def comparison(records: Sequence[Record], question: Question) -> str:
+    """Return the section of one question: every complete row against copy-support and its untrained self."""
+    ranked = complete_rows(records, question)
     title = f"### {title_of(question)}"
-    if not rows:
+    if not ranked:
         return f"{title}\nNo row has every cell, so no mean is made.\n"
+    rows = [row for _label, row in ranked]
     copied = next((row for row in rows if row.method == "copy-support"), None)
     lines = ["| row | Dice | minus copy-support | minus untrained |", "|---|---:|---:|---:|"]
-    ranked = sorted(zip(labels(rows), rows, strict=True), key=lambda pair: (-mean_of_row(pair[1]), pair[0]))
     for label, row in ranked:
         against = "" if copied is None or row is copied else difference(row, copied)
         plain = untrained(row, rows)
@@ -110,6 +118,24 @@ def comparison(records: Sequence[Record], question: Question) -> str:
             f"{'' if plain is None else difference(row, plain)} |"
         )
     return "\n".join([title, *lines]) + "\n"
+
+
+def protocol_table(records: Sequence[Record], dataset: str, setting: int) -> str:
+    """Return a line for each protocol with the Dice of the rows that several protocols have."""
+    found: dict[str, dict[str, str]] = {}
+    for question in questions(records):
+        if question[:2] == (dataset, setting):
+            for label, row in complete_rows(records, question):
+                found.setdefault(label, {})[question[2]] = f"{100 * mean_of_row(row):.2f}"
+    shown = {label: by_protocol for label, by_protocol in found.items() if len(by_protocol) > 1}
+    if not shown:
+        return ""
+    lines = [f"### {dataset}, setting {setting}", f"| protocol | {' | '.join(shown)} |"]
+    lines.append(f"|---|{'---:|' * len(shown)}")
+    for protocol in dict.fromkeys(name for by_protocol in shown.values() for name in by_protocol):
+        dices = (by_protocol.get(protocol, "") for by_protocol in shown.values())
+        lines.append(f"| {protocol} | {' | '.join(dices)} |")
+    return "\n".join(lines) + "\n"
 
 
 def questions_with_curve(records: Sequence[Record]) -> list[Question]:
