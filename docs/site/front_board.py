@@ -45,7 +45,27 @@ def front_board() -> str:
     for result in ranked:
         mean, deviation = _mean(result)
         lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
-    return "\n".join([*_caption(ranked), "", *lines]) + "\n"
+    return "\n".join([*_caption(ranked), "", *lines, *_under_protocols()]) + "\n"
+
+
+def _under_protocols() -> list[str]:
+    """Return a paragraph on the trained models that the most protocols evaluated; nothing without any."""
+    by_models: dict[frozenset[str | None], list[ConfigurationResult]] = {}
+    for result in configuration_results(read_records(ROOT / "results" / "data" / "real")):
+        models = frozenset(cell.model.key for cell in result.cells.values())
+        if result.record.model.steps and not result.missing:
+            by_models.setdefault(models, []).append(result)
+    models, most = max(by_models.items(), key=lambda pair: len(pair[1]), default=(frozenset(), []))
+    if len(most) < 2:
+        return []
+    record = most[0].record
+    ranked = sorted(most, key=lambda result: -_mean(result)[0])
+    dices = ", ".join(f"{100 * _mean(one)[0]:.2f} under `{one.record.protocol.name}`" for one in ranked)
+    return [
+        "",
+        f"**The protocol decides.** The same {len(models)} trained models of `{record.method.name}` on "
+        f"`{record.dataset.name}`, setting {record.setting}, have a mean Dice of {dices}.",
+    ]
 
 
 def _results() -> list[ConfigurationResult]:
