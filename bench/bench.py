@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from asking_cost import Fold, evaluation_rows
+from evaluation_cost import Fold, evaluation_rows
 from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed, printed_parts
 from memory_cost import memory_rows

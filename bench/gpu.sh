@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a machine with a GPU is asked, in one command and within 8 minutes: does it agree with the CPU, how
+# Check a machine with a GPU, in one command and within 8 minutes: does it agree with the CPU, how
 # fast is it, do trainings in bf16 end as in float32, and five folds of CHAOS where the volumes are there.
 #
 #   bench/gpu.sh [FOLDER of results, default bench]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from asking_cost import Fold
+from evaluation_cost import Fold
 from made import chaos_store
 from measuring import FULL, TINY, Row, Sizes, best, printed, row
 
@@ -69,8 +69,8 @@ def training_rows(store: Store, sizes: Sizes, device: torch.device, steps: int, 
     warm = steps // 10
     started = [0.0]
 
-    def episodes(asked: range) -> Iterator[Episode]:
-        for step, episode in zip(asked, ResidentEpisodes(source, device).episodes(asked), strict=True):
+    def episodes(numbers: range) -> Iterator[Episode]:
+        for step, episode in zip(numbers, ResidentEpisodes(source, device).episodes(numbers), strict=True):
             if step == warm:
                 _finished(device)
                 started[0] = time.perf_counter()
@@ -100,13 +100,13 @@ def evaluation_rows(store: Store, work: Path, sizes: Sizes, device: torch.device
     reader = SliceReader(store, normalisation(store, "per-scan", ()))
     _forget(device)
 
-    def asked(precision: str) -> None:
+    def evaluate_fold(precision: str) -> None:
         evaluate(fold.learner, plans, reader, device=device, batch=batch, precision=precision)
         _finished(device)
 
-    calls = {name: functools.partial(asked, name) for name in PRECISIONS}
+    calls = {name: functools.partial(evaluate_fold, name) for name in PRECISIONS}
     seconds = best(calls, sizes.rounds)
-    _volumes, distinct, _answers = fold.counts("alpnet-ep1")
+    _volumes, distinct, _masks = fold.counts("alpnet-ep1")
     targets = {"bf16": 1500.0}
     return [
         *(

@@ -1,4 +1,4 @@
-"""How cost grows: prepare, run and table against scans, evaluation against what is asked.
+"""How cost grows: prepare, run and table against scans, evaluation against its questions.
 
 Writes growth.json and draws growth.svg and growth.png. A row says with which power of its axis a cost grew
 between the last two points (1 is linear), and how much memory grew from the fewest to the most scans. Exit
@@ -104,10 +104,10 @@ def exponent(points: Series) -> float:
 
 
 def draw(scans: dict[str, Series], question: dict[str, Series], stem: Path) -> list[Path]:
-    """Draw time and memory against scans, and evaluation against what is asked; return the files."""
+    """Draw time and memory against scans, and evaluation against its questions; return the files."""
     with style():
         figure = Figure(figsize=(10.4, 3.4), layout="constrained")
-        time, memory, asked = figure.subplots(1, 3)
+        time, memory, evaluation = figure.subplots(1, 3)
         _lines(time, scans, "seconds")
         top = max(scans, key=lambda name: scans[name][-1]["seconds"])
         _guide(time, scans[top])
@@ -117,10 +117,12 @@ def draw(scans: dict[str, Series], question: dict[str, Series], stem: Path) -> l
         _lines(memory, scans, "memory_mb")
         memory.set(title="Memory", xlabel="scans", ylabel="most memory of its own, MB", xscale="log")
         memory.set_ylim(bottom=0)
-        _lines(asked, question, "seconds")
-        _guide(asked, question["supports"])
-        asked.set(title="Evaluation", xlabel="times as many", ylabel="seconds", xscale="log", yscale="log")
-        for axes in (time, memory, asked):
+        _lines(evaluation, question, "seconds")
+        _guide(evaluation, question["supports"])
+        evaluation.set(
+            title="Evaluation", xlabel="times as many", ylabel="seconds", xscale="log", yscale="log"
+        )
+        for axes in (time, memory, evaluation):
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)
             for side in ("top", "right"):
@@ -144,7 +146,7 @@ def _guide(axes: Any, points: Series) -> None:
 
 
 def phantom_folders(folder: Path, counts: Sequence[int]) -> dict[int, Path]:
-    """Write the most phantoms asked for once, and a folder with links to the first n for every n."""
+    """Write the most phantoms needed once, and a folder with links to the first n for every n."""
     spec = phantom_spec("phantom-mri", SIDE)
     bodies = [phantom_scan(spec, str(number), SLICES) for number in range(min(BODIES, max(counts)))]
     every = folder / "every"
@@ -194,10 +196,10 @@ def by_scans(folder: Path, counts: Sequence[int]) -> dict[str, Series]:
     for count, scans in phantom_folders(folder / "scans", counts).items():
         work = folder / f"work-{count}"
         where = ("--work", str(work))
-        asked = ("--dataset", "grown", "--method", "copy-support")
+        options = ("--dataset", "grown", "--method", "copy-support")
         steps = {
             "prepare": ("prepare", "grown", str(scans), "--spec", str(facts), *where),
-            "run": ("run", *asked, *where),
+            "run": ("run", *options, *where),
             "table": ("table", *where),
         }
         for name, typed in steps.items():
@@ -244,8 +246,8 @@ def _point(x: int, store: Store, plans: list[EvaluationPlan]) -> Point:
     method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=0)
     learner = build_learner(method).eval()
     reader = SliceReader(store, normalisation(store, "per-scan", store.index.scans))
-    calls = {"asked": lambda: evaluate(learner, plans, reader, device=torch.device("cpu"), batch=2)}
-    return {"x": x, "seconds": best(calls, ROUNDS)["asked"]}
+    calls = {"evaluate": lambda: evaluate(learner, plans, reader, device=torch.device("cpu"), batch=2)}
+    return {"x": x, "seconds": best(calls, ROUNDS)["evaluate"]}
 
 
 if __name__ == "__main__":

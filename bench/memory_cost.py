@@ -56,7 +56,7 @@ def held(what: str, process: str = "self") -> float:
 
 def main(folder: Path, what: str, sizes: Sizes) -> None:
     """Do `what` with the store in `folder` and print the peak above that of the loaded framework."""
-    from asking_cost import Fold
+    from evaluation_cost import Fold
     from training_cost import stepper
 
     from baselines.ssl_alpnet import SSLALPNet
@@ -76,7 +76,7 @@ def main(folder: Path, what: str, sizes: Sizes) -> None:
             step()
     else:
         with tempfile.TemporaryDirectory() as work:
-            Fold(store, Path(work), sizes).asked("alpnet-ep1")
+            Fold(store, Path(work), sizes).evaluate("alpnet-ep1")
     print(held("VmHWM") - loaded)
 
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from asking_cost import Fold
+from evaluation_cost import Fold
 from measuring import Parts, Sizes, watched
 
 import protocols.cells.evaluate
@@ -39,9 +39,9 @@ def of_evaluation(fold: Fold) -> dict[str, float]:
         "writing records": (protocols.cells.evaluate_cells, "save_record"),
         "logs and Sacred": (protocols.cells.evaluate_cells, "log_cell"),
     }
-    fold.asked("alpnet-ep1")
+    fold.evaluate("alpnet-ep1")
     with watched(parts) as seconds:
-        fold.asked("alpnet-ep1")
+        fold.evaluate("alpnet-ep1")
     return seconds
 
 

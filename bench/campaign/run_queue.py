@@ -114,7 +114,7 @@ def run_queue(commands: list[Command], work: Path, workers: int, seconds: float)
 
 
 def stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """Ask processes to save a checkpoint and end, and kill those that do not."""
+    """Let processes save a checkpoint and end, and kill those that do not."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + GRACE

@@ -144,7 +144,7 @@ def queries(pair: PlanPair) -> Json:
     )
     sides: Json = {
         side: {
-            "asked": len(scans[side]),
+            "count": len(scans[side]),
             "twice_or_more": [scan for scan, number in times[side].items() if number > 1],
             "never": [scan for scan, number in times[side].items() if number == 0],
         }

@@ -196,7 +196,7 @@ def _from_masks(
                     f"best, median and worst scan, {group}",
                     "Support with its annotation, query, truth, and each method's mask; dashed: the truth. "
                     "Scans are ordered by their mean Dice over the methods shown.",
-                    tuple(draw_predictions(f"{made.title}: {group}", rows, out / f"answers-{group}")),
+                    tuple(draw_predictions(f"{made.title}: {group}", rows, out / f"predictions-{group}")),
                 )
             )
     return drawn

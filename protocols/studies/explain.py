@@ -145,7 +145,7 @@ def explain_slice(
         truth=reader.mask(target.query, task.class_value),
         nearest=None if found.nearest is None else found.nearest.cpu().numpy(),
         kinds=dict(found.kinds),
-        answers={name: mask.cpu().numpy() for name, mask in found.masks.items()},
+        masks={name: mask.cpu().numpy() for name, mask in found.masks.items()},
         trained=found.trained,
         support_name=f"scan {support.scan}, slice {support.z}" + (f", shot 1 of {shots}" * (shots > 1)),
         query_name=f"scan {target.query.scan}, slice {target.query.z}"

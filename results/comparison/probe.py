@@ -35,10 +35,10 @@ Interval = tuple[float, float] | None
 
 @dataclass(frozen=True)
 class ScanRecall:
-    """One query scan: per class, the query cells (`asked`) and the correct ones in each arm."""
+    """One query scan: per class, the query cells (`cells`) and the correct ones in each arm."""
 
     scan: str
-    asked: tuple[int, ...]
+    cells: tuple[int, ...]
     before: tuple[int, ...]
     calibrated: tuple[int, ...]
     after: tuple[int, ...]
@@ -105,7 +105,7 @@ def recalls(probe: Probe, arm: str) -> dict[int, Floats]:
     for fold in probe.folds:
         trials = [trial for trial in probe.trials if trial.fold == fold]
         hits = np.array([[getattr(scan, arm) for scan in trial.scans] for trial in trials], dtype=np.float64)
-        cells = np.array([[scan.asked for scan in trial.scans] for trial in trials])
+        cells = np.array([[scan.cells for scan in trial.scans] for trial in trials])
         by_fold[fold] = divided(hits, cells)
     return by_fold
 
@@ -231,7 +231,7 @@ def _notes(probe: Probe) -> list[str]:
         "the probe takes the classes of cells from labels; the pre-training uses no labels",
     ]
     first = [scan for trial in probe.trials if trial.seed == probe.seeds[0] for scan in trial.scans]
-    missing = sum(count == 0 for scan in first for count in scan.asked)
+    missing = sum(count == 0 for scan in first for count in scan.cells)
     if missing:
         lines.append(
             f"undefined, left out of their means: {missing} of {len(first) * len(probe.classes)} classes of "

@@ -38,7 +38,7 @@ class SliceExplanation:
         note: why the method made no detail prototypes, or "".
         nearest: (h,w), the index in `kinds` of the nearest prototype; None without such a map.
         kinds: kind of prototype -> number of prototypes.
-        `answers`: variant -> predicted mask.
+        `masks`: variant -> predicted mask.
         trained: the variant that the weights were trained with.
     """
 
@@ -53,7 +53,7 @@ class SliceExplanation:
     truth: NDArray[np.bool_]
     nearest: NDArray[np.int64] | None
     kinds: Mapping[str, int]
-    answers: Mapping[str, NDArray[np.bool_]]
+    masks: Mapping[str, NDArray[np.bool_]]
     trained: str
     support_name: str
     query_name: str
@@ -65,7 +65,7 @@ class SliceExplanation:
 
     def dice(self, variant: str) -> float | None:
         """Return the Dice of a variant's mask on this slice, in [0, 1]; None if both masks are empty."""
-        tp, fp, fn = count(self.answers[variant], self.truth)
+        tp, fp, fn = count(self.masks[variant], self.truth)
         return dice(int(tp), int(fp), int(fn))
 
 
@@ -78,7 +78,7 @@ def draw_explanation(heading: str, explanation: SliceExplanation, path: Path) ->
     """
     top = [_support, *([_clusters] if explanation.has_details else []), _query]
     top += [_nearest] if explanation.nearest is not None else []
-    columns = max(len(top), len(explanation.answers))
+    columns = max(len(top), len(explanation.masks))
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": 8}):
         figure = Figure(figsize=(3.0 * columns, 7.4), dpi=110, layout="constrained")
         axes = figure.subplots(2, columns)
@@ -86,7 +86,7 @@ def draw_explanation(heading: str, explanation: SliceExplanation, path: Path) ->
             axis.set_axis_off()
         for axis, draw in zip(axes[0], top, strict=False):
             draw(axis, explanation)
-        for axis, name in zip(axes[1], explanation.answers, strict=False):
+        for axis, name in zip(axes[1], explanation.masks, strict=False):
             _prediction(axis, explanation, name)
         figure.legend(handles=_legend(explanation), loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle(
@@ -106,7 +106,7 @@ def _prediction(axis: Axes, explanation: SliceExplanation, name: str) -> None:
     text = "undefined" if score is None else f"{100 * score:.1f} %"
     trained = " (as trained)" if name == explanation.trained else ""
     _image(axis, explanation.query_image, f"{name}{trained}: Dice of the slice {text}")
-    mask = explanation.answers[name]
+    mask = explanation.masks[name]
     if mask.any():
         axis.contourf(mask, levels=[0.5, 1.5], colors=[PREDICTION], alpha=0.35)
     _outline(axis, mask, PREDICTION)

@@ -78,7 +78,7 @@ def text(differences: dict[str, Any]) -> str:
     lines += [
         "counts",
         f"  support scans: other in {supports['folds_that_differ']} of {len(supports['a'])} folds",
-        f"  queries: {queries['a']['asked']} and {queries['b']['asked']} over all folds; "
+        f"  queries: {queries['a']['count']} and {queries['b']['count']} over all folds; "
         f"{queries['only_a']} only {a}, {queries['only_b']} only {b}",
     ]
     for name, side in ((a, queries["a"]), (b, queries["b"])):

@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> int:
         f"{target.fold} of {protocol.name}"
     )
     draw_explanation(heading, explanation, path)
-    width = max(12, *map(len, explanation.answers))
-    for variant in explanation.answers:
+    width = max(12, *map(len, explanation.masks))
+    for variant in explanation.masks:
         score = explanation.dice(variant)
         text = "undefined" if score is None else f"{100 * score:.2f}"
         print(f"{variant:<{width}} {text:>9}" + (" (as trained)" if variant == explanation.trained else ""))

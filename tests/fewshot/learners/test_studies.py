@@ -230,7 +230,7 @@ def test_more_seeds_and_kinds_than_colours_are_drawn(tmp_path: Path) -> None:
         support_image=image, support_mask=mask, grid=(4, 4), seeds=np.ones((seeds, 2), np.int64),
         places=np.ones((seeds, 2), np.float32), weights=np.full((seeds, 4, 4), 1 / 16, np.float32), note="",
         query_image=image, truth=mask, nearest=np.arange(16).reshape(4, 4) % kinds,
-        kinds={f"kind {number}": 1 for number in range(kinds)}, answers={"only": mask}, trained="only",
+        kinds={f"kind {number}": 1 for number in range(kinds)}, masks={"only": mask}, trained="only",
         support_name="s", query_name="q",
     )  # fmt: skip
     draw_explanation("many", one, tmp_path / "many.png")

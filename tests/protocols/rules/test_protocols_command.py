@@ -45,8 +45,8 @@ def test_alpnet_ep1_and_qnet_ep1_by_hand() -> None:
     assert (dropped["of"], dropped["a"], dropped["b"]) == (48, {"upper": 23, "lower": 0}, {"abdomen": 23})
     assert dropped["by_rule"]["intersection"] == {"upper": 6, "lower": 0, "abdomen": 0}
     asked = counts["queries"]
-    assert asked["b"] == {"asked": 6, "twice_or_more": ["1", "10"], "never": ["3", "11"]}
-    assert asked["a"] == {"asked": 6, "twice_or_more": [], "never": []}
+    assert asked["b"] == {"count": 6, "twice_or_more": ["1", "10"], "never": ["3", "11"]}
+    assert asked["a"] == {"count": 6, "twice_or_more": [], "never": []}
     assert (asked["only_a"], asked["only_b"]) == (2, 2)
     assert counts["support_scans"] == {
         "a": [[["10"]], [["1"]]],

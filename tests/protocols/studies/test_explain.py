@@ -141,7 +141,7 @@ def test_both_is_what_segment_answers(done: Path) -> None:
     support = Support(reader.images(asked.task.support), torch.from_numpy(masks))
     with torch.inference_mode():
         wanted = model.learner.segment(support, reader.images([asked.query]))[0] > 0.5
-    assert np.array_equal(found.answers["both"], wanted.numpy()) and found.trained == "both"
+    assert np.array_equal(found.masks["both"], wanted.numpy()) and found.trained == "both"
     assert int(found.nearest.size) == 64 and np.array_equal(found.support_mask, masks[0])
 
 

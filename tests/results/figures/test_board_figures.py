@@ -58,7 +58,7 @@ def test_every_picture_is_drawn_twice_the_same(
     told = capsys.readouterr()
     assert "not drawn" not in told.err
     names = {path.name for path in (tmp_path / "one").iterdir()}
-    stems = (*PLAIN, "along-organ", "answers-upper", "answers-lower")
+    stems = (*PLAIN, "along-organ", "predictions-upper", "predictions-lower")
     assert names == {f"{stem}.{ending}" for stem in stems for ending in ("svg", "png", "pdf")}
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_written_is_an_error(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is not one of the pictures that lack their masks, which are left out."""
-    (tmp_path / "out" / "answers-upper.png").mkdir(parents=True)
+    (tmp_path / "out" / "predictions-upper.png").mkdir(parents=True)
     assert main(["figures", "--work", str(work), *ASK, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "fewshot: error: cannot write" in error and "answers-upper.png: Is a directory" in error
+    assert "fewshot: error: cannot write" in error and "predictions-upper.png: Is a directory" in error

@@ -21,7 +21,7 @@ from protocols.training.models import Model, build_learner
 
 
 class Fold:
-    """Fold 0 of a store, asked with an untrained SSL-ALPNet: from the opened store to records."""
+    """Fold 0 of a store, evaluated with an untrained SSL-ALPNet: from the opened store to records."""
 
     def __init__(self, store: Store, work: Path, sizes: Sizes, device: str = "cpu", batch: int = 2) -> None:
         self._store, self._work, self._batch = store, work, batch
@@ -44,7 +44,7 @@ class Fold:
             for plan in plan_cells(request)[0]
         ]
 
-    def asked(self, *protocols: str, precision: str = "float32") -> list[Path]:
+    def evaluate(self, *protocols: str, precision: str = "float32") -> list[Path]:
         """Plan, evaluate and write the records; return their paths."""
         cells = self.cells(*protocols, precision=precision)
         scans = cells[0].plan.training.scans
@@ -52,18 +52,18 @@ class Fold:
         return evaluate_cells(cells, self.method, self.model, intensities)
 
     def counts(self, *protocols: str) -> tuple[int, int, int]:
-        """Return slices of the query volumes, distinct slices encoded, and answers asked for."""
+        """Return slices of the query volumes, distinct slices encoded, and scored masks."""
         plans = [cell.plan.evaluation for cell in self.cells(*protocols)]
         tasks = [task for plan in plans for task in plan.tasks]
-        asked = [
+        pairs = [
             (task, ref)
             for task in tasks
             for ref, scored in zip(task.queries, task.scored, strict=True)
             if scored
         ]
-        distinct = {ref for task in tasks for ref in task.support} | {ref for _task, ref in asked}
+        distinct = {ref for task in tasks for ref in task.support} | {ref for _task, ref in pairs}
         depths = self._store.index.depths
-        return sum(depths[scan] for scan in plans[0].query_scans), len(distinct), len(asked)
+        return sum(depths[scan] for scan in plans[0].query_scans), len(distinct), len(pairs)
 
     def _request(self, protocol: str, precision: str) -> Request:
         loaded = load_protocol(protocol)
@@ -77,24 +77,24 @@ def evaluation_rows(fold: Fold, unit: Callable[[], Any], sizes: Sizes) -> list[R
     """Return the costs of evaluation in U; `unit` is one U."""
     volumes, distinct, _ = fold.counts("alpnet-ep1")
     assert fold.counts("alpnet-ep1", "adnet-ep1")[1] == distinct, "the second protocol needs new slices"
-    _, every, answers = fold.counts("open-ep")
+    _, every, masks = fold.counts("open-ep")
     calls = {
         "unit": unit,
-        "one": lambda: fold.asked("alpnet-ep1"),
-        "bf16": lambda: fold.asked("alpnet-ep1", precision="bf16"),
-        "two": lambda: fold.asked("alpnet-ep1", "adnet-ep1"),
-        "open": lambda: fold.asked("open-ep"),
+        "one": lambda: fold.evaluate("alpnet-ep1"),
+        "bf16": lambda: fold.evaluate("alpnet-ep1", precision="bf16"),
+        "two": lambda: fold.evaluate("alpnet-ep1", "adnet-ep1"),
+        "open": lambda: fold.evaluate("open-ep"),
     }
     seconds = best(calls, sizes.rounds)
     one, bf16, two, every_support = (seconds[name] / seconds["unit"] for name in list(calls)[1:])
-    allowed = every + 0.02 * answers
+    allowed = every + 0.02 * masks
     whole = f"evaluation of a fold, per query slice ({volumes} slices, {distinct} encoded; U)"
-    open_ep = f"open-ep, {every} slices and {answers} masks, of what is allowed (share)"
+    open_ep = f"open-ep, {every} slices and {masks} masks, of what is allowed (share)"
     return [
         row(whole, one / volumes, 0.8),
         row("the same, per encoded slice (U)", one / distinct),
         row("the same, evaluated in bf16, per encoded slice (U)", bf16 / distinct),
         row("another protocol over encoded slices adds (share)", two / one - 1, 0.10),
         row(open_ep, every_support / allowed, 1.0),
-        row("open-ep, per mask beyond 1 U a slice (U)", (every_support - every) / answers),
+        row("open-ep, per mask beyond 1 U a slice (U)", (every_support - every) / masks),
     ]
