@@ -225,9 +225,9 @@ def test_every_seed_fold_and_scan_is_probed_and_twice_the_same(
     assert len({trial.after_sha256 for trial in found.trials}) == 2
     for trial in found.trials:
         for one in trial.scans:
-            assert 0 < max(one.asked) <= 12 and len(one.asked) == 5
+            assert 0 < max(one.cells) <= 12 and len(one.cells) == 5
             for hits in (one.before, one.calibrated, one.after):
-                assert all(hit <= cells for hit, cells in zip(hits, one.asked, strict=True))
+                assert all(hit <= cells for hit, cells in zip(hits, one.cells, strict=True))
     scans = [one for trial in found.trials for one in trial.scans]
     assert any(one.before != one.after for one in scans)
     assert any(one.before != one.calibrated != one.after for one in scans)
