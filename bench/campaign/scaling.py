@@ -232,13 +232,18 @@ a job reads {read:.1f} GB and writes {checkpoint:.1f} GB every {every} steps (bo
   takes {rare_hours:.1f} h on {most} nodes at that rate.
 
 ## From one command
-```
-fewshot jobs --campaign campaign.toml                                     # what is missing, with its cost
+```sh
+# what is missing, with its cost
+fewshot jobs --campaign campaign.toml
 fewshot submit --campaign campaign.toml --partition gpu --gpus 1 --time 4:00:00 --at-once 16
-fewshot status                                                            # recorded, running, waiting, failed
-fewshot submit --campaign campaign.toml --local 2 --device cuda:0,cuda:1  # the same without Slurm
-fewshot jobs --campaign campaign.toml --part stages | parallel -j 4       # or any program that runs lines
-fewshot sync /mnt/other-site/work                                         # gather; nothing is overwritten
+# recorded, running, waiting, failed
+fewshot status
+# the same without Slurm
+fewshot submit --campaign campaign.toml --local 2 --device cuda:0,cuda:1
+# or any program that runs lines
+fewshot jobs --campaign campaign.toml --part stages | parallel -j 4
+# gather; nothing is overwritten
+fewshot sync /mnt/other-site/work
 ```
 A campaign file has the keys of `run --save-config`. `method`, `dataset`, `protocol`, `setting` and
 `seed` may be lists:
