@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from question import models_of
+
 from fewshot.files.atomic_io import atomic_write, canonical_json
 from results.records.configuration import question
 from results.records.files import read_records
@@ -52,9 +54,8 @@ def _under_protocols() -> list[str]:
     """Return a paragraph on the trained models that the most protocols evaluated; nothing without any."""
     by_models: dict[frozenset[str | None], list[ConfigurationResult]] = {}
     for result in configuration_results(read_records(ROOT / "results" / "data" / "real")):
-        models = frozenset(cell.model.key for cell in result.cells.values())
         if result.record.model.steps and not result.missing:
-            by_models.setdefault(models, []).append(result)
+            by_models.setdefault(models_of([result]), []).append(result)
     models, most = max(by_models.items(), key=lambda pair: len(pair[1]), default=(frozenset(), []))
     if len(most) < 2:
         return []

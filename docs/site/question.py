@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from results.records.record import Record
+from results.summary.configuration_result import ConfigurationResult
 from results.summary.select_records import DEFAULT_PROTOCOL
 
 Question = tuple[str, int, str]  # dataset, setting, protocol
@@ -31,6 +32,11 @@ def title_of(question: Question) -> str:
     """Return a question as a heading."""
     dataset, setting, protocol = question
     return f"{dataset}, setting {setting}, {protocol}"
+
+
+def models_of(results: Iterable[ConfigurationResult]) -> frozenset[str | None]:
+    """Return the keys of the models behind configurations; equal sets are the same models."""
+    return frozenset(cell.model.key for result in results for cell in result.cells.values())
 
 
 def has_curve(records: Iterable[Record]) -> bool:

@@ -15,7 +15,7 @@ import front_board
 import landmark_page
 import pathology_page
 import record_lines
-from question import Question, has_curve, question_of, questions, stem_of, title_of
+from question import Question, has_curve, models_of, question_of, questions, stem_of, title_of
 
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import atomic_write
@@ -122,19 +122,20 @@ def comparison(records: Sequence[Record], question: Question) -> str:
 
 def protocol_table(records: Sequence[Record], dataset: str, setting: int) -> str:
     """Return a line for each protocol with the Dice of the rows that several protocols have."""
-    found: dict[str, dict[str, str]] = {}
+    found: dict[tuple[str, frozenset[str | None]], dict[str, str]] = {}
     for question in questions(records):
         if question[:2] == (dataset, setting):
             for label, row in complete_rows(records, question):
-                found.setdefault(label, {})[question[2]] = f"{100 * mean_of_row(row):.2f}"
-    shown = {label: by_protocol for label, by_protocol in found.items() if len(by_protocol) > 1}
+                by_protocol = found.setdefault((label, models_of(row.results)), {})
+                by_protocol[question[2]] = f"{100 * mean_of_row(row):.2f}"
+    shown = [(label, dices) for (label, _models), dices in found.items() if len(dices) > 1]
     if not shown:
         return ""
-    lines = [f"### {dataset}, setting {setting}", f"| protocol | {' | '.join(shown)} |"]
-    lines.append(f"|---|{'---:|' * len(shown)}")
-    for protocol in dict.fromkeys(name for by_protocol in shown.values() for name in by_protocol):
-        dices = (by_protocol.get(protocol, "") for by_protocol in shown.values())
-        lines.append(f"| {protocol} | {' | '.join(dices)} |")
+    heads = " | ".join(label for label, _dices in shown)
+    lines = [f"### {dataset}, setting {setting}", f"| protocol | {heads} |", f"|---|{'---:|' * len(shown)}"]
+    for protocol in dict.fromkeys(name for _label, dices in shown for name in dices):
+        cells = (dices.get(protocol, "") for _label, dices in shown)
+        lines.append(f"| {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -136,6 +136,7 @@ def test_a_curve_has_a_point_for_each_length_of_training(part: Callable[[str], M
     ((label, steps, means, deviations),) = curves_of([*trained(0, 20), *trained(100, 40), *trained(300, 50)])
     assert steps == [0, 100, 300] and means == pytest.approx([25, 45, 55])
     assert deviations == pytest.approx([7.0711] * 3, abs=1e-3) and "seed" in label
+    assert curves_of(trained(300, 50)) == []
     assert curves_of([*trained(0, 20), *trained(300, 50)]) == []  # two points show no course
     other = [changed(one, method={"options": {"window": 4}}) for one in trained(0, 20)]
     assert (

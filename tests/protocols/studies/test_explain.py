@@ -131,7 +131,7 @@ def test_the_variants_are_those_of_learners_with_these_options() -> None:
     assert model.options.fspa and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
-def test_both_is_what_segment_answers(done: Path) -> None:
+def test_both_is_the_mask_of_segment(done: Path) -> None:
     store, protocol = Store.open(done / "stores" / "tiny"), load_protocol("alpnet-ep1")
     method, spec, model = open_model(done / "models" / key_of(done), torch.device("cpu"))
     asked = find_target(store, protocol, "0", "liver", None, None)
