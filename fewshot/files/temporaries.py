@@ -1,7 +1,8 @@
 """Temporary files and folders beside their targets: one process owns each, and none long outlives its owner.
 
 A name `.TARGET.HOST-BOOT-PID-RANDOM.tmp` says who writes it, and the owner holds a lock on it until it has
-its own name. What a killed process leaves is removed by the next process that writes in the folder.
+its own name. What a killed process leaves is removed by the next process that writes in the folder, and in a
+work folder by the next command, even one that finds its work finished.
 """
 
 from __future__ import annotations
@@ -82,6 +83,18 @@ def clear_dead(folder: Path, *, again: bool = False) -> None:
             _remove_if_dead(folder / name, *owner.groups())
 
 
+def clear_work(work: Path) -> None:
+    """Remove the temporaries of dead processes where commands write in a work folder, once a process.
+
+    These are `work`, its folders, those in its logs and caches, and the supervoxels of its stores. What lies
+    deeper belongs to one model or backbone; the code that trains it calls `clear_dead`.
+    """
+    clear_dead(work)
+    for pattern in ("*/", "logs/*/", "cache/*/", "stores/*/supervoxels/"):
+        for folder in work.glob(pattern):
+            clear_dead(folder)
+
+
 def _name(target: Path) -> Path:
     short = os.fsdecode(os.fsencode(target.name)[:LONGEST])
     host, boot = _machine()
@@ -109,7 +122,8 @@ def _remove_if_dead(path: Path, host: str, boot: str, pid: str) -> None:
         if dead and is_folder:
             shutil.rmtree(path, ignore_errors=True)
         elif dead:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError, PermissionError):  # somebody removed it, or may not write here
+                path.unlink()
     finally:
         os.close(descriptor)
 

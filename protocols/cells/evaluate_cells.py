@@ -13,7 +13,6 @@ from episodes.store.slices import Normalisation, SliceReader
 from fewshot.base.progress import progress
 from fewshot.files.locks import locked
 from fewshot.files.names import path_in
-from fewshot.files.temporaries import clear_dead
 from fewshot.learners.query_mode import query_mode
 from fewshot.regimes.landmarks import COUNT_MARK, LandmarkLearner
 from protocols.cells.cell_record import cell_record, evaluation_precision, key_of_cell, log_cell
@@ -59,8 +58,6 @@ def evaluate_cells(
     """
     keys = [key_of_cell(cell.request, method, model, cell.plan.evaluation) for cell in cells]
     work = cells[0].request.work
-    for folder in ("records", "predictions", "logs"):
-        clear_dead(work / folder)
     missing = _missing(cells[0].request, keys)
     if missing:
         with cells_locked(work, [keys[n] for n in missing]):

@@ -71,7 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write both files; replace none, and add the one that a killed call did not reach."""
     from fewshot.files.atomic_io import atomic_write
+    from fewshot.files.temporaries import clear_dead
 
+    clear_dead(args.out)
     title = class_name(args.name)
     files = {
         args.out / f"{args.name}.py": METHOD.format(title=title),
