@@ -20,7 +20,6 @@ from fewshot.commands.output_check import check_outputs
 from fewshot.commands.parsers import command_module, command_parser, completion_parser, top_parser
 from fewshot.commands.terminal import log_to_stderr, plain_output, write_error
 from fewshot.files.locks import check_platform
-from fewshot.files.temporaries import clear_work
 
 OF_THE_MACHINE = (  # reasons of an OSError that are no fault of the program
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOLCK, errno.EIO,
@@ -102,6 +101,8 @@ def _dispatch(argv: list[str]) -> int:
     arguments.typed = [name, *typed]
     check_outputs(arguments)
     if hasattr(arguments, "work"):
+        from fewshot.files.temporaries import clear_work
+
         clear_work(arguments.work)
     keep_memory()
     log_to_stderr()
