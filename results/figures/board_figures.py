@@ -31,6 +31,7 @@ COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 STROKES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 3)), (0, (7, 3)))
 MOST = len(COLOURS)
+DPI = 130
 
 # ending of a file -> metadata without date and version, so that equal figures are equal files
 UNDATED: dict[str, dict[str, None]] = {
@@ -59,12 +60,19 @@ def wrapped(text: str, width: int = 44) -> str:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem`.svg, `stem`.png and `stem`.pdf; return all three."""
+    """Write `stem`.svg, `stem`.png and `stem`.pdf; return all three.
+
+    The places of panels and texts are computed once: they take as long as drawing, and all three files show the
+    same ones.
+    """
+    figure.set_dpi(DPI)
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
     paths = [stem.with_name(f"{stem.name}{suffix}") for suffix in UNDATED]
     for path in paths:
         empty = UNDATED[path.suffix]
         with atomic_write(path, "wb") as stream:
-            figure.savefig(stream, format=path.suffix[1:], metadata=empty, dpi=130)
+            figure.savefig(stream, format=path.suffix[1:], metadata=empty, dpi=DPI)
     return paths
 
 

@@ -25,6 +25,7 @@ from protocols.conformance.replays.threshold_replay import (
     check_thresholds,
     encode_episode,
     new_learner,
+    remember_maps,
 )
 
 FEATURES, DESCRIPTORS, LOGIT_MAPS = 1e-5, 3e-5, 5e-5  # of an array's largest value
@@ -71,8 +72,9 @@ def _load(learner: Any, state: Mapping[str, Tensor], facts: Facts) -> None:
     replaced = {"encoder.reduce1d.bias": facts["bias"]} if "bias" in facts else {}
     scales = {f"decoder{number}.down.3.weight": facts[f"scale{number}"] for number in (1, 2)}
     load_episode_weights(learner, state, replaced, scales)
-    for name in ("draw_fills", "predicted", "encode"):
+    for name in ("draw_fills", "predicted"):
         vars(learner).pop(name, None)
+    remember_maps(learner)
     replace_dropouts(learner, {name: nn.Dropout(0.0) for name in DROPOUTS})
 
 
@@ -107,6 +109,8 @@ def check_training(
         _use_dropout(learner, name, vectors, facts)
 
     restart()
+    yield from _losses(prefix, learner, episode, mask, facts)
+    restart()
     with torch.no_grad():
         maps = encode_episode(learner, episode)
         yield check_thresholds(f"{prefix}/thresholds_train", maps, facts["thresholds"])
@@ -128,18 +132,16 @@ def check_training(
         )
         prototype = (resized * mask[:, None]).sum(dim=(0, 2, 3)) / (mask.sum() + 1e-5)
         yield _array(f"{prefix}/align_prototype", prototype, vectors[f"{name}/align_prototype"], DESCRIPTORS)
-    restart()
-    yield from _losses(prefix, learner, episode, mask, facts)
 
 
 def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Facts) -> Iterator[Quantity]:
     """Yield losses and gradients, with the recorded hard mask in the alignment branch."""
-    encode = type(learner).encode
+    encode = learner.encode
     leaf = "gradients" in facts
     fine: list[Tensor] = []
 
     def traced(images: Tensor) -> Maps:
-        one, thresholds = encode(learner, images)
+        one, thresholds = encode(images)
         one = one.detach().requires_grad_() if leaf else one
         one.retain_grad()
         fine.append(one)
@@ -151,6 +153,7 @@ def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Fa
     result = learner.loss(episode)
     yield from check_losses(prefix, result, facts, PARTS)
     result.total.backward()
+    learner.encode = encode
     assert fine[0].grad is not None
     error = relative(fine[0].grad.norm().item(), facts["fine_map_gradient_norm"])
     yield Quantity(f"{prefix}/fine_map_gradient_norm", error, 1e-3)

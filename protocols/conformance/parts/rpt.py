@@ -32,6 +32,7 @@ from protocols.conformance.replays.threshold_replay import (
     check_mask,
     encode_episode,
     new_learner,
+    remember_maps,
 )
 
 BIAS, SCALED = "encoder.reduce1d.bias", "encoder.reduce1.weight"
@@ -63,11 +64,11 @@ def check(folder: Path) -> Iterator[Quantity]:
         facts = expected[name]
         scales = {SCALED: facts["reduce1_scale"]}
         prefix = f"{folder.name}/{name}"
-        load_episode_weights(learner, state, {BIAS: facts["bias_eval"]}, scales)
+        _load(learner, state, facts["bias_eval"], scales)
         yield from check_evaluation(prefix, learner.eval(), name, vectors, facts)
-        load_episode_weights(learner, state, {BIAS: facts["bias_train"]}, scales)
+        _load(learner, state, facts["bias_train"], scales)
         yield from check_training(prefix, learner.train(), name, vectors, facts)
-    load_episode_weights(learner, state, {BIAS: expected["trajectory"]["bias"]}, {})
+    _load(learner, state, expected["trajectory"]["bias"], {})
     yield from check_trajectory(f"{folder.name}/trajectory", learner.train(), vectors, expected["trajectory"])
 
 
@@ -83,14 +84,20 @@ def check_2023(folder: Path) -> Iterator[Quantity]:
         prefix = f"{folder.name}/{name}"
         for mode in ("eval", "train"):
             facts = expected[name][mode]
-            load_episode_weights(learner, state, {BIAS: facts["bias"]}, {SCALED: facts["reduce1_scale"]})
+            _load(learner, state, facts["bias"], {SCALED: facts["reduce1_scale"]})
             learner.train(mode == "train")
             vars(learner).pop("first_centre", None)
             _use_dropout(learner, name, vectors, {})
+            if mode == "train":
+                learner.begin_step(STEP_OF_ETA)
+                yield from _losses(prefix, learner, name, images, facts, facts["first_index"], PARTS_2023)
             yield from _passes(prefix, learner, name, {**images, **vectors}, facts, mode)
-        facts = expected[name]["train"]
-        learner.begin_step(STEP_OF_ETA)
-        yield from _losses(prefix, learner, name, images, facts, facts["first_index"], PARTS_2023)
+
+
+def _load(learner: Any, state: Mapping[str, Tensor], bias: float, scales: Mapping[str, float]) -> None:
+    """Load an episode's weights."""
+    load_episode_weights(learner, state, {BIAS: bias}, scales)
+    remember_maps(learner)
 
 
 def _parameters(family: str, learner: nn.Module, expected: Mapping[str, Any]) -> Quantity:
@@ -127,9 +134,9 @@ def check_training(
 ) -> Iterator[Quantity]:
     """Yield passes, losses and gradients of one training step, with recorded dropout or none."""
     _use_dropout(learner, name, vectors, facts)
-    yield from _passes(prefix, learner, name, vectors, facts, "train")
-    _use_dropout(learner, name, vectors, facts)
     yield from _losses(prefix, learner, name, vectors, facts["train"], facts["first_index"], PARTS)
+    _use_dropout(learner, name, vectors, facts)
+    yield from _passes(prefix, learner, name, vectors, facts, "train")
     with torch.no_grad():
         _use_dropout(learner, name, vectors, facts)
         episode = read_episode(vectors, name)
