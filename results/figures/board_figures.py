@@ -62,8 +62,8 @@ def wrapped(text: str, width: int = 44) -> str:
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.svg, `stem`.png and `stem`.pdf; return all three.
 
-    The places of panels and texts are computed once: they take as long as drawing, and all three files show the
-    same ones.
+    The places of panels and texts are computed once, because they take as long as drawing. So all three files
+    show the same ones.
     """
     figure.set_dpi(DPI)
     figure.draw_without_rendering()
