@@ -199,7 +199,8 @@ def _scanned(image: Field, contrast: TissueContrast, draw: np.random.Generator) 
     MR noise is Rician, so air is dark but not 0; in CT air is 0.
     """
     if contrast.bias:
-        gain = np.exp(np.float32(contrast.bias) * smooth_noise(draw, image.shape, (2, 3, 3)))
+        field = contrast.bias * smooth_noise(draw, image.shape, (2, 3, 3)).astype(np.float64)
+        gain = np.exp(field).astype(np.float32)
         noisy = np.hypot(
             image * gain + contrast.noise * draw.standard_normal(image.shape, dtype=np.float32),
             contrast.noise * draw.standard_normal(image.shape, dtype=np.float32),

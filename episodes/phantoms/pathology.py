@@ -29,7 +29,7 @@ def paint_pathology(canvas: Canvas, draw: np.random.Generator, sequence: str = "
     gap = draw.uniform(0.2, 2 * (math.pi - scar - edema) - 0.2)
     second = first + scar + edema + gap
     for tissue, centre, half in (("scar", first, scar), ("edema", second, edema)):
-        away = np.abs(np.angle(np.exp(1j * (angle - centre))))
+        away = np.abs(np.angle(np.exp(1j * (angle.astype(np.float64) - centre))))
         arc = ((half - away) / half).astype(np.float32)
         before = canvas.image.copy()
         canvas.paint(tissue, np.minimum(ring, arc), 0.3, tissue)

@@ -2,6 +2,9 @@
 
 Body coordinates: x to the subject's left, y from back to front, both -1 .. 1 at the skin; z from 0 at the
 lowest slice to 1 at the highest. A shape is a field that is positive inside, about 1 at its centre.
+
+Every processor must make the same phantoms. numpy has code of its own for several of them, whose exponentials,
+powers and angles differ in the last bit. So these are computed in float64 and rounded afterwards.
 """
 
 from __future__ import annotations
@@ -129,11 +132,16 @@ def ellipsoid(
     dx, dy = frame.x - np.float32(centre[0]), frame.y - np.float32(centre[1])
     cos, sin = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     along, beside = (cos * dx + sin * dy) / radii[0], (cos * dy - sin * dx) / radii[1]
-    total = np.abs(along) ** power + np.abs(beside) ** power
+    total = _power(along, power) + _power(beside, power)
     if np.isfinite(radii[2]):
-        total = total + np.abs((frame.z - np.float32(centre[2])) / radii[2]) ** power
+        total = total + _power((frame.z - np.float32(centre[2])) / radii[2], power)
     shape: Field = (1 - total ** (1 / power)).astype(np.float32)
     return shape
+
+
+def _power(length: Field, power: float) -> NDArray[np.float64]:
+    raised: NDArray[np.float64] = np.abs(length.astype(np.float64)) ** power
+    return raised
 
 
 @dataclass

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from episodes.phantoms.shapes import Field, generator_for, smooth_noise
 
+Axes = NDArray[np.float64]
 SKIN = "phantom-skin"
 CHANNELS = 3
 HAIRS = 14  # most hairs on a picture
@@ -22,7 +23,7 @@ def skin_picture(size: int, version: int, scan: str) -> tuple[NDArray[np.uint8],
     arguments.
     """
     draw = generator_for(SKIN, version, scan)
-    y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size * 2 - 1
+    y, x = (np.mgrid[:size, :size] + 0.5) / size * 2 - 1
     cover = _lesion(x, y, draw)
     skin = np.array([206, 160, 134]) * math.exp(0.12 * _unit(draw)) + draw.uniform(-12, 12, 3)
     dark = draw.uniform(0.42, 0.78)  # grey of the lesion over that of the skin
@@ -48,7 +49,7 @@ def grey_of(channels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rounded
 
 
-def _lesion(x: Field, y: Field, draw: np.random.Generator) -> Field:
+def _lesion(x: Axes, y: Axes, draw: np.random.Generator) -> Field:
     """Return how much of each pixel's depth the lesion covers, in [0,1]."""
     across, up = draw.uniform(-0.35, 0.35, 2)
     angle = np.arctan2(y - up, x - across)
@@ -64,7 +65,7 @@ def _lesion(x: Field, y: Field, draw: np.random.Generator) -> Field:
     return cover
 
 
-def _hair(x: Field, y: Field, draw: np.random.Generator, size: int) -> Field:
+def _hair(x: Axes, y: Axes, draw: np.random.Generator, size: int) -> Field:
     """Return the darkness of one curved line, in [0,1], about one pixel wide."""
     turn, offset, bend = draw.uniform(0, math.pi), draw.uniform(-0.9, 0.9), draw.uniform(-0.5, 0.5)
     along = x * math.cos(turn) + y * math.sin(turn)

@@ -60,7 +60,7 @@ def spine_picture(size: int, version: int, scan: str) -> SpinePicture:
     pixel = FIELD_OF_VIEW_MM / size
     y, x = (np.mgrid[:size, :size] + 0.5) * pixel
     image = _tissues(y, x, column, fused, draw)
-    image *= np.exp(0.25 * smooth_noise(draw, (1, size, size), (1, 3, 3))[0])
+    image *= np.exp(0.25 * smooth_noise(draw, (1, size, size), (1, 3, 3))[0].astype(np.float64))
     noise = draw.standard_normal((2, size, size)) * 22
     scanned = np.clip(np.rint(np.hypot(image + noise[0], noise[1])), 0, 2000).astype(np.int16)
     places: dict[str, tuple[float, float, float]] = {}

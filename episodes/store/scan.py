@@ -18,7 +18,8 @@ from fewshot.files.atomic_io import sha256_of
 from fewshot.files.input_files import check_file
 from fewshot.files.names import path_in
 
-KINDS = ("images", "labels", "superpixels")
+SUPERPIXELS = "superpixels"
+KINDS = ("images", "labels", SUPERPIXELS)
 CHANNELS = "channels"  # folder of the arrays (C,Z,H,W) of a store with several channels
 REMAKE = "prepare it again with --overwrite"
 

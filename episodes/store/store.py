@@ -3,9 +3,12 @@
 Layout of a store folder: `index.json`, and for each scan ID `images/ID.npy` (own dtype), `labels/ID.npy`
 (uint8) and `superpixels/ID.npy` (uint16), each (Z,H,W). A dataset of several registered channels also has
 `channels/ID.npy` (C,Z,H,W) in the image's dtype; few-shot methods see the image alone. The index of a dataset
-with sentences has one for each slice; `points` of a scan are its named landmarks, (z,y,x) in voxels. The
-store's hash covers everything that determines a result, including sentences and points, and the superpixels,
-which may differ between CPUs.
+with sentences has one for each slice; `points` of a scan are its named landmarks, (z,y,x) in voxels.
+
+The store's hash covers everything that evaluation reads, including sentences and points, so that plans and
+records of different machines belong together. It does not cover the superpixels, which only training reads:
+their algorithm sorts edges unstably, so some pixels differ between kinds of processors. `superpixels_hash`
+covers them, and the keys of the models that they train hold it.
 
 Files are checked before they are used: index.json by its seal (`fewshot/files/seals.py`) and the store's hash
 when the store is opened, arrays by their sha256 when they are first read.
@@ -38,14 +41,23 @@ from episodes.io.npy import write_npy
 from episodes.io.original_grid import OriginalGrid, original_from_json, prepared_shape
 from episodes.store.dataset import DatasetSpec, spec_from_table
 from episodes.store.index import ClassSliceIndex
-from episodes.store.scan import CHANNELS, KINDS, REMAKE, Point, StoredScan, array_facts, points_from_json
+from episodes.store.scan import (
+    CHANNELS,
+    KINDS,
+    REMAKE,
+    SUPERPIXELS,
+    Point,
+    StoredScan,
+    array_facts,
+    points_from_json,
+)
 from fewshot.base.errors import UserError, listed, short
 from fewshot.files.atomic_io import atomic_folder, hash_of, replace_folder
 from fewshot.files.input_files import read_json
 from fewshot.files.names import checked_name
 from fewshot.files.seals import check_seal, write_sealed
 
-SCHEMA = 1
+SCHEMA = 2  # 1: the hash covered the superpixels too
 PREPARED_BY = ("fewshot", "published-layout", "unknown")
 ENTRY: dict[str, type] = {  # keys of a scan in index.json
     "id": str, "shape": list, "dtype": str, "spacing_mm": list, "origin": list, "direction": list,
@@ -128,6 +140,13 @@ class Store:
                 f"{self.path / 'index.json'} was changed: its hash is {self.hash}, its facts and arrays have "
                 f"{expected}; {REMAKE}"
             )
+
+    @cached_property
+    def superpixels_hash(self) -> str:
+        """16 hex digits of a hash over the superpixels of all scans."""
+        return hash_of([[name, entry["array_sha256"][SUPERPIXELS]] for name, entry in self._scans.items()])[
+            :16
+        ]
 
     def check_arrays(self) -> None:
         """Read every array once; `UserError` for the first that is not as prepared."""
@@ -212,7 +231,7 @@ def read_index(path: Path, *, has_seal: bool = True) -> dict[str, Any]:
 
 
 def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> str:
-    """Return 16 hex digits of a hash over facts, arrays and spacings, without the facts `NOT_HASHED`.
+    """Return 16 hex digits of a hash over facts, arrays and spacings, without superpixels and `NOT_HASHED`.
 
     Args:
         spec: `DatasetSpec.to_json` of the dataset.
@@ -220,12 +239,16 @@ def store_hash(spec: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
     """
     facts = {key: value for key, value in spec.items() if key not in NOT_HASHED}
     arrays = [
-        [entry["id"], entry["array_sha256"], entry["spacing_mm"]]
+        [entry["id"], _without_superpixels(entry["array_sha256"]), entry["spacing_mm"]]
         + ([entry["sentences"]] if "sentences" in entry else [])
         for entry in entries
     ]
     points = [[entry["id"], entry["points"]] for entry in entries if "points" in entry]
     return hash_of([facts, arrays, *([points] if points else [])])[:16]
+
+
+def _without_superpixels(arrays: Mapping[str, str]) -> dict[str, str]:
+    return {kind: digest for kind, digest in arrays.items() if kind != SUPERPIXELS}
 
 
 def _check_entry(entry: dict[str, Any]) -> None:

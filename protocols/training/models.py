@@ -328,9 +328,16 @@ def _description(spec: dict[str, Any], key: str, skipped: int) -> dict[str, Any]
         "recipe": spec["recipe"],
         "precision": spec["precision"],
         **({"compiled": True} if _compiled(spec) else {}),
+        **_pseudo_labels(spec),
         **({"labels": spec["labels"]} if spec.get("regime") else {}),
         **spec.get("told", {}),  # earlier stages: protocols/training/stages.py
     }
+
+
+def _pseudo_labels(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return kind and hash of the pseudo-labels for the record; empty for a training on labels."""
+    about = spec["pseudo_labels"]
+    return {"pseudo_labels": {name: about[name] for name in ("kind", "hash")}} if "hash" in about else {}
 
 
 def _compiled(spec: Mapping[str, Any]) -> bool:

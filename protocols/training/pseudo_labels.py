@@ -36,7 +36,8 @@ def superpixels(store: Store) -> PseudoLabels:
             draw=recipe.draw, augmentation=recipe.augmentation, batch=recipe.batch, prepare=prepare,
         )  # fmt: skip
 
-    return PseudoLabels({"kind": "superpixels", "min_size": store.spec.superpixel_min_size}, episodes)
+    about = {"min_size": store.spec.superpixel_min_size, "hash": store.superpixels_hash}
+    return PseudoLabels({"kind": "superpixels"} | about, episodes)
 
 
 def supervoxels(store: Store, pairs: str = "listed") -> PseudoLabels:

@@ -33,7 +33,7 @@ def compare_records(record: Record, remade: Record) -> RecordDiff:
     """Return the differences of two records of one cell.
 
     Numbers are the scores with their counts, the fallback slices, and the checkpoint that a policy chose with
-    the Dice of its candidates. Conditions are protocol, data, method, versions of shared parts, weights,
+    the Dice of its candidates. Conditions are protocol, data, pseudo-labels, method, versions of shared parts, weights,
     libraries, threads, processor, device and program.
     """
     numbers = (*_score_lines(record.scores, remade.scores), *_number_lines(record, remade))
@@ -83,6 +83,7 @@ def _condition_lines(record: Record, remade: Record) -> Iterator[str]:
     pairs = (
         ("protocol", _protocol(record), _protocol(remade)),
         ("data", _data(record), _data(remade)),
+        ("pseudo-labels", _pseudo_labels(record), _pseudo_labels(remade)),
         ("plan", record.plan_hash, remade.plan_hash),
         ("method", record.method.name, remade.method.name),
         ("method version", record.method.version, remade.method.version),
@@ -153,6 +154,11 @@ def _protocol(record: Record) -> str:
 def _data(record: Record) -> str:
     parts = [record.dataset, *([record.train_dataset] if record.train_dataset is not None else [])]
     return " trained on ".join(f"{part.name} {part.hash}" for part in parts)
+
+
+def _pseudo_labels(record: Record) -> str:
+    part = record.model.pseudo_labels
+    return "not recorded" if part is None else f"{part.kind} {part.hash}"
 
 
 def _weights(model: ModelPart) -> str | None:

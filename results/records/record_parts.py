@@ -162,6 +162,14 @@ class LabelsPart:
 
 
 @dataclass(frozen=True)
+class PseudoLabelsPart:
+    """The pseudo-labels of the last training stage: superpixels or supervoxels, and the hash of their maps."""
+
+    kind: Text
+    hash: Hex
+
+
+@dataclass(frozen=True)
 class SelectedPart:
     """The checkpoint that a policy chose: `step` among `candidates`, by its mean `dice` on the scans `on`.
 
@@ -204,6 +212,7 @@ class ModelPart:
     compiled: bool | None = None
     stages: tuple[StagePart, ...] | None = None
     labels: LabelsPart | None = None
+    pseudo_labels: PseudoLabelsPart | None = None
     selected: SelectedPart | None = None
 
 

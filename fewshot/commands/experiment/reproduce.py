@@ -2,8 +2,8 @@
 
 The record gives dataset, protocol, method, options, recipe, seed, checkpoint policy and threads. The command
 trains and evaluates the cell again and prints each number and each condition that differs: protocol, data,
-method version, shared parts, weights, libraries, threads, processor, device. The status is 1 if a number
-differs.
+pseudo-labels, method version, shared parts, weights, libraries, threads, processor, device. The status is 1
+if a number differs.
 
 Examples:
   fewshot reproduce work/records/3fa2c0d1e5b60718-90ab12cd34ef5678.json

@@ -1,0 +1,46 @@
+"""Phantoms do not depend on the processor: numpy's code for several of them gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
+from places import ROOT
+
+from episodes.phantoms.generate import PHANTOMS, phantom_scan, phantom_spec
+
+CHILD = "from test_processors import digests; print(digests(SCANS))"
+SCANS = ("0",)
+USED = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+
+
+def digests(scans: tuple[str, ...]) -> str:
+    """Return the sha256 of images and labels of some scans of every phantom."""
+    found = hashlib.sha256()
+    for name in PHANTOMS:
+        spec = phantom_spec(name)
+        for scan in scans:
+            for array in phantom_scan(spec, scan):
+                found.update(array.tobytes())
+    return found.hexdigest()
+
+
+@pytest.mark.skipif(not USED, reason="numpy has no code for this processor but its baseline")
+def test_phantoms_do_not_depend_on_the_processor() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD.replace("SCANS", repr(SCANS))],
+        env={
+            **os.environ,
+            "NPY_DISABLE_CPU_FEATURES": " ".join(USED),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ["PYTHONPATH"]]),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stdout.strip() == digests(SCANS)
