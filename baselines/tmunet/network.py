@@ -33,18 +33,23 @@ class Outputs:
     gamma: Tensor | None
 
 
+WIDTHS = tuple(str(width) for width in range(8, 65, 8))
+
+
 class Trunk(nn.Module):
     """A plain ResNet as encoder: pictures (N,3,S,S) -> maps of stride 2, 4, 8, 16 and 32.
 
-    `name` is a ResNet, or with "-wN" behind it one whose stem has N channels in place of 64, for quick runs.
+    `name` is a ResNet, or with "-wN" behind it one whose stem has N channels in place of 64, for quick runs. N
+    is a multiple of 8: torch 2.13 writes outside its memory in the backward pass of a strided 1x1 convolution of
+    4 channels, on processors with AVX2 alone.
     """
 
     def __init__(self, name: str, seed: int) -> None:
         super().__init__()
         self.name = name
         full, _, width = name.partition("-w")
-        if width and not (width.isdecimal() and 1 <= int(width) <= 64):
-            raise UserError(f"encoder {name!r}: expected a stem of 1 to 64 channels after -w, such as -w16")
+        if width and width not in WIDTHS:
+            raise UserError(f"encoder {name!r}: expected one of {', '.join(WIDTHS)} channels after -w")
         stem = int(width) if width else 64
         self.backbone: Backbone = build_backbone(full, seed, stem)
         last = self.backbone.channels

@@ -3,14 +3,15 @@
 Body coordinates: x to the subject's left, y from back to front, both -1 .. 1 at the skin; z from 0 at the
 lowest slice to 1 at the highest. A shape is a field that is positive inside, about 1 at its centre.
 
-Every processor must make the same phantoms. numpy has code of its own for several of them, whose exponentials,
-powers and angles differ in the last bit. So these are computed in float64 and rounded afterwards.
+Every processor must make the same phantoms. numpy has code of its own for several of them, whose
+exponentials, powers and angles differ in the last bit. So these are computed in float64 and rounded after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def ellipsoid(
     return shape
 
 
-def _power(length: Field, power: float) -> NDArray[np.float64]:
+def _power(length: NDArray[np.floating[Any]], power: float) -> NDArray[np.float64]:
     raised: NDArray[np.float64] = np.abs(length.astype(np.float64)) ** power
     return raised
 

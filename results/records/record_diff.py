@@ -33,8 +33,8 @@ def compare_records(record: Record, remade: Record) -> RecordDiff:
     """Return the differences of two records of one cell.
 
     Numbers are the scores with their counts, the fallback slices, and the checkpoint that a policy chose with
-    the Dice of its candidates. Conditions are protocol, data, pseudo-labels, method, versions of shared parts, weights,
-    libraries, threads, processor, device and program.
+    the Dice of its candidates. Conditions are protocol, data, pseudo-labels, method, versions of shared
+    parts, weights, libraries, threads, processor, device and program.
     """
     numbers = (*_score_lines(record.scores, remade.scores), *_number_lines(record, remade))
     return RecordDiff(numbers, tuple(_condition_lines(record, remade)))

@@ -163,7 +163,7 @@ class LabelsPart:
 
 @dataclass(frozen=True)
 class PseudoLabelsPart:
-    """The pseudo-labels of the last training stage: superpixels or supervoxels, and the hash of their maps."""
+    """Pseudo-labels of the last training stage: superpixels or supervoxels, and the hash of their maps."""
 
     kind: Text
     hash: Hex

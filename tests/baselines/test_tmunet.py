@@ -28,7 +28,7 @@ def small(classes: int = 1, **options: object) -> TMUnet:
     chosen = TMUnetOptions(side=32, width=0.02, **options)  # type: ignore[arg-type]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return TMUnet(Trunk("resnet18-w4", 0), chosen, tuple("abc"[:classes]))
+        return TMUnet(Trunk("resnet18-w8", 0), chosen, tuple("abc"[:classes]))
 
 
 def batch(classes: int = 1) -> LabelledBatch:
@@ -148,9 +148,17 @@ def test_golden_outputs_at_full_width(shared: Path) -> None:
     assert len(found) >= 4 and all(quantity.ok for quantity in found), found
 
 
+@pytest.mark.parametrize(
+    "name", ["resnet18-w4", "resnet18-w12", "resnet18-w128", "resnet18-wide", "resnet18-w08"]
+)
+def test_a_width_that_torch_cannot_train_everywhere_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="expected one of 8, 16, 24, 32, 40, 48, 56, 64 channels after -w"):
+        Trunk(name, 0)
+
+
 def test_a_network_fitted_to_its_support_is_stateless() -> None:
     options = TMUnetOnSupportOptions(
-        side=32, width=0.02, encoder="resnet18-w4", steps=12, learning_rate=1e-2, opening=0
+        side=32, width=0.02, encoder="resnet18-w8", steps=12, learning_rate=1e-2, opening=0
     )
     masks = torch.zeros(1, 32, 32, dtype=torch.bool)
     masks[0, 8:24, 8:24] = True

@@ -14,7 +14,7 @@ from protocols.rules.audits import LABELS
 from results.records.files import read_record, read_records
 from results.records.record import Record
 
-TINY = ["--encoder", "resnet18-w4", "--steps", "3", "--folds", "0", "--groups", "upper"]
+TINY = ["--encoder", "resnet18-w8", "--steps", "3", "--folds", "0", "--groups", "upper"]
 SMALL = ["--option", "side=32", "--option", "width=0.02", "--option", "opening=0"]
 
 

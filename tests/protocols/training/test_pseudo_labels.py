@@ -42,7 +42,8 @@ def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
     method = build_method_config("ssl-alpnet", {}, encoder="resnet18", weights="random", steps=2)
     initial = {"name": "random", "sha256": None}
     spec = model_spec(method, initial, plan.training, store, "per-scan", superpixels(store).description)
-    assert spec["pseudo_labels"] == {"kind": "superpixels", "min_size": 60}
+    about = {"kind": "superpixels", "min_size": 60, "hash": store.superpixels_hash}
+    assert spec["pseudo_labels"] == about
     assert set(spec) == {
         "schema", "dataset", "store", "training_scans", "training_slices", "training_slices_hash",
         "normalisation", "pseudo_labels", "method", "encoder", "initial_weights", "recipe", "seed",
@@ -57,6 +58,7 @@ def test_the_spec_of_superpixels_is_what_it_was(store: Store) -> None:
         for name, content in (("a.pt", "0"), ("b.pt", "0"), ("a.pt", "1"))
     ]
     assert keys[0] == keys[1] != keys[2], "a file of weights is its content, not its name"
+    assert model_key(spec) != model_key(spec | {"pseudo_labels": about | {"hash": "0" * 16}})
     assert not (store.path / "supervoxels").exists()
 
 
