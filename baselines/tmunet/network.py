@@ -39,9 +39,9 @@ WIDTHS = tuple(str(width) for width in range(8, 65, 8))
 class Trunk(nn.Module):
     """A plain ResNet as encoder: pictures (N,3,S,S) -> maps of stride 2, 4, 8, 16 and 32.
 
-    `name` is a ResNet, or with "-wN" behind it one whose stem has N channels in place of 64, for quick runs. N is
-    a multiple of 8: on processors with AVX2 alone, torch 2.13 writes outside its memory in the backward pass of
-    a strided 1x1 convolution of 4 channels.
+    `name` is a ResNet, or with "-wN" behind it one whose stem has N channels in place of 64, for quick
+    runs. N is a multiple of 8: on processors with AVX2 alone, torch 2.13 writes outside its memory in
+    the backward pass of a strided 1x1 convolution of 4 channels.
     """
 
     def __init__(self, name: str, seed: int) -> None:
