@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
-from places import ROOT
+from places import HELPERS, ROOT
 
 from episodes.phantoms.generate import PHANTOMS, phantom_scan, phantom_spec
 
@@ -37,7 +37,7 @@ def test_phantoms_do_not_depend_on_the_processor() -> None:
         env={
             **os.environ,
             "NPY_DISABLE_CPU_FEATURES": " ".join(USED),
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent), os.environ["PYTHONPATH"]]),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HELPERS, Path(__file__).parent))),
         },
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +201,16 @@ def test_an_unknown_stage_is_one_line(work: Path, capsys: pytest.CaptureFixture[
     assert "has nothing to train" in capsys.readouterr().err
 
 
+def slowness() -> float:
+    """Return how much longer this processor takes for a fixed piece of work than 0.2 seconds; at least 1."""
+    begun = time.process_time()
+    for number in range(60_000):
+        json.loads(json.dumps({"number": number, "text": "x" * 20, "list": [number] * 5}))
+    return max(1.0, (time.process_time() - begun) / 0.2)
+
+
 def test_ten_thousand_cells_are_listed_in_five_seconds(work: Path) -> None:
-    """Seconds of the processor, because other tests run beside this one."""
+    """Seconds of the processor, because other tests run beside this one; a slow one has more of them."""
     seeds = ", ".join(map(str, range(50)))
     file = write(work, f"{MANY}seed = [{seeds}]\n")
     command = [sys.executable, "-m", "fewshot", "jobs", "--work", str(work), "--campaign", file]
@@ -210,4 +219,4 @@ def test_ten_thousand_cells_are_listed_in_five_seconds(work: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "10000 of 10000 cells missing" in ended.stderr
-    assert spent.ru_utime + spent.ru_stime - before < 5.0
+    assert spent.ru_utime + spent.ru_stime - before < 5.0 * slowness()

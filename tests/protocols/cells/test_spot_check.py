@@ -14,12 +14,20 @@ from tiny import tiny_store
 from torch import Tensor
 
 from baselines.yardsticks import CopySupport
+from episodes.plan.plan import EvaluationPlan
 from episodes.store.store import Store
 from fewshot.base.errors import UserError
-from fewshot.base.types import Support
+from fewshot.base.types import Support, Task
 from fewshot.learners.registry import METHODS, resolve_method, trains
 from protocols.cells.predictors import Prediction
-from protocols.cells.spot_check import ROUNDING, changed_pixels, shifted_pixels, spot_check, spot_task
+from protocols.cells.spot_check import (
+    BATCH,
+    ROUNDING,
+    changed_pixels,
+    shifted_pixels,
+    spot_check,
+    spot_task,
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +107,16 @@ def test_a_transductive_learner_passes(store: Store) -> None:
     assert spot_check(learner, plan, reader_of(store, plan), device=CPU) is not None
 
 
+def plan_with_one_batch(store: Store) -> tuple[EvaluationPlan, Task]:
+    """Return a plan, and its drawn task, whose query slices fit into one batch."""
+    for fold in range(5):
+        for plan in plans_of(store, fold):
+            task = spot_task(plan)
+            if task is not None and len(task.queries) <= BATCH:
+                return plan, task
+    raise AssertionError("no plan of the store has such a task")
+
+
 @pytest.mark.parametrize("batch", [1, 64])
 @pytest.mark.parametrize(
     ("method", "step"),
@@ -109,9 +127,7 @@ def test_a_transductive_learner_passes(store: Store) -> None:
     ],
 )
 def test_a_query_batch_that_changes_scores_is_named(store: Store, method: Any, step: str, batch: int) -> None:
-    plan = plans_of(store)[0]
-    task = spot_task(plan)
-    assert task is not None
+    plan, task = plan_with_one_batch(store)
     learner = method(SmallEncoder(0)).eval()
     said = rf"^class {task.class_name}, scan {task.queries[0].scan}, slice \d+: .*{method.__name__}"
     with pytest.raises(UserError, match=said) as caught:
