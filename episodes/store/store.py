@@ -144,9 +144,8 @@ class Store:
     @cached_property
     def superpixels_hash(self) -> str:
         """16 hex digits of a hash over the superpixels of all scans."""
-        return hash_of([[name, entry["array_sha256"][SUPERPIXELS]] for name, entry in self._scans.items()])[
-            :16
-        ]
+        arrays = [[name, entry["array_sha256"][SUPERPIXELS]] for name, entry in self._scans.items()]
+        return hash_of(arrays)[:16]
 
     def check_arrays(self) -> None:
         """Read every array once; `UserError` for the first that is not as prepared."""

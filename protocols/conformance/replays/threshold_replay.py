@@ -45,9 +45,9 @@ def encode_episode(learner: Any, episode: Episode) -> tuple[Maps, Maps]:
 
 
 def remember_maps(learner: Any) -> None:
-    """Encode images that were just encoded only once more if gradients are wanted.
+    """Make `learner.encode` keep its last maps and return them for equal images, unless it records gradients.
 
-    Call it again after a change of weights. Maps do not depend on dropout, which lies behind the encoder.
+    Call this again after a change of weights. Maps do not depend on dropout, which lies behind the encoder.
     """
     encode = type(learner).encode
     last: list[tuple[Tensor, Maps]] = []
