@@ -8,7 +8,7 @@
 # CHAOS_FOLDER   the volumes as `fewshot prepare chaost2` takes them; unset: the five folds are left out
 # STEPS          training steps of each fold (default: 1000)
 # LIMIT          seconds for everything (default: 480); what does not fit is cut off
-# TINY=1         small sizes on whatever device there is, to try the script out
+# TINY=1         small sizes on whatever device there is, to try the script out; only LIMIT bounds a part
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
@@ -33,7 +33,7 @@ bounded() {
     echo "no time is left for: ${*:2}" >&2
     return 1
   fi
-  timeout "$(( $1 < seconds ? $1 : seconds ))" "${@:2}"
+  timeout "$(( $1 < seconds && ${#tiny[@]} == 0 ? $1 : seconds ))" "${@:2}"
 }
 
 status=0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from fewshot.base.errors import UserError
 from fewshot.base.precision import autocast_to
 from fewshot.learners.learner import LossResult
-from fewshot.training.compile_step import compile_loss
+from fewshot.training.compile_step import compile_errors, compile_loss
 
 UNREAD = 1  # steps that a GPU may still compute while the host queues the next one
 
@@ -172,7 +173,8 @@ class Stepper:
         return [self._queue.popleft().read() for _ in range(len(self._queue) - left)]
 
     def _move(self, total: Tensor, rate: float) -> None:
-        total.backward()  # type: ignore[no-untyped-call]
+        with nullcontext() if self._compiled_loss is None else compile_errors():
+            total.backward()  # type: ignore[no-untyped-call]
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         self.optimiser.step()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from places import ROOT
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -17,7 +22,7 @@ from fewshot.base.errors import UserError
 from fewshot.base.types import Episode
 from fewshot.learners.learner import LossResult, PrototypeLearner
 from fewshot.learners.recipe import Recipe
-from fewshot.training.compile_step import compile_loss
+from fewshot.training.compile_step import CACHE, _choose_own_cache, compile_loss
 from fewshot.training.loop import train
 
 CPU = torch.device("cpu")
@@ -137,6 +142,54 @@ def test_more_models_in_one_process_than_torch_compiles_of_one_function() -> Non
         total.backward()  # type: ignore[no-untyped-call]
         assert total.item() == number**2 and made.weight.grad is not None
         assert made.weight.grad.item() == 2 * number
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from fewshot.learners.learner import LossResult
+from fewshot.training.compile_step import CACHE, compile_loss
+
+weight = torch.ones(3, requires_grad=True)
+
+def loss(image):
+    total = (weight * image).square().mean()
+    return LossResult(total, {"query": total}, total >= 0, (total < 0).sum())
+
+compile_loss(loss, torch.device("cpu"))(torch.ones(3)).total.backward()
+libraries = list(Path(os.environ[CACHE]).rglob("*.so"))
+assert libraries and weight.grad is not None
+print(os.environ[CACHE])
+if sys.argv[1] == "die":  # as the compiler leaves a library that it was writing
+    for library in libraries:
+        library.write_bytes(library.read_bytes()[:100])
+    sys.stdout.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_compiled_harms_no_other(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment.pop(CACHE, None)
+    folders = []
+    for how, status in (("die", -signal.SIGKILL), ("end", 0)):
+        run = subprocess.run(
+            [sys.executable, "-c", DIES, how], capture_output=True, text=True, env=environment, check=False
+        )
+        assert run.returncode == status, run.stderr
+        folders.append(Path(run.stdout.strip()))
+    assert folders[0] != folders[1] and {folder.parent for folder in folders} == {tmp_path}
+    assert not any(folder.exists() for folder in folders)  # the dead one's is removed too
+
+
+def test_a_folder_that_the_user_named_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(CACHE, str(tmp_path))
+    _choose_own_cache.cache_clear()
+    _choose_own_cache()
+    assert os.environ[CACHE] == str(tmp_path)
+    _choose_own_cache.cache_clear()
 
 
 def test_what_it_returns_is_a_loss() -> None:
