@@ -19,8 +19,29 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
 
 
+WIDTH = 16  # channels of a narrow backbone's stem, in place of 64
+FULL_WIDTH = {
+    "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_bench",
+    "test_phantoms", "test_coverage",
+}  # folders and modules  # fmt: skip
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow_backbones(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make backbones narrow: the layers and names of a ResNet, a sixteenth of its work.
+
+    Modules in `FULL_WIDTH` keep the published width, for their vectors or their child processes.
+    """
+    from fewshot.encoders.encoder import DILATED, Backbone, build_backbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        if not FULL_WIDTH & {request.path.parent.name, request.path.stem}:
+            patch.setattr(Backbone.__init__, "__defaults__", (DILATED, WIDTH))
+            patch.setattr(build_backbone, "__defaults__", (0, WIDTH))  # seed 0
+        yield
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ def test_the_same_training_to_rounding_from_one_graph(tmp_path: Path, cls: type[
     assert flags[0] == flags[1] and len(set(flags[0][1:])) == 2, "one step alone has no loss"
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_in_the_same_bytes(tmp_path: Path) -> None:
     trained(tmp_path / "once", learner())
     with pytest.raises(InterruptedError):
@@ -133,6 +134,7 @@ class Weight(nn.Module):
         return LossResult(total, {"query": total}, total >= 0, (total < 0).sum())
 
 
+@pytest.mark.slow
 def test_more_models_in_one_process_than_torch_compiles_of_one_function() -> None:
     """As a run of two groups and five folds has them; torch's limit is 8."""
     image = torch.ones(4)
@@ -192,6 +194,7 @@ def test_a_folder_that_the_user_named_is_kept(monkeypatch: pytest.MonkeyPatch, t
     _choose_own_cache.cache_clear()
 
 
+@pytest.mark.slow
 def test_what_it_returns_is_a_loss() -> None:
     made = learner()
     found = compile_loss(made.loss, CPU)(episode(0, made))
