@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WIDTH = 16  # channels of a narrow backbone's stem, in place of 64
 FULL_WIDTH = {
     "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_bench",
-    "test_phantoms", "test_coverage",
+    "test_phantoms",
 }  # folders and modules  # fmt: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
@@ -86,6 +86,18 @@ def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are composed and their files written, but nothing is rendered: for tests of messages."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _figure, stream, **_: stream.write(b"-"))
+
+
+@pytest.fixture
+def as_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile traces the graph and its gradient, and leaves out the C++, which takes minutes."""
+    import torch
+
+    compile_graph = torch.compile
+    monkeypatch.setattr(
+        torch, "compile",
+        lambda loss, mode, **how: compile_graph(loss, backend="aot_eager", **how),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

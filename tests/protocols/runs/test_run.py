@@ -81,6 +81,7 @@ def test_an_answer_in_bf16_is_a_cell_of_its_own_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_traced")
 def test_a_compiled_training_is_a_model_of_its_own_and_says_so(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
