@@ -28,7 +28,7 @@ def check_precision(name: str) -> str:
 def autocast_to(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Return a context that runs its block in `precision` on `device`: bf16 uses autocast.
 
-    On a CPU without instructions for bf16, torch computes a convolution in bf16 some 20 times slower than in
+    On a CPU without instructions for bf16, torch computes a convolution in bf16 many times slower than in
     float32. There the inputs are rounded to bf16, the products and sums are those of float32, and the result
     is rounded to bf16, as the instructions do.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from fewshot.base.precision import has_bf16_instructions
 from fewshot.encoders.checkpoints import FILES
 from fewshot.files.leases import VARIABLE, leases_needed
 from fewshot.files.locks import if_free
@@ -45,6 +46,8 @@ def _machine() -> Iterator[str]:
     limit = os.environ.get("OMP_NUM_THREADS")
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
     yield f"processor: {processor()}, {threads}" + (f" (OMP_NUM_THREADS={limit})" if limit else "")
+    how = "instructions" if has_bf16_instructions() else "float32 rounded to bf16, no faster than float32"
+    yield f"bf16 on this processor: {how}"
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     built = (
         f"torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "torch is built for CPUs"

@@ -44,8 +44,8 @@ def test_the_installation_is_described(
 ) -> None:
     assert main(["doctor", "--work", str(work)]) == 0
     text = capsys.readouterr().out
-    for word in ("fewshot 0", "program: ", "torch ", " threads of ", "GPUs", "GB free", "weights: none",
-                 "locks: flock", "locks held"):  # fmt: skip
+    for word in ("fewshot 0", "program: ", "torch ", " threads of ", "bf16 on this processor: ", "GPUs",
+                 "GB free", "weights: none", "locks: flock", "locks held"):  # fmt: skip
         assert word in text
     nearly_full = shutil.disk_usage(work)._replace(free=10**9)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: nearly_full)
