@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 WIDTH = 16  # channels of a narrow backbone's stem, in place of 64
 FULL_WIDTH = {
-    "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_bench",
-    "test_phantoms",
+    "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_slurm",
+    "test_bench", "test_phantoms",
 }  # folders and modules  # fmt: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
