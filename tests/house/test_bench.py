@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from places import ROOT
 
+from fewshot.training.compile_step import CACHE
+
 BENCH = ROOT / "bench"
 
 
@@ -129,7 +131,10 @@ def test_growth_is_measured_and_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_gpu_script_runs_on_a_cpu_too(tmp_path: Path) -> None:
-    environment = {**os.environ, "TINY": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ, "TINY": "1", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "LIMIT": "1800",
+        CACHE: str(tmp_path / "compiled"),
+    }  # fmt: skip
     environment.pop("CHAOS_FOLDER", None)
     command = ["bash", str(BENCH / "gpu.sh"), str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

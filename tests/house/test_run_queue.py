@@ -14,8 +14,9 @@ from places import ROOT
 
 PREPARE = "prepare phantom-mri --size 48 --phantom-slices 8"
 YARDSTICK = "run --dataset phantom-mri --method copy-support --folds 0"
-LONG = (
-    "run --dataset phantom-mri --method panet --folds 0 --encoder resnet18 --weights random --steps 9999999"
+LONG = (  # its checkpoint has 4 MB, which a busy disk takes within the seconds that a stopped command has
+    "run --dataset phantom-mri --method tmunet --folds 0 --groups upper --encoder resnet18-w8 "
+    "--option width=0.02 --option side=32 --option opening=0 --steps 9999999"
 )
 
 
