@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,9 @@ if TYPE_CHECKING:
     from episodes.store.store import Store
 
 
-WIDTH = 16  # channels of a narrow backbone's stem, in place of 64
 FULL_WIDTH = {
     "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_slurm",
-    "test_bench", "test_phantoms",
+    "test_bench",
 }  # folders and modules  # fmt: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
@@ -30,17 +30,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background
 
 
 @pytest.fixture(scope="module", autouse=True)
-def narrow_backbones(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make backbones narrow: the layers and names of a ResNet, a sixteenth of its work.
+def narrow(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Make backbones narrow, but in modules of `FULL_WIDTH`: for their vectors or their child processes."""
+    from narrow_backbones import narrow_backbones
 
-    Modules in `FULL_WIDTH` keep the published width, for their vectors or their child processes.
-    """
-    from fewshot.encoders.encoder import DILATED, Backbone, build_backbone
-
-    with pytest.MonkeyPatch.context() as patch:
-        if not FULL_WIDTH & {request.path.parent.name, request.path.stem}:
-            patch.setattr(Backbone.__init__, "__defaults__", (DILATED, WIDTH))
-            patch.setattr(build_backbone, "__defaults__", (0, WIDTH))  # seed 0
+    full = FULL_WIDTH & {request.path.parent.name, request.path.stem}
+    with nullcontext() if full else narrow_backbones():
         yield
 
 

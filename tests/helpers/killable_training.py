@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from fake_store import fake_store
+from narrow_backbones import narrow_backbones
 
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.sampling.prefetch import prefetch
@@ -40,4 +41,5 @@ def main(folder: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), float(sys.argv[2]))
+    with narrow_backbones():
+        main(Path(sys.argv[1]), float(sys.argv[2]))

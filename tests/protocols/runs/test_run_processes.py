@@ -10,20 +10,29 @@ import time
 from pathlib import Path
 
 import pytest
+from places import HELPERS, ROOT
 from processes import results
 from tiny import tiny_store
 
 pytestmark = pytest.mark.slow
 
+STEPS = "120"
 COMMAND = [
     "run", "--dataset", "tiny", "--folds", "0,1", "--setting", "2", "--method", "ssl-alpnet",
-    "--encoder", "resnet18", "--weights", "random", "--steps", "40", "--checkpoint-every", "7",
+    "--encoder", "resnet18", "--weights", "random", "--steps", STEPS, "--checkpoint-every", "7",
 ]  # fmt: skip
 
 
 def start(work: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "fewshot", COMMAND[0], "--work", str(work), *COMMAND[1:]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable,
+        str(HELPERS / "narrow_backbones.py"),
+        COMMAND[0],
+        "--work",
+        str(work),
+        *COMMAND[1:],
+    ]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -68,6 +77,6 @@ def test_two_at_once_train_each_model_once_and_agree(tmp_path: Path) -> None:
     assert len(logs) == 4
     for losses in logs:
         steps = [line.split(",")[0] for line in losses.read_text().splitlines()[1:]]
-        assert steps == [str(step) for step in range(1, 41)]
+        assert steps == [str(step) for step in range(1, int(STEPS) + 1)]
     assert len(list((work / "records").glob("*.json"))) == 4
     assert len(list((work / "models").iterdir())) == 4
