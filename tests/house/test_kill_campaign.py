@@ -18,7 +18,7 @@ from warm_commands import start_command, status_of
 
 pytestmark = pytest.mark.slow
 
-KILLS = {"run-supervoxels": 6, "ablate": 6, "figures": 3, "report": 3, "view": 5, "explain": 5, "overlay": 5}
+KILLS = {"run-supervoxels": 6, "ablate": 6, "figures": 2, "report": 2, "view": 5, "explain": 5, "overlay": 5}
 MOST = 9  # kills of a command that KILLS does not name
 TWICE = 0.3  # share of the trials whose second call is killed too
 
