@@ -58,9 +58,9 @@ def test_products_and_gradients_are_those_of_torchs_bf16(name: str) -> None:
     in_full = product_and_gradients(
         lambda image, weight: PRODUCTS[name](image, weight).to(torch.bfloat16), autocast_to("float32", CPU)
     )
-    for found, wanted, full in zip(ours, theirs, in_full, strict=True):
-        scale = float(wanted.abs().max())
-        assert float((found - wanted).abs().max()) <= 2 * STEP * scale
+    for found, expected, full in zip(ours, theirs, in_full, strict=True):
+        scale = float(expected.abs().max())
+        assert float((found - expected).abs().max()) <= 2 * STEP * scale
         assert not torch.equal(found, full), "nothing was rounded"
 
 

@@ -18,7 +18,7 @@ from broken_learners import (
     Sound,
 )
 from places import HELPERS
-from small_encoder import SMALL, SmallEncoder
+from small_encoder import LONG, SMALL, SmallEncoder
 
 from fewshot.commands.main import main
 from fewshot.contract.checks import CHECKS, check_method
@@ -89,9 +89,6 @@ def test_a_declared_support_order_is_accepted() -> None:
 def test_a_declared_query_batch_is_accepted() -> None:
     assert statuses(SegmentsPartsTogether)["batch"] == "n/a"
     assert statuses(ComparesPartsTogether)["batch"] == "ok"
-
-
-LONG = ("gmrd", "register-support")  # minutes
 
 
 @pytest.mark.parametrize(

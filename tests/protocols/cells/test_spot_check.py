@@ -9,7 +9,7 @@ import pytest
 import torch
 from broken_learners import ComparesPartsTogether, EncodesByTheBatch, NormalisesByTheQueryBatch
 from cell_plans import CPU, LEARNERS, LastUndefined, plans_of, reader_of
-from small_encoder import SMALL, SmallEncoder
+from small_encoder import LONG, SMALL, SmallEncoder
 from tiny import tiny_store
 from torch import Tensor
 
@@ -28,8 +28,6 @@ from protocols.cells.spot_check import (
     spot_check,
     spot_task,
 )
-
-LONG = {"gmrd", "register-support"}  # methods that take seconds a slice: of one plan
 
 
 @pytest.fixture(scope="module")
