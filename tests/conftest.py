@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 FULL_WIDTH = {
-    "conformance", "encoders", "test_fingerprint", "test_rpt", "test_densecl", "test_submit", "test_slurm",
-    "test_bench",
+    "conformance", "encoders", "test_fingerprint", "test_rpt", "test_gmrd", "test_universeg", "test_densecl",
+    "test_submit", "test_slurm", "test_bench",
 }  # folders and modules  # fmt: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
@@ -31,11 +31,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make backbones narrow, but in modules of `FULL_WIDTH`: for their vectors or their child processes."""
-    from narrow_backbones import narrow_backbones
+    """Make networks narrow, but in modules of `FULL_WIDTH`: for their vectors or their child processes."""
+    from narrow_networks import narrow_networks
 
     full = FULL_WIDTH & {request.path.parent.name, request.path.stem}
-    with nullcontext() if full else narrow_backbones():
+    with nullcontext() if full else narrow_networks():
         yield
 
 

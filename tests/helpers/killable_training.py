@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from fake_store import fake_store
-from narrow_backbones import narrow_backbones
+from narrow_networks import narrow_networks
 
 from baselines.ssl_alpnet import SSLALPNet
 from episodes.sampling.prefetch import prefetch
@@ -41,5 +41,5 @@ def main(folder: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    with narrow_backbones():
+    with narrow_networks():
         main(Path(sys.argv[1]), float(sys.argv[2]))

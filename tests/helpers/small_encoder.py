@@ -65,5 +65,3 @@ class SmallThresholdEncoder(nn.Module):
 
 # for methods that are not built on one map of stride 8
 SMALL = {"qnet": SmallTwoScales, "rpt": SmallThresholdEncoder, "gmrd": SmallThresholdEncoder}
-
-LONG = ("gmrd", "register-support")  # methods that take seconds a slice

@@ -40,12 +40,15 @@ def prose(source: str) -> Iterator[str]:
 
 def unshipped(text: str) -> list[str]:
     """Return the citations in a text that lead to no document of the repository."""
-    shipped = {
-        path.name for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md"), *(ROOT / "results").glob("*.md"))
-    }
     lost = [name for name in DOCUMENT.findall(text) if "/" in name and not (ROOT / name).is_file()]
-    lost += [name for name in DOCUMENT.findall(text) if Path(name).stem.isupper() and name not in shipped]
+    lost += [name for name in DOCUMENT.findall(text) if Path(name).stem.isupper() and name not in shipped()]
     return [*lost, *SHOUTED.findall(text), *NUMBERED.findall(text)]
+
+
+@cache
+def shipped() -> set[str]:
+    """Return the names of the repository's documents."""
+    return {path.name for folder in (ROOT, DOCS, ROOT / "results") for path in folder.glob("*.md")}
 
 
 def files(folders: tuple[str, ...]) -> list[Path]:

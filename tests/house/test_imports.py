@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,7 @@ def packages(root: Path) -> set[str]:
     return {".".join(folder.relative_to(root).parts) for folder in inner}
 
 
+@cache
 def sources() -> dict[str, Path]:
     """Return module name -> file of every module of the project."""
     found = {}

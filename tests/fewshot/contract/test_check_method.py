@@ -18,7 +18,7 @@ from broken_learners import (
     Sound,
 )
 from places import HELPERS
-from small_encoder import LONG, SMALL, SmallEncoder
+from small_encoder import SMALL, SmallEncoder
 
 from fewshot.commands.main import main
 from fewshot.contract.checks import CHECKS, check_method
@@ -91,9 +91,7 @@ def test_a_declared_query_batch_is_accepted() -> None:
     assert statuses(ComparesPartsTogether)["batch"] == "ok"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in sorted(METHODS)]
-)
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_a_registered_learner_keeps_the_contract(name: str) -> None:
     results = check_method(resolve_method(name), SMALL.get(name, SmallEncoder))
     assert [result for result in results if result.status == "FAIL"] == []

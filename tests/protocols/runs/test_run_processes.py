@@ -27,7 +27,7 @@ def start(work: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable,
-        str(HELPERS / "narrow_backbones.py"),
+        str(HELPERS / "narrow_networks.py"),
         COMMAND[0],
         "--work",
         str(work),
