@@ -42,18 +42,20 @@ def with_board(text: str) -> str:
 
 def front_board() -> str:
     """Return the board as markdown: its caption, then every complete configuration, best first."""
-    ranked = sorted(_results(), key=lambda result: -_mean(result)[0])
+    records = {folder: read_records(ROOT / "results" / "data" / folder) for folder in FOLDERS}
+    every = [record for folder in FOLDERS for record in records[folder]]
+    ranked = sorted(_results(every), key=lambda result: -_mean(result)[0])
     lines = ["| method | trained | from | labels in training | Dice |", "|---|---|---|---|---:|"]
     for result in ranked:
         mean, deviation = _mean(result)
         lines.append(f"| {' | '.join(_training(result))} | {100 * mean:.2f} ± {100 * deviation:.2f} |")
-    return "\n".join([*_caption(ranked), "", *lines, *_under_protocols()]) + "\n"
+    return "\n".join([*_caption(ranked), "", *lines, *_under_protocols(records["real"])]) + "\n"
 
 
-def _under_protocols() -> list[str]:
+def _under_protocols(records: list[Record]) -> list[str]:
     """Return a paragraph on the trained models that the most protocols evaluated; nothing without any."""
     by_models: dict[frozenset[str | None], list[ConfigurationResult]] = {}
-    for result in configuration_results(read_records(ROOT / "results" / "data" / "real")):
+    for result in configuration_results(records):
         if result.record.model.steps and not result.missing:
             by_models.setdefault(models_of([result]), []).append(result)
     models, most = max(by_models.items(), key=lambda pair: len(pair[1]), default=(frozenset(), []))
@@ -69,19 +71,18 @@ def _under_protocols() -> list[str]:
     ]
 
 
-def _results() -> list[ConfigurationResult]:
+def _results(records: list[Record]) -> list[ConfigurationResult]:
     """Return the complete configurations of one question: that with the most of them.
 
     Another preparation of the same scans has another hash, so its records belong to another question.
     """
-    records = [
+    chosen = [
         record
-        for folder in FOLDERS
-        for record in read_records(ROOT / "results" / "data" / folder)
+        for record in records
         if (record.dataset.name, record.setting, record.protocol.name) == (DATASET, SETTING, PROTOCOL)
     ]
     questions: dict[str, list[ConfigurationResult]] = {}
-    for result in configuration_results(records):
+    for result in configuration_results(chosen):
         if not result.missing:
             questions.setdefault(canonical_json(question(result.record)), []).append(result)
     return max(questions.values(), key=len)

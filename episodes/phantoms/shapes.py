@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,25 @@ def generator_for(*names: str | int) -> np.random.Generator:
 
 
 def smooth_noise(draw: np.random.Generator, shape: tuple[int, int, int], coarse: Sequence[int]) -> Field:
-    """Draw a smooth field (Z,Y,X), about N(0,1): cubic interpolation of normals on the grid `coarse`."""
+    """Draw a smooth field (Z,Y,X), about N(0,1): cubic interpolation of normals on the grid `coarse`.
+
+    The weights of a voxel are products of those along the axes, so the axes are interpolated one by one.
+    """
     values = draw.standard_normal(tuple(coarse)).astype(np.float32)
-    zoom = [length / cells for length, cells in zip(shape, coarse, strict=True)]
-    fine: Field = ndimage.zoom(values, zoom, order=3, mode="nearest", grid_mode=True)
+    deep, high, wide = (_cubic_weights(*pair) for pair in zip(coarse, shape, strict=True))
+    rows = high @ (values.astype(np.float64) @ wide.T)
+    fine: Field = np.tensordot(deep, rows, axes=1).astype(np.float32)
     return fine
+
+
+@cache
+def _cubic_weights(cells: int, length: int) -> NDArray[np.float64]:
+    """Return the weight (length, cells) of each cell of a line in each of its `length` voxels."""
+    lines = [
+        ndimage.zoom(line, length / cells, order=3, mode="nearest", grid_mode=True) for line in np.eye(cells)
+    ]
+    weights: NDArray[np.float64] = np.stack(lines, axis=1)
+    return weights
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def resolve_method(name: str) -> type[Any]:
     Raises:
         UserError: no such method, module, file or class.
     """
-    target = known_methods().get(name, name)
+    target = BUILT_IN.get(name) or known_methods().get(name, name)
     module_name, separator, class_name = target.rpartition(":")
     if not separator:
         raise unknown_name("method", name, known_methods())

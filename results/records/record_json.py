@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 Part = TypeVar("Part")
+Where = tuple[str, ...]  # steps from the record to a value
+Reader = Callable[[Any, Where], Any]
 
 
 @dataclass(frozen=True)
@@ -41,37 +43,27 @@ class _Field:
     default: Any  # dataclasses.MISSING: the key is required
 
 
-def read_part(part: type[Part], value: Any, where: str = "") -> Part:
+def read_part(part: type[Part], value: Any) -> Part:
     """Return the dataclass instance that a JSON object describes.
 
     Args:
         part: a frozen dataclass whose annotations this module supports.
         value: the result of `json.loads`.
-        where: dotted path of `value` in the record, for messages; "" for the record itself.
 
     Raises:
         FormError: a key is missing, unknown or wrong; the message names the first one by alphabet.
     """
-    if not isinstance(value, dict):
-        raise FormError(f"{where or 'the record'} is {value!r}, expected an object")
-    prefix = f"{where}." if where else ""
-    fields = {field.key: field for field in _fields(cast(Any, part))}
-    required = {key for key, field in fields.items() if field.default is dataclasses.MISSING}
-    for key in sorted(required - value.keys()):
-        raise FormError(f"key {prefix}{key} is missing")
-    for key in sorted(value.keys() - fields.keys()):
-        raise FormError(f"key {prefix}{key} is unknown, expected {', '.join(sorted(fields))}")
-    arguments = {
-        fields[key].name: _read(fields[key].kind, item, f"{prefix}{key}")
-        for key, item in sorted(value.items())
-    }
-    return part(**arguments)
+    read: Part = _reader(cast(Any, part))(value, ())
+    return read
 
 
 def part_json(value: Any) -> Any:
     """Return a part, or the value of one of its fields, as plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = ((field, getattr(value, field.name)) for field in _fields(type(value)))
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if dataclasses.is_dataclass(kind):
+        items = ((field, getattr(value, field.name)) for field in _fields(kind))
         return {field.key: part_json(item) for field, item in items if item != field.default}
     if isinstance(value, list | tuple):
         return [part_json(item) for item in value]
@@ -89,39 +81,102 @@ def _fields(part: type[Any]) -> tuple[_Field, ...]:
     )
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """Return a JSON value as the type of its field; raise `FormError` if it has another type."""
+@functools.cache
+def _reader(kind: Any) -> Reader:
+    """Return the function that reads a JSON value as a type; it raises `FormError` for another type."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        rule = arguments[1]
-        if not rule.holds(value):
-            raise FormError(f"{where} is {value!r}, expected {rule.expected}")
-        return value
+        return _rule_reader(arguments[1])
     if origin in (Union, types.UnionType):
-        (inner,) = (one for one in arguments if one is not types.NoneType)
-        return None if value is None else _read(inner, value, where)
+        (inner,) = (_reader(one) for one in arguments if one is not types.NoneType)
+        return lambda value, where: None if value is None else inner(value, where)
     if origin is Literal:
-        if not any(type(value) is type(one) and value == one for one in arguments):
-            raise FormError(f"{where} is {value!r}, expected {_choices(arguments)}")
-        return value
+        return _choice_reader(arguments)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise FormError(f"{where} is {value!r}, expected a list")
-        return tuple(_read(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(value))
+        return _list_reader(_reader(arguments[0]))
     if origin is collections.abc.Mapping:
+        return _object_reader(_reader(arguments[0]), _reader(arguments[1]))
+    if dataclasses.is_dataclass(kind):
+        return _part_reader(cast("type[Any]", kind))
+    return _type_reader(kind)
+
+
+def _part_reader(part: type[Any]) -> Reader:
+    fields = sorted(_fields(cast(Any, part)), key=lambda field: field.key)
+    keys = {field.key for field in fields}
+    required = {field.key for field in fields if field.default is dataclasses.MISSING}
+    readers = [(field.name, field.key, _reader(field.kind), f".{field.key}") for field in fields]
+
+    def read(value: Any, where: Where) -> Any:
         if not isinstance(value, dict):
-            raise FormError(f"{where} is {value!r}, expected an object")
+            raise FormError(f"{_place(where) or 'the record'} is {value!r}, expected an object")
+        for key in sorted(required - value.keys()):
+            raise FormError(f"key {_place((*where, f'.{key}'))} is missing")
+        for key in sorted(value.keys() - keys):
+            raise FormError(
+                f"key {_place((*where, f'.{key}'))} is unknown, expected {', '.join(sorted(keys))}"
+            )
+        return part(
+            **{name: inner(value[key], (*where, step)) for name, key, inner, step in readers if key in value}
+        )
+
+    return read
+
+
+def _rule_reader(rule: Rule) -> Reader:
+    def read(value: Any, where: Where) -> Any:
+        if not rule.holds(value):
+            raise FormError(f"{_place(where)} is {value!r}, expected {rule.expected}")
+        return value
+
+    return read
+
+
+def _choice_reader(choices: tuple[Any, ...]) -> Reader:
+    def read(value: Any, where: Where) -> Any:
+        if not any(type(value) is type(one) and value == one for one in choices):
+            raise FormError(f"{_place(where)} is {value!r}, expected {_choices(choices)}")
+        return value
+
+    return read
+
+
+def _list_reader(read_item: Reader) -> Reader:
+    def read(value: Any, where: Where) -> Any:
+        if not isinstance(value, list):
+            raise FormError(f"{_place(where)} is {value!r}, expected a list")
+        return tuple(read_item(item, (*where, f"[{number}]")) for number, item in enumerate(value))
+
+    return read
+
+
+def _object_reader(read_key: Reader, read_item: Reader) -> Reader:
+    def read(value: Any, where: Where) -> Any:
+        if not isinstance(value, dict):
+            raise FormError(f"{_place(where)} is {value!r}, expected an object")
         return {
-            _read(arguments[0], key, f"a key of {where}"): _read(arguments[1], item, f"{where}.{key}")
+            read_key(key, (f".a key of {_place(where)}",)): read_item(item, (*where, f".{key}"))
             for key, item in value.items()
         }
-    if dataclasses.is_dataclass(kind):
-        return read_part(cast("type[Any]", kind), value, where)
-    if type(value) is not kind:
-        raise FormError(f"{where} is {value!r}, expected {_WORDS[kind]}")
-    return value
+
+    return read
 
 
+def _type_reader(kind: type[Any]) -> Reader:
+    def read(value: Any, where: Where) -> Any:
+        if type(value) is not kind:
+            raise FormError(f"{_place(where)} is {value!r}, expected {_WORDS[kind]}")
+        return value
+
+    return read
+
+
+def _place(where: Where) -> str:
+    """Return the steps to a value, such as `.scores`, `[3]`, `.tp`, as its path: `scores[3].tp`."""
+    return "".join(where).removeprefix(".")
+
+
+_PLAIN = {str, int, float, bool, types.NoneType}
 _WORDS = {bool: "true or false", int: "an integer", str: "a text"}
 
 
