@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PHANTOMS = "phantom-mri"
 PROTOCOL = "alpnet-ep1"
 ENCODER = "resnet18"
-STEPS = 100
+STEPS = 80
 LEARNING_RATE = "0.005"  # five times the published rate: few steps from a random encoder
 
 

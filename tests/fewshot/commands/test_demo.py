@@ -48,7 +48,7 @@ def test_quick_is_fold_0_and_typed_options_win(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("fewshot.commands.start.demo._request", stop)
     for words in ([], ["--quick"], ["--quick", "--folds", "1,2", "--steps", "7"]):
         assert main(["demo", "--work", str(tmp_path), *words]) == 2
-    assert seen == [("all", 100), ("0", 100), ("1,2", 7)]
+    assert seen == [("all", 80), ("0", 80), ("1,2", 7)]
 
 
 @pytest.mark.parametrize("wrong", [["--steps", "0"], ["--size", "50"], ["--folds", "9"]])
