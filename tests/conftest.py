@@ -138,7 +138,6 @@ def _files(folder: Path) -> dict[Path, int]:
 # corpus of bad inputs forks two thousand times, which takes longer in a process that has grown.
 LONGEST = (
     "test_bad_inputs", "test_verify", "test_phantoms", "test_slurm", "test_bench", "test_kill_campaign",
-    "test_check_method",
 )  # fmt: skip
 
 

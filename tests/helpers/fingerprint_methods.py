@@ -1,6 +1,6 @@
 """Numbers of every registered method on fixed inputs: three steps of training, answers, counts of pixels.
 
-The backbones are narrow: width moves no formula, and full width takes five times as long.
+The networks are narrow: width moves no formula, and full width takes five times as long.
 """
 
 from __future__ import annotations

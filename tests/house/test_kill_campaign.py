@@ -19,7 +19,7 @@ from warm_commands import start_command, status_of
 pytestmark = pytest.mark.slow
 
 KILLS = {
-    "run-supervoxels": 6, "ablate": 6, "figures": 1, "report": 1, "view": 9, "explain": 5, "overlay": 5,
+    "run-supervoxels": 6, "ablate": 6, "figures": 1, "report": 1, "explain": 5, "overlay": 5,
     "phantoms": 5, "pretrain-dataset": 5, "plan": 13, "new-method": 13,
 }  # fmt: skip
 MOST = 9  # kills of a command that KILLS does not name
