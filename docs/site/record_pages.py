@@ -20,8 +20,8 @@ from question import Question, has_curve, models_of, question_of, questions, ste
 from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import atomic_write
 from results.figures.curve_figure import caption, draw_curves
-from results.inference.paired import PairedDifference, compare_values
-from results.inference.row_values import row_values
+from results.inference.paired import compare_means
+from results.inference.row_values import RowValues, row_values
 from results.leaderboard.board import leaderboard
 from results.leaderboard.board_formats import render_board
 from results.leaderboard.learning_curve import learning_curves
@@ -42,6 +42,7 @@ TABLES = {"real": "measured.md", "phantoms": "phantoms.md", "h200": "h200.md"}
 PAGES = {landmark_page.FOLDER: landmark_page.PAGE, pathology_page.FOLDER: pathology_page.PAGE}
 FOLDERS = (*TABLES, *PAGES)  # of results/data, that take records
 TITLES = {"real": "real volumes", "phantoms": "phantoms", "h200": "real volumes, ResNet-101 on a GPU"}
+Rows = list[tuple[str, SeedAverage]]  # label and row
 TEMPLATE = Path(__file__).resolve().parent / "results_template.md"  # the prose of results/README.md
 
 
@@ -64,11 +65,12 @@ def pages() -> dict[Path, str]:
 def overview(records: Mapping[str, Sequence[Record]]) -> str:
     """Return the page of all results; `records` by folder of results/data."""
     real = records["real"]
-    places = sorted({(dataset, setting) for dataset, setting, _protocol in questions(real)})
+    rows = {question: complete_rows(real, question) for question in questions(real)}
+    places = sorted({question[:2] for question in rows})
     return TEMPLATE.read_text(encoding="utf-8").format(
         measured=measured(records),
-        comparisons="\n".join(comparison(real, question) for question in questions(real)),
-        protocols="\n".join(filter(None, (protocol_table(real, *place) for place in places))),
+        comparisons="\n".join(comparison(*item) for item in rows.items()),
+        protocols="\n".join(filter(None, (protocol_table(rows, *place) for place in places))),
         curves="\n".join(curve_section(real, question) for question in questions_with_curve(real)),
         recipes=recipes(real),
     )
@@ -94,38 +96,35 @@ def measured(records: Mapping[str, Sequence[Record]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def complete_rows(records: Sequence[Record], question: Question) -> list[tuple[str, SeedAverage]]:
+def complete_rows(records: Sequence[Record], question: Question) -> Rows:
     """Return label and row of every configuration of a question that has all cells, the best first."""
     chosen, _left_out = select_question(records, *question)
     rows = [row for row in average_seeds(configuration_results(chosen))[0] if not row.missing]
     return sorted(zip(labels(rows), rows, strict=True), key=lambda pair: (-mean_of_row(pair[1]), pair[0]))
 
 
-def comparison(records: Sequence[Record], question: Question) -> str:
+def comparison(question: Question, ranked: Rows) -> str:
     """Return the section of one question: every complete row against copy-support and its untrained self."""
-    ranked = complete_rows(records, question)
     title = f"### {title_of(question)}"
     if not ranked:
         return f"{title}\nNo row has every cell, so no mean is made.\n"
     rows = [row for _label, row in ranked]
+    values = {id(row): row_values(row, "dice") for row in rows}
     copied = next((row for row in rows if row.method == "copy-support"), None)
     lines = ["| row | Dice | minus copy-support | minus untrained |", "|---|---:|---:|---:|"]
     for label, row in ranked:
-        against = "" if copied is None or row is copied else difference(row, copied)
-        plain = untrained(row, rows)
-        lines.append(
-            f"| {label} | {100 * mean_of_row(row):.2f} | {against} | "
-            f"{'' if plain is None else difference(row, plain)} |"
-        )
+        others = (None if row is copied else copied, untrained(row, rows))
+        gains = ["" if one is None else difference(values[id(row)], values[id(one)]) for one in others]
+        lines.append(f"| {label} | {100 * mean_of_row(row):.2f} | {' | '.join(gains)} |")
     return "\n".join([title, *lines]) + "\n"
 
 
-def protocol_table(records: Sequence[Record], dataset: str, setting: int) -> str:
+def protocol_table(rows: Mapping[Question, Rows], dataset: str, setting: int) -> str:
     """Return a line for each protocol with the Dice of the rows that several protocols have."""
     found: dict[tuple[str, frozenset[str | None]], dict[str, str]] = {}
-    for question in questions(records):
+    for question, ranked in rows.items():
         if question[:2] == (dataset, setting):
-            for label, row in complete_rows(records, question):
+            for label, row in ranked:
                 by_protocol = found.setdefault((label, models_of(row.results)), {})
                 by_protocol[question[2]] = f"{100 * mean_of_row(row):.2f}"
     shown = [(label, dices) for (label, _models), dices in found.items() if len(dices) > 1]
@@ -186,9 +185,9 @@ def untrained(row: SeedAverage, rows: Sequence[SeedAverage]) -> SeedAverage | No
     return same[0] if len(same) == 1 else None
 
 
-def difference(a: SeedAverage, b: SeedAverage) -> str:
-    """Return the difference of two rows in percentage points, with its interval."""
-    found: PairedDifference = compare_values(row_values(a, "dice"), row_values(b, "dice")).overall
+def difference(a: RowValues, b: RowValues) -> str:
+    """Return the difference of the values of two rows in percentage points, with its interval."""
+    found = compare_means(a, b)
     text = f"{100 * found.estimate:+.2f}"
     if found.interval is None:
         return text

@@ -105,7 +105,7 @@ def _draw_scan(panel: Any, store: Store, scan: str, colours: dict[str, Any]) -> 
                 line[:, 1], line[:, 0], color=colours[name], linestyle="-" if tested else ":",
                 linewidth=1.3 if tested else 1.0,
             )  # fmt: skip
-    panel.set_title(f"scan {scan}, slice {z} of {len(stored.labels)}", fontsize=8, pad=2)
+    panel.set_title(f"scan {scan}, slice {z} of {len(stored.labels)}", fontsize=8, pad=2, y=1.0)
 
 
 def class_colours(names: Iterable[str]) -> dict[str, Any]:

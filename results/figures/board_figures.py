@@ -47,6 +47,7 @@ def style() -> Iterator[None]:
     settings: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
+        "axes.titley": 1.0,  # nothing stands between panel and title, so matplotlib need not look for it
         "svg.hashsalt": "fewshot",
         "svg.fonttype": "path",
     }

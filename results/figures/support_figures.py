@@ -21,7 +21,6 @@ from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
     spread_of_supports,
-    support_means,
     worst_support,
 )
 
@@ -46,7 +45,7 @@ class SupportDice:
 
 def support_dice(label: str, row: SeedAverage) -> SupportDice:
     """Return the Dice of a row by support."""
-    means = pd.concat([support_means(result) for result in row.results])
+    means = pd.concat([result.support_means for result in row.results])
     return SupportDice(
         label,
         mean_over(means, "fold", "group"),  # equal indices of several seeds are averaged, too

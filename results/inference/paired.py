@@ -112,6 +112,12 @@ def compare_values(a: RowValues, b: RowValues, level: float = LEVEL) -> PairedRo
     )
 
 
+def compare_means(a: RowValues, b: RowValues, level: float = LEVEL) -> PairedDifference:
+    """Return A minus B over all classes alone; arguments as those of `compare_values`."""
+    first, second, _unpaired = pair_values(a, b)
+    return _difference(ALL, first, second, None, level)
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p-values corrected by Holm (1979), in the given order; a missing one stays missing."""
     known = [p for p in p_values if p is not None]

@@ -17,10 +17,19 @@ from fewshot.base.errors import UserError
 from fewshot.files.atomic_io import canonical_json
 from results.records.configuration import configuration, configuration_id, has_same_result, question
 from results.records.record import Record
-from results.summary.frame import Means, Spread, record_frame, scan_means, spread_of_folds, undefined_scores
+from results.summary.frame import (
+    Means,
+    Spread,
+    mean_over,
+    record_frame,
+    scan_means,
+    spread_of_folds,
+    undefined_scores,
+)
 
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
+SUPPORT_LEVELS = ("fold", "group", "class", "supports")
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,12 @@ class ConfigurationResult:
     def means(self) -> Means:
         """Return the means of Dice over the cells that have a record."""
         return Means(scan_means(self.frame))
+
+    @cached_property
+    def support_means(self) -> pd.Series[float]:
+        """Return the defined mean Dice over query scans by (fold, group, class, supports), in [0, 1]."""
+        values: pd.Series[float] = self.frame.set_index([*SUPPORT_LEVELS, "scan"])["dice"]
+        return mean_over(values, "scan").dropna()
 
     def class_dice(self, fold: int, column: Column) -> float | None:
         """Return the mean over scans of one class in one fold."""
@@ -112,22 +127,28 @@ def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult
     `configuration` lists the fields that must be equal. Two different records of one cell raise `UserError`.
     """
     cells_of: dict[str, dict[Cell, Record]] = {}
-    for record in sorted(records, key=lambda record: canonical_json(record.to_json())):
+    for record in records:
         cells = cells_of.setdefault(canonical_json(configuration(record)), {})
         cell = (record.fold, record.group)
-        if cell in cells and not has_same_result(cells[cell], record):
-            raise UserError(
-                f"two different records of {record.method.name}, {record.dataset.name} setting "
-                f"{record.setting}, fold {cell[0]}, group {cell[1]}: models {cells[cell].model.key} "
-                f"and {record.model.key}; {contradiction_remedy([cells[cell], record])}"
-            )
-        cells.setdefault(cell, record)
-    made = [
-        ConfigurationResult(next(iter(cells.values())), dict(sorted(cells.items())))
-        for cells in cells_of.values()
-    ]
+        cells[cell] = _one_of(cells[cell], record) if cell in cells else record
+    made = []
+    for cells in cells_of.values():
+        ordered = dict(sorted(cells.items()))
+        made.append(ConfigurationResult(next(iter(ordered.values())), ordered))
     return sorted(
         made, key=lambda result: canonical_json([question(result.record), configuration(result.record)])
+    )
+
+
+def _one_of(*records: Record) -> Record:
+    """Return the first by content of two records of one cell, whatever their order; refuse two results."""
+    first, second = sorted(records, key=lambda record: canonical_json(record.to_json()))
+    if has_same_result(first, second):
+        return first
+    raise UserError(
+        f"two different records of {first.method.name}, {first.dataset.name} setting {first.setting}, "
+        f"fold {first.fold}, group {first.group}: models {first.model.key} and {second.model.key}; "
+        f"{contradiction_remedy([first, second])}"
     )
 
 

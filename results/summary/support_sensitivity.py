@@ -11,10 +11,8 @@ import math
 import statistics
 from collections.abc import Callable
 
-import pandas as pd
-
 from results.summary.configuration_result import ConfigurationResult
-from results.summary.frame import mean_of, mean_over
+from results.summary.frame import mean_of
 
 COLUMNS = ("worst support", "spread of supports")
 
@@ -24,13 +22,6 @@ def several_supports(result: ConfigurationResult) -> bool:
     defined = result.frame.dropna(subset="dice")
     sets = defined.groupby(["fold", "class", "scan"])["supports"].nunique()
     return bool((sets > 1).any())
-
-
-def support_means(result: ConfigurationResult) -> pd.Series[float]:
-    """Return the defined mean Dice over query scans by (fold, group, class, supports), in [0, 1]."""
-    levels = ["fold", "group", "class", "supports", "scan"]
-    values: pd.Series[float] = result.frame.set_index(levels)["dice"]
-    return mean_over(values, "scan").dropna()
 
 
 def worst_support(result: ConfigurationResult, fold: int) -> float | None:
@@ -58,7 +49,7 @@ def _over_classes(
 ) -> float | None:
     if any(missing == fold for missing, _group in result.missing):
         return None
-    means = support_means(result)
+    means = result.support_means
     of_fold = means[means.index.get_level_values("fold") == fold]
     classes = of_fold.groupby(level=["group", "class"]).agg(lambda dices: measure(dices.tolist()))
     return _defined(mean_of(classes))

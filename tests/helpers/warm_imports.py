@@ -1,12 +1,14 @@
-"""What the warm process imports: all modules of the project, and the libraries of their first use."""
+"""What the warm process does once for its children: it imports all modules, and compiles what is compiled."""
 
 import importlib
+import inspect
 import pkgutil
 
 import faiss  # noqa: F401 - loaded, like the next ones, for the children
 import matplotlib.backends.backend_agg
 import matplotlib.backends.backend_svg  # noqa: F401
 import monai.metrics  # noqa: F401
+import numpy as np
 import pandas  # noqa: F401
 import sacred.observers  # noqa: F401
 import scipy.stats  # noqa: F401
@@ -17,6 +19,7 @@ import episodes
 import fewshot
 import protocols
 import results
+from episodes.pseudo_labels.supervoxels import volume_supervoxels
 from fewshot.encoders import encoder
 
 torch.set_num_threads(1)
@@ -24,6 +27,8 @@ for package in (fewshot, episodes, protocols, baselines, results):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+volume_supervoxels(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), (1.0, 1.0, 1.0), 10)
+inspect.stack()  # as sacred does, which reads the files of all modules first
 
 
 class NarrowBackbone(torch.nn.Module):

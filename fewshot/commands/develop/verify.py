@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewshot.base.errors import UserError
+from fewshot.base.malloc import blocks_of_every_size
 from fewshot.commands import options
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def _quantities(family: Path) -> Iterator[Quantity]:
     for target in FAMILIES[family.name]:
         module, _, function = target.partition(":")
         check: Callable[[Path], Iterator[Quantity]] = getattr(importlib.import_module(module), function)
-        yield from check(family)
+        with blocks_of_every_size():  # replays are training steps on slices of one size
+            yield from check(family)
 
 
 def _report(

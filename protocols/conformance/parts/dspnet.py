@@ -16,9 +16,7 @@ from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.replay import (
     Trajectory,
     encode_shots,
-    episode_names,
     read_episode,
-    read_vectors,
     reference_learner,
     relative_error,
     replay,
@@ -30,11 +28,7 @@ TRAJECTORY = Trajectory(steps=3, query=2e-2, alignment=5e-2)
 
 def check(folder: Path) -> Iterator[Quantity]:
     """Yield every quantity of a `dspnet` folder."""
-    yield from replay(folder, build_reference, TRAJECTORY)
-    _expected, vectors = read_vectors(folder)
-    learner = build_reference()
-    for name in episode_names(vectors):
-        yield from check_details(learner, name, vectors, folder.name)
+    yield from replay(folder, build_reference, TRAJECTORY, check_details)
 
 
 def build_reference() -> PrototypeLearner:
@@ -45,21 +39,13 @@ def build_reference() -> PrototypeLearner:
 def check_details(
     learner: PrototypeLearner, name: str, vectors: Mapping[str, NDArray[Any]], family: str
 ) -> Iterator[Quantity]:
-    """Yield seeds and detail prototypes of one episode, in evaluation and (`_train`) in training mode.
+    """Yield seeds and detail prototypes of one episode, where they are recorded for the learner's mode.
 
-    Without recorded centres the learner must have none. The learner's mode is restored.
+    Without recorded centres the learner must have none.
     """
-    before = learner.training
-    for suffix in ("", "_train"):
-        if f"{name}/seeds{suffix}" in vectors:
-            learner.train(suffix == "_train")
-            yield from _details(learner, name, suffix, vectors, family)
-    learner.train(before)
-
-
-def _details(
-    learner: PrototypeLearner, name: str, suffix: str, vectors: Mapping[str, NDArray[Any]], family: str
-) -> Iterator[Quantity]:
+    suffix = "_train" if learner.training else ""
+    if f"{name}/seeds{suffix}" not in vectors:
+        return
     episode = read_episode(vectors, name)
     masks = episode.support_masks[0]
     prepared = learner.prepare(masks)

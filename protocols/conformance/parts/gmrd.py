@@ -16,7 +16,15 @@ from fewshot.learners.logits import call_logits
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.made_state import load_episode_weights, made_state
 from protocols.conformance.replays.recorded import RecordedDropout, replace_dropouts, unpack_bits
-from protocols.conformance.replays.replay import PIXELS, largest_error, read_episode, read_vectors, relative
+from protocols.conformance.replays.replay import (
+    PIXELS,
+    Known,
+    largest_error,
+    read_episode,
+    read_vectors,
+    relative,
+    remember_features,
+)
 from protocols.conformance.replays.threshold_replay import (
     Maps,
     check_gradients,
@@ -25,7 +33,6 @@ from protocols.conformance.replays.threshold_replay import (
     check_thresholds,
     encode_episode,
     new_learner,
-    remember_maps,
 )
 
 FEATURES, DESCRIPTORS, LOGIT_MAPS = 1e-5, 3e-5, 5e-5  # of an array's largest value
@@ -36,6 +43,7 @@ LATER_STEPS = {"query": 1e-2, "alignment": 5e-2}  # relative, of a trajectory's 
 
 Vectors = Mapping[str, NDArray[Any]]
 Facts = Mapping[str, Any]
+KnownByBias = dict[float | None, Known]
 
 
 def check(folder: Path) -> Iterator[Quantity]:
@@ -45,17 +53,18 @@ def check(folder: Path) -> Iterator[Quantity]:
     state = made_state(learner)
     parameters = sum(parameter.numel() for parameter in learner.parameters())
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
+    known: KnownByBias = {}
     for name, facts in expected.items():
         if not isinstance(facts, dict) or "eval" not in facts:
             continue
         episode = read_gmrd_episode(vectors, name, facts)
         prefix = f"{folder.name}/{name}"
-        _load(learner, state, facts["eval"])
+        _load(learner, state, facts["eval"], known)
         yield from check_evaluation(prefix, learner.eval(), name, episode, vectors, facts["eval"])
-        _load(learner, state, facts["train"])
+        _load(learner, state, facts["train"], known)
         yield from check_training(prefix, learner.train(), name, episode, vectors, facts["train"])
     facts = expected["trajectory"]
-    _load(learner, state, facts)
+    _load(learner, state, facts, {})
     yield from check_trajectory(f"{folder.name}/trajectory", learner.train(), vectors, facts)
 
 
@@ -67,14 +76,17 @@ def read_gmrd_episode(vectors: Vectors, name: str, facts: Facts) -> Episode:
     return dataclasses.replace(episode, support_masks=torch.zeros_like(episode.support_masks))
 
 
-def _load(learner: Any, state: Mapping[str, Tensor], facts: Facts) -> None:
-    """Load an episode's weights, restore the learner's own draws and predictions, and switch dropout off."""
+def _load(learner: Any, state: Mapping[str, Tensor], facts: Facts, known: KnownByBias) -> None:
+    """Load an episode's weights, restore the learner's own draws and predictions, and switch dropout off.
+
+    Episodes share images, and their encoders differ by the bias alone: `known` keeps the maps of each.
+    """
     replaced = {"encoder.reduce1d.bias": facts["bias"]} if "bias" in facts else {}
     scales = {f"decoder{number}.down.3.weight": facts[f"scale{number}"] for number in (1, 2)}
     load_episode_weights(learner, state, replaced, scales)
     for name in ("draw_fills", "predicted"):
         vars(learner).pop(name, None)
-    remember_maps(learner)
+    remember_features(learner, known.setdefault(facts.get("bias"), {}))
     replace_dropouts(learner, {name: nn.Dropout(0.0) for name in DROPOUTS})
 
 
@@ -141,7 +153,8 @@ def _losses(prefix: str, learner: Any, episode: Episode, mask: Tensor, facts: Fa
     fine: list[Tensor] = []
 
     def traced(images: Tensor) -> Maps:
-        one, thresholds = encode(images)
+        with torch.set_grad_enabled(not leaf):
+            one, thresholds = encode(images)
         one = one.detach().requires_grad_() if leaf else one
         one.retain_grad()
         fine.append(one)

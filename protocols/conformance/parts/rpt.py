@@ -25,6 +25,7 @@ from protocols.conformance.replays.replay import (
     read_episode,
     read_vectors,
     relative_error,
+    remember_features,
 )
 from protocols.conformance.replays.threshold_replay import (
     check_gradients,
@@ -32,7 +33,6 @@ from protocols.conformance.replays.threshold_replay import (
     check_mask,
     encode_episode,
     new_learner,
-    remember_maps,
 )
 
 BIAS, SCALED = "encoder.reduce1d.bias", "encoder.reduce1.weight"
@@ -97,7 +97,7 @@ def check_2023(folder: Path) -> Iterator[Quantity]:
 def _load(learner: Any, state: Mapping[str, Tensor], bias: float, scales: Mapping[str, float]) -> None:
     """Load an episode's weights."""
     load_episode_weights(learner, state, {BIAS: bias}, scales)
-    remember_maps(learner)
+    remember_features(learner)
 
 
 def _parameters(family: str, learner: nn.Module, expected: Mapping[str, Any]) -> Quantity:

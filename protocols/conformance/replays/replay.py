@@ -20,7 +20,7 @@ from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
 from fewshot.files.input_files import read_json
 from fewshot.learners.learner import LossResult, PrototypeLearner
-from fewshot.learners.logits import call_logits
+from fewshot.learners.logits import as_tuple, call_logits
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
@@ -42,6 +42,10 @@ class Trajectory(NamedTuple):
     alignment: float
 
 
+Details = Callable[[PrototypeLearner, str, Mapping[str, NDArray[Any]], str], Iterator[Quantity]]
+Known = dict[tuple[bool, bytes], Any]  # mode and bytes of the images -> features
+
+
 class Named(dict[str, Any]):
     """The content of a file of reference vectors; a missing entry raises `UserError` with the file."""
 
@@ -55,23 +59,34 @@ class Named(dict[str, Any]):
         )
 
 
-def replay(folder: Path, make: Callable[[], PrototypeLearner], trajectory: Trajectory) -> Iterator[Quantity]:
+def replay(
+    folder: Path, make: Callable[[], PrototypeLearner], trajectory: Trajectory, details: Details | None = None
+) -> Iterator[Quantity]:
     """Yield the quantities that every method's folder holds (about 40 s on two cores).
 
-    `make` builds the learner with made-by-name weights; it is called twice.
+    Args:
+        folder: the vectors of a method.
+        make: builds the learner with made-by-name weights; called twice.
+        trajectory: what is compared of the optimisation.
+        details: yields a method's own quantities of an episode, in the learner's mode.
     """
     expected, vectors = read_vectors(folder)
     learner = make()
+    remember_features(learner)
     parameters = sum(p.numel() for p in learner.parameters()) + UNUSED_PARAMETERS
     yield Quantity(f"{folder.name}/parameters", abs(parameters - expected["parameters"]), 0)
     names = episode_names(vectors)
     learner.eval()
     for name in names:
         yield from check_evaluation(learner, name, vectors, folder.name)
+        if details:
+            yield from details(learner, name, vectors, folder.name)
     learner.train()
     for name in names:
         if name in expected:
             yield from check_training(learner, name, vectors, expected[name], folder.name)
+        if details:
+            yield from details(learner, name, vectors, folder.name)
     yield from check_trajectory(make(), vectors, expected["trajectory"], trajectory, folder.name)
 
 
@@ -88,6 +103,30 @@ def read_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]
         raise UserError(f"{folder / 'expected.json'} holds no object; {remedy}")
     vectors = read_npz(folder / "vectors.npz", remedy)
     return Named(folder / "expected.json", expected), Named(folder / "vectors.npz", vectors)
+
+
+def remember_features(learner: Any, known: Known | None = None) -> None:
+    """Make `learner.encode` keep its features and return them for equal images, unless it records gradients.
+
+    Call this again after a change of weights. Features do not depend on dropout behind the encoder.
+
+    Args:
+        learner: its `encode` is replaced.
+        known: features of an encoder with equal weights; gets the new ones.
+    """
+    encode = type(learner).encode
+    features = {} if known is None else known
+
+    def encode_once(images: Tensor) -> Any:
+        key = learner.training, images.numpy().tobytes()
+        if not torch.is_grad_enabled() and key in features:
+            return features[key]
+        found = encode(learner, images)
+        levels = [level.detach() for level in as_tuple(found)]
+        features[key] = levels[0] if isinstance(found, Tensor) else tuple(levels)
+        return found
+
+    learner.encode = encode_once
 
 
 def reference_learner(method: str, options: Any = None) -> PrototypeLearner:
@@ -130,13 +169,13 @@ def check_training(
 ) -> Iterator[Quantity]:
     """Yield the quantities of one training step; the learner's weights do not change."""
     episode = with_prepared(learner, read_episode(vectors, name))
+    learner.zero_grad(set_to_none=True)
+    result = learner.loss(episode)
     if f"{name}/train_logits" in vectors:
         with torch.no_grad():
             logits = _logits(learner, encode_shots(learner, episode), episode.support_masks[0])
         error = largest_error(logits[:, ::4, ::4], vectors[f"{name}/train_logits"])
         yield Quantity(f"{family}/{name}/train_logits", error, ARRAYS)
-    learner.zero_grad(set_to_none=True)
-    result = learner.loss(episode)
     undefined = str(expected.get("train", "")).startswith("undefined")
     yield Quantity(f"{family}/{name}/skipped", float(bool(result.defined) == undefined), 0)
     if undefined:

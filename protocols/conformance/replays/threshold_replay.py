@@ -44,24 +44,6 @@ def encode_episode(learner: Any, episode: Episode) -> tuple[Maps, Maps]:
     return (fine[:shots], thresholds[:shots]), (fine[shots:], thresholds[shots:])
 
 
-def remember_maps(learner: Any) -> None:
-    """Make `learner.encode` keep its last maps and return them for equal images, unless it records gradients.
-
-    Call this again after a change of weights. Maps do not depend on dropout, which lies behind the encoder.
-    """
-    encode = type(learner).encode
-    last: list[tuple[Tensor, Maps]] = []
-
-    def encode_once(images: Tensor) -> Maps:
-        if last and not torch.is_grad_enabled() and torch.equal(images, last[0][0]):
-            return last[0][1]
-        fine, thresholds = encode(learner, images)
-        last[:] = [(images, (fine.detach(), thresholds.detach()))]
-        return fine, thresholds
-
-    learner.encode = encode_once
-
-
 def check_thresholds(prefix: str, maps: tuple[Maps, Maps], expected: Sequence[float]) -> Quantity:
     """Return the largest error of the thresholds; the query's is the last, here and in the file."""
     thresholds = torch.cat([maps[0][1], maps[1][1]]).flatten()

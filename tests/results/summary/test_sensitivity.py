@@ -20,7 +20,6 @@ from results.summary.support_sensitivity import (
     over_folds,
     several_supports,
     spread_of_supports,
-    support_means,
     worst_support,
 )
 from results.tables.fold_tables import render
@@ -48,7 +47,7 @@ def turns() -> list[object]:
 def test_worst_and_spread_by_hand() -> None:
     (block,) = configuration_results(turns())  # type: ignore[arg-type]
     assert several_supports(block)
-    liver = support_means(block)[0, "upper", "liver"]
+    liver = block.support_means[0, "upper", "liver"]
     assert liver.to_dict() == {"8": pytest.approx(0.7), "9": pytest.approx(0.3)}
     assert block.class_dice(0, ("upper", "liver")) == pytest.approx(0.5)  # mean over supports, then scans
     assert worst_support(block, 0) == pytest.approx((0.3 + 0.5 + 0.4) / 3)
