@@ -21,12 +21,15 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Two processes of one thread each are faster than one of two; a file's tests stay in one process.
+# Two processes of one thread each are faster than one of two; a file's tests stay in one process. Compiled
+# modules are kept even where the environment forbids it: hundreds of child processes import the package.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations 25
+	$(PYTEST) -m slow -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 docs: $(STAMP)
 	$(BIN)/python docs/site/build.py

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FULL_WIDTH = {
     "conformance", "encoders", "test_fingerprint", "test_rpt", "test_gmrd", "test_universeg", "test_densecl",
-    "test_submit", "test_slurm", "test_bench",
+    "test_slurm", "test_bench",
 }  # folders and modules  # fmt: skip
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests in the background of a shell ignore Ctrl-C
@@ -81,6 +81,7 @@ def module_work(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Path:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are composed and their files written, but nothing is rendered: for tests of messages."""
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda _figure, stream, **_: stream.write(b"-"))
+    monkeypatch.setattr("matplotlib.figure.Figure.draw_without_rendering", lambda _figure: None)
 
 
 @pytest.fixture

@@ -19,14 +19,15 @@ from warm_commands import start_command, status_of
 pytestmark = pytest.mark.slow
 
 KILLS = {
-    "run-supervoxels": 6, "ablate": 6, "figures": 1, "report": 1, "explain": 5, "overlay": 5,
+    "run-supervoxels": 6, "ablate": 6, "report": 1, "explain": 5, "overlay": 5,
     "phantoms": 5, "pretrain-dataset": 5, "plan": 13, "new-method": 13,
 }  # fmt: skip
 MOST = 9  # kills of a command that KILLS does not name
 TWICE = 0.3  # share of the trials whose second call is killed too
+NAMES = [name for name in COMMANDS if name != "figures"]  # "report" writes the same files, and a page
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_killed_command_ends_in_the_same_bytes(
     name: str, bases: Callable[[bool], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,4 +64,4 @@ def test_a_killed_command_ends_in_the_same_bytes(
 
 
 def test_the_campaign_has_two_hundred_kills() -> None:
-    assert sum(KILLS.get(name, MOST) for name in COMMANDS) >= 200
+    assert sum(KILLS.get(name, MOST) for name in NAMES) >= 200

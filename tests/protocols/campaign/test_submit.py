@@ -9,11 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from places import ROOT
+from places import HELPERS, ROOT
 from processes import results
 from test_jobs import jobs_of, write
 
@@ -40,6 +41,14 @@ protocol = ["alpnet-ep1", "open-ep"]
 """
 
 
+def narrow_command(words: Sequence[str], environment: Mapping[str, str | None] | None = None) -> list[str]:
+    """Return the engine's own words with the narrow networks of this process in place of `-m fewshot`."""
+    command = fewshot_command(words, environment)
+    place = command.index("-m")
+    assert command[place:] == ["-m", "fewshot", *words]
+    return [*command[:place], str(HELPERS / "narrow_networks.py"), *words]
+
+
 def job(number: int, after: int | None = None, cells: int = 1) -> Job:
     return Job(number, f"job {number}", ("run",), after, (None,) * cells, 1.0, "reckoned")  # type: ignore[arg-type]
 
@@ -48,6 +57,7 @@ def test_a_campaign_on_this_machine_ends_in_the_records_of_its_lines(
     work: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("protocols.campaign.engines.fewshot_command", narrow_command)
     threads = torch.get_num_threads()
     alone = tmp_path / "alone"
     shutil.copytree(work, alone)

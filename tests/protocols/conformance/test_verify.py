@@ -9,7 +9,6 @@ import pytest
 
 from fewshot.commands.main import main
 
-
 # folder of vectors -> the smallest number of quantities that a whole replay compares
 QUANTITIES = {
     "ssl_alpnet": 76, "dspnet": 80, "adnet": 100, "qnet": 100, "rpt": 150, "rpt_2023": 150, "gmrd": 150,

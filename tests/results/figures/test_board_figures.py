@@ -84,7 +84,7 @@ def test_without_masks_it_says_so_and_a_bad_mask_is_named(
 
 
 def test_a_picture_that_cannot_be_written_is_an_error(
-    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], unrendered: None
 ) -> None:
     """It is not one of the pictures that lack their masks, which are left out."""
     (tmp_path / "out" / "predictions-upper.png").mkdir(parents=True)
