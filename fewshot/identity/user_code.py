@@ -2,8 +2,8 @@
 
 The current folder is no place that Python imports from (as under `python -P`): there may be a `yaml.py` in a
 folder of data. So a named file is loaded from its path. Python finds a module beside it only if the user's
-own code imports it by name and no installed module has that name. A mistake in the code is one line with the
-file's line.
+own code imports it by name and no installed module has that name. All are compiled from their sources
+(`fewshot/identity/source_loader.py`). A mistake in the code is one line with the file's line.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from types import ModuleType
 from fewshot.base.errors import UserError, short
 from fewshot.files.input_files import check_file
 from fewshot.identity.source_digest import imported_files, is_installed, module_file
+from fewshot.identity.source_loader import SourceLoader, load_from_source
 
 
 class SiblingFinder(importlib.abc.MetaPathFinder):
@@ -45,14 +46,17 @@ def import_file(path: Path) -> ModuleType:
     Raises `UserError` if the file is missing, or with its line if Python cannot run it.
     """
     check_file(path, "give a path to a Python file")
-    spec = importlib.util.spec_from_file_location(f"fewshot_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise UserError(f"{path} is not a Python file; give a path that ends in .py")
+    name = f"fewshot_user_{path.stem}"
+    loader = SourceLoader(name, str(path.absolute()))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     _find_siblings(path.resolve(), spec.name, path.resolve().parent)
     sys.modules[spec.name] = module
     try:
-        run_user_code(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
+        run_user_code(lambda: loader.exec_module(module), str(path))
     except UserError:
         del sys.modules[spec.name]
         raise
@@ -84,6 +88,8 @@ def import_module(name: str, typed: str) -> ModuleType:
         if path is not None:
             _find_siblings(path, name, folder)
     spec = None if top in sys.modules else importlib.util.find_spec(top)
+    if spec and spec.has_location and spec.origin:
+        load_from_source(_home_of(Path(spec.origin).resolve()))
     try:
         run_user_code(lambda: importlib.import_module(name), (spec and spec.origin) or name)
     except UserError as error:
@@ -121,6 +127,7 @@ def exit_place(error: SystemExit) -> str:
 
 def _find_siblings(path: Path, module: str, folder: Path) -> None:
     """Let Python find the modules in `folder` that a user's module imports, directly or indirectly."""
+    load_from_source(folder)
 
     def is_sibling(_name: str, file: Path) -> bool:
         return file.is_relative_to(folder) and not is_installed(file)
@@ -129,6 +136,11 @@ def _find_siblings(path: Path, module: str, folder: Path) -> None:
     known = {name for finder in sys.meta_path if _is_of(finder, folder) for name in finder.names}  # type: ignore[attr-defined]
     sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_of(finder, folder)]
     sys.meta_path.append(SiblingFinder(folder, sorted(names | known)))
+
+
+def _home_of(origin: Path) -> Path:
+    """Return the folder that holds a top-level module or package, given its file."""
+    return origin.parent.parent if origin.name == "__init__.py" else origin.parent
 
 
 def _is_of(finder: object, folder: Path) -> bool:

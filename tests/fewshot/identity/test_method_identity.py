@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -71,9 +72,11 @@ def run(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     (tmp_path / "helper.py").write_text(HELPER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
 
     def ran(method: str = "mine.py:Bright", *more: str) -> dict[str, str]:
-        sys.modules.pop("helper", None)
+        for name in ("helper", "parts", "parts.limit"):
+            sys.modules.pop(name, None)
         asked = ["run", "--dataset", "tiny", "--folds", "0", "--groups", "upper", "--method", method, *more]
         assert main(asked) == 0
         return {path.name: path.read_text() for path in Path("work/records").glob("*.json")}
@@ -88,6 +91,31 @@ def dices(records: dict[str, str]) -> dict[str, list[float | None]]:
 def test_an_edited_helper_of_a_users_method_is_another_result(run: Run) -> None:
     before = run()
     Path("helper.py").write_text(HELPER.replace("0.5", "2.5"))
+    after = run()
+    assert len(after) == 2 * len(before)
+    assert len({str(values) for values in dices(after).values()}) == 2
+
+
+@pytest.mark.parametrize("on_path", [True, False], ids=["on Python's path", "beside the file"])
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("mine.py", ">", "<"), ("helper.py", "0.5", "2.5"), ("parts/limit.py", "0.5", "2.5")],
+)
+def test_an_edit_of_equal_size_in_the_same_second_is_another_result(
+    run: Run, file: str, old: str, new: str, on_path: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python holds its bytecode for current."""
+    if not on_path:
+        monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(Path.cwd())])
+    if file.startswith("parts"):
+        Path("parts").mkdir()
+        Path("parts/__init__.py").write_text("")
+        Path("parts/limit.py").write_text(HELPER)
+        Path("helper.py").write_text("from parts.limit import LIMIT\n")
+    before, place = run(), Path(file)
+    time = place.stat().st_mtime_ns
+    place.write_text(place.read_text().replace(old, new))
+    os.utime(place, ns=(time, time))
     after = run()
     assert len(after) == 2 * len(before)
     assert len({str(values) for values in dices(after).values()}) == 2
