@@ -36,9 +36,9 @@ def test_every_vector_of_a_family_is_met(
     assert [quantity["name"] for quantity in report["quantities"] if not quantity["ok"]] == []
     assert len(report["quantities"]) >= QUANTITIES[family]
     if family == "chaos_like":  # scan by scan, the Dice of the released program
-        dices = report["quantities"]
-        assert len(dices) == 6 and all(dice["tolerance"] == 1e-4 for dice in dices)
-        assert {dice["name"].rsplit("/", 1)[1] for dice in dices} == {"dice", "precision", "recall"}
+        names = ("/dice", "/precision", "/recall")
+        published = [one for one in report["quantities"] if one["name"].endswith(names)]
+        assert len(published) == 6 and all(one["tolerance"] == 1e-4 for one in published)
 
 
 def test_a_folder_without_vectors_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
