@@ -29,7 +29,6 @@ from results.summary.frame import (
 
 Cell = tuple[int, str]  # fold, group
 Column = tuple[str, str]  # group, class
-SUPPORT_LEVELS = ("fold", "group", "class", "supports")
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,9 @@ class ConfigurationResult:
     @cached_property
     def support_means(self) -> pd.Series[float]:
         """Return the defined mean Dice over query scans by (fold, group, class, supports), in [0, 1]."""
-        values: pd.Series[float] = self.frame.set_index([*SUPPORT_LEVELS, "scan"])["dice"]
+        values: pd.Series[float] = self.frame.set_index(["fold", "group", "class", "supports", "scan"])[
+            "dice"
+        ]
         return mean_over(values, "scan").dropna()
 
     def class_dice(self, fold: int, column: Column) -> float | None:
@@ -140,9 +141,9 @@ def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult
     )
 
 
-def _one_of(*records: Record) -> Record:
+def _one_of(one: Record, other: Record) -> Record:
     """Return the first by content of two records of one cell, whatever their order; refuse two results."""
-    first, second = sorted(records, key=lambda record: canonical_json(record.to_json()))
+    first, second = sorted((one, other), key=lambda record: canonical_json(record.to_json()))
     if has_same_result(first, second):
         return first
     raise UserError(

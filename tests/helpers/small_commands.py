@@ -140,6 +140,9 @@ COMMANDS = {
     "report": Command(typed("report", "--dataset", "tiny"), finished=True),
 }  # fmt: skip
 
+# "report" writes the files of "figures", and a page
+WITHOUT_FIGURES = [name for name in COMMANDS if name != "figures"]
+
 
 def new_base(folder: Path) -> None:
     """Make a folder with all that the commands read: a store, scans, pictures, a plan's inputs."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_commands import COMMANDS, contents, left_over, renew
+from small_commands import COMMANDS, WITHOUT_FIGURES, contents, left_over, renew
 from warm_commands import start_command, status_of
 
 pytestmark = pytest.mark.slow
@@ -24,10 +24,9 @@ KILLS = {
 }  # fmt: skip
 MOST = 9  # kills of a command that KILLS does not name
 TWICE = 0.3  # share of the trials whose second call is killed too
-NAMES = [name for name in COMMANDS if name != "figures"]  # "report" writes the same files, and a page
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITHOUT_FIGURES)
 def test_a_killed_command_ends_in_the_same_bytes(
     name: str, bases: Callable[[bool], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,4 +63,4 @@ def test_a_killed_command_ends_in_the_same_bytes(
 
 
 def test_the_campaign_has_two_hundred_kills() -> None:
-    assert sum(KILLS.get(name, MOST) for name in NAMES) >= 200
+    assert sum(KILLS.get(name, MOST) for name in WITHOUT_FIGURES) >= 200

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_commands import COMMANDS, contents, left_over, model_of, renew
+from small_commands import COMMANDS, WITHOUT_FIGURES, contents, left_over, model_of, renew
 from warm_commands import start_command, status_of
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def run_together(commands: list[list[str]], folder: Path, trial: Path) -> list[t
     return ended
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "figures"])  # a part of "report"
+@pytest.mark.parametrize("name", WITHOUT_FIGURES)
 def test_three_at_a_time_write_what_one_writes(
     name: str, bases: Callable[[bool], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

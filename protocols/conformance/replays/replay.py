@@ -20,7 +20,7 @@ from fewshot.encoders.checkpoints import UNUSED_PARAMETERS
 from fewshot.encoders.encoder import build_encoder
 from fewshot.files.input_files import read_json
 from fewshot.learners.learner import LossResult, PrototypeLearner
-from fewshot.learners.logits import as_tuple, call_logits
+from fewshot.learners.logits import as_given, as_tuple, call_logits
 from fewshot.learners.registry import resolve_method
 from protocols.conformance.quantity import Quantity
 from protocols.conformance.replays.weights import made_by_name
@@ -122,8 +122,7 @@ def remember_features(learner: Any, known: Known | None = None) -> None:
         if not torch.is_grad_enabled() and key in features:
             return features[key]
         found = encode(learner, images)
-        levels = [level.detach() for level in as_tuple(found)]
-        features[key] = levels[0] if isinstance(found, Tensor) else tuple(levels)
+        features[key] = as_given([level.detach() for level in as_tuple(found)])
         return found
 
     learner.encode = encode_once

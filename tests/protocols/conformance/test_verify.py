@@ -39,6 +39,7 @@ def test_every_vector_of_a_family_is_met(
         names = ("/dice", "/precision", "/recall")
         published = [one for one in report["quantities"] if one["name"].endswith(names)]
         assert len(published) == 6 and all(one["tolerance"] == 1e-4 for one in published)
+        assert {f"/{one['name'].rsplit('/', 1)[1]}" for one in published} == set(names)
 
 
 def test_a_folder_without_vectors_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
