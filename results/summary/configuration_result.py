@@ -141,9 +141,9 @@ def configuration_results(records: Iterable[Record]) -> list[ConfigurationResult
     )
 
 
-def _one_of(one: Record, other: Record) -> Record:
+def _one_of(a: Record, b: Record) -> Record:
     """Return the first by content of two records of one cell, whatever their order; refuse two results."""
-    first, second = sorted((one, other), key=lambda record: canonical_json(record.to_json()))
+    first, second = sorted((a, b), key=lambda record: canonical_json(record.to_json()))
     if has_same_result(first, second):
         return first
     raise UserError(
